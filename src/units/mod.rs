@@ -1,0 +1,14 @@
+//! Floor 0: values without bytes or files.
+//!
+//! Each type is valid by construction and knows how a person writes it and how it is shown. Nothing here reads
+//! a clock, an environment variable or a file; what depends on "now" takes it as an argument.
+
+pub mod name;
+pub mod offset;
+pub mod size;
+pub mod time;
+
+pub use name::{TopicName, TopicPartition};
+pub use offset::{Offset, Position, RelativeOffset};
+pub use size::ByteSize;
+pub use time::{Duration, Timestamp};
