@@ -1,1 +1,7 @@
-fn main(){}
+//! kdir: Kafka's log without the broker.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kdir::cli::main()
+}

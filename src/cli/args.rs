@@ -1,0 +1,230 @@
+//! Value parsers that commands share.
+
+use super::exit;
+use crate::logdir::Topic;
+use crate::logdir::config::TopicConfig;
+use crate::units::{ByteSize, Duration, Timestamp, TopicName};
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+
+/// `KEY=VALUE`.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+/// Bytes with the escapes `\n`, `\t`, `\r`, `\0`, `\\` and `\xHH`.
+pub(crate) fn escaped_bytes(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        bytes.push(match rest.next() {
+            Some('n') => b'\n',
+            Some('t') => b'\t',
+            Some('r') => b'\r',
+            Some('0') => 0,
+            Some('\\') => b'\\',
+            Some('x') => {
+                let digits: String = rest.by_ref().take(2).collect();
+                let byte = if digits.len() == 2 { u8::from_str_radix(&digits, 16).ok() } else { None };
+                byte.ok_or_else(|| format!("\\x{digits} is no byte: give two hexadecimal digits"))?
+            }
+            Some(other) => return Err(format!("\\{other} is no escape: use \\n \\t \\r \\0 \\\\ or \\xHH")),
+            None => return Err("a \\ stands at the end: write \\\\ for a backslash".into()),
+        });
+    }
+    Ok(bytes)
+}
+
+/// A delimiter: escaped bytes, at least one.
+pub(crate) fn delimiter(text: &str) -> Result<Delimiter, String> {
+    let bytes = escaped_bytes(text)?;
+    if bytes.is_empty() { Err("a delimiter has at least one byte".into()) } else { Ok(Delimiter(bytes)) }
+}
+
+/// Bytes of an argument. A type of its own, since clap takes a `Vec` for several values.
+#[derive(Debug, Clone)]
+pub(crate) struct Delimiter(pub(crate) Vec<u8>);
+
+/// An offset, or a place in the log by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OffsetAt {
+    Earliest,
+    Latest,
+    At(i64),
+    /// So many before the end.
+    BeforeEnd(i64),
+}
+
+impl std::str::FromStr for OffsetAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" | "beginning" => Ok(Self::Earliest),
+            "latest" | "end" => Ok(Self::Latest),
+            _ => match text.parse::<i64>() {
+                Ok(offset) if offset < 0 => Ok(Self::BeforeEnd(offset.checked_neg().unwrap_or(i64::MAX))),
+                Ok(_) if text.starts_with('-') => Ok(Self::BeforeEnd(0)),
+                Ok(offset) => Ok(Self::At(offset)),
+                Err(_) => Err(format!("{text:?} is no offset: expected earliest, latest, N, or -N (N before the end)")),
+            },
+        }
+    }
+}
+
+/// One value for all partitions, or one for each that is named: `0:100,1:latest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PerPartition {
+    All(OffsetAt),
+    Each(Vec<(i32, OffsetAt)>),
+}
+
+impl std::str::FromStr for PerPartition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.contains(':') {
+            return text.parse().map(Self::All);
+        }
+        let mut each = Vec::new();
+        for pair in text.split(',') {
+            let parsed = pair.split_once(':').and_then(|(partition, offset)| {
+                Some((partition.trim().parse().ok().filter(|it| *it >= 0)?, offset.trim()))
+            });
+            let (partition, offset) =
+                parsed.ok_or_else(|| format!("{pair:?} is no PARTITION:OFFSET, as in 0:100,1:250"))?;
+            if each.iter().any(|&(other, _)| other == partition) {
+                return Err(format!("partition {partition} is named twice"));
+            }
+            each.push((partition, offset.parse()?));
+        }
+        Ok(Self::Each(each))
+    }
+}
+
+/// A point in time as the user wrote it.
+pub(crate) fn time(option: &str, text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
+    Timestamp::parse(text, super::now(), zone).map_err(|error| exit::usage(format!("{option}: {error}")))
+}
+
+/// Applies `--config key=value` and the shorthands for retention. Answers with the warnings.
+pub(crate) fn configure(
+    config: &mut TopicConfig,
+    pairs: &[(String, String)],
+    retention: Option<&Retention>,
+    retention_bytes: Option<ByteSize>,
+) -> anyhow::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let mut set = |config: &mut TopicConfig, key: &str, value: &str| -> anyhow::Result<()> {
+        warnings.extend(config.set(key, value)?.map(|warning| warning.to_string()));
+        Ok(())
+    };
+    for (key, value) in pairs {
+        set(config, key, value)?;
+    }
+    match retention {
+        Some(Retention::Forever) => set(config, "retention.ms", "-1")?,
+        Some(Retention::For(duration)) => set(config, "retention.ms", &duration.0.to_string())?,
+        None => {}
+    }
+    if let Some(ByteSize(bytes)) = retention_bytes {
+        set(config, "retention.bytes", &bytes.to_string())?;
+    }
+    config.validate()?;
+    Ok(warnings)
+}
+
+/// How long records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retention {
+    Forever,
+    For(Duration),
+}
+
+impl std::str::FromStr for Retention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if matches!(text, "forever" | "-1") {
+            return Ok(Self::Forever);
+        }
+        text.parse().map(Self::For).map_err(|error: crate::units::time::DurationError| format!("{error}, or forever"))
+    }
+}
+
+/// A number of partitions.
+pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
+    match text.parse::<i32>() {
+        Ok(count) if (1..=PARTITIONS_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number of partitions from 1 to {PARTITIONS_MAX}")),
+    }
+}
+
+/// The most partitions that a topic can be given here: each is a folder with five files.
+pub(crate) const PARTITIONS_MAX: i32 = 100_000;
+
+/// A topic name.
+pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
+    text.parse().map_err(|error: crate::units::name::TopicNameError| error.to_string())
+}
+
+/// The partitions that the user named, or all of the topic.
+pub(crate) fn partitions(topic: &Topic, named: &[i32]) -> anyhow::Result<Vec<i32>> {
+    if named.is_empty() {
+        return Ok(topic.partitions.clone());
+    }
+    let mut partitions = Vec::new();
+    for &partition in named {
+        topic.partition(partition).with_context(|| format!("partition {partition}"))?;
+        if !partitions.contains(&partition) {
+            partitions.push(partition);
+        }
+    }
+    partitions.sort_unstable();
+    Ok(partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delimiters_are_bytes_with_escapes() {
+        for (text, bytes) in [
+            (r"\n", &b"\n"[..]),
+            (r"\0", b"\0"),
+            (r"\x1e", b"\x1e"),
+            (r"\t--\\", b"\t--\\"),
+            ("ü", "ü".as_bytes()),
+        ] {
+            assert_eq!(delimiter(text).unwrap().0, bytes, "{text}");
+        }
+        for text in ["", r"\", r"\q", r"\x1", r"\xzz"] {
+            assert!(delimiter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn offsets_are_numbers_names_or_both_by_partition() {
+        for (text, expected) in [
+            ("earliest", PerPartition::All(OffsetAt::Earliest)),
+            ("latest", PerPartition::All(OffsetAt::Latest)),
+            ("17", PerPartition::All(OffsetAt::At(17))),
+            ("-5", PerPartition::All(OffsetAt::BeforeEnd(5))),
+            ("-0", PerPartition::All(OffsetAt::BeforeEnd(0))),
+            ("0:100,2:latest", PerPartition::Each(vec![(0, OffsetAt::At(100)), (2, OffsetAt::Latest)])),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for text in ["", "x", "0:", "0:1,0:2", "-1:5", "1.5"] {
+            assert!(text.parse::<PerPartition>().is_err(), "{text}");
+        }
+    }
+}

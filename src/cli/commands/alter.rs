@@ -1,0 +1,77 @@
+use crate::cli::Context;
+use crate::cli::args::{self, Retention, configure};
+use crate::cli::exit::{self, Exit};
+use crate::logdir::{Alteration, LogDirError};
+use crate::units::{ByteSize, TopicName};
+
+/// Change a topic's configuration, or add partitions
+///
+/// Processes that are writing to the topic go on with the configuration they started with. Partitions are only added;
+/// records with keys that were written before stay where they are.
+///
+/// Example:
+///   kdir alter app -c retention.ms=36h --unset segment.bytes --partitions 6
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct AlterArgs {
+    /// The topic
+    #[arg(value_parser = args::topic)]
+    topic: TopicName,
+    /// A topic configuration of Kafka's, such as segment.bytes=64MiB (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value)]
+    config: Vec<(String, String)>,
+    /// A key that goes back to Kafka's default (can be repeated)
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+    /// How long records are kept: 7d, 36h, 90s, or forever
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<Retention>,
+    /// How many bytes a partition keeps: 10GB, 512MiB
+    #[arg(long, value_name = "SIZE")]
+    retention_bytes: Option<ByteSize>,
+    /// How many partitions the topic is to have; more than now
+    #[arg(short = 'P', long, value_name = "N", value_parser = args::partition_count)]
+    partitions: Option<i32>,
+}
+
+pub(crate) fn run(args: &AlterArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let changes_config = !args.config.is_empty()
+        || !args.unset.is_empty()
+        || args.retention.is_some()
+        || args.retention_bytes.is_some();
+    if !changes_config && args.partitions.is_none() {
+        return Err(exit::usage("nothing to change: give --config, --unset, --retention or --partitions"));
+    }
+    let mut warnings = Vec::new();
+    let change = |topic: &crate::logdir::Topic| -> Result<Alteration, Refusal> {
+        let mut config = topic.config.clone();
+        for key in &args.unset {
+            if !config.unset(key).map_err(anyhow::Error::from)? {
+                warnings.push(format!("{key} was not set"));
+            }
+        }
+        warnings.extend(configure(&mut config, &args.config, args.retention.as_ref(), args.retention_bytes)?);
+        Ok(Alteration { config: changes_config.then_some(config), partitions: args.partitions })
+    };
+    let topic = context.open_to_write()?.alter_topic(&args.topic, change).map_err(|refusal| refusal.0)?;
+    for warning in warnings {
+        context.ui.warning(&warning);
+    }
+    context.ui.status(&format!("altered topic {}", topic.name));
+    Ok(Exit::Done)
+}
+
+/// What stops an alteration: the log dir's error or one of the configuration.
+struct Refusal(anyhow::Error);
+
+impl From<LogDirError> for Refusal {
+    fn from(error: LogDirError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}

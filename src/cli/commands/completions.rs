@@ -1,0 +1,23 @@
+use crate::cli::Context;
+use crate::cli::exit::Exit;
+use clap_complete::Shell;
+
+/// Print a completion script
+///
+/// For packagers, and for shells without a package: the same scripts lie under completions/ in the source.
+///
+/// Example:
+///   kdir completions bash > ~/.local/share/bash-completion/completions/kdir
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &CompletionsArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut crate::cli::command(), "kdir", &mut script);
+    context.ui.data(&script)?;
+    Ok(Exit::Done)
+}

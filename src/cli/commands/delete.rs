@@ -1,0 +1,58 @@
+use super::list::totals;
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::{self, Exit};
+use crate::cli::ui::Unit;
+use crate::units::{ByteSize, TopicName};
+use std::io::IsTerminal;
+
+/// Delete topics and all their records
+///
+/// Asks on a terminal and needs --yes elsewhere. A deletion that was interrupted is finished by the next `create` or
+/// `delete`; the topic is gone as soon as it has begun.
+///
+/// Example:
+///   kdir delete app --yes
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct DeleteArgs {
+    /// The topics
+    #[arg(required = true, value_parser = args::topic)]
+    topic: Vec<TopicName>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    if !args.yes && !std::io::stdin().is_terminal() {
+        return Err(exit::usage("deleting asks on a terminal; elsewhere it needs --yes"));
+    }
+    let log_dir = context.open_to_write()?;
+    let topics = super::named_topics(&log_dir, &args.topic)?;
+    for topic in topics {
+        if !args.yes {
+            let (records, bytes) = totals(&log_dir, &topic)?;
+            let question = format!(
+                "delete topic {} ({}, {}, {})?",
+                topic.name,
+                super::counted(topic.partitions.len() as u64, "partition"),
+                super::counted(records as u64, "record"),
+                ByteSize(bytes)
+            );
+            if !context.ui.confirm(&question)? {
+                context.ui.status(&format!("topic {} stays", topic.name));
+                continue;
+            }
+        }
+        let mut progress = context.ui.progress(None, Unit::Files);
+        let mut files = 0;
+        log_dir.delete_topic(&topic.name, |_| {
+            files += 1;
+            progress.set(files, topic.name.to_string());
+        })?;
+        progress.finish();
+        context.ui.status(&format!("deleted topic {}", topic.name));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,140 @@
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::Exit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
+use crate::format::properties::topic_id_to_text;
+use crate::logdir::{LogDir, Origin, Topic};
+use crate::storage::summary::{Summary, summarize};
+use crate::units::{Offset, TopicName};
+use serde_json::{Map, Value};
+
+/// Describe topics, partition by partition
+///
+/// One row a partition: log start offset, log end offset, segments, bytes, the timestamp of the first record and the
+/// largest timestamp. Without a topic, all topics are described. What it costs follows the number of segments, not the
+/// bytes in them.
+///
+/// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
+/// topic, partition, base_offset, next_offset, bytes, oldest, newest. JSON has topic_id and config as well.
+///
+/// Example:
+///   kdir describe app --segments
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct DescribeArgs {
+    /// The topics; all without one
+    #[arg(value_parser = args::topic)]
+    topic: Vec<TopicName>,
+    /// One row a segment
+    #[arg(long)]
+    segments: bool,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const PARTITION_COLUMNS: [Column; 10] = [
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("log_start_offset", "LOG START"),
+    number("log_end_offset", "LOG END"),
+    number("segments", "SEGMENTS"),
+    number("bytes", "BYTES"),
+    text("oldest", "OLDEST"),
+    text("newest", "NEWEST"),
+    json_only("topic_id"),
+    json_only("config"),
+];
+
+const SEGMENT_COLUMNS: [Column; 7] = [
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("base_offset", "BASE OFFSET"),
+    number("next_offset", "NEXT OFFSET"),
+    number("bytes", "BYTES"),
+    text("oldest", "OLDEST"),
+    text("newest", "NEWEST"),
+];
+
+pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let log_dir = context.open()?;
+    let topics = super::named_topics(&log_dir, &args.topic)?;
+    let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
+    for topic in &topics {
+        for &partition in &topic.partitions {
+            let summary = summary(&log_dir, topic, partition)?;
+            if args.segments {
+                segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
+            } else {
+                report.row(partition_row(topic, partition, &summary))?;
+            }
+        }
+    }
+    report.finish()?;
+    if args.report.output == ReportFormat::Table && !args.segments {
+        context.ui.data(configurations(&topics).as_bytes())?;
+    }
+    if topics.is_empty() {
+        context.ui.status(&format!("there are no topics in {}", context.root.display()));
+    }
+    Ok(Exit::Done)
+}
+
+fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<Summary> {
+    let partition = topic.partition(partition)?;
+    let (recovery_point, _) = log_dir.checkpointed(&partition)?;
+    match log_dir.open_reader(&partition, 0)? {
+        Some(mut reader) => Ok(summarize(log_dir.disk(), &mut reader, recovery_point)?),
+        None => Ok(Summary { log_start_offset: Offset::ZERO, log_end_offset: Offset::ZERO, segments: Vec::new() }),
+    }
+}
+
+fn partition_row(topic: &Topic, partition: i32, summary: &Summary) -> Vec<Cell> {
+    let config = topic.config.overrides().map(|(key, value)| (key.to_owned(), Value::from(value)));
+    let topic_id = match topic.origin {
+        Origin::TopicFile(id) => Value::from(topic_id_to_text(id)),
+        Origin::Broker => Value::Null,
+    };
+    vec![
+        Cell::text(&topic.name),
+        Cell::Number(partition.into()),
+        Cell::Number(summary.log_start_offset.0),
+        Cell::Number(summary.log_end_offset.0),
+        Cell::Number(summary.segments.len() as i64),
+        Cell::Bytes(summary.bytes()),
+        Cell::time(summary.oldest_timestamp()),
+        Cell::time(summary.newest_timestamp()),
+        Cell::Json(topic_id),
+        Cell::Json(Value::Object(config.collect::<Map<_, _>>())),
+    ]
+}
+
+fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterator<Item = Vec<Cell>> {
+    let name = topic.name.clone();
+    summary.segments.iter().map(move |it| {
+        vec![
+            Cell::text(&name),
+            Cell::Number(partition.into()),
+            Cell::Number(it.segment.base_offset.0),
+            Cell::Number(it.next_offset.0),
+            Cell::Bytes(it.segment.size),
+            Cell::time(it.first_timestamp),
+            Cell::time(it.largest_timestamp),
+        ]
+    })
+}
+
+/// A line for each topic that has a configuration of its own.
+fn configurations(topics: &[Topic]) -> String {
+    let mut lines = String::new();
+    for topic in topics {
+        let pairs: Vec<String> = topic.config.overrides().map(|(key, value)| format!("{key}={value}")).collect();
+        if !pairs.is_empty() {
+            lines.push_str(&format!("\n{}  {}", topic.name, pairs.join("  ")));
+        }
+    }
+    if !lines.is_empty() {
+        lines.push('\n');
+    }
+    lines
+}

@@ -1,0 +1,60 @@
+use crate::cli::Context;
+use crate::cli::exit::Exit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::logdir::{LogDir, Topic};
+use crate::storage::segments;
+
+/// List topics
+///
+/// One row a topic: partitions, records (log end offset minus log start offset, summed; a compacted topic may hold
+/// fewer) and the bytes of its .log files.
+///
+/// Columns of JSON and TSV: topic, partitions, records, bytes
+///
+/// Example:
+///   kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 4] = [
+    text("topic", "TOPIC"),
+    number("partitions", "PARTITIONS"),
+    number("records", "RECORDS"),
+    number("bytes", "BYTES"),
+];
+
+pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let log_dir = context.open()?;
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let topics = log_dir.topics()?;
+    for topic in &topics {
+        let (records, bytes) = totals(&log_dir, topic)?;
+        report.row(vec![
+            Cell::text(&topic.name),
+            Cell::Number(topic.partitions.len() as i64),
+            Cell::Number(records),
+            Cell::Bytes(bytes),
+        ])?;
+    }
+    report.finish()?;
+    if topics.is_empty() {
+        context.ui.status(&format!("there are no topics in {}", context.root.display()));
+    }
+    Ok(Exit::Done)
+}
+
+/// Records and bytes of a topic.
+pub(crate) fn totals(log_dir: &LogDir, topic: &Topic) -> anyhow::Result<(i64, u64)> {
+    let (mut records, mut bytes) = (0, 0);
+    for &partition in &topic.partitions {
+        let partition = topic.partition(partition)?;
+        let Some(reader) = log_dir.open_reader(&partition, 0)? else { continue };
+        records += reader.log_end_offset()? - reader.log_start_offset();
+        bytes += segments::list(&**log_dir.disk(), reader.path())?.iter().map(|segment| segment.size).sum::<u64>();
+    }
+    Ok((records, bytes))
+}

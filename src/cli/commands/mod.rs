@@ -1,0 +1,60 @@
+//! One file per subcommand: the doc comment that is the help, the arguments, `run`, and its rows.
+
+pub(crate) mod alter;
+pub(crate) mod completions;
+pub(crate) mod consume;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod delete_records;
+pub(crate) mod describe;
+pub(crate) mod dump;
+pub(crate) mod list;
+pub(crate) mod man;
+pub(crate) mod offsets;
+pub(crate) mod produce;
+pub(crate) mod retention;
+
+use crate::logdir::{LogDir, Topic};
+use crate::storage::Notice;
+use crate::units::{Offset, TopicName, TopicPartition};
+
+/// The topics of those names, or all of them.
+fn named_topics(log_dir: &LogDir, names: &[TopicName]) -> anyhow::Result<Vec<Topic>> {
+    if names.is_empty() {
+        return Ok(log_dir.topics()?);
+    }
+    let mut topics: Vec<Topic> = Vec::new();
+    for name in names {
+        if !topics.iter().any(|topic| topic.name == *name) {
+            topics.push(log_dir.topic(name)?);
+        }
+    }
+    Ok(topics)
+}
+
+/// Log start and log end offset of a partition.
+fn range(log_dir: &LogDir, partition: &TopicPartition) -> anyhow::Result<(Offset, Offset)> {
+    match log_dir.open_reader(partition, 0)? {
+        Some(reader) => Ok((reader.log_start_offset(), reader.log_end_offset()?)),
+        None => Ok((Offset::ZERO, Offset::ZERO)),
+    }
+}
+
+/// `1 record`, `2 records`.
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// What was done to a log beside the user's command, in words.
+fn told(notice: &Notice) -> String {
+    match notice {
+        Notice::TailCut { path, position, bytes, kept_as } => {
+            let kept = match kept_as {
+                Some(kept) => format!("it is kept as {}", kept.display()),
+                None => "the disk had no room to keep it".into(),
+            };
+            let bytes = counted(*bytes, "byte");
+            format!("cut {bytes} of a batch left half written from {} at position {position}; {kept}", path.display())
+        }
+    }
+}

@@ -1,0 +1,76 @@
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::Exit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::units::{Offset, Timestamp, TopicName};
+
+/// Show the first offset at or after a time, per partition
+///
+/// `earliest` is the log start offset, `latest` the log end offset. For a time, the answer is the first record whose
+/// timestamp is at or after it, with that timestamp; nothing where all records are older.
+///
+/// A time is RFC 3339, a date such as 2026-11-22, `2h ago`, or milliseconds since the epoch.
+///
+/// Columns of JSON and TSV: topic, partition, offset, timestamp
+///
+/// Example:
+///   kdir offsets app --at '2h ago'
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct OffsetsArgs {
+    /// The topic
+    #[arg(value_parser = args::topic)]
+    topic: TopicName,
+    /// earliest, latest, or a time
+    #[arg(long, value_name = "earliest|latest|TIME")]
+    at: String,
+    /// Only these partitions
+    #[arg(short, long, value_name = "N,M", value_delimiter = ',')]
+    partition: Vec<i32>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 4] = [
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("offset", "OFFSET"),
+    text("timestamp", "TIMESTAMP"),
+];
+
+enum At {
+    Earliest,
+    Latest,
+    Time(Timestamp),
+}
+
+pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let at = match args.at.as_str() {
+        "earliest" => At::Earliest,
+        "latest" => At::Latest,
+        text => At::Time(args::time("--at", text, &context.zone)?),
+    };
+    let log_dir = context.open()?;
+    let topic = log_dir.topic(&args.topic)?;
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    for partition in args::partitions(&topic, &args.partition)? {
+        let (mut offset, mut timestamp) = (Some(Offset::ZERO), None);
+        if let Some(reader) = log_dir.open_reader(&topic.partition(partition)?, 0)? {
+            (offset, timestamp) = match at {
+                At::Earliest => (Some(reader.log_start_offset()), None),
+                At::Latest => (Some(reader.log_end_offset()?), None),
+                At::Time(time) => reader.offset_for_time(time.0)?.unzip(),
+            };
+        } else if matches!(at, At::Time(_)) {
+            offset = None;
+        }
+        report.row(vec![
+            Cell::text(&topic.name),
+            Cell::Number(partition.into()),
+            offset.map_or(Cell::Nothing, |offset| Cell::Number(offset.0)),
+            Cell::time(timestamp),
+        ])?;
+    }
+    report.finish()?;
+    Ok(Exit::Done)
+}

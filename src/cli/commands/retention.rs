@@ -1,0 +1,181 @@
+use crate::cli::Context;
+use crate::cli::args::{self, Retention};
+use crate::cli::exit::Exit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::cli::ui::Unit;
+use crate::logdir::{LogDir, Origin, Topic};
+use crate::storage::retention::{self, Decision, Log, Plan, Verdict};
+use crate::storage::{LogConfig, segments};
+use crate::units::{ByteSize, TopicName};
+
+/// Apply retention once
+///
+/// Whole segments go, oldest first, by Kafka's own three passes: those below the log start offset, then those that
+/// retention.bytes does without, then those whose largest timestamp is older than retention.ms. The active segment is not
+/// exempt. Nothing else in kdir ever deletes data on its own.
+///
+/// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
+/// topics (__*) only when named. With --dry-run every segment is listed with the reason why it goes or stays; without,
+/// those that went.
+///
+/// Columns of JSON and TSV: topic, partition, base_offset, next_offset, bytes, newest, action, reason
+///
+/// Example:
+///   kdir retention --dry-run app
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct RetentionArgs {
+    /// The topics; all without one
+    #[arg(value_parser = args::topic)]
+    topic: Vec<TopicName>,
+    /// Show what would go, and why; change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// In place of the topics' retention.ms: 7d, 36h, 90s, or forever
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<Retention>,
+    /// In place of the topics' retention.bytes: 10GB, 512MiB
+    #[arg(long, value_name = "SIZE")]
+    retention_bytes: Option<ByteSize>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 8] = [
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("base_offset", "BASE OFFSET"),
+    number("next_offset", "NEXT OFFSET"),
+    number("bytes", "BYTES"),
+    text("newest", "NEWEST"),
+    text("action", "ACTION"),
+    text("reason", "REASON"),
+];
+
+pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let (mut removed, mut bytes) = (0, 0);
+    for topic in chosen(args, &log_dir, context)? {
+        let limits = limits(args, &topic);
+        for &partition in &topic.partitions {
+            let plan = if args.dry_run {
+                plan(&log_dir, &topic, partition, &limits)?
+            } else {
+                apply(&log_dir, &topic, partition, &limits, context)?
+            };
+            for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
+                report.row(row(&topic, partition, decision, &limits))?;
+            }
+            removed += plan.going().count() as u64;
+            bytes += plan.going().map(|decision| decision.segment.size).sum::<u64>();
+        }
+    }
+    report.finish()?;
+    let verb = if args.dry_run { "would remove" } else { "removed" };
+    context.ui.status(&format!("{verb} {}, {}", super::counted(removed, "segment"), ByteSize(bytes)));
+    Ok(Exit::Done)
+}
+
+/// The topics that the run is about.
+fn chosen(args: &RetentionArgs, log_dir: &LogDir, context: &Context) -> anyhow::Result<Vec<Topic>> {
+    let has_limits = args.retention.is_some() || args.retention_bytes.is_some();
+    let mut topics = super::named_topics(log_dir, &args.topic)?;
+    topics.retain(|topic| {
+        if args.topic.is_empty() && topic.name.is_internal() {
+            return false;
+        }
+        let skipped = topic.origin == Origin::Broker && !has_limits;
+        if skipped {
+            context.ui.warning(&format!(
+                "topic {} is skipped: its limits are in its broker's metadata; give --retention or --retention-bytes",
+                topic.name
+            ));
+        }
+        !skipped
+    });
+    Ok(topics)
+}
+
+/// The topic's configuration, with the limits of the command line in place of its own. With either of them given, a topic
+/// whose limits are not known here has no other.
+fn limits(args: &RetentionArgs, topic: &Topic) -> LogConfig {
+    let mut limits = topic.log_config();
+    if topic.origin == Origin::Broker {
+        (limits.retention_ms, limits.retention_bytes) = (-1, -1);
+    }
+    match args.retention {
+        Some(Retention::Forever) => limits.retention_ms = -1,
+        Some(Retention::For(duration)) => limits.retention_ms = duration.0,
+        None => {}
+    }
+    if let Some(ByteSize(bytes)) = args.retention_bytes {
+        limits.retention_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    }
+    limits
+}
+
+fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> anyhow::Result<Plan> {
+    let partition = topic.partition(partition)?;
+    let Some(reader) = log_dir.open_reader(&partition, 0)? else { return Ok(Plan::default()) };
+    let (recovery_point, _) = log_dir.checkpointed(&partition)?;
+    let log_end_offset = reader.log_end_offset()?;
+    let (disk, path) = (log_dir.disk(), reader.path());
+    let segments = segments::list(&**disk, path)?;
+    let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };
+    Ok(retention::plan(log, limits, crate::cli::now().0, |segment, next_offset| {
+        retention::largest_timestamp(&**disk, path, segment.base_offset, next_offset <= recovery_point)
+    })?)
+}
+
+fn apply(
+    log_dir: &LogDir,
+    topic: &Topic,
+    partition: i32,
+    limits: &LogConfig,
+    context: &Context,
+) -> anyhow::Result<Plan> {
+    let folder = topic.partition(partition)?;
+    if log_dir.disk().stat(&log_dir.partition_path(&folder))?.is_none() {
+        return Ok(Plan::default());
+    }
+    let now = crate::cli::now().0;
+    let mut writer = log_dir.open_writer(topic, partition, now)?;
+    for notice in writer.take_notices() {
+        context.ui.warning(&super::told(&notice));
+    }
+    let (recovery_point, log_start_offset) = log_dir.checkpointed(&folder)?;
+    let mut progress = context.ui.progress(None, Unit::Segments);
+    let mut removed = 0;
+    let plan = retention::apply(&mut writer, limits, log_start_offset, recovery_point, now, |_| {
+        removed += 1;
+        progress.set(removed, folder.to_string());
+    })?;
+    progress.finish();
+    Ok(plan)
+}
+
+fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &LogConfig) -> Vec<Cell> {
+    vec![
+        Cell::text(&topic.name),
+        Cell::Number(partition.into()),
+        Cell::Number(decision.segment.base_offset.0),
+        Cell::Number(decision.next_offset.0),
+        Cell::Bytes(decision.segment.size),
+        Cell::time(decision.largest_timestamp),
+        Cell::text(if decision.verdict.goes() { "remove" } else { "keep" }),
+        Cell::text(reason(decision.verdict, limits)),
+    ]
+}
+
+fn reason(verdict: Verdict, limits: &LogConfig) -> String {
+    match verdict {
+        Verdict::BelowLogStart => "below the log start offset".into(),
+        Verdict::OverSize => format!("the rest is at least retention.bytes={}", limits.retention_bytes),
+        Verdict::TooOld => format!("older than retention.ms={}", limits.retention_ms),
+        Verdict::WithinLimits if limits.retention_ms < 0 && limits.retention_bytes < 0 => "no limit is set".into(),
+        Verdict::WithinLimits => "within the limits".into(),
+        Verdict::BehindOneThatStays => "a segment before it stays".into(),
+        Verdict::EmptyActive => "the active segment, empty".into(),
+    }
+}

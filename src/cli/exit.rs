@@ -1,0 +1,139 @@
+//! From an error to a message, its causes, a hint and an exit code: the one place.
+
+use super::GlobalArgs;
+use super::ui::Ui;
+use crate::logdir::LogDirError;
+use crate::logdir::config::ConfigError;
+use crate::storage::StorageError;
+use std::io;
+use std::process::ExitCode;
+
+/// How a command that did not fail has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    /// A signal ended it, in order.
+    Signal(i32),
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const CORRUPT: u8 = 4;
+/// What shells add to the number of a signal.
+const SIGNAL_BASE: i32 = 128;
+
+/// Wrong usage that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// An error of usage.
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+/// Nobody reads our output any more, or it cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout")]
+pub(crate) struct OutputError(#[from] pub(crate) io::Error);
+
+/// Prints what clap has to say: help on stdout, errors on stderr.
+pub(crate) fn clap(error: &clap::Error) -> ExitCode {
+    // Help into a closed pipe is a quiet end, like any output.
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
+}
+
+/// The exit code of a command, after its error has been told.
+pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCode {
+    let error = match result {
+        Ok(Exit::Done) => return ExitCode::SUCCESS,
+        Ok(Exit::Signal(signal)) => return ExitCode::from((SIGNAL_BASE + signal) as u8),
+        Err(error) => error,
+    };
+    if let Some(OutputError(error)) = error.downcast_ref()
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        return ExitCode::SUCCESS;
+    }
+    let ui = Ui::new(global.quiet, global.verbose, global.color);
+    ui.error(&message(&error));
+    if let Some(hint) = hint(&error) {
+        ui.hint(&hint);
+    }
+    ExitCode::from(number(&error))
+}
+
+/// The error and its causes, each said once.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
+fn number(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() || error.chain().any(|cause| cause.is::<ConfigError>()) {
+        return USAGE;
+    }
+    let is_corrupt = error.chain().any(|cause| {
+        let storage = cause.downcast_ref::<StorageError>();
+        matches!(storage, Some(StorageError::Corrupt { .. }))
+            || match cause.downcast_ref::<LogDirError>() {
+                Some(LogDirError::DamagedFile { .. } | LogDirError::Storage(StorageError::Corrupt { .. })) => true,
+                _ => false,
+            }
+    });
+    if is_corrupt { CORRUPT } else { FAILED }
+}
+
+/// The command to run next, where one helps.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    if error.is::<Usage>() {
+        return None;
+    }
+    error.chain().find_map(|cause| {
+        if let Some(hint) = cause.downcast_ref::<LogDirError>().and_then(of_log_dir) {
+            return Some(hint);
+        }
+        cause.downcast_ref::<StorageError>().and_then(of_storage)
+    })
+}
+
+fn of_log_dir(error: &LogDirError) -> Option<String> {
+    Some(match error {
+        LogDirError::Missing { .. } => "make it with `kdir create TOPIC`, or name another with --log-dir".into(),
+        LogDirError::Foreign { .. } => "name an empty or a new directory with --log-dir".into(),
+        LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
+        LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
+        LogDirError::TopicNotFound { topic, .. } => {
+            format!("make it with `kdir create {topic}`, or produce with --create; `kdir list` shows what is there")
+        }
+        LogDirError::TopicExists { .. } => "add --if-not-exists to leave it as it is".into(),
+        LogDirError::PartitionsHaveGaps { .. } => "name the partition with -p".into(),
+        LogDirError::BrokerTopic { topic } => {
+            format!("alter it with Kafka's own kafka-configs or kafka-topics; `kdir describe {topic}` shows its data")
+        }
+        LogDirError::CompactedTopic { topic } => {
+            format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
+        }
+        LogDirError::Storage(error) => return of_storage(error),
+        _ => return None,
+    })
+}
+
+fn of_storage(error: &StorageError) -> Option<String> {
+    Some(match error {
+        StorageError::OffsetOutOfRange { .. } => "start at one of its ends instead: earliest or latest".into(),
+        StorageError::Corrupt { path, .. } if path.extension().is_some_and(|it| it == "log") => {
+            format!("`kdir dump {}` shows the batches before the damage", path.display())
+        }
+        StorageError::InterruptedCompaction { .. } => "start the broker once, which finishes it".into(),
+        StorageError::HeldByBroker => "stop the broker first; reading works while it runs".into(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,178 @@
+//! Floor 5: the terminal. The only floor that knows clap, anyhow, comfy-table and indicatif.
+//!
+//! A command resolves its arguments, calls the library and renders; it holds no policy. Everything that can be checked
+//! without the log dir is checked before it is opened.
+
+mod args;
+pub mod commands;
+mod exit;
+mod report;
+mod signals;
+mod ui;
+
+use crate::disk::Disk;
+use crate::disk::real::RealDisk;
+use crate::logdir::{LogDir, LogDirError};
+use crate::units::Timestamp;
+use anyhow::Context as _;
+use clap::{CommandFactory, Parser, Subcommand};
+use etcetera::BaseStrategy;
+use jiff::tz::TimeZone;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use ui::Ui;
+
+/// Kafka's log without the broker
+///
+/// Creates topics, produces from stdin, consumes from any offset, describes partitions and applies retention, straight on
+/// a directory that is laid out byte for byte as Apache Kafka lays out its own. No server: each command opens the
+/// directory, does its work and leaves. Any number of them may run at once.
+///
+/// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found; 130 and 143 after
+/// SIGINT and SIGTERM, with everything acknowledged so far on disk.
+///
+/// Example:
+///   echo hello | kdir produce --create greetings
+///   kdir consume greetings
+#[derive(Debug, Parser)]
+#[command(name = "kdir", version, verbatim_doc_comment, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_display_order = 900)]
+struct GlobalArgs {
+    /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
+    #[arg(short = 'd', long, global = true, value_name = "DIR", env = "KDIR_LOG_DIR", hide_env_values = true)]
+    log_dir: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more of what is done
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// When to use colour; records are never coloured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ui::ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(commands::create::CreateArgs),
+    List(commands::list::ListArgs),
+    Describe(commands::describe::DescribeArgs),
+    Alter(commands::alter::AlterArgs),
+    Delete(commands::delete::DeleteArgs),
+    Produce(commands::produce::ProduceArgs),
+    Consume(commands::consume::ConsumeArgs),
+    Offsets(commands::offsets::OffsetsArgs),
+    DeleteRecords(commands::delete_records::DeleteRecordsArgs),
+    Retention(commands::retention::RetentionArgs),
+    Dump(commands::dump::DumpArgs),
+    Completions(commands::completions::CompletionsArgs),
+    Man(commands::man::ManArgs),
+}
+
+/// What every command has at hand.
+struct Context {
+    ui: Ui,
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    zone: TimeZone,
+}
+
+impl Context {
+    fn new(global: &GlobalArgs) -> anyhow::Result<Self> {
+        let root = match &global.log_dir {
+            Some(root) if !root.as_os_str().is_empty() => root.clone(),
+            Some(_) => return Err(exit::usage("--log-dir is empty: give a directory")),
+            None => default_log_dir()?,
+        };
+        Ok(Self {
+            ui: Ui::new(global.quiet, global.verbose, global.color),
+            disk: Arc::new(RealDisk::new(ui::waiting_for_lock)),
+            root,
+            zone: TimeZone::system(),
+        })
+    }
+
+    fn open(&self) -> anyhow::Result<LogDir> {
+        Ok(LogDir::open(Arc::clone(&self.disk), &self.root)?)
+    }
+
+    fn open_to_write(&self) -> anyhow::Result<LogDir> {
+        Ok(LogDir::open_to_write(Arc::clone(&self.disk), &self.root)?)
+    }
+
+    /// Opens the log dir and makes it first where it is missing.
+    fn open_or_make(&self) -> anyhow::Result<LogDir> {
+        match LogDir::open_to_write(Arc::clone(&self.disk), &self.root) {
+            Err(LogDirError::Missing { .. }) => {
+                LogDir::make(&*self.disk, &self.root)?;
+                self.ui.verbose(&format!("made the log dir {}", self.root.display()));
+                self.open_to_write()
+            }
+            opened => Ok(opened?),
+        }
+    }
+}
+
+fn default_log_dir() -> anyhow::Result<PathBuf> {
+    let base = etcetera::base_strategy::Xdg::new().context("no home directory is known: give --log-dir")?;
+    Ok(base.data_dir().join("kdir"))
+}
+
+/// The time now.
+#[expect(clippy::disallowed_methods, reason = "the one clock of the program; everything below is told the time")]
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since_epoch.as_millis() as i64)
+}
+
+/// The command line as clap knows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::clap(&error),
+    };
+    let result = Context::new(&cli.global).and_then(|mut context| run(&cli.command, &mut context));
+    exit::code(result, &cli.global)
+}
+
+fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
+    match command {
+        Command::Create(args) => commands::create::run(args, context),
+        Command::List(args) => commands::list::run(args, context),
+        Command::Describe(args) => commands::describe::run(args, context),
+        Command::Alter(args) => commands::alter::run(args, context),
+        Command::Delete(args) => commands::delete::run(args, context),
+        Command::Produce(args) => commands::produce::run(args, context),
+        Command::Consume(args) => commands::consume::run(args, context),
+        Command::Offsets(args) => commands::offsets::run(args, context),
+        Command::DeleteRecords(args) => commands::delete_records::run(args, context),
+        Command::Retention(args) => commands::retention::run(args, context),
+        Command::Dump(args) => commands::dump::run(args, context),
+        Command::Completions(args) => commands::completions::run(args, context),
+        Command::Man(args) => commands::man::run(args, context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,203 @@
+//! stdout (data), stderr (status, warning, hint), colour, progress.
+
+#![allow(clippy::print_stderr, reason = "the one place that talks on stderr")]
+
+use super::exit::OutputError;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// When colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+const PROGRESS_AFTER: Duration = Duration::from_millis(250);
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What the program says, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    quiet: bool,
+    verbose: bool,
+    stderr_color: bool,
+    stdout_color: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(quiet: bool, verbose: bool, choice: ColorChoice) -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value: std::ffi::OsString| !value.is_empty() && value != "0");
+        let color = |is_terminal: bool| match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                set("CLICOLOR_FORCE") || is_terminal && !std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty())
+            }
+        };
+        Self {
+            quiet,
+            verbose,
+            stderr_color: color(io::stderr().is_terminal()),
+            stdout_color: color(io::stdout().is_terminal()),
+        }
+    }
+
+    pub(crate) fn stdout_color(self) -> bool {
+        self.stdout_color
+    }
+
+    /// Something that was done.
+    pub(crate) fn status(self, message: &str) {
+        if !self.quiet {
+            eprintln!("{message}");
+        }
+    }
+
+    /// Something that only the curious want to know.
+    pub(crate) fn verbose(self, message: &str) {
+        if self.verbose {
+            eprintln!("{message}");
+        }
+    }
+
+    /// Something that went on, but not as it should.
+    pub(crate) fn warning(self, message: &str) {
+        if !self.quiet {
+            eprintln!("{} {message}", self.paint("warning:", "33"));
+        }
+    }
+
+    pub(crate) fn error(self, message: &str) {
+        eprintln!("{} {message}", self.paint("kdir:", "31;1"));
+    }
+
+    pub(crate) fn hint(self, message: &str) {
+        eprintln!("{} {message}", self.paint("hint:", "36"));
+    }
+
+    fn paint(self, text: &str, code: &str) -> String {
+        if self.stderr_color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Writes data. Goes straight to the descriptor: the callers buffer, and std's stdout would look for line ends.
+    pub(crate) fn data(self, mut bytes: &[u8]) -> Result<(), OutputError> {
+        while !bytes.is_empty() {
+            match rustix::io::write(stdout(), bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(OutputError(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// A progress display on stderr: a bar of `total` bytes, or, without a total, a count. It shows itself only on a
+    /// terminal, and only if the work takes longer than a moment.
+    pub(crate) fn progress(self, total: Option<u64>, unit: Unit) -> Progress {
+        let shown = !self.quiet && io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        bar.set_style(unit.style(total.is_some()));
+        Progress { bar, shown, visible: false, started: Instant::now(), looked: Instant::now() }
+    }
+
+    /// Asks a question on the terminal; only `y` or `yes` is a yes.
+    pub(crate) fn confirm(self, question: &str) -> io::Result<bool> {
+        eprint!("{question} [y/N] ");
+        io::stderr().flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// The descriptor of stdout.
+pub(crate) fn stdout() -> BorrowedFd<'static> {
+    // The descriptor is open as long as the process: std opens /dev/null in the place of a closed one.
+    rustix::stdio::stdout()
+}
+
+/// Whether stdout goes to a file.
+pub(crate) fn stdout_is_file() -> bool {
+    rustix::fs::fstat(io::stdout().as_fd())
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile)
+}
+
+/// Says something from where there is no [`Ui`].
+pub(crate) fn say(message: &str) {
+    eprintln!("{message}");
+}
+
+/// Tells of a lock that takes long.
+pub(crate) fn waiting_for_lock(path: &Path) {
+    say(&format!("waiting for another process that holds {}", path.display()));
+}
+
+/// What a progress display counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Records,
+    Segments,
+    Files,
+}
+
+impl Unit {
+    fn style(self, has_total: bool) -> ProgressStyle {
+        let template = match (self, has_total) {
+            (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {msg}",
+            (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
+            (Self::Records, _) => "{spinner} {human_pos} records  {per_sec}  {msg}",
+            (Self::Segments, true) => "{percent:>3}% {wide_bar} {human_pos}/{human_len} segments  {msg}",
+            (Self::Segments, false) => "{spinner} {human_pos} segments  {per_sec}  {msg}",
+            (Self::Files, _) => "{spinner} {human_pos} files removed  {msg}",
+        };
+        ProgressStyle::with_template(template).expect("the templates are constant")
+    }
+}
+
+/// A progress display.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    shown: bool,
+    visible: bool,
+    started: Instant,
+    looked: Instant,
+}
+
+impl Progress {
+    /// Whether an update now would be seen: cheap enough to ask once a batch.
+    pub(crate) fn is_due(&mut self) -> bool {
+        if !self.shown {
+            return false;
+        }
+        let due = if self.visible { self.looked.elapsed() >= PROGRESS_EVERY } else { self.started.elapsed() >= PROGRESS_AFTER };
+        if due {
+            self.looked = Instant::now();
+        }
+        due
+    }
+
+    /// Shows how far the work has come.
+    pub(crate) fn set(&mut self, position: u64, message: String) {
+        if self.is_due() {
+            if !std::mem::replace(&mut self.visible, true) {
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
+            self.bar.set_message(message);
+            self.bar.set_position(position);
+        }
+    }
+
+    /// Removes the display.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,44 @@
+//! Replaces a small file so that a reader, and the next start after a crash, sees the old content or the new, whole.
+
+use super::{Access, Disk, Result};
+use std::path::Path;
+
+/// Writes `bytes` to `temporary`, syncs it, renames it to `path` and syncs the folder of both.
+///
+/// A crash leaves the old file and perhaps a temporary one, which the next call overwrites; or the new file. The caller
+/// holds the lock under which `temporary` has one writer.
+///
+/// # Errors
+/// When the disk fails. The old file is then still there, unless the last step failed: the new one may be.
+pub fn replace(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = disk.open(temporary, Access::Create)?;
+    file.set_len(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(temporary, path)?;
+    disk.open_folder(folder_of(path))?.sync()
+}
+
+/// The folder that holds `path`.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("every path here is inside a log dir")
+}
+
+/// All of a small file; `None` when it does not exist. Files over `size_max` bytes are cut there: no text file of a log
+/// dir comes near it, and a reader of one never takes memory without bound.
+///
+/// # Errors
+/// When the disk fails.
+pub fn read_small(disk: &dyn Disk, path: &Path, size_max: usize) -> Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = (file.stat()?.size as usize).min(size_max);
+    let mut bytes = vec![0; size];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}

@@ -1,0 +1,127 @@
+//! The two kinds of lock, which do not see each other on Linux.
+//!
+//! - *fcntl* (POSIX) over the whole file, shared, on `<log-dir>/.lock`: the kind that a JVM takes exclusively
+//!   (`FileChannel.tryLock`: `F_SETLK`, `F_WRLCK`, from 0 to the end). It belongs to the process and falls when *any*
+//!   descriptor of the file is closed in it, so a process opens the file once.
+//! - *flock* on a folder's descriptor, exclusive: between writers of ours. It belongs to the descriptor, and no lock
+//!   file is left behind.
+
+#![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
+
+use super::real::{named, stat_of};
+use super::{Result, SharedLock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const WAIT_BEFORE_SAYING: Duration = Duration::from_secs(1);
+const PAUSE_MIN: Duration = Duration::from_micros(20);
+const PAUSE_MAX: Duration = Duration::from_millis(2);
+
+/// Waits for the exclusive flock. It asks again and again in place of sleeping in the kernel: holders keep it for the
+/// length of one write, and a signal handler that only sets a flag would not end a sleep in `flock`.
+pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn()) -> io::Result<()> {
+    let started = Instant::now();
+    let (mut pause, mut said) = (PAUSE_MIN, false);
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+        if !said && started.elapsed() > WAIT_BEFORE_SAYING {
+            said = true;
+            on_wait();
+        }
+    }
+}
+
+pub(super) fn unlock(file: &File) {
+    // An unlock cannot fail on a descriptor that is locked, and closing it would unlock it all the same.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// A shared fcntl lock on a path.
+#[derive(Debug)]
+pub(super) struct PosixSharedLock {
+    path: PathBuf,
+    /// The file that is locked; another one after a broker has deleted the first by name.
+    file: Mutex<File>,
+}
+
+impl PosixSharedLock {
+    /// `None` when another process has the file exclusively.
+    pub(super) fn take(path: &Path) -> Result<Option<Self>> {
+        Ok(lock_file_at(path)?.map(|file| Self { path: path.to_owned(), file: Mutex::new(file) }))
+    }
+}
+
+/// Locks the file that `path` names when the lock has been taken: one that was unlinked between open and lock guards
+/// nothing, so it is given up for the next.
+fn lock_file_at(path: &Path) -> Result<Option<File>> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = named("open", path, options.open(path))?;
+        match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
+            Err(error) => return named("lock", path, Err(error.into())),
+        }
+        let held = stat_of(&named("look at", path, file.metadata())?);
+        match fs::metadata(path) {
+            Ok(found) if stat_of(&found).id == held.id => return Ok(Some(file)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return named("look at", path, Err(error)),
+        }
+    }
+}
+
+impl SharedLock for PosixSharedLock {
+    fn still_guards(&self) -> Result<bool> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if stat_of(&named("look at", &self.path, file.metadata())?).links > 0 {
+            return Ok(true);
+        }
+        match lock_file_at(&self.path)? {
+            None => Ok(false),
+            Some(anew) => {
+                *file = anew;
+                Ok(true)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_lock_file_is_locked_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let lock = PosixSharedLock::take(&path).unwrap().unwrap();
+        assert!(lock.still_guards().unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(lock.still_guards().unwrap());
+        assert!(path.exists(), "the new file stands at the path");
+    }
+
+    #[test]
+    fn two_handles_of_a_folder_exclude_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (File::open(folder.path()).unwrap(), File::open(folder.path()).unwrap());
+        lock_exclusive(&one, || {}).unwrap();
+        assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err());
+        unlock(&one);
+        lock_exclusive(&other, || {}).unwrap();
+    }
+}

@@ -1,0 +1,175 @@
+//! Floor 2: the only door to the file system.
+//!
+//! Everything above speaks to [`Disk`], so that the same engine runs on the operating system ([`real::RealDisk`]) and
+//! on a disk in memory that fails and crashes on a count ([`faulty::FaultyDisk`]).
+//!
+//! What must stay true:
+//! - No bare `io::Error` leaves this floor: a path and a verb go with it ([`DiskError`]).
+//! - A write is durable after [`DiskFile::sync`]; a new, renamed or removed name is durable after [`Folder::sync`] of
+//!   the folder that holds it. Nothing else promises anything.
+//! - Dispatch is dynamic, once a batch and never once a record.
+//!
+//! Deliberately absent: memory maps (a torn page would be a signal, not an error value) and a lock file of our own
+//! (writers lock the partition's folder itself).
+
+pub mod atomic;
+pub mod faulty;
+mod lock;
+pub mod real;
+pub mod watch;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file system operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}", path.display())]
+pub struct DiskError {
+    /// What was tried, as a verb: `open`, `write to`, `sync`.
+    pub doing: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl DiskError {
+    /// Whether the path does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// What this floor returns.
+pub type Result<T> = std::result::Result<T, DiskError>;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A file to read and write, made when it is missing.
+    Create,
+}
+
+/// A file or folder, whatever it is called: two paths with one identity are the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The file in it. Not given to another file while somebody holds this one open.
+    pub inode: u64,
+}
+
+/// What the file system knows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file.
+    pub id: FileId,
+    /// Bytes.
+    pub size: u64,
+    /// When its content last changed, ms since the epoch.
+    pub modified_ms: i64,
+    /// Names it has; 0 when it was removed while open.
+    pub links: u64,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+}
+
+/// A name in a folder. A name that is not UTF-8 is none of ours: it is listed with replacement characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FolderEntry {
+    /// The name, without the folder's path.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_folder: bool,
+}
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
+    /// What is at `path`; `None` when there is nothing.
+    fn stat(&self, path: &Path) -> Result<Option<Stat>>;
+    /// The names in a folder, in no order.
+    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>>;
+    /// Makes a folder; its parent must exist.
+    fn create_folder(&self, path: &Path) -> Result<()>;
+    /// Renames a file or folder, replacing a file of the new name.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> Result<()>;
+    /// Removes an empty folder.
+    fn remove_folder(&self, path: &Path) -> Result<()>;
+    /// Opens a folder, to lock or sync it.
+    fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>>;
+    /// Takes a shared lock on a file as Kafka's `FileLock` sees it, making the file when it is missing; `None` when a
+    /// broker holds it.
+    fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Facts of the file that is open, whatever its path names by now.
+    fn stat(&self) -> Result<Stat>;
+    /// Reads until `buffer` is full or the file ends; returns how many bytes came.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
+    /// Writes all of `bytes`. After an error, any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], position: u64) -> Result<()>;
+    /// Cuts or extends the file.
+    fn set_len(&self, size: u64) -> Result<()>;
+    /// Makes content and size durable.
+    fn sync(&self) -> Result<()>;
+}
+
+/// An open folder.
+pub trait Folder: Send + Sync {
+    /// Which folder, whatever its path names by now.
+    fn id(&self) -> FileId;
+    /// Makes the names in the folder durable.
+    fn sync(&self) -> Result<()>;
+    /// Waits for the exclusive lock. Use [`FolderLock::take`], which gives it back.
+    fn lock_exclusive(&self) -> Result<()>;
+    /// Gives the lock back.
+    fn unlock(&self);
+}
+
+/// The exclusive lock on a folder; given back when dropped. It excludes other processes and other handles of this
+/// process, not a second lock through the same handle: each thread opens its own.
+pub struct FolderLock {
+    folder: Arc<dyn Folder>,
+}
+
+impl FolderLock {
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// When the file system has no such locks (some network file systems).
+    pub fn take(folder: &Arc<dyn Folder>) -> Result<Self> {
+        folder.lock_exclusive()?;
+        Ok(Self { folder: Arc::clone(folder) })
+    }
+
+    /// The folder that is locked.
+    #[must_use]
+    pub fn folder(&self) -> &Arc<dyn Folder> {
+        &self.folder
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        self.folder.unlock();
+    }
+}
+
+/// A shared lock that keeps Kafka brokers out for as long as it lives.
+pub trait SharedLock: Send + Sync {
+    /// Sees that the lock still guards the path: a broker that stops deletes the file by name. Locks anew where it has;
+    /// `false` when a broker was sooner. One system call when all is well.
+    fn still_guards(&self) -> Result<bool>;
+}

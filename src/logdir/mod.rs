@@ -1,0 +1,523 @@
+//! Floor 4: the whole directory, which is the interface: what lies there is all there is.
+//!
+//! ```text
+//! <log-dir>/
+//!   app.json                            the topic: id, partitions, configuration (ours; a broker ignores it)
+//!   app-0/ app-1/ …                     its partitions, in Kafka's layout
+//!   recovery-point-offset-checkpoint    per partition: all below is durable
+//!   log-start-offset-checkpoint         per partition: the first readable offset, where retention did not set it
+//!   .lock                               held shared by writers, exclusively by a broker
+//! ```
+//!
+//! Locks are taken in one order: `.lock` (when a [`LogDir`] is opened to write), the root folder (to create, alter and
+//! delete topics and to write checkpoint files; brief), one partition's folder (to append, roll and remove; brief).
+//!
+//! A topic without a topic file is a broker's: its partitions are read as they are.
+
+mod alter;
+mod checkpoints;
+pub mod config;
+mod create;
+mod delete;
+mod syncer;
+pub mod topic;
+mod writer;
+
+pub use alter::Alteration;
+pub use create::{Created, NewTopic};
+pub use syncer::{Acknowledged, OnSync, SyncPolicy};
+pub use topic::{Origin, Topic};
+pub use writer::TopicWriter;
+
+use crate::disk::{Disk, DiskError, Folder, FolderLock, SharedLock};
+use crate::storage::{self, Checkpoints, LogReader, LogWriter, StorageError};
+use crate::units::{Offset, TopicName, TopicPartition};
+use checkpoints::{CheckpointFile, OffsetRows};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What a broker leaves in a directory that it owns.
+const BROKER_MARKS: [&str; 2] = ["meta.properties", "__cluster_metadata-0"];
+/// A broker's word that it closed every log in order; untrue as soon as somebody else writes.
+const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+/// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
+const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
+
+/// What can go wrong with a log dir.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogDirError {
+    /// The file system failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A partition failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is no such directory.
+    #[error("there is no log dir {}", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds something that no log dir holds.
+    #[error("{} is not a log dir: it holds the folder {entry}, which is no partition", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        entry: String,
+    },
+    /// A broker is running on the directory.
+    #[error("{} is in use by a running Kafka broker", path.display())]
+    HeldByBroker {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory belongs to a broker, whose metadata would not know the topic.
+    #[error("{} belongs to a Kafka broker ({mark} is there), which would set aside a topic that it did not make", path.display())]
+    BrokerOwned {
+        /// The directory.
+        path: PathBuf,
+        /// What shows it.
+        mark: &'static str,
+    },
+    /// No such topic.
+    #[error("there is no topic {topic} in {}", path.display())]
+    TopicNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The log dir.
+        path: PathBuf,
+    },
+    /// The topic was deleted while it was in use.
+    #[error("the topic {topic} was deleted meanwhile")]
+    TopicDeleted {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The topic is there already.
+    #[error("the topic {topic} exists already")]
+    TopicExists {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Two names that Kafka's metrics cannot tell apart.
+    #[error("the topic {topic} collides with {other}: Kafka takes . and _ in topic names for the same")]
+    TopicCollides {
+        /// The new topic.
+        topic: TopicName,
+        /// The one that is there.
+        other: TopicName,
+    },
+    /// The name leaves no room for the partition number.
+    #[error("{partitions} partitions are too many for a topic name of {} bytes: a folder name ends at 255", topic.as_str().len())]
+    NameTooLong {
+        /// The topic.
+        topic: TopicName,
+        /// How many partitions it was to have.
+        partitions: i32,
+    },
+    /// No such partition.
+    #[error("the topic {topic} has no partition {partition}; it has {}", shown(partitions))]
+    PartitionNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: i32,
+        /// Those that it has.
+        partitions: Vec<i32>,
+    },
+    /// Partitions are only ever added.
+    #[error("the topic {topic} has {current} partitions, and {requested} would not be more: partitions are only added")]
+    NotMorePartitions {
+        /// The topic.
+        topic: TopicName,
+        /// How many there are.
+        current: usize,
+        /// How many were asked for.
+        requested: i32,
+    },
+    /// The topic's configuration is kept by its broker.
+    #[error("the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata")]
+    BrokerTopic {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A partition is missing in the middle, so that no rule says where a record goes.
+    #[error("the topic {topic} has {} here, not all from 0 on, so a record needs its partition named", shown(partitions))]
+    PartitionsHaveGaps {
+        /// The topic.
+        topic: TopicName,
+        /// Those that are there.
+        partitions: Vec<i32>,
+    },
+    /// Records of a compacted topic go by key, never by offset.
+    #[error("the topic {topic} is compacted (cleanup.policy=compact): its records cannot be deleted by offset")]
+    CompactedTopic {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A small file of the log dir does not say what it should.
+    #[error("{} is damaged: {what}", path.display())]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn shown(partitions: &[i32]) -> String {
+    match partitions {
+        [] => "no partitions".into(),
+        [one] => format!("partition {one}"),
+        [first, .., last] if (last - first) as usize + 1 == partitions.len() => format!("partitions {first} to {last}"),
+        some => format!("partitions {}", some.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What this floor returns.
+pub type Result<T> = std::result::Result<T, LogDirError>;
+
+/// A log dir that is open.
+pub struct LogDir {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Held while this log dir is open to write.
+    lock: Option<Arc<dyn SharedLock>>,
+    /// The checkpoint files as this process read them first; writers read them anew.
+    offsets: OnceLock<(OffsetRows, OffsetRows)>,
+}
+
+impl LogDir {
+    /// Opens a log dir to read. Takes no lock and writes nothing.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
+        match disk.stat(root)? {
+            Some(stat) if stat.is_folder => {
+                Ok(Self { disk, root: root.to_owned(), lock: None, offsets: OnceLock::new() })
+            }
+            Some(_) => Err(DiskError {
+                doing: "open",
+                path: root.to_owned(),
+                source: std::io::ErrorKind::NotADirectory.into(),
+            }
+            .into()),
+            None => Err(LogDirError::Missing { path: root.to_owned() }),
+        }
+    }
+
+    /// Opens a log dir to write. No broker can start on it as long as this lives. A process opens one at a time: the
+    /// lock is the process's.
+    ///
+    /// # Errors
+    /// When there is no such directory, a broker has it, or it cannot be written to.
+    pub fn open_to_write(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
+        let mut log_dir = Self::open(disk, root)?;
+        let held = || LogDirError::HeldByBroker { path: root.to_owned() };
+        log_dir.lock = Some(log_dir.disk.share(&root.join(".lock"))?.ok_or_else(held)?);
+        Ok(log_dir)
+    }
+
+    /// Makes the directory, and those above it, where it is missing.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub fn make(disk: &dyn Disk, root: &Path) -> Result<()> {
+        let missing = |path: &&Path| disk.stat(path).is_ok_and(|stat| stat.is_none());
+        let mut folders: Vec<&Path> =
+            root.ancestors().filter(|path| !path.as_os_str().is_empty()).take_while(missing).collect();
+        while let Some(folder) = folders.pop() {
+            match disk.create_folder(folder) {
+                Err(error) if error.source.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file system that it is on.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// What shows that the directory belongs to a broker.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn broker_mark(&self) -> Result<Option<&'static str>> {
+        for mark in BROKER_MARKS {
+            if self.disk.stat(&self.root.join(mark))?.is_some() {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse_broker_owned(&self) -> Result<()> {
+        match self.broker_mark()? {
+            Some(mark) => Err(LogDirError::BrokerOwned { path: self.root.clone(), mark }),
+            None => Ok(()),
+        }
+    }
+
+    /// The topic of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn topic(&self, name: &TopicName) -> Result<Topic> {
+        self.find_topic(name)?
+            .ok_or_else(|| LogDirError::TopicNotFound { topic: name.clone(), path: self.root.clone() })
+    }
+
+    /// The topic of that name, if there is one.
+    ///
+    /// # Errors
+    /// When the disk fails or the topic file is damaged.
+    pub fn find_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
+        if let Some(topic) = topic::read_topic_file(&*self.disk, &self.topic_file(name))? {
+            return Ok(Some(topic));
+        }
+        let mut partitions: Vec<i32> = self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
+        partitions.sort_unstable();
+        self.broker_topic(name.clone(), partitions)
+    }
+
+    /// Every topic, by name.
+    ///
+    /// # Errors
+    /// When the disk fails or a topic file is damaged.
+    pub fn topics(&self) -> Result<Vec<Topic>> {
+        let mut topics = Vec::new();
+        let mut folders = std::collections::BTreeMap::<TopicName, Vec<i32>>::new();
+        for entry in self.disk.list(&self.root)? {
+            if entry.is_folder {
+                if let Some(it) = TopicPartition::parse_folder_name(&entry.name) {
+                    folders.entry(it.topic).or_default().push(it.partition);
+                }
+            } else if entry.name.ends_with(topic::TOPIC_FILE_SUFFIX) {
+                topics.extend(topic::read_topic_file(&*self.disk, &self.root.join(&entry.name))?);
+            }
+        }
+        for topic in &topics {
+            folders.remove(&topic.name);
+        }
+        for (name, mut partitions) in folders {
+            partitions.sort_unstable();
+            topics.extend(self.broker_topic(name, partitions)?);
+        }
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(topics)
+    }
+
+    fn broker_topic(&self, name: TopicName, partitions: Vec<i32>) -> Result<Option<Topic>> {
+        if partitions.is_empty() || name.as_str() == "__cluster_metadata" {
+            return Ok(None);
+        }
+        Ok(Some(Topic::of_broker(name, partitions)))
+    }
+
+    fn partition_folders(&self) -> Result<impl Iterator<Item = TopicPartition> + use<>> {
+        let folders = self.disk.list(&self.root)?.into_iter().filter(|entry| entry.is_folder);
+        Ok(folders.filter_map(|entry| TopicPartition::parse_folder_name(&entry.name)))
+    }
+
+    fn topic_file(&self, name: &TopicName) -> PathBuf {
+        self.root.join(format!("{name}{}", topic::TOPIC_FILE_SUFFIX))
+    }
+
+    /// The folder of a partition.
+    #[must_use]
+    pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
+        self.root.join(partition.folder_name())
+    }
+
+    /// Opens a partition to read; `None` where its folder is missing, which is an empty partition. Reads `chunk` bytes at
+    /// a time.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn open_reader(&self, partition: &TopicPartition, chunk: usize) -> Result<Option<LogReader>> {
+        let (recovery_point, log_start_offset) = self.checkpointed(partition)?;
+        let path = self.partition_path(partition);
+        match LogReader::open(&self.disk, &path, log_start_offset, recovery_point, chunk) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(StorageError::PartitionDeleted { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Recovery point and log start offset as the checkpoint files had them when this log dir was first asked; 0 without
+    /// a row.
+    ///
+    /// # Errors
+    /// When a checkpoint file is damaged.
+    pub fn checkpointed(&self, partition: &TopicPartition) -> Result<(Offset, Offset)> {
+        if self.offsets.get().is_none() {
+            let rows = (self.offset_rows(CheckpointFile::RecoveryPoint)?, self.offset_rows(CheckpointFile::LogStart)?);
+            let _ = self.offsets.set(rows);
+        }
+        let (recovery, start) = self.offsets.get().expect("set above");
+        Ok((recovery.get(partition), start.get(partition)))
+    }
+
+    fn offset_rows(&self, file: CheckpointFile) -> Result<OffsetRows> {
+        OffsetRows::read(&*self.disk, &self.root, file)
+    }
+
+    /// Opens a partition to write, making its folder where it is missing.
+    ///
+    /// # Errors
+    /// When the partition is corrupt or gone, or the disk fails.
+    pub fn open_writer(&self, topic: &Topic, partition: i32, now_ms: i64) -> Result<LogWriter> {
+        let process_lock = self.lock.as_ref().expect("this log dir was opened to write");
+        let partition = topic.partition(partition)?;
+        let path = self.partition_path(&partition);
+        if self.disk.stat(&path)?.is_none() {
+            self.make_missing_partition(topic, &partition)?;
+        }
+        let clean_shutdown = self.root.join(CLEAN_SHUTDOWN_FILE);
+        if self.disk.stat(&clean_shutdown)?.is_some() {
+            let _lock = self.lock_root()?;
+            self.remove_if_there(&clean_shutdown)?;
+            self.sync_root()?;
+        }
+        let read_checkpoints = || {
+            let read = |file| match self.offset_rows(file) {
+                Ok(rows) => Ok(rows.get(&partition)),
+                Err(error) => Err(storage_error(error)),
+            };
+            Ok(Checkpoints {
+                recovery_point: read(CheckpointFile::RecoveryPoint)?,
+                log_start_offset: read(CheckpointFile::LogStart)?,
+            })
+        };
+        let config = topic.log_config();
+        let writer = LogWriter::open(&self.disk, process_lock, &path, config, now_ms, read_checkpoints);
+        writer.map_err(|error| self.at_topic(error, &topic.name))
+    }
+
+    /// Says of a partition that is gone that its topic is.
+    fn at_topic(&self, error: StorageError, topic: &TopicName) -> LogDirError {
+        match error {
+            StorageError::PartitionDeleted { .. } => LogDirError::TopicDeleted { topic: topic.clone() },
+            StorageError::HeldByBroker => LogDirError::HeldByBroker { path: self.root.clone() },
+            other => other.into(),
+        }
+    }
+
+    /// Takes the lock under which topics and checkpoint files change. Each call opens the folder anew, so that threads
+    /// exclude each other as processes do.
+    fn lock_root(&self) -> Result<FolderLock> {
+        let process_lock = self.lock.as_ref().expect("this log dir was opened to write");
+        let lock = FolderLock::take(&self.disk.open_folder(&self.root)?)?;
+        if !process_lock.still_guards()? {
+            return Err(LogDirError::HeldByBroker { path: self.root.clone() });
+        }
+        Ok(lock)
+    }
+
+    fn sync_root(&self) -> Result<()> {
+        let folder: Arc<dyn Folder> = self.disk.open_folder(&self.root)?;
+        Ok(folder.sync()?)
+    }
+
+    fn remove_if_there(&self, path: &Path) -> Result<()> {
+        match self.disk.remove_file(path) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Raises the recovery point of a partition, if the folder is still the one that was synced: a topic that was made
+    /// anew under the same name has its own.
+    ///
+    /// # Errors
+    /// When the checkpoint file cannot be read or written.
+    pub(crate) fn advance_recovery_point(
+        &self,
+        partition: &TopicPartition,
+        folder: crate::disk::FileId,
+        offset: Offset,
+    ) -> Result<()> {
+        self.raise(CheckpointFile::RecoveryPoint, partition, folder, offset)
+    }
+
+    /// Moves the log start offset of a partition forward to `offset`, which is durable.
+    ///
+    /// # Errors
+    /// When the topic is compacted, the offset lies outside the log, or the disk fails.
+    pub fn delete_records(&self, topic: &Topic, partition: i32, offset: Offset, now_ms: i64) -> Result<Offset> {
+        let policy = topic.log_config().cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(LogDirError::CompactedTopic { topic: topic.name.clone() });
+        }
+        let mut writer = self.open_writer(topic, partition, now_ms)?;
+        let partition = topic.partition(partition)?;
+        let start = self.log_start_offset(&partition)?;
+        if offset > writer.log_end_offset() || offset.0 < 0 {
+            return Err(LogDirError::Storage(StorageError::OffsetOutOfRange {
+                requested: offset,
+                log_start_offset: start,
+                log_end_offset: writer.log_end_offset(),
+            }));
+        }
+        // The log must never end below its start after a power failure.
+        storage::sync_now(writer.pending_sync())?;
+        writer.close(now_ms)?;
+        if offset > start {
+            self.raise(CheckpointFile::LogStart, &partition, writer.folder_id(), offset)?;
+        }
+        Ok(start.max(offset))
+    }
+
+    fn log_start_offset(&self, partition: &TopicPartition) -> Result<Offset> {
+        let checkpointed = self.offset_rows(CheckpointFile::LogStart)?.get(partition);
+        let bases = storage::segments::base_offsets(&*self.disk, &self.partition_path(partition))?;
+        Ok(bases.first().map_or(checkpointed, |&first| first.max(checkpointed)))
+    }
+
+    fn raise(
+        &self,
+        file: CheckpointFile,
+        partition: &TopicPartition,
+        folder: crate::disk::FileId,
+        offset: Offset,
+    ) -> Result<()> {
+        let _lock = self.lock_root()?;
+        if self.disk.stat(&self.partition_path(partition))?.map(|stat| stat.id) != Some(folder) {
+            return Err(LogDirError::TopicDeleted { topic: partition.topic.clone() });
+        }
+        let mut rows = self.offset_rows(file)?;
+        if rows.raise(partition, offset) {
+            rows.write(&*self.disk, &self.root, file)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a checkpoint file says is needed below this floor, whose errors it then speaks.
+fn storage_error(error: LogDirError) -> StorageError {
+    match error {
+        LogDirError::Storage(error) => error,
+        LogDirError::Disk(error) => error.into(),
+        other => StorageError::Corrupt {
+            path: match &other {
+                LogDirError::DamagedFile { path, .. } => path.clone(),
+                _ => PathBuf::new(),
+            },
+            position: crate::units::Position::ZERO,
+            offset: Offset::ZERO,
+            what: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! Makes appended records durable beside the writer, and says so.
+//!
+//! What is acknowledged is durable: the stretches that are handed out here were synced with everything before them. The
+//! recovery point follows, after the data that it vouches for: when a segment was closed, and at the end when it lags by
+//! more than [`RECOVERY_POINT_LAG_MAX`]. After a failed sync nothing more is acknowledged.
+
+use super::{LogDir, Result};
+use crate::disk::FileId;
+use crate::storage::{self, LogWriter, PendingSync};
+use crate::units::{Offset, TopicPartition};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How many bytes the next writer may have to check before the recovery point is worth a write at the end of a run.
+const RECOVERY_POINT_LAG_MAX: u64 = 8 << 20;
+
+/// When appended records are made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before more input is read.
+    Always,
+    /// At least this often while input goes on, and at the end.
+    Every(Duration),
+    /// At the end.
+    End,
+    /// Not by us: the operating system writes when it likes.
+    Never,
+}
+
+/// A stretch of offsets that has become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The partition's number.
+    pub partition: i32,
+    /// The first offset.
+    pub base_offset: Offset,
+    /// The last offset.
+    pub last_offset: Offset,
+}
+
+/// What hears of the syncer's work, on whatever thread does it.
+pub trait OnSync: Send + Sync {
+    /// A stretch has become durable.
+    fn acknowledged(&self, stretch: &Acknowledged);
+    /// A sync beside the writer has failed: the writer is to stop, even if it waits for input.
+    fn failed(&self);
+}
+
+#[derive(Clone)]
+struct Partition {
+    partition: TopicPartition,
+    folder: FileId,
+    pending: Arc<Mutex<PendingSync>>,
+}
+
+#[derive(Default)]
+struct State {
+    partitions: Vec<Partition>,
+    dirty: bool,
+    stop: bool,
+}
+
+struct Shared {
+    log_dir: Arc<LogDir>,
+    on_sync: Arc<dyn OnSync>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// Syncs the partitions of one topic writer.
+pub(super) struct Syncer {
+    shared: Arc<Shared>,
+    policy: SyncPolicy,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Syncer {
+    pub(super) fn start(log_dir: Arc<LogDir>, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Self {
+        let shared = Arc::new(Shared { log_dir, on_sync, state: Mutex::default(), wake: Condvar::new() });
+        let thread = match policy {
+            SyncPolicy::Every(interval) => {
+                let shared = Arc::clone(&shared);
+                Some(std::thread::spawn(move || shared.sync_regularly(interval)))
+            }
+            _ => None,
+        };
+        Self { shared, policy, thread }
+    }
+
+    pub(super) fn add(&self, partition: TopicPartition, writer: &LogWriter) {
+        let pending = Arc::clone(writer.pending_sync());
+        self.shared.state().partitions.push(Partition { partition, folder: writer.folder_id(), pending });
+    }
+
+    /// Notes that something was appended.
+    pub(super) fn appended(&self) {
+        if self.thread.is_none() {
+            return;
+        }
+        let mut state = self.shared.state();
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// A place where the input may stand still: everything before it is synced under [`SyncPolicy::Always`].
+    pub(super) fn sync_point(&self) -> Result<()> {
+        if self.policy == SyncPolicy::Always { self.shared.sync_dirty() } else { Ok(()) }
+    }
+
+    /// Whether the thread has failed; its error comes out of [`Syncer::finish`].
+    pub(super) fn has_failed(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Ends the thread and, unless nothing is ever synced, syncs the rest.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.shared.state().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        if self.policy == SyncPolicy::Never {
+            return Ok(());
+        }
+        self.shared.sync_dirty()?;
+        self.shared.catch_up_recovery_points()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync_regularly(&self, interval: Duration) -> Result<()> {
+        loop {
+            let state = self.wake.wait_while(self.state(), |state| !state.dirty && !state.stop);
+            let state = state.unwrap_or_else(PoisonError::into_inner);
+            let waited = self.wake.wait_timeout_while(state, interval, |state| !state.stop);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.stop {
+                return Ok(());
+            }
+            state.dirty = false;
+            drop(state);
+            if let Err(error) = self.sync_dirty() {
+                self.on_sync.failed();
+                return Err(error);
+            }
+        }
+    }
+
+    fn sync_dirty(&self) -> Result<()> {
+        let partitions = self.state().partitions.clone();
+        for it in partitions {
+            if !pending(&it).is_dirty() {
+                continue;
+            }
+            let durable = storage::sync_now(&it.pending)?;
+            for stretch in &durable.stretches {
+                self.on_sync.acknowledged(&Acknowledged {
+                    partition: it.partition.partition,
+                    base_offset: Offset(*stretch.start()),
+                    last_offset: Offset(*stretch.end()),
+                });
+            }
+            if durable.rolled {
+                self.write_recovery_point(&it, durable.through)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn catch_up_recovery_points(&self) -> Result<()> {
+        let partitions = self.state().partitions.clone();
+        for it in partitions {
+            if pending(&it).bytes_behind_recovery_point() > RECOVERY_POINT_LAG_MAX && !pending(&it).has_failed() {
+                let durable = storage::sync_now(&it.pending)?;
+                self.write_recovery_point(&it, durable.through)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_recovery_point(&self, it: &Partition, through: Offset) -> Result<()> {
+        self.log_dir.advance_recovery_point(&it.partition, it.folder, through)?;
+        pending(it).recovery_point_written();
+        Ok(())
+    }
+}
+
+fn pending(partition: &Partition) -> MutexGuard<'_, PendingSync> {
+    partition.pending.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,177 @@
+//! The topic file: what Kafka keeps in its metadata quorum and a log dir alone has no place for.
+//!
+//! `<log-dir>/<topic>.json`, one JSON object and a newline:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `format_version` | 1 |
+//! | `name` | the topic |
+//! | `topic_id` | 16 bytes as Kafka writes them: base64url, no padding, 22 characters |
+//! | `partitions` | how many: folders `<name>-0` to `<name>-<n-1>`; a missing folder is an empty partition |
+//! | `config` | the configuration that differs from Kafka's defaults, key to value as text |
+//!
+//! Written to `<topic-id>.tmp`, synced, renamed, folder synced: the name of the topic may fill a file name. Both names are
+//! plain files at the root, which a broker ignores.
+
+use super::config::TopicConfig;
+use super::{LogDirError, Result};
+use crate::disk::{Disk, atomic};
+use crate::format::batch::TimestampType;
+use crate::format::compression::Compression;
+use crate::format::properties::{topic_id_from_text, topic_id_to_text};
+use crate::storage::{CleanupPolicy, LogConfig};
+use crate::units::{TopicName, TopicPartition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use uuid::Uuid;
+
+/// Behind the topic's name.
+pub(super) const TOPIC_FILE_SUFFIX: &str = ".json";
+const FORMAT_VERSION: u32 = 1;
+/// A topic file larger than this is none.
+const SIZE_MAX: usize = 1 << 20;
+
+/// Who made a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It has a topic file.
+    TopicFile(Uuid),
+    /// Its folders are all there is of it here.
+    Broker,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: TopicName,
+    /// Who made it.
+    pub origin: Origin,
+    /// The partitions that it has, rising; all from 0 on, unless a broker keeps the others elsewhere.
+    pub partitions: Vec<i32>,
+    /// What differs from Kafka's defaults.
+    pub config: TopicConfig,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TopicFile {
+    format_version: u32,
+    name: String,
+    topic_id: String,
+    partitions: i32,
+    config: BTreeMap<String, String>,
+}
+
+impl Topic {
+    /// A topic of which only the folders are here: Kafka's defaults apply.
+    pub(super) fn of_broker(name: TopicName, partitions: Vec<i32>) -> Self {
+        Self { name, origin: Origin::Broker, partitions, config: TopicConfig::default() }
+    }
+
+    /// The partition of that number.
+    ///
+    /// # Errors
+    /// When the topic has none.
+    pub fn partition(&self, partition: i32) -> Result<TopicPartition> {
+        if self.partitions.binary_search(&partition).is_ok() {
+            return Ok(TopicPartition { topic: self.name.clone(), partition });
+        }
+        let (topic, partitions) = (self.name.clone(), self.partitions.clone());
+        Err(LogDirError::PartitionNotFound { topic, partition, partitions })
+    }
+
+    /// How many partitions records are spread over.
+    ///
+    /// # Errors
+    /// When they are not all here.
+    pub fn partition_count(&self) -> Result<i32> {
+        let count = self.partitions.len() as i32;
+        if self.partitions.last() == Some(&(count - 1)) {
+            return Ok(count);
+        }
+        Err(LogDirError::PartitionsHaveGaps { topic: self.name.clone(), partitions: self.partitions.clone() })
+    }
+
+    /// The configuration as the engine takes it.
+    #[must_use]
+    pub fn log_config(&self) -> LogConfig {
+        let integer = |key| self.config.integer(key);
+        let unsigned = |key| integer(key).max(0) as u64;
+        let policy = self.config.text("cleanup.policy");
+        let has = |word| policy.split(',').any(|part| part.trim() == word);
+        let cleanup_policy = CleanupPolicy { delete: has("delete"), compact: has("compact") };
+        let segment_ms = integer("segment.ms");
+        let is_log_append_time = self.config.text("message.timestamp.type") == "LogAppendTime";
+        LogConfig {
+            segment_bytes: unsigned("segment.bytes"),
+            segment_ms: if cleanup_policy.compact {
+                segment_ms.min(integer("max.compaction.lag.ms"))
+            } else {
+                segment_ms
+            },
+            segment_jitter_ms: integer("segment.jitter.ms"),
+            segment_index_bytes: unsigned("segment.index.bytes"),
+            index_interval_bytes: unsigned("index.interval.bytes"),
+            max_message_bytes: unsigned("max.message.bytes"),
+            retention_ms: integer("retention.ms"),
+            retention_bytes: integer("retention.bytes"),
+            cleanup_policy,
+            timestamp_type: if is_log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+        }
+    }
+
+    /// How batches are compressed where the producer does not say.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        let name = match self.config.text("compression.type") {
+            "producer" | "uncompressed" => "none".to_owned(),
+            codec @ ("gzip" | "lz4" | "zstd") => {
+                match self.config.integer(&format!("compression.{codec}.level")) {
+                    -1 if codec == "gzip" => codec.to_owned(),
+                    level => format!("{codec}:{level}"),
+                }
+            }
+            other => other.to_owned(),
+        };
+        name.parse().expect("the configuration holds only codecs and levels that exist")
+    }
+
+    /// Replaces the topic file. The caller holds the root lock.
+    pub(super) fn write(&self, disk: &dyn Disk, root: &Path) -> Result<()> {
+        let Origin::TopicFile(topic_id) = self.origin else {
+            return Err(LogDirError::BrokerTopic { topic: self.name.clone() });
+        };
+        let topic_id = topic_id_to_text(topic_id);
+        let temporary = root.join(format!("{topic_id}.tmp"));
+        let file = TopicFile {
+            format_version: FORMAT_VERSION,
+            name: self.name.to_string(),
+            topic_id,
+            partitions: self.partitions.len() as i32,
+            config: self.config.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        };
+        let mut text = serde_json::to_vec_pretty(&file).expect("a struct of plain fields is JSON");
+        text.push(b'\n');
+        let path = root.join(format!("{}{TOPIC_FILE_SUFFIX}", self.name));
+        Ok(atomic::replace(disk, &temporary, &path, &text)?)
+    }
+}
+
+/// The topic that a topic file describes; `None` where there is no such file.
+pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Topic>> {
+    let Some(bytes) = atomic::read_small(disk, path, SIZE_MAX)? else { return Ok(None) };
+    let damaged = |what: String| LogDirError::DamagedFile { path: path.to_owned(), what };
+    let file: TopicFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if file.format_version > FORMAT_VERSION {
+        return Err(damaged(format!("format version {}, and this kdir reads up to {FORMAT_VERSION}", file.format_version)));
+    }
+    let name: TopicName = file.name.parse().map_err(|error| damaged(format!("{error}")))?;
+    let topic_id = topic_id_from_text(&file.topic_id).map_err(|error| damaged(error.to_string()))?;
+    if file.partitions < 1 {
+        return Err(damaged(format!("{} partitions", file.partitions)));
+    }
+    let config = TopicConfig::from_stored(file.config).map_err(|error| damaged(error.to_string()))?;
+    let partitions = (0..file.partitions).collect();
+    Ok(Some(Topic { name, origin: Origin::TopicFile(topic_id), partitions, config }))
+}

@@ -1,0 +1,103 @@
+//! Base offset and kind of file to file name and back: the one place.
+
+use crate::units::{Offset, Position};
+use std::path::{Path, PathBuf};
+
+/// The files of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Record batches.
+    Log,
+    /// Offset to position.
+    OffsetIndex,
+    /// Timestamp to offset.
+    TimeIndex,
+    /// Aborted transactions.
+    TransactionIndex,
+    /// The producers' state at the base offset.
+    Snapshot,
+}
+
+impl FileKind {
+    /// Every kind, the log last: a segment exists as long as its log does.
+    pub const ALL: [Self; 5] =
+        [Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::Snapshot, Self::Log];
+
+    /// What stands behind the dot.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::OffsetIndex => "index",
+            Self::TimeIndex => "timeindex",
+            Self::TransactionIndex => "txnindex",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// The kind that a file name ends with.
+    #[must_use]
+    pub fn from_suffix(suffix: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)
+    }
+}
+
+/// Behind the name of a file that is about to be removed.
+pub const DELETED_SUFFIX: &str = ".deleted";
+/// Behind the name of a file that a broker's cleaner is writing, or has written and not yet put in place.
+pub const CLEANER_SUFFIXES: [&str; 2] = [".cleaned", ".swap"];
+
+/// The path of a segment's file: the base offset in 20 digits, a dot, the kind.
+#[must_use]
+pub fn segment_path(folder: &Path, base_offset: Offset, kind: FileKind) -> PathBuf {
+    folder.join(format!("{:020}.{}", base_offset.0, kind.suffix()))
+}
+
+/// The base offset and kind of a segment's file; `None` for any other name.
+#[must_use]
+pub fn parse_segment_name(name: &str) -> Option<(Offset, FileKind)> {
+    let (digits, suffix) = name.split_once('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((Offset(digits.parse().ok()?), FileKind::from_suffix(suffix)?))
+}
+
+/// The path of what was cut from a log: a name that neither a broker nor this program takes for a segment.
+#[must_use]
+pub fn cut_path(folder: &Path, base_offset: Offset, position: Position) -> PathBuf {
+    folder.join(format!("cut-{:020}-{position}", base_offset.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for kind in FileKind::ALL {
+            for base in [0, 170_210, i64::MAX] {
+                let path = segment_path(Path::new("/t-0"), Offset(base), kind);
+                let name = path.file_name().unwrap().to_str().unwrap();
+                assert_eq!(parse_segment_name(name), Some((Offset(base), kind)));
+            }
+        }
+    }
+
+    #[test]
+    fn other_names_are_no_segments() {
+        for name in [
+            "0.log",
+            "00000000000000000000",
+            "00000000000000000000.log.deleted",
+            "0000000000000000000x.log",
+            "99999999999999999999.log",
+            "000000000000000000000.log",
+            "cut-00000000000000000000-17",
+            "partition.metadata",
+            "-0000000000000000001.log",
+        ] {
+            assert_eq!(parse_segment_name(name), None, "{name}");
+        }
+    }
+}

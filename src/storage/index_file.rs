@@ -1,0 +1,137 @@
+//! An index file: entries of one size, rising, perhaps with zeros behind them.
+//!
+//! A running broker keeps the indexes of its active segment preallocated, so the file's length says nothing about the
+//! entries: they end at the first that is all zero. (The first batch of a segment is never indexed, so no real entry is.)
+
+use super::Result;
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::index::{OFFSET_INDEX_ENTRY_SIZE, OffsetIndexEntry, TIME_INDEX_ENTRY_SIZE, TimeIndexEntry};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What an index file holds.
+pub(crate) trait IndexEntry: Copy {
+    const SIZE: usize;
+    /// `None` for zeros and for what no writer writes.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+    fn encode(&self, out: &mut [u8]);
+}
+
+impl IndexEntry for OffsetIndexEntry {
+    const SIZE: usize = OFFSET_INDEX_ENTRY_SIZE;
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::decode(bytes).ok().filter(|entry| !entry.is_zero())
+    }
+    fn encode(&self, out: &mut [u8]) {
+        out.copy_from_slice(&Self::encode(*self));
+    }
+}
+
+impl IndexEntry for TimeIndexEntry {
+    const SIZE: usize = TIME_INDEX_ENTRY_SIZE;
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::decode(bytes).ok().filter(|entry| !entry.is_zero())
+    }
+    fn encode(&self, out: &mut [u8]) {
+        out.copy_from_slice(&Self::encode(*self));
+    }
+}
+
+const ENTRY_SIZE_MAX: usize = TIME_INDEX_ENTRY_SIZE;
+
+/// An index that is open; a missing file is an index without entries.
+pub(crate) struct IndexFile<E> {
+    file: Option<Arc<dyn DiskFile>>,
+    count: usize,
+    entry: PhantomData<E>,
+}
+
+impl<E: IndexEntry> IndexFile<E> {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, access: Access) -> Result<Self> {
+        let file = match disk.open(path, access) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(Self { file: None, count: 0, entry: PhantomData }),
+            Err(error) => return Err(error.into()),
+        };
+        let mut index = Self { file: Some(file), count: 0, entry: PhantomData };
+        index.reload()?;
+        Ok(index)
+    }
+
+    /// Counts the entries anew.
+    pub(crate) fn reload(&mut self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        self.count = file.stat()?.size as usize / E::SIZE;
+        if self.count > 0 && self.get(self.count - 1)?.is_none() {
+            let (mut entries, mut end) = (0, self.count);
+            while entries < end {
+                let middle = entries.midpoint(end);
+                if self.get(middle)?.is_some() { entries = middle + 1 } else { end = middle }
+            }
+            self.count = entries;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Entry `at`; `None` where it is damaged.
+    pub(crate) fn get(&self, at: usize) -> Result<Option<E>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut bytes = [0; ENTRY_SIZE_MAX];
+        let read = file.read_at(&mut bytes[..E::SIZE], (at * E::SIZE) as u64)?;
+        Ok(if read == E::SIZE { E::decode(&bytes[..E::SIZE]) } else { None })
+    }
+
+    pub(crate) fn last(&self) -> Result<Option<E>> {
+        if self.count == 0 { Ok(None) } else { self.get(self.count - 1) }
+    }
+
+    /// How many entries come before the first for which `holds` is false; a damaged entry counts as one.
+    pub(crate) fn partition_point(&self, holds: impl Fn(&E) -> bool) -> Result<usize> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.get(middle)?.is_some_and(|entry| holds(&entry)) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Adds an entry behind the last one; what a failed write leaves is overwritten by the next.
+    pub(crate) fn append(&mut self, entry: &E) -> Result<()> {
+        self.append_all(std::slice::from_ref(entry))
+    }
+
+    pub(crate) fn append_all(&mut self, entries: &[E]) -> Result<()> {
+        let file = self.file.as_ref().expect("an index that is written to is open");
+        let mut bytes = vec![0; entries.len() * E::SIZE];
+        for (entry, out) in entries.iter().zip(bytes.chunks_exact_mut(E::SIZE)) {
+            entry.encode(out);
+        }
+        file.write_at(&bytes, (self.count * E::SIZE) as u64)?;
+        self.count += entries.len();
+        Ok(())
+    }
+
+    /// Keeps the first `count` entries and cuts everything behind them, zeros included.
+    pub(crate) fn truncate(&mut self, count: usize) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let size = (count * E::SIZE) as u64;
+        if file.stat()?.size != size {
+            file.set_len(size)?;
+        }
+        self.count = count;
+        Ok(())
+    }
+
+    /// Whether the file is exactly its entries, nothing behind them.
+    pub(crate) fn is_trimmed(&self) -> Result<bool> {
+        match &self.file {
+            None => Ok(true),
+            Some(file) => Ok(file.stat()?.size == (self.count * E::SIZE) as u64),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What a writer does before it appends: finds the true end of a segment, cuts what was left half written, and brings
+//! the indexes in line with the batches.
+//!
+//! The work follows what lies behind the recovery point, not the size of the log. In numbered passes:
+//! 1. Below the recovery point everything is durable. The walk begins at the last batch there that both indexes are right
+//!    about; an index without such an entry is rebuilt from the segment's start.
+//! 2. Each batch from there on is read and its checksum held against its bytes.
+//! 3. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
+//!    batch behind it: zeros (preallocation) silently, anything else after it was kept in a file beside the log. In any
+//!    other place it is corruption, which is reported and left as it is.
+//! 4. Index entries that the batches contradict, and everything behind them, are replaced.
+//!
+//! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
+//! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
+
+use super::file_name::{FileKind, cut_path, segment_path};
+use super::index_file::IndexEntry;
+use super::lookup::{Indexes, start_for_offset, time_entry_is_right};
+use super::scan::{self, Scanner, Step, header_at};
+use super::segments::OpenLog;
+use super::{Result, StorageError};
+use crate::disk::{Access, Disk, DiskError};
+use crate::format::batch::{BatchHeader, NoBatch};
+use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
+use crate::units::{Offset, Position};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bytes read at a time while a segment is walked.
+const WALK_CHUNK: usize = 256 << 10;
+/// How many cuts at one place are kept before the last is overwritten.
+const CUTS_MAX: usize = 1000;
+
+/// Something that was done to the log and that its owner should be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A half-written batch was cut from the end of a segment.
+    TailCut {
+        /// The segment file.
+        path: PathBuf,
+        /// Where it ends now.
+        position: Position,
+        /// How many bytes were cut.
+        bytes: u64,
+        /// Where they are kept; `None` where the disk had no room for them.
+        kept_as: Option<PathBuf>,
+    },
+}
+
+/// The largest timestamp of a segment and the last offset of the first batch that has it.
+pub(crate) type LargestTimestamp = (i64, Offset);
+
+/// A segment whose end and indexes are known to be right.
+pub(crate) struct CheckedSegment {
+    pub(crate) log: OpenLog,
+    /// Where the next batch goes.
+    pub(crate) size: u64,
+    pub(crate) next_offset: Offset,
+    pub(crate) indexes: Indexes,
+    pub(crate) largest_timestamp: LargestTimestamp,
+    /// The max timestamp of the first batch; what `segment.ms` counts from.
+    pub(crate) first_batch_timestamp: Option<i64>,
+    /// The position of the batch that was indexed last; 0 without one.
+    pub(crate) indexed_position: u64,
+    /// Bytes that were read to find this out.
+    pub(crate) bytes_walked: u64,
+}
+
+/// What is checked, and how.
+pub(crate) struct Check<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) folder: &'a Path,
+    pub(crate) base_offset: Offset,
+    /// Up to here the segment is believed.
+    pub(crate) believed: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) is_last: bool,
+    pub(crate) index_interval_bytes: u64,
+}
+
+impl Check<'_> {
+    /// Runs the passes on one segment.
+    ///
+    /// # Errors
+    /// When the disk fails or the segment is corrupt.
+    pub(crate) fn run(&self, notices: &mut Vec<Notice>) -> Result<CheckedSegment> {
+        let path = segment_path(self.folder, self.base_offset, FileKind::Log);
+        let file = self.disk.open(&path, Access::Write)?;
+        let log = OpenLog { base_offset: self.base_offset, file, path };
+        let indexes = Indexes::open(self.disk, self.folder, self.base_offset, Access::Create)?;
+        let mut walk = Walk::begin(log, indexes, self)?;
+        let problem = walk.to_the_end()?;
+        if let Some(problem) = problem {
+            self.cut(&mut walk, problem, notices)?;
+        }
+        walk.finish(self.is_last)
+    }
+
+    fn cut(&self, walk: &mut Walk, problem: NoBatch, notices: &mut Vec<Notice>) -> Result<()> {
+        let (log, position) = (walk.scanner.log().clone(), walk.scanner.position());
+        let is_zero = scan::is_zero_from(&log.file, position)?;
+        if !self.is_last
+            || walk.scanner.expected() < self.recovery_point
+            || (!is_zero && scan::valid_batch_behind(&log, position, walk.scanner.expected())?.is_some())
+        {
+            return Err(walk.scanner.corrupt(problem));
+        }
+        if !is_zero {
+            let bytes = walk.scanner.size() - position.0;
+            let kept_as = self.keep(&log, position)?;
+            notices.push(Notice::TailCut { path: log.path.clone(), position, bytes, kept_as });
+        }
+        log.file.set_len(position.0)?;
+        Ok(())
+    }
+
+    /// Copies what is about to be cut. On a full disk the cut goes on without: it never was a whole batch.
+    fn keep(&self, log: &OpenLog, position: Position) -> Result<Option<PathBuf>> {
+        let first = cut_path(self.folder, self.base_offset, position);
+        let mut path = first.clone();
+        for number in 1..CUTS_MAX {
+            if self.disk.stat(&path)?.is_none() {
+                break;
+            }
+            path = PathBuf::from(format!("{}.{number}", first.display()));
+        }
+        match copy_from(self.disk, log, position, &path) {
+            Ok(()) => Ok(Some(path)),
+            Err(error) if is_full(&error) => {
+                self.disk.remove_file(&path)?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_full(error: &DiskError) -> bool {
+    matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn copy_from(disk: &dyn Disk, log: &OpenLog, position: Position, path: &Path) -> std::result::Result<(), DiskError> {
+    let copy = disk.open(path, Access::Create)?;
+    copy.set_len(0)?;
+    let mut piece = vec![0; WALK_CHUNK];
+    let mut at = position.0;
+    loop {
+        let read = log.file.read_at(&mut piece, at)?;
+        if read == 0 {
+            return copy.sync();
+        }
+        copy.write_at(&piece[..read], at - position.0)?;
+        at += read as u64;
+    }
+}
+
+/// The entries of one index that the walk has found right, and those to be written in place of the rest.
+struct IndexCheck<E> {
+    right: usize,
+    replacement: Option<Vec<E>>,
+}
+
+impl<E: IndexEntry> IndexCheck<E> {
+    const fn new(right: usize) -> Self {
+        Self { right, replacement: None }
+    }
+
+    /// From here on the file is not asked any more.
+    fn replace(&mut self) -> &mut Vec<E> {
+        self.replacement.get_or_insert_default()
+    }
+}
+
+struct Walk {
+    scanner: Scanner,
+    indexes: Indexes,
+    index_interval_bytes: u64,
+    start: Position,
+    offset_check: IndexCheck<OffsetIndexEntry>,
+    time_check: IndexCheck<TimeIndexEntry>,
+    indexed_position: u64,
+    largest: LargestTimestamp,
+    /// The timestamp of the last right time entry.
+    time_indexed: i64,
+}
+
+impl Walk {
+    fn begin(log: OpenLog, indexes: Indexes, check: &Check<'_>) -> Result<Self> {
+        let base = log.base_offset;
+        let size = log.file.stat()?.size;
+        let mut start = (Position::ZERO, 0);
+        let mut last_time = None;
+        let mut time_count = 0;
+        if check.believed > base {
+            start = start_for_offset(&log, size, &indexes.offset, Offset(check.believed.0 - 1))?;
+            if start.1 > 0 && let Some(header) = header_at(&*log.file, start.0, size)? {
+                let indexed = header.last_offset();
+                time_count = indexes.time.partition_point(|entry| entry.relative_offset.absolute(base) <= indexed)?;
+                last_time = if time_count > 0 { indexes.time.get(time_count - 1)? } else { None };
+                let time_is_right = match &last_time {
+                    Some(entry) => {
+                        entry.timestamp >= header.max_timestamp && time_entry_is_right(&log, &indexes, entry)?
+                    }
+                    None => header.max_timestamp < 0,
+                };
+                if !time_is_right {
+                    (start, time_count, last_time) = ((Position::ZERO, 0), 0, None);
+                }
+            }
+        }
+        let largest = last_time.map_or((-1, base), |entry| (entry.timestamp, entry.relative_offset.absolute(base)));
+        Ok(Self {
+            scanner: Scanner::new(log, start.0, WALK_CHUNK)?,
+            indexes,
+            index_interval_bytes: check.index_interval_bytes,
+            start: start.0,
+            offset_check: IndexCheck::new(start.1),
+            time_check: IndexCheck::new(time_count),
+            indexed_position: start.0.0,
+            largest,
+            time_indexed: largest.0,
+        })
+    }
+
+    /// Walks until the file ends (`None`) or something is no valid batch.
+    fn to_the_end(&mut self) -> Result<Option<NoBatch>> {
+        loop {
+            match self.scanner.step()? {
+                Step::End => return Ok(None),
+                Step::Bad(problem) => return Ok(Some(problem)),
+                Step::Batch(header) => {
+                    if !self.scanner.checksum_matches(&header)? {
+                        return Ok(Some(self.scanner.checksum_error()));
+                    }
+                    if header.last_offset().relative_to(self.scanner.log().base_offset).is_none() {
+                        return Ok(Some(NoBatch::Invalid(crate::format::FormatError::corrupt(
+                            "the offset of the batch is too far from the base offset of its segment",
+                        ))));
+                    }
+                    self.note(&header)?;
+                    self.scanner.pass(&header);
+                }
+            }
+        }
+    }
+
+    /// Holds the index entries of one batch against Kafka's rule.
+    fn note(&mut self, header: &BatchHeader) -> Result<()> {
+        let (position, last) = (self.scanner.position(), header.last_offset());
+        if header.max_timestamp > self.largest.0 {
+            self.largest = (header.max_timestamp, last);
+        }
+        let is_indexed = if position == self.start && self.offset_check.right > 0 {
+            true
+        } else {
+            self.note_offset(position, last)?
+        };
+        self.note_time(header, is_indexed)
+    }
+
+    fn note_offset(&mut self, position: Position, last: Offset) -> Result<bool> {
+        let base = self.scanner.log().base_offset;
+        let is_due = position.0 - self.indexed_position > self.index_interval_bytes;
+        if self.offset_check.replacement.is_none() {
+            match self.indexes.offset.get(self.offset_check.right)? {
+                Some(entry) if entry.position == position && entry.relative_offset.absolute(base) == last => {
+                    self.offset_check.right += 1;
+                    self.indexed_position = position.0;
+                    return Ok(true);
+                }
+                Some(entry) if entry.position > position && !is_due => {}
+                None if !is_due => {}
+                _ => drop(self.offset_check.replace()),
+            }
+        }
+        if is_due {
+            self.offset_check.replace().push(offset_entry(base, position, last));
+            self.indexed_position = position.0;
+        }
+        Ok(is_due)
+    }
+
+    fn note_time(&mut self, header: &BatchHeader, is_indexed: bool) -> Result<()> {
+        let (base, last) = (self.scanner.log().base_offset, header.last_offset());
+        while self.time_check.replacement.is_none() {
+            let Some(entry) = self.indexes.time.get(self.time_check.right)? else { break };
+            if entry.relative_offset.absolute(base) > last {
+                break;
+            }
+            // Only the batch that brought the largest timestamp so far is ever named.
+            if (entry.timestamp, entry.relative_offset.absolute(base)) == self.largest && self.largest.1 == last {
+                self.time_check.right += 1;
+                self.time_indexed = entry.timestamp;
+            } else {
+                self.time_check.replace();
+            }
+        }
+        if is_indexed && self.largest.0 > self.time_indexed {
+            self.time_check.replace().push(time_entry(base, self.largest));
+            self.time_indexed = self.largest.0;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, is_last: bool) -> Result<CheckedSegment> {
+        let log = self.scanner.log().clone();
+        if !is_last && self.largest.0 > self.time_indexed {
+            self.time_check.replace().push(time_entry(log.base_offset, self.largest));
+        }
+        put_right(&mut self.indexes.offset, self.offset_check)?;
+        put_right(&mut self.indexes.time, self.time_check)?;
+        let size = self.scanner.position().0;
+        let first = header_at(&*log.file, Position::ZERO, size)?;
+        Ok(CheckedSegment {
+            size,
+            next_offset: self.scanner.expected(),
+            indexes: self.indexes,
+            largest_timestamp: self.largest,
+            first_batch_timestamp: first.map(|header| header.max_timestamp),
+            indexed_position: self.indexed_position,
+            bytes_walked: size - self.start.0,
+            log,
+        })
+    }
+}
+
+fn put_right<E: IndexEntry>(index: &mut super::index_file::IndexFile<E>, check: IndexCheck<E>) -> Result<()> {
+    if index.count() != check.right || !index.is_trimmed()? {
+        index.truncate(check.right)?;
+    }
+    match check.replacement {
+        Some(entries) if !entries.is_empty() => index.append_all(&entries),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn offset_entry(base: Offset, position: Position, last: Offset) -> OffsetIndexEntry {
+    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
+    OffsetIndexEntry { relative_offset, position }
+}
+
+pub(crate) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> TimeIndexEntry {
+    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
+    TimeIndexEntry { timestamp, relative_offset }
+}
+
+/// Refuses a folder in which a broker's cleaner stopped half way: which of the files count is for the broker, or for a
+/// repair, to decide. Removes what a retention run had marked and not removed.
+pub(crate) fn settle_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    for entry in disk.list(folder)? {
+        let path = folder.join(&entry.name);
+        if super::file_name::CLEANER_SUFFIXES.iter().any(|suffix| entry.name.ends_with(suffix)) {
+            return Err(StorageError::InterruptedCompaction { path });
+        }
+        if entry.name.ends_with(super::file_name::DELETED_SUFFIX) && !entry.is_folder {
+            match disk.remove_file(&path) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

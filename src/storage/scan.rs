@@ -1,0 +1,255 @@
+//! Steps through the batches of a `.log`, from a position on, in large reads.
+//!
+//! Memory is bounded by the chunk and by the largest batch that the file really holds: a length field is believed only
+//! as far as the file goes, and a large batch is loaded only after its checksum has matched piece by piece.
+
+use super::segments::OpenLog;
+use super::{Result, StorageError, at_place};
+use crate::disk::DiskFile;
+use crate::format::batch::{self, BATCH_HEADER_SIZE, BatchHeader, NoBatch};
+use crate::format::crc::Crc32c;
+use crate::units::{Offset, Position};
+use std::sync::Arc;
+
+/// A batch larger than this is checked piece by piece before memory is taken for it.
+const LOAD_UNCHECKED_MAX: usize = 4 << 20;
+
+/// What stands at the scanner's position.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A batch whose header is sound and whose bytes are all there; the checksum has not been looked at.
+    Batch(BatchHeader),
+    /// The file ends here.
+    End,
+    /// No batch.
+    Bad(NoBatch),
+}
+
+/// A place in a `.log`, with the bytes around it.
+pub(crate) struct Scanner {
+    log: OpenLog,
+    /// Where the next batch begins.
+    position: u64,
+    /// The size of the file when it was last asked for.
+    size: u64,
+    /// The offset below which no batch may begin from here on.
+    expected: Offset,
+    buffer: Vec<u8>,
+    /// The position of the buffer's first byte, and how many bytes of it are filled.
+    start: u64,
+    filled: usize,
+    chunk: usize,
+}
+
+impl Scanner {
+    /// Starts at `position`, where a batch begins. Reads `chunk` bytes at a time.
+    pub(crate) fn new(log: OpenLog, position: Position, chunk: usize) -> Result<Self> {
+        let size = log.file.stat()?.size;
+        let (position, expected) = (position.0, log.base_offset);
+        Ok(Self { log, position, size, expected, buffer: Vec::new(), start: position, filled: 0, chunk })
+    }
+
+    pub(crate) fn log(&self) -> &OpenLog {
+        &self.log
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position(self.position)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The offset that the next batch has if nothing was compacted away.
+    pub(crate) fn expected(&self) -> Offset {
+        self.expected
+    }
+
+    /// Raises the offset below which no batch may begin.
+    pub(crate) fn expect(&mut self, offset: Offset) {
+        self.expected = self.expected.max(offset);
+    }
+
+    /// Asks for the size of the file again and forgets every byte read: a batch that was not whole or not valid is read
+    /// afresh from its first byte.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        self.size = self.log.file.stat()?.size;
+        self.start = self.position;
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Looks at the next batch without passing it.
+    #[inline]
+    pub(crate) fn step(&mut self) -> Result<Step> {
+        let left = self.size.saturating_sub(self.position);
+        if left == 0 {
+            return Ok(Step::End);
+        }
+        let bytes = self.bytes(BATCH_HEADER_SIZE.min(left as usize))?;
+        Ok(match BatchHeader::parse(bytes) {
+            Ok(header) if header.size as u64 > left => Step::Bad(NoBatch::Incomplete),
+            Ok(header) if header.base_offset < self.expected => Step::Bad(NoBatch::Invalid(
+                crate::format::FormatError::corrupt(format!(
+                    "the batch begins at offset {}, but {} is the lowest that may follow",
+                    header.base_offset, self.expected
+                )),
+            )),
+            Ok(header) => Step::Batch(header),
+            Err(problem) => Step::Bad(problem),
+        })
+    }
+
+    /// Passes a batch that [`Scanner::step`] has shown.
+    #[inline]
+    pub(crate) fn pass(&mut self, header: &BatchHeader) {
+        self.position += header.size as u64;
+        self.expected = header.next_offset();
+    }
+
+    /// Whether the checksum of the batch at this place is right.
+    #[inline]
+    pub(crate) fn checksum_matches(&mut self, header: &BatchHeader) -> Result<bool> {
+        if header.size > LOAD_UNCHECKED_MAX {
+            return self.checksum_matches_piecewise(header);
+        }
+        Ok(batch::checksum_matches(header, self.bytes(header.size)?))
+    }
+
+    #[cold]
+    fn checksum_matches_piecewise(&mut self, header: &BatchHeader) -> Result<bool> {
+        let mut crc = Crc32c::new();
+        let mut piece = vec![0; self.chunk.max(BATCH_HEADER_SIZE)];
+        let (mut at, end) = (self.position + batch::CHECKSUM_START as u64, self.position + header.size as u64);
+        while at < end {
+            let wanted = piece.len().min((end - at) as usize);
+            let read = self.log.file.read_at(&mut piece[..wanted], at)?;
+            if read == 0 {
+                return Ok(false);
+            }
+            crc.update(&piece[..read]);
+            at += read as u64;
+        }
+        Ok(crc.finish() == header.crc)
+    }
+
+    /// Brings all bytes of the batch at this place into memory; its checksum is to be looked at first.
+    #[inline]
+    pub(crate) fn load(&mut self, header: &BatchHeader) -> Result<()> {
+        self.bytes(header.size).map(drop)
+    }
+
+    /// The bytes of a batch at this place that has been loaded.
+    #[inline]
+    pub(crate) fn loaded(&self, header: &BatchHeader) -> &[u8] {
+        let within = (self.position - self.start) as usize;
+        &self.buffer[within..within + header.size]
+    }
+
+    /// The next `wanted` bytes; fewer if the file was cut meanwhile.
+    #[inline]
+    fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {
+        let within = (self.position.wrapping_sub(self.start)) as usize;
+        if self.position >= self.start && within + wanted <= self.filled {
+            return Ok(&self.buffer[within..within + wanted]);
+        }
+        self.fill(wanted)
+    }
+
+    fn fill(&mut self, wanted: usize) -> Result<&[u8]> {
+        let within = self.position.wrapping_sub(self.start) as usize;
+        if self.position >= self.start && within < self.filled {
+            self.buffer.copy_within(within..self.filled, 0);
+            self.filled -= within;
+        } else {
+            self.filled = 0;
+        }
+        self.start = self.position;
+        let target = wanted.max(self.chunk.min(self.size.saturating_sub(self.start) as usize));
+        if self.buffer.len() < target {
+            self.buffer.resize(target, 0);
+        }
+        let place = self.start + self.filled as u64;
+        self.filled += self.log.file.read_at(&mut self.buffer[self.filled..target], place)?;
+        if self.filled < wanted {
+            // Cut while we read: what is missing reads as zeros, which no checksum accepts.
+            self.buffer[self.filled..wanted].fill(0);
+            self.filled = wanted;
+        }
+        Ok(&self.buffer[..wanted])
+    }
+
+    /// What is wrong here, as an error.
+    pub(crate) fn corrupt(&self, problem: NoBatch) -> StorageError {
+        let what = match problem {
+            NoBatch::Incomplete => crate::format::FormatError::corrupt("the batch is cut short"),
+            NoBatch::Zeros => crate::format::FormatError::corrupt("zeros in place of a batch"),
+            NoBatch::Invalid(error) => error,
+        };
+        at_place(what, &self.log.path, self.position(), self.expected)
+    }
+
+    /// The error of a batch whose checksum is wrong.
+    pub(crate) fn checksum_error(&self) -> NoBatch {
+        NoBatch::Invalid(crate::format::FormatError::corrupt("the checksum of the batch does not match its bytes"))
+    }
+}
+
+/// The header of the batch at `position`, if there is one whose bytes are all in the file.
+pub(crate) fn header_at(file: &dyn DiskFile, position: Position, size: u64) -> Result<Option<BatchHeader>> {
+    let mut bytes = [0; BATCH_HEADER_SIZE];
+    if position.0 + BATCH_HEADER_SIZE as u64 > size {
+        return Ok(None);
+    }
+    let read = file.read_at(&mut bytes, position.0)?;
+    let header = BatchHeader::parse(&bytes[..read]).ok();
+    Ok(header.filter(|header| position.0 + header.size as u64 <= size))
+}
+
+/// Whether the bytes of `file` from `position` on are all zero.
+pub(crate) fn is_zero_from(file: &Arc<dyn DiskFile>, position: Position) -> Result<bool> {
+    let mut piece = vec![0; 64 << 10];
+    let mut at = position.0;
+    loop {
+        let read = file.read_at(&mut piece, at)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if piece[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+}
+
+/// Looks for a whole, valid batch behind `position` that could continue a log whose next offset is `expected`: what
+/// tells damage in the middle of a log from a torn end. Only a header that is possible in every field costs a checksum.
+pub(crate) fn valid_batch_behind(log: &OpenLog, position: Position, expected: Offset) -> Result<Option<Position>> {
+    let size = log.file.stat()?.size;
+    let mut piece = vec![0; 256 << 10];
+    let mut at = position.0 + 1;
+    while at + BATCH_HEADER_SIZE as u64 <= size {
+        let read = log.file.read_at(&mut piece, at)?;
+        if read < BATCH_HEADER_SIZE {
+            break;
+        }
+        // The magic byte is the rarest thing in a header that can be searched for.
+        let last_start = read - BATCH_HEADER_SIZE;
+        for magic in memchr::memchr_iter(batch::MAGIC_V2 as u8, &piece[16..=last_start + 16]) {
+            let Ok(header) = BatchHeader::parse(&piece[magic..read]) else { continue };
+            let here = at + magic as u64;
+            let possible = header.base_offset >= expected
+                && header.base_offset - expected <= i64::from(i32::MAX)
+                && here + header.size as u64 <= size;
+            if possible {
+                let mut scanner = Scanner::new(log.clone(), Position(here), 64 << 10)?;
+                if scanner.checksum_matches(&header)? {
+                    return Ok(Some(Position(here)));
+                }
+            }
+        }
+        at += last_start as u64 + 1;
+    }
+    Ok(None)
+}

@@ -1,0 +1,82 @@
+//! The segments of a partition as its folder lists them.
+
+use super::Result;
+use super::file_name::{FileKind, parse_segment_name, segment_path};
+use crate::disk::{Disk, DiskFile, FileId};
+use crate::units::Offset;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A segment as the file system shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The offset in its name: at or below its first record's.
+    pub base_offset: Offset,
+    /// Bytes of its `.log`.
+    pub size: u64,
+    /// When the `.log` last changed, ms since the epoch.
+    pub modified_ms: i64,
+    /// Which file the `.log` is.
+    pub id: FileId,
+}
+
+/// The base offsets of the segments in `folder`, rising.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn base_offsets(disk: &dyn Disk, folder: &Path) -> Result<Vec<Offset>> {
+    let names = disk.list(folder)?;
+    let logs = names.iter().filter(|entry| !entry.is_folder).filter_map(|entry| parse_segment_name(&entry.name));
+    let mut bases: Vec<Offset> =
+        logs.filter(|&(_, kind)| kind == FileKind::Log).map(|(base_offset, _)| base_offset).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The segments in `folder`, oldest first. One that goes while it is looked at is left out.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for base_offset in base_offsets(disk, folder)? {
+        if let Some(stat) = disk.stat(&segment_path(folder, base_offset, FileKind::Log))? {
+            let (size, modified_ms, id) = (stat.size, stat.modified_ms, stat.id);
+            segments.push(Segment { base_offset, size, modified_ms, id });
+        }
+    }
+    Ok(segments)
+}
+
+/// The place of the segment that holds `offset`: the last one whose base is not above it; the first where all are.
+#[must_use]
+pub fn holding(bases: &[Offset], offset: Offset) -> usize {
+    bases.partition_point(|&base| base <= offset).saturating_sub(1)
+}
+
+/// A `.log` that is open.
+#[derive(Clone)]
+pub(crate) struct OpenLog {
+    pub(crate) base_offset: Offset,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: PathBuf,
+}
+
+impl OpenLog {
+    pub(crate) fn new(folder: &Path, base_offset: Offset, file: Arc<dyn DiskFile>) -> Self {
+        Self { base_offset, file, path: segment_path(folder, base_offset, FileKind::Log) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_held_by_the_last_segment_that_starts_at_or_below_it() {
+        let bases = [Offset(5), Offset(10), Offset(20)];
+        for (offset, place) in [(5, 0), (9, 0), (10, 1), (19, 1), (20, 2), (1000, 2), (0, 0)] {
+            assert_eq!(holding(&bases, Offset(offset)), place, "{offset}");
+        }
+    }
+}

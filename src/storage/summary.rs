@@ -1,0 +1,105 @@
+//! What a partition is, at the cost of its segments and not of their bytes.
+
+use super::file_name::{FileKind, segment_path};
+use super::read::LogReader;
+use super::retention::largest_timestamp;
+use super::scan::header_at;
+use super::segments::{self, Segment};
+use super::{Next, Result};
+use crate::disk::{Access, Disk};
+use crate::format::batch::BatchHeader;
+use crate::units::{Offset, Position};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A partition in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The first readable offset.
+    pub log_start_offset: Offset,
+    /// The next offset to be given.
+    pub log_end_offset: Offset,
+    /// Oldest first.
+    pub segments: Vec<SegmentSummary>,
+}
+
+/// A segment in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentSummary {
+    /// What its `.log` is.
+    pub segment: Segment,
+    /// The first offset behind it.
+    pub next_offset: Offset,
+    /// The timestamp of its first batch, ms; `None` where there is none.
+    pub first_timestamp: Option<i64>,
+    /// Its largest timestamp, ms; `None` where no record has one.
+    pub largest_timestamp: Option<i64>,
+}
+
+impl Summary {
+    /// Bytes of all `.log` files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|summary| summary.segment.size).sum()
+    }
+
+    /// The timestamp of the first record, ms.
+    #[must_use]
+    pub fn oldest_timestamp(&self) -> Option<i64> {
+        self.segments.iter().find_map(|summary| summary.first_timestamp)
+    }
+
+    /// The largest timestamp of all records, ms.
+    #[must_use]
+    pub fn newest_timestamp(&self) -> Option<i64> {
+        self.segments.iter().filter_map(|summary| summary.largest_timestamp).max()
+    }
+}
+
+/// Looks at the partition that `reader` was opened on.
+///
+/// # Errors
+/// When the disk fails or the log is corrupt at its end.
+pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
+    let log_end_offset = reader.log_end_offset()?;
+    let log_start_offset = reader.log_start_offset();
+    let listed = segments::list(&**disk, reader.path())?;
+    let mut summaries = Vec::with_capacity(listed.len());
+    for (place, &segment) in listed.iter().enumerate() {
+        let next_offset = listed.get(place + 1).map_or(log_end_offset, |next| next.base_offset);
+        let is_durable = next_offset <= recovery_point;
+        let path = reader.path();
+        summaries.push(SegmentSummary {
+            segment,
+            next_offset,
+            first_timestamp: first_timestamp(&**disk, path, &segment)?,
+            largest_timestamp: largest_timestamp(&**disk, path, segment.base_offset, is_durable)?,
+        });
+    }
+    // Records before the log start are hidden, so the first visible one speaks for its segment.
+    if let Some(first) = summaries.first_mut()
+        && first.segment.base_offset < log_start_offset
+    {
+        reader.seek(log_start_offset);
+        first.first_timestamp = match reader.next()? {
+            Next::Batch(header) => timestamp_of(&header),
+            _ => None,
+        };
+    }
+    Ok(Summary { log_start_offset, log_end_offset, segments: summaries })
+}
+
+fn first_timestamp(disk: &dyn Disk, folder: &Path, segment: &Segment) -> Result<Option<i64>> {
+    match disk.open(&segment_path(folder, segment.base_offset, FileKind::Log), Access::Read) {
+        Ok(file) => Ok(header_at(&*file, Position::ZERO, segment.size)?.and_then(|header| timestamp_of(&header))),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The time of a batch: of its first record, unless a delete horizon stands in that place.
+fn timestamp_of(header: &BatchHeader) -> Option<i64> {
+    let timestamp =
+        if header.attributes.has_delete_horizon() { header.max_timestamp } else { header.record_timestamp(0) };
+    (timestamp >= 0).then_some(timestamp)
+}

@@ -1,0 +1,320 @@
+//! The JSON envelope: one line a record, in which nothing of the record is lost.
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `topic`, `partition`, `offset` | where the record is; of these, only the partition counts on the way in |
+//! | `timestamp`, `timestamp_type` | ms since the epoch; `CreateTime` or `LogAppendTime` |
+//! | `key`, `value` | text, or null; `null` differs from `""` |
+//! | `key_b64`, `value_b64` | in their place where the bytes are not UTF-8 |
+//! | `headers` | an array of `{"key","value"}` in order, duplicates kept; `key_b64`, `value_b64` likewise |
+
+use crate::format::batch::TimestampType;
+use crate::format::record::Record;
+use crate::units::Offset;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+
+/// Bytes as base64 text.
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&base64::display::Base64Display::new(self.0, &BASE64))
+    }
+}
+
+/// A key or value as one of two fields.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Null,
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Part<'a> {
+    fn new(bytes: Option<&'a [u8]>) -> Self {
+        match bytes {
+            None => Self::Null,
+            Some(bytes) => std::str::from_utf8(bytes).map_or(Self::Bytes(bytes), Self::Text),
+        }
+    }
+
+    /// For the field without `_b64`: `Some(None)` is written as null, `None` not at all.
+    fn text(self) -> Option<Option<&'a str>> {
+        match self {
+            Self::Null => Some(None),
+            Self::Text(text) => Some(Some(text)),
+            Self::Bytes(_) => None,
+        }
+    }
+
+    fn bytes(self) -> Option<Base64<'a>> {
+        if let Self::Bytes(bytes) = self { Some(Base64(bytes)) } else { None }
+    }
+}
+
+#[derive(Serialize)]
+struct EnvelopeOut<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+    timestamp_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_b64: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<Base64<'a>>,
+    headers: HeadersOut<'a>,
+}
+
+struct HeadersOut<'a>(crate::format::record::Headers<'a>);
+
+impl Serialize for HeadersOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(key, value)| {
+            let (key, value) = (Part::new(Some(key)), Part::new(value));
+            HeaderOut { key: key.text(), key_b64: key.bytes(), value: value.text(), value_b64: value.bytes() }
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct HeaderOut<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_b64: Option<Base64<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<Base64<'a>>,
+}
+
+/// A record with what an envelope says of it.
+#[derive(Clone, Copy)]
+pub struct Located<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset.
+    pub offset: Offset,
+    /// Its timestamp, ms since the epoch.
+    pub timestamp_ms: i64,
+    /// Who gave it the timestamp.
+    pub timestamp_type: TimestampType,
+    /// The record itself.
+    pub record: Record<'a>,
+}
+
+/// Appends the envelope of a record and a newline.
+pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
+    let (key, value) = (Part::new(it.record.key), Part::new(it.record.value));
+    let envelope = EnvelopeOut {
+        topic: it.topic,
+        partition: it.partition,
+        offset: it.offset.0,
+        timestamp: it.timestamp_ms,
+        timestamp_type: it.timestamp_type.name(),
+        key: key.text(),
+        key_b64: key.bytes(),
+        value: value.text(),
+        value_b64: value.bytes(),
+        headers: HeadersOut(it.record.headers),
+    };
+    serde_json::to_writer(&mut *out, &envelope).expect("plain fields are JSON, and memory takes every write");
+    out.push(b'\n');
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvelopeIn<'a> {
+    #[serde(default, borrow, rename = "topic")]
+    _topic: Option<Cow<'a, str>>,
+    #[serde(default)]
+    partition: Option<i32>,
+    #[serde(default, rename = "offset")]
+    _offset: Option<i64>,
+    #[serde(default)]
+    timestamp: Option<i64>,
+    #[serde(default, borrow, rename = "timestamp_type")]
+    _timestamp_type: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    key: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    key_b64: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    value: Option<Option<Text<'a>>>,
+    #[serde(default, borrow)]
+    value_b64: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    headers: Option<Vec<HeaderIn<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderIn<'a> {
+    #[serde(default, borrow)]
+    key: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    key_b64: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    value: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    value_b64: Option<Text<'a>>,
+}
+
+/// Text that is borrowed from the line where it holds no escape.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Tells a field that is null from one that is not there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'de>>>, D::Error> {
+    Option::<Text<'de>>::deserialize(deserializer).map(Some)
+}
+
+/// Column and reason of a line that is no envelope.
+type Refusal = (usize, String);
+
+/// A header name or value.
+type HeaderParts<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
+/// A record as an envelope gives it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The partition, where the envelope names one.
+    pub partition: Option<i32>,
+    /// The timestamp, where the envelope has one.
+    pub timestamp_ms: Option<i64>,
+    /// The key.
+    pub key: Option<Cow<'a, [u8]>>,
+    /// The value.
+    pub value: Option<Cow<'a, [u8]>>,
+    /// The headers, in order.
+    pub headers: Vec<HeaderParts<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// Column and reason, when it is no envelope.
+    pub fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        let parsed: EnvelopeIn<'a> = serde_json::from_slice(line).map_err(|error| {
+            let text = error.to_string();
+            let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what).to_owned();
+            (error.column().max(1), what)
+        })?;
+        if parsed.value.is_none() && parsed.value_b64.is_none() {
+            return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
+        }
+        let mut headers = Vec::new();
+        for header in parsed.headers.unwrap_or_default() {
+            let key = either(header.key, header.key_b64, "a header's key")?;
+            let key = key.ok_or_else(|| (line.len(), "a header has a key".to_owned()))?;
+            headers.push((key, either(header.value, header.value_b64, "a header's value")?));
+        }
+        Ok(Self {
+            partition: parsed.partition,
+            timestamp_ms: parsed.timestamp,
+            key: either(parsed.key, parsed.key_b64, "key")?,
+            value: either(parsed.value.flatten(), parsed.value_b64, "value")?,
+            headers,
+        })
+    }
+}
+
+fn either<'a>(text: Option<Text<'a>>, base64: Option<Text<'a>>, what: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    match (text, base64) {
+        (None, None) => Ok(None),
+        (Some(Text(Cow::Borrowed(text))), None) => Ok(Some(Cow::Borrowed(text.as_bytes()))),
+        (Some(Text(Cow::Owned(text))), None) => Ok(Some(Cow::Owned(text.into_bytes()))),
+        (None, Some(Text(base64))) => match BASE64.decode(base64.as_bytes()) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(error) => Err((1, format!("{what} is not base64: {error}"))),
+        },
+        (Some(_), Some(_)) => Err((1, format!("{what} is given twice, as text and as base64"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::{NewRecord, RecordSpan};
+    use proptest::prelude::*;
+
+    type Bytes = Option<Vec<u8>>;
+
+    fn through(key: &Bytes, value: &Bytes, headers: &[(Vec<u8>, Bytes)]) -> String {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
+        let new = NewRecord { timestamp_ms: 7, key: key.as_deref(), value: value.as_deref(), headers: &headers };
+        let mut bytes = Vec::new();
+        new.write(0, 0, &mut bytes);
+        let span = RecordSpan::parse(&bytes, 0).unwrap();
+        let (offset, timestamp_type) = (Offset(42), TimestampType::CreateTime);
+        let record = span.record(&bytes);
+        let mut out = Vec::new();
+        write(&Located { topic: "t", partition: 3, offset, timestamp_ms: 7, timestamp_type, record }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_envelope_tells_null_empty_text_and_bytes_apart() {
+        let headers = [(b"h".to_vec(), None), (b"h".to_vec(), Some(vec![0xff]))];
+        assert_eq!(
+            through(&None, &Some(b"a\"\n".to_vec()), &headers),
+            concat!(
+                r#"{"topic":"t","partition":3,"offset":42,"timestamp":7,"timestamp_type":"CreateTime","key":null,"#,
+                r#""value":"a\"\n","headers":[{"key":"h","value":null},{"key":"h","value_b64":"/w=="}]}"#,
+                "\n"
+            )
+        );
+        assert!(through(&Some(vec![]), &None, &[]).contains(r#""key":"","value":null,"headers":[]"#));
+        assert!(through(&Some(vec![0x80]), &None, &[]).contains(r#""key_b64":"gA==","value":null"#));
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused_with_its_column() {
+        for (line, column, words) in [
+            ("", 1, "EOF"),
+            ("{", 1, "EOF"),
+            ("plain text", 1, "expected value"),
+            (r#"{"value":1}"#, 10, "invalid type"),
+            (r#"{"key":"k"}"#, 11, "has a value"),
+            (r#"{"vlaue":"x"}"#, 8, "unknown field"),
+            (r#"{"value":"x","value_b64":"eA=="}"#, 1, "twice"),
+            (r#"{"value_b64":"%"}"#, 1, "not base64"),
+            (r#"{"value":"x"} trailing"#, 15, "trailing"),
+            (r#"{"value":"x","headers":[{"value":"v"}]}"#, 39, "has a key"),
+        ] {
+            let (at, what) = Envelope::parse(line.as_bytes()).unwrap_err();
+            assert!(what.contains(words), "{line}: {what}");
+            assert_eq!(at, column, "{line}: {what}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_comes_back_as_it_was(
+            key in any::<Bytes>(),
+            value in any::<Bytes>(),
+            headers in proptest::collection::vec((any::<Vec<u8>>(), any::<Bytes>()), 0..4),
+        ) {
+            let line = through(&key, &value, &headers);
+            let envelope = Envelope::parse(line.trim_end_matches('\n').as_bytes()).unwrap();
+            prop_assert_eq!(envelope.partition, Some(3));
+            prop_assert_eq!(envelope.timestamp_ms, Some(7));
+            prop_assert_eq!(envelope.key.map(Cow::into_owned), key);
+            prop_assert_eq!(envelope.value.map(Cow::into_owned), value);
+            let read: Vec<_> = envelope.headers.into_iter()
+                .map(|(name, value)| (name.into_owned(), value.map(Cow::into_owned))).collect();
+            prop_assert_eq!(read, headers);
+        }
+    }
+}

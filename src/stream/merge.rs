@@ -1,0 +1,184 @@
+//! Brings the records of several partitions into one order.
+//!
+//! By time: of the records that stand at the front of each partition, the one with the smallest timestamp comes first,
+//! then the smaller offset, then the smaller partition; each partition's own order is kept. By partition: one after the
+//! other. Memory is one batch a partition, and nothing is allocated a record.
+
+use super::json::Located;
+use crate::storage::{Advance, RecordReader, Result};
+use crate::units::{Offset, TopicName};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+/// In which order partitions are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By timestamp.
+    #[default]
+    Time,
+    /// One partition after the other.
+    Partition,
+}
+
+/// Which records of a partition are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// None at or above this offset.
+    pub end: Option<Offset>,
+    /// None before this time, ms.
+    pub since_ms: Option<i64>,
+    /// None at or after this time, ms.
+    pub until_ms: Option<i64>,
+}
+
+/// A partition to be read.
+pub struct Source {
+    /// The topic it belongs to.
+    pub topic: TopicName,
+    /// Its number.
+    pub partition: i32,
+    /// Its records, from where they are wanted.
+    pub records: RecordReader,
+    /// Which are wanted.
+    pub bounds: Bounds,
+}
+
+/// Records that were gone before they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: i32,
+    /// The first that was missed.
+    pub from: Offset,
+    /// The first that is there.
+    pub log_start_offset: Offset,
+}
+
+impl Source {
+    /// The next wanted record, if there is one now.
+    #[inline]
+    fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
+        loop {
+            match self.records.advance()? {
+                Advance::Record => {}
+                Advance::End => return Ok(false),
+                Advance::LogStartPassed { missed_from: from, log_start_offset } => {
+                    let (topic, partition) = (self.topic.clone(), self.partition);
+                    missed.push(Missed { topic, partition, from, log_start_offset });
+                    continue;
+                }
+            }
+            let Bounds { end, since_ms, until_ms } = self.bounds;
+            if end.is_some_and(|end| self.records.offset() >= end) {
+                return Ok(false);
+            }
+            if since_ms.is_none() && until_ms.is_none() {
+                return Ok(true);
+            }
+            let timestamp = self.records.timestamp();
+            if since_ms.is_none_or(|since| timestamp >= since) && until_ms.is_none_or(|until| timestamp < until) {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn rank(&self, place: usize, order: Order) -> Rank {
+        match order {
+            Order::Time => Reverse((self.records.timestamp(), self.records.offset(), place)),
+            Order::Partition => Reverse((0, Offset::ZERO, place)),
+        }
+    }
+
+    /// The record that stands at the front.
+    #[inline]
+    #[must_use]
+    pub fn front(&self) -> Located<'_> {
+        Located {
+            topic: self.topic.as_str(),
+            partition: self.partition,
+            offset: self.records.offset(),
+            timestamp_ms: self.records.timestamp(),
+            timestamp_type: self.records.timestamp_type(),
+            record: self.records.record(),
+        }
+    }
+}
+
+/// What decides which source comes next: timestamp, offset, place in the list.
+type Rank = Reverse<(i64, Offset, usize)>;
+
+/// The records of several partitions in one order.
+pub struct Merge {
+    sources: Vec<Source>,
+    order: Order,
+    /// The sources that have a record at their front.
+    ready: BinaryHeap<Rank>,
+    /// The sources that had none when they were asked last.
+    idle: Vec<usize>,
+    /// Whether the front of the first source in order has been handed out.
+    shown: bool,
+    missed: Vec<Missed>,
+}
+
+impl Merge {
+    /// Merges `sources`, which stand in the order that decides where all else is equal.
+    #[must_use]
+    pub fn new(sources: Vec<Source>, order: Order) -> Self {
+        let idle = (0..sources.len()).collect();
+        Self { sources, order, ready: BinaryHeap::new(), idle, shown: false, missed: Vec::new() }
+    }
+
+    /// The partitions.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Asks the partitions that had nothing left whether they have now.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn look_again(&mut self) -> Result<()> {
+        let mut still_idle = Vec::new();
+        for place in std::mem::take(&mut self.idle) {
+            if self.sources[place].advance(&mut self.missed)? {
+                self.ready.push(self.sources[place].rank(place, self.order));
+            } else {
+                still_idle.push(place);
+            }
+        }
+        self.idle = still_idle;
+        Ok(())
+    }
+
+    /// The next record; `None` when no partition has one now.
+    ///
+    /// # Errors
+    /// When a partition cannot be read.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<&Source>> {
+        if std::mem::take(&mut self.shown) {
+            let mut first = self.ready.peek_mut().expect("a source was shown");
+            let Reverse((_, _, place)) = *first;
+            if self.sources[place].advance(&mut self.missed)? {
+                if self.sources.len() > 1 {
+                    *first = self.sources[place].rank(place, self.order);
+                }
+            } else {
+                PeekMut::pop(first);
+                self.idle.push(place);
+            }
+        }
+        let Some(&Reverse((_, _, place))) = self.ready.peek() else { return Ok(None) };
+        self.shown = true;
+        Ok(Some(&self.sources[place]))
+    }
+
+    /// The records that were gone before they were read, since the last call.
+    pub fn take_missed(&mut self) -> Vec<Missed> {
+        std::mem::take(&mut self.missed)
+    }
+}
