@@ -1,5 +1,49 @@
 //! kdir: Kafka's log without the broker.
+//!
+//! One binary that creates topics, produces from stdin, consumes from any offset, describes partitions and applies
+//! retention, straight on a directory laid out byte for byte as Apache Kafka lays out its own. This library serves that
+//! binary and its tests, and promises no stable interface.
+//!
+//! # The house, floor by floor
+//!
+//! A module may use its own floor and lower ones; nothing uses `cli`.
+//!
+//! | floor | module | holds |
+//! | --- | --- | --- |
+//! | 5 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
+//! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks, syncing |
+//! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
+//! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention |
+//! | 2 | [`disk`] | the only door to the file system, and a disk in memory that fails on demand |
+//! | 1 | [`format`] | Kafka's formats as pure functions over bytes |
+//! | 0 | [`units`] | offsets, positions, sizes, times, names |
+//!
+//! # How a line becomes a record
+//!
+//! `cli::commands::produce` → [`stream::intake`] cuts the input and places each record → [`stream::batcher`] encodes it
+//! straight into a batch → [`logdir::TopicWriter`] → [`storage::LogWriter`] locks the partition's folder, gives the batch
+//! its offset and writes it with one call; [`logdir`]'s syncer makes it durable on a thread of its own.
+//!
+//! And back: [`storage::LogReader`] finds the place through the indexes and checks each batch →
+//! [`storage::RecordReader`] decompresses and steps → [`stream::merge`] orders partitions by time →
+//! [`stream::output`] writes to one large buffer.
+//!
+//! # What must stay true
+//!
+//! - Exit status 0 means it is on disk. What was acknowledged survives; nothing torn is ever shown.
+//! - Readers never write, never lock, and work beside writers and brokers.
+//! - Bytes from a disk or a pipe never cause a panic, nor memory without bound: they are values or errors.
+//! - Each operation that changes the disk says in its module which states a crash can leave.
+//! - Names are Kafka's, spelled out, the same in code, help and JSON.
+//!
+//! # What is deliberately absent
+//!
+//! A network, a daemon, an async runtime, memory maps, a lock file of our own, and any cache between two runs.
 
+pub mod cli;
 pub mod disk;
 pub mod format;
+pub mod logdir;
+pub mod storage;
+pub mod stream;
 pub mod units;

@@ -197,13 +197,9 @@ mod tests {
 
     #[test]
     fn delimiters_are_bytes_with_escapes() {
-        for (text, bytes) in [
-            (r"\n", &b"\n"[..]),
-            (r"\0", b"\0"),
-            (r"\x1e", b"\x1e"),
-            (r"\t--\\", b"\t--\\"),
-            ("ü", "ü".as_bytes()),
-        ] {
+        for (text, bytes) in
+            [(r"\n", &b"\n"[..]), (r"\0", b"\0"), (r"\x1e", b"\x1e"), (r"\t--\\", b"\t--\\"), ("ü", "ü".as_bytes())]
+        {
             assert_eq!(delimiter(text).unwrap().0, bytes, "{text}");
         }
         for text in ["", r"\", r"\q", r"\x1", r"\xzz"] {

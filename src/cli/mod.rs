@@ -46,7 +46,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 #[command(next_display_order = 900)]
-struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
     #[arg(short = 'd', long, global = true, value_name = "DIR", env = "KDIR_LOG_DIR", hide_env_values = true)]
     log_dir: Option<PathBuf>,
@@ -79,7 +79,7 @@ enum Command {
 }
 
 /// What every command has at hand.
-struct Context {
+pub(crate) struct Context {
     ui: Ui,
     disk: Arc<dyn Disk>,
     root: PathBuf,

@@ -131,7 +131,8 @@ impl<'a> Report<'a> {
                 return Ok(());
             }
             ReportFormat::Json => {
-                let fields = self.columns.iter().zip(&cells).map(|(column, cell)| (column.name.to_owned(), cell.json()));
+                let fields =
+                    self.columns.iter().zip(&cells).map(|(column, cell)| (column.name.to_owned(), cell.json()));
                 let object = Value::Object(fields.collect::<Map<_, _>>());
                 self.buffer.extend_from_slice(object.to_string().as_bytes());
             }
@@ -165,7 +166,7 @@ impl<'a> Report<'a> {
 
     fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if self.ui.stdout_color() {
             table.enforce_styling();
         } else {
@@ -178,9 +179,9 @@ impl<'a> Report<'a> {
             if self.ui.stdout_color() { cell.add_attribute(Attribute::Bold) } else { cell }
         }));
         for row in &self.rows {
-            table.add_row(shown.iter().map(|&at| {
-                comfy_table::Cell::new(row[at].shown(self.zone)).set_alignment(alignment(at))
-            }));
+            table.add_row(
+                shown.iter().map(|&at| comfy_table::Cell::new(row[at].shown(self.zone)).set_alignment(alignment(at))),
+            );
         }
         for (place, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if place == 0 { 0 } else { 1 }, 1));

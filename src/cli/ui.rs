@@ -34,7 +34,8 @@ pub(crate) struct Ui {
 
 impl Ui {
     pub(crate) fn new(quiet: bool, verbose: bool, choice: ColorChoice) -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value: std::ffi::OsString| !value.is_empty() && value != "0");
+        let set =
+            |name| std::env::var_os(name).is_some_and(|value: std::ffi::OsString| !value.is_empty() && value != "0");
         let color = |is_terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -178,7 +179,11 @@ impl Progress {
         if !self.shown {
             return false;
         }
-        let due = if self.visible { self.looked.elapsed() >= PROGRESS_EVERY } else { self.started.elapsed() >= PROGRESS_AFTER };
+        let due = if self.visible {
+            self.looked.elapsed() >= PROGRESS_EVERY
+        } else {
+            self.started.elapsed() >= PROGRESS_AFTER
+        };
         if due {
             self.looked = Instant::now();
         }

@@ -61,19 +61,13 @@ impl FaultyDisk {
     /// As [`FaultyDisk::new`]; the seed picks how much of a failing write is written, and the kind of its error.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
-        let mut state = State {
-            random: Random(seed),
-            last_number: ROOT,
-            ..State::default()
-        };
+        let mut state = State { random: Random(seed), last_number: ROOT, ..State::default() };
         state.folders.insert(ROOT, Kept::durable(Entries::new(), 0));
         Self::of(state)
     }
 
     fn of(state: State) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// How many operations that change or sync were asked for. The first one has number 1.
@@ -116,9 +110,7 @@ impl FaultyDisk {
     /// When there is nothing at `path`.
     pub fn set_modified_ms(&self, path: impl AsRef<Path>, ms: i64) {
         let mut state = self.state();
-        let inode = state
-            .inode_at(path.as_ref())
-            .expect("the test names something that exists");
+        let inode = state.inode_at(path.as_ref()).expect("the test names something that exists");
         match state.folders.get_mut(&inode) {
             Some(folder) => folder.modified_ms = ms,
             None => state.file(inode).content.modified_ms = ms,
@@ -159,20 +151,12 @@ impl FaultyDisk {
     pub fn crash(&self, seed: u64) -> Self {
         let state = self.state();
         let mut random = Random(seed);
-        let mut found = State {
-            last_number: state.last_number,
-            clock_ms: state.clock_ms,
-            ..State::default()
-        };
+        let mut found = State { last_number: state.last_number, clock_ms: state.clock_ms, ..State::default() };
         let mut reached = vec![ROOT];
         while let Some(inode) = reached.pop() {
             if let Some(folder) = state.folders.get(&inode) {
                 found.folders.entry(inode).or_insert_with(|| {
-                    let entries = if seed == 0 {
-                        folder.durable.clone()
-                    } else {
-                        folder.some_first_part(&mut random)
-                    };
+                    let entries = if seed == 0 { folder.durable.clone() } else { folder.some_first_part(&mut random) };
                     reached.extend(entries.values());
                     Kept::durable(entries, folder.modified_ms)
                 });
@@ -180,21 +164,10 @@ impl FaultyDisk {
                 file.links += 1;
             } else {
                 let content = &state.files[&inode].content;
-                let bytes = if seed == 0 {
-                    content.durable.clone()
-                } else {
-                    after_crash(content, &mut random)
-                };
+                let bytes = if seed == 0 { content.durable.clone() } else { after_crash(content, &mut random) };
                 let written_end = bytes.len() as u64;
                 let content = Kept::durable(bytes, content.modified_ms);
-                found.files.insert(
-                    inode,
-                    FileNode {
-                        content,
-                        links: 1,
-                        written_end,
-                    },
-                );
+                found.files.insert(inode, FileNode { content, links: 1, written_end });
             }
         }
         found.random = random;
@@ -248,11 +221,7 @@ impl FaultyDisk {
         operation: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> Result<T> {
         let mut state = self.state();
-        let result = if state.crashed {
-            Err(io::Error::other(CRASHED))
-        } else {
-            operation(&mut state)
-        };
+        let result = if state.crashed { Err(io::Error::other(CRASHED)) } else { operation(&mut state) };
         named(doing, path, result)
     }
 }
@@ -289,12 +258,7 @@ trait Changes: Clone {
 
 impl<T: Changes> Kept<T> {
     fn durable(state: T, modified_ms: i64) -> Self {
-        Self {
-            now: state.clone(),
-            durable: state,
-            unsynced: Vec::new(),
-            modified_ms,
-        }
+        Self { now: state.clone(), durable: state, unsynced: Vec::new(), modified_ms }
     }
 
     fn change(&mut self, change: T::Change, clock_ms: i64) {
@@ -369,10 +333,7 @@ impl Changes for Vec<u8> {
             return None;
         };
         let bytes = bytes[..random.below(bytes.len())].to_vec();
-        (!bytes.is_empty()).then_some(FileChange::Write {
-            position: *position,
-            bytes,
-        })
+        (!bytes.is_empty()).then_some(FileChange::Write { position: *position, bytes })
     }
 }
 
@@ -475,15 +436,11 @@ impl State {
     }
 
     fn file(&mut self, inode: u64) -> &mut FileNode {
-        self.files
-            .get_mut(&inode)
-            .expect("a file's inode is never dropped")
+        self.files.get_mut(&inode).expect("a file's inode is never dropped")
     }
 
     fn folder(&mut self, inode: u64) -> &mut Kept<Entries> {
-        self.folders
-            .get_mut(&inode)
-            .expect("a folder's inode is never dropped")
+        self.folders.get_mut(&inode).expect("a folder's inode is never dropped")
     }
 
     fn inode_at(&self, path: &Path) -> io::Result<u64> {
@@ -515,37 +472,18 @@ impl State {
     fn stat(&self, inode: u64) -> Stat {
         let id = FileId { device: 1, inode };
         if let Some(folder) = self.folders.get(&inode) {
-            return Stat {
-                id,
-                size: 0,
-                modified_ms: folder.modified_ms,
-                links: 1,
-                is_folder: true,
-            };
+            return Stat { id, size: 0, modified_ms: folder.modified_ms, links: 1, is_folder: true };
         }
         let FileNode { content, links, .. } = &self.files[&inode];
         let size = content.now.len() as u64;
-        Stat {
-            id,
-            size,
-            modified_ms: content.modified_ms,
-            links: *links,
-            is_folder: false,
-        }
+        Stat { id, size, modified_ms: content.modified_ms, links: *links, is_folder: false }
     }
 
     fn make_file(&mut self, path: &Path) -> io::Result<u64> {
         let (folder, name) = self.place_of(path)?;
         let inode = self.next_number();
         let content = Kept::durable(Vec::new(), self.clock_ms);
-        self.files.insert(
-            inode,
-            FileNode {
-                content,
-                links: 0,
-                written_end: 0,
-            },
-        );
+        self.files.insert(inode, FileNode { content, links: 0, written_end: 0 });
         self.change_entries(folder, vec![(name, Some(inode))]);
         Ok(inode)
     }
@@ -644,13 +582,7 @@ impl State {
             let clock_ms = self.clock_ms;
             let file = self.file(inode);
             file.written_end += taken;
-            file.content.change(
-                FileChange::Write {
-                    position: position as usize,
-                    bytes: part.to_vec(),
-                },
-                clock_ms,
-            );
+            file.content.change(FileChange::Write { position: position as usize, bytes: part.to_vec() }, clock_ms);
         }
         result
     }
@@ -690,28 +622,15 @@ impl State {
 }
 
 fn check_size(size: u64) -> io::Result<()> {
-    if size > FILE_SIZE_MAX {
-        Err(ErrorKind::FileTooLarge.into())
-    } else {
-        Ok(())
-    }
+    if size > FILE_SIZE_MAX { Err(ErrorKind::FileTooLarge.into()) } else { Ok(()) }
 }
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
-        let doing = if access == Access::Create {
-            "create"
-        } else {
-            "open"
-        };
+        let doing = if access == Access::Create { "create" } else { "open" };
         let inode = self.run(doing, path, |state| state.open(path, access))?;
         let writable = access != Access::Read;
-        Ok(Arc::new(FaultyFile {
-            disk: self.clone(),
-            inode,
-            path: path.to_owned(),
-            writable,
-        }))
+        Ok(Arc::new(FaultyFile { disk: self.clone(), inode, path: path.to_owned(), writable }))
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>> {
@@ -727,13 +646,7 @@ impl Disk for FaultyDisk {
             let inode = state.inode_at(folder)?;
             let entries = &state.folders.get(&inode).ok_or(ErrorKind::NotADirectory)?.now;
             let is_folder = |inode| state.folders.contains_key(inode);
-            Ok(entries
-                .iter()
-                .map(|(name, i)| FolderEntry {
-                    name: name.clone(),
-                    is_folder: is_folder(i),
-                })
-                .collect())
+            Ok(entries.iter().map(|(name, i)| FolderEntry { name: name.clone(), is_folder: is_folder(i) }).collect())
         })
     }
 
@@ -745,9 +658,7 @@ impl Disk for FaultyDisk {
             }
             let (parent, name) = state.place_of(path)?;
             let inode = state.next_number();
-            state
-                .folders
-                .insert(inode, Kept::durable(Entries::new(), state.clock_ms));
+            state.folders.insert(inode, Kept::durable(Entries::new(), state.clock_ms));
             state.change_entries(parent, vec![(name, Some(inode))]);
             Ok(())
         })
@@ -780,23 +691,14 @@ impl Disk for FaultyDisk {
             state.folders.get(&inode).ok_or(ErrorKind::NotADirectory)?;
             Ok((inode, state.next_number()))
         })?;
-        Ok(Arc::new(FaultyFolder {
-            disk: self.clone(),
-            inode,
-            handle,
-            path: path.to_owned(),
-        }))
+        Ok(Arc::new(FaultyFolder { disk: self.clone(), inode, handle, path: path.to_owned() }))
     }
 
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
         let Some(inode) = self.run("open", path, |state| state.share(path))? else {
             return Ok(None);
         };
-        let lock = FaultyShare {
-            disk: self.clone(),
-            path: path.to_owned(),
-            inode: Mutex::new(inode),
-        };
+        let lock = FaultyShare { disk: self.clone(), path: path.to_owned(), inode: Mutex::new(inode) };
         Ok(Some(Arc::new(lock)))
     }
 }
@@ -810,21 +712,13 @@ struct FaultyFile {
 
 impl FaultyFile {
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(io::Error::new(
-                ErrorKind::PermissionDenied,
-                "it was opened to read",
-            ))
-        }
+        if self.writable { Ok(()) } else { Err(io::Error::new(ErrorKind::PermissionDenied, "it was opened to read")) }
     }
 }
 
 impl DiskFile for FaultyFile {
     fn stat(&self) -> Result<Stat> {
-        self.disk
-            .run("look at", &self.path, |state| Ok(state.stat(self.inode)))
+        self.disk.run("look at", &self.path, |state| Ok(state.stat(self.inode)))
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
@@ -842,11 +736,7 @@ impl DiskFile for FaultyFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
         self.disk.run("write to", &self.path, |state| {
             self.check_writable()?;
-            let what = format!(
-                "write {} {} bytes at {position}",
-                self.path.display(),
-                bytes.len()
-            );
+            let what = format!("write {} {} bytes at {position}", self.path.display(), bytes.len());
             state.write_at(self.inode, what, bytes, position)
         })
     }
@@ -877,10 +767,7 @@ struct FaultyFolder {
 
 impl Folder for FaultyFolder {
     fn id(&self) -> FileId {
-        FileId {
-            device: 1,
-            inode: self.inode,
-        }
+        FileId { device: 1, inode: self.inode }
     }
 
     fn sync(&self) -> Result<()> {
@@ -894,17 +781,14 @@ impl Folder for FaultyFolder {
     fn lock_exclusive(&self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let owner = self.disk.run("lock", &self.path, |state| {
-                Ok(*state.folder_locks.entry(self.inode).or_insert(self.handle))
-            })?;
+            let owner = self
+                .disk
+                .run("lock", &self.path, |state| Ok(*state.folder_locks.entry(self.inode).or_insert(self.handle)))?;
             if owner == self.handle {
                 return Ok(());
             }
             let path = self.path.display();
-            assert!(
-                started.elapsed() < LOCK_WAIT_MAX,
-                "deadlock in a test: {path} stays locked by another handle"
-            );
+            assert!(started.elapsed() < LOCK_WAIT_MAX, "deadlock in a test: {path} stays locked by another handle");
             std::thread::yield_now();
         }
     }
@@ -994,34 +878,17 @@ mod tests {
         let (disk, file) = disk_with("/f", b"kept");
         file.write_at(b"one", 4).unwrap();
         file.write_at(b"two", 7).unwrap();
-        assert_eq!(
-            content(&disk.crash(0), "/f").unwrap(),
-            b"kept",
-            "seed 0 keeps nothing else"
-        );
-        let found: BTreeSet<_> = found_after_crashes(&disk, "/f")
-            .into_iter()
-            .map(Option::unwrap)
-            .collect();
+        assert_eq!(content(&disk.crash(0), "/f").unwrap(), b"kept", "seed 0 keeps nothing else");
+        let found: BTreeSet<_> = found_after_crashes(&disk, "/f").into_iter().map(Option::unwrap).collect();
         assert!(found.iter().all(|bytes| bytes.starts_with(b"kept")));
         let whole = b"keptonetwo";
         for size in 4..=whole.len() {
             assert!(found.contains(&whole[..size]), "{size} bytes, in {found:?}");
         }
-        assert!(
-            found.contains(&b"kept\0\0\0\0\0\0"[..]),
-            "the size without the data, in {found:?}"
-        );
-        assert_eq!(
-            content(&disk.crash(7), "/f"),
-            content(&disk.crash(7), "/f"),
-            "a seed is a crash"
-        );
+        assert!(found.contains(&b"kept\0\0\0\0\0\0"[..]), "the size without the data, in {found:?}");
+        assert_eq!(content(&disk.crash(7), "/f"), content(&disk.crash(7), "/f"), "a seed is a crash");
         file.sync().unwrap();
-        assert_eq!(
-            found_after_crashes(&disk, "/f"),
-            BTreeSet::from([Some(whole.to_vec())])
-        );
+        assert_eq!(found_after_crashes(&disk, "/f"), BTreeSet::from([Some(whole.to_vec())]));
     }
 
     #[test]
@@ -1038,11 +905,7 @@ mod tests {
             assert_eq!(bytes.len(), 100 + 4 * PAGE_SIZE);
             assert_eq!(bytes[..100], [1; 100]);
             let pages = std::iter::once(&bytes[100..PAGE_SIZE]).chain(bytes[PAGE_SIZE..].chunks(PAGE_SIZE));
-            assert!(
-                pages
-                    .into_iter()
-                    .all(|page| [0, 2].contains(&page[0]) && page.iter().all(|b| *b == page[0]))
-            );
+            assert!(pages.into_iter().all(|page| [0, 2].contains(&page[0]) && page.iter().all(|b| *b == page[0])));
         }
     }
 
@@ -1052,22 +915,10 @@ mod tests {
         disk.create_folder(p("/folder")).unwrap();
         disk.rename(p("/a"), p("/b")).unwrap();
         disk.rename(p("/b"), p("/c")).unwrap();
-        let names = |disk: FaultyDisk| {
-            disk.list(p("/"))
-                .unwrap()
-                .into_iter()
-                .map(|e| e.name)
-                .collect::<Vec<_>>()
-        };
+        let names = |disk: FaultyDisk| disk.list(p("/")).unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>();
         let found: BTreeSet<_> = (0..200).map(|seed| names(disk.crash(seed))).collect();
         let expected = [&["a"][..], &["a", "folder"], &["b", "folder"], &["c", "folder"]];
-        assert_eq!(
-            found,
-            expected
-                .iter()
-                .map(|names| names.iter().map(ToString::to_string).collect())
-                .collect()
-        );
+        assert_eq!(found, expected.iter().map(|names| names.iter().map(ToString::to_string).collect()).collect());
         disk.open_folder(p("/")).unwrap().sync().unwrap();
         assert!((0..200).all(|seed| names(disk.crash(seed)) == ["c", "folder"]));
     }
@@ -1095,10 +946,7 @@ mod tests {
         assert_eq!(file.stat().unwrap().links, 0);
         let back = disk.crash(0).open(p("/f"), Access::Read).unwrap().stat().unwrap();
         assert_eq!((back.id, back.size, back.links), (file.stat().unwrap().id, 4, 1));
-        assert_eq!(
-            found_after_crashes(&disk, "/f"),
-            BTreeSet::from([None, Some(b"kept".to_vec())])
-        );
+        assert_eq!(found_after_crashes(&disk, "/f"), BTreeSet::from([None, Some(b"kept".to_vec())]));
     }
 
     #[test]
@@ -1109,12 +957,7 @@ mod tests {
             let crashing = disk.kill();
             crashing.crash_at(n);
             let error = replace(&crashing, p("/f.tmp"), p("/f"), b"new!").err();
-            assert_eq!(
-                error.is_some_and(|error| is_crash(&error)),
-                n < 7,
-                "{:?}",
-                crashing.trace()
-            );
+            assert_eq!(error.is_some_and(|error| is_crash(&error)), n < 7, "{:?}", crashing.trace());
             assert_eq!(crashing.operations(), n.min(6));
             let found = found_after_crashes(&crashing, "/f");
             let may_be = BTreeSet::from([Some(b"old".to_vec()), Some(b"new!".to_vec())]);
@@ -1141,11 +984,7 @@ mod tests {
         file.write_at(b"a", 0).unwrap();
         let error = file.sync().unwrap_err();
         assert_eq!((error.doing, is_crash(&error)), ("sync", false));
-        assert_eq!(
-            content(&disk.crash(0), "/f").unwrap(),
-            b"",
-            "the sync that failed did nothing"
-        );
+        assert_eq!(content(&disk.crash(0), "/f").unwrap(), b"", "the sync that failed did nothing");
         file.sync().unwrap();
         assert_eq!(content(&disk.crash(0), "/f").unwrap(), b"a");
         assert_eq!(disk.trace(), ["write /f 1 bytes at 0", "sync /f", "sync /f"]);
@@ -1158,10 +997,7 @@ mod tests {
         file.set_len(3).unwrap();
         assert!(file.sync().is_err() && file.set_len(0).is_err() && disk.create_folder(p("/g")).is_err());
         assert!(disk.open(p("/h"), Access::Create).is_err() && disk.remove_file(p("/f")).is_err());
-        assert_eq!(
-            (content(&disk, "/f").unwrap(), disk.list(p("/")).unwrap().len()),
-            (b"kep".to_vec(), 1)
-        );
+        assert_eq!((content(&disk, "/f").unwrap(), disk.list(p("/")).unwrap().len()), (b"kep".to_vec(), 1));
         disk.disarm();
         file.sync().unwrap();
     }
@@ -1203,11 +1039,7 @@ mod tests {
         file.write_at(b"5", 4).unwrap();
         assert_eq!(kind(file.write_at(b"6", 5)), Some(ErrorKind::StorageFull));
         disk.rename(p("/g"), p("/h")).unwrap();
-        assert_eq!(
-            kind(file.write_at(b"6", 5)),
-            Some(ErrorKind::StorageFull),
-            "a rename frees nothing"
-        );
+        assert_eq!(kind(file.write_at(b"6", 5)), Some(ErrorKind::StorageFull), "a rename frees nothing");
         disk.remove_file(p("/h")).unwrap();
         file.write_at(b"67", 5).unwrap();
         assert_eq!(kind(file.write_at(b"8", 7)), Some(ErrorKind::StorageFull));
@@ -1216,10 +1048,7 @@ mod tests {
     #[test]
     fn a_handle_outlives_its_name() {
         let (disk, file) = disk_with("/f", b"first");
-        disk.open(p("/new"), Access::Create)
-            .unwrap()
-            .write_at(b"second", 0)
-            .unwrap();
+        disk.open(p("/new"), Access::Create).unwrap().write_at(b"second", 0).unwrap();
         disk.rename(p("/new"), p("/f")).unwrap();
         file.write_at(b"F", 0).unwrap();
         let mut buffer = [0; 9];
@@ -1238,75 +1067,23 @@ mod tests {
         }
         let cases = [
             ("open missing", kind(disk.open(p("/x"), Access::Write)), NotFound),
-            (
-                "create in missing",
-                kind(disk.open(p("/x/y"), Access::Create)),
-                NotFound,
-            ),
-            (
-                "create in file",
-                kind(disk.open(p("/f/y"), Access::Create)),
-                NotADirectory,
-            ),
-            (
-                "open folder as file",
-                kind(disk.open(p("/a"), Access::Write)),
-                IsADirectory,
-            ),
+            ("create in missing", kind(disk.open(p("/x/y"), Access::Create)), NotFound),
+            ("create in file", kind(disk.open(p("/f/y"), Access::Create)), NotADirectory),
+            ("open folder as file", kind(disk.open(p("/a"), Access::Write)), IsADirectory),
             ("stat in file", kind(disk.stat(p("/f/y"))), NotADirectory),
             ("list file", kind(disk.list(p("/f"))), NotADirectory),
             ("list missing", kind(disk.list(p("/x"))), NotFound),
-            (
-                "open file as folder",
-                kind(disk.open_folder(p("/f"))),
-                NotADirectory,
-            ),
-            (
-                "make a folder twice",
-                kind(disk.create_folder(p("/a"))),
-                AlreadyExists,
-            ),
-            (
-                "make a folder in none",
-                kind(disk.create_folder(p("/x/y"))),
-                NotFound,
-            ),
-            (
-                "remove folder as file",
-                kind(disk.remove_file(p("/a"))),
-                IsADirectory,
-            ),
-            (
-                "remove file as folder",
-                kind(disk.remove_folder(p("/f"))),
-                NotADirectory,
-            ),
-            (
-                "remove full folder",
-                kind(disk.remove_folder(p("/a"))),
-                DirectoryNotEmpty,
-            ),
+            ("open file as folder", kind(disk.open_folder(p("/f"))), NotADirectory),
+            ("make a folder twice", kind(disk.create_folder(p("/a"))), AlreadyExists),
+            ("make a folder in none", kind(disk.create_folder(p("/x/y"))), NotFound),
+            ("remove folder as file", kind(disk.remove_file(p("/a"))), IsADirectory),
+            ("remove file as folder", kind(disk.remove_folder(p("/f"))), NotADirectory),
+            ("remove full folder", kind(disk.remove_folder(p("/a"))), DirectoryNotEmpty),
             ("rename missing", kind(disk.rename(p("/x"), p("/y"))), NotFound),
-            (
-                "rename over full folder",
-                kind(disk.rename(p("/c"), p("/a"))),
-                DirectoryNotEmpty,
-            ),
-            (
-                "rename file over folder",
-                kind(disk.rename(p("/f"), p("/c"))),
-                IsADirectory,
-            ),
-            (
-                "rename folder over file",
-                kind(disk.rename(p("/c"), p("/f"))),
-                NotADirectory,
-            ),
-            (
-                "rename into itself",
-                kind(disk.rename(p("/a"), p("/a/b/d"))),
-                ErrorKind::InvalidInput,
-            ),
+            ("rename over full folder", kind(disk.rename(p("/c"), p("/a"))), DirectoryNotEmpty),
+            ("rename file over folder", kind(disk.rename(p("/f"), p("/c"))), IsADirectory),
+            ("rename folder over file", kind(disk.rename(p("/c"), p("/f"))), NotADirectory),
+            ("rename into itself", kind(disk.rename(p("/a"), p("/a/b/d"))), ErrorKind::InvalidInput),
         ];
         for (name, found, expected) in cases {
             assert_eq!(found, Some(expected), "{name}");
@@ -1319,10 +1096,7 @@ mod tests {
     #[test]
     fn counts_reads_and_tells_times() {
         let (disk, file) = disk_with("/f", b"12345");
-        assert_eq!(
-            file.read_at(&mut [0; 3], 1).unwrap() + file.read_at(&mut [0; 3], 4).unwrap(),
-            4
-        );
+        assert_eq!(file.read_at(&mut [0; 3], 1).unwrap() + file.read_at(&mut [0; 3], 4).unwrap(), 4);
         assert_eq!((disk.reads(), disk.bytes_read(), disk.operations()), (2, 4, 0));
         disk.set_clock_ms(7);
         file.set_len(0).unwrap();
@@ -1336,10 +1110,7 @@ mod tests {
         let disk = FaultyDisk::new();
         let counter = disk.open(p("/counter"), Access::Create).unwrap();
         counter.write_at(&[0], 0).unwrap();
-        assert_eq!(
-            disk.open_folder(p("/")).unwrap().id(),
-            disk.stat(p("/")).unwrap().unwrap().id
-        );
+        assert_eq!(disk.open_folder(p("/")).unwrap().id(), disk.stat(p("/")).unwrap().unwrap().id);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

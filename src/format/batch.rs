@@ -476,7 +476,12 @@ mod tests {
         let mut read = Vec::new();
         while let Some(span) = cursor.next(records).unwrap() {
             let record = span.record(records);
-            read.push((header.record_timestamp(record.timestamp_delta) - T, record.key, record.value, record.headers.len()));
+            read.push((
+                header.record_timestamp(record.timestamp_delta) - T,
+                record.key,
+                record.value,
+                record.headers.len(),
+            ));
         }
         let expected: [(_, Option<&[u8]>, Option<&[u8]>, _); 3] =
             [(0, Some(b"k1"), Some(b"v1"), 1), (5, None, Some(b""), 0), (7, Some(b"k1"), None, 0)];
@@ -519,7 +524,12 @@ mod tests {
         let (mut builder, mut scratch) = (three_records(), Vec::new());
         let limit = builder.size();
         let gzip = compressor("gzip".parse().unwrap());
-        let batch = builder.finish(gzip.as_ref().map(|_| Compressor::new("gzip".parse().unwrap())).as_mut(), None, limit, &mut scratch);
+        let batch = builder.finish(
+            gzip.as_ref().map(|_| Compressor::new("gzip".parse().unwrap())).as_mut(),
+            None,
+            limit,
+            &mut scratch,
+        );
         let header = BatchHeader::parse(batch.unwrap()).unwrap();
         assert_eq!((header.attributes.codec(), header.size), (Ok(Codec::None), limit));
     }

@@ -13,7 +13,6 @@ pub mod record;
 pub mod snapshot;
 pub mod txn;
 pub mod varint;
-mod xxhash32;
 
 /// What is wrong with the bytes at hand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

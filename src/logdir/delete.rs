@@ -113,7 +113,8 @@ fn set_aside_name(partition: &TopicPartition) -> String {
 
 /// Whether a folder is one that [`set_aside_name`] gives to a partition of `topic`.
 fn is_set_aside(folder: &str, topic: &TopicName) -> bool {
-    let Some((partition, id)) = folder.strip_suffix(DELETED_FOLDER_SUFFIX).and_then(|rest| rest.rsplit_once('.')) else {
+    let Some((partition, id)) = folder.strip_suffix(DELETED_FOLDER_SUFFIX).and_then(|rest| rest.rsplit_once('.'))
+    else {
         return false;
     };
     let Some((name, number)) = partition.rsplit_once('-') else { return false };

@@ -138,13 +138,18 @@ pub enum LogDirError {
         requested: i32,
     },
     /// The topic's configuration is kept by its broker.
-    #[error("the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata")]
+    #[error(
+        "the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata"
+    )]
     BrokerTopic {
         /// The topic.
         topic: TopicName,
     },
     /// A partition is missing in the middle, so that no rule says where a record goes.
-    #[error("the topic {topic} has {} here, not all from 0 on, so a record needs its partition named", shown(partitions))]
+    #[error(
+        "the topic {topic} has {} here, not all from 0 on, so a record needs its partition named",
+        shown(partitions)
+    )]
     PartitionsHaveGaps {
         /// The topic.
         topic: TopicName,
@@ -287,7 +292,8 @@ impl LogDir {
         if let Some(topic) = topic::read_topic_file(&*self.disk, &self.topic_file(name))? {
             return Ok(Some(topic));
         }
-        let mut partitions: Vec<i32> = self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
+        let mut partitions: Vec<i32> =
+            self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
         partitions.sort_unstable();
         self.broker_topic(name.clone(), partitions)
     }

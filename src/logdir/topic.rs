@@ -126,12 +126,10 @@ impl Topic {
     pub fn compression(&self) -> Compression {
         let name = match self.config.text("compression.type") {
             "producer" | "uncompressed" => "none".to_owned(),
-            codec @ ("gzip" | "lz4" | "zstd") => {
-                match self.config.integer(&format!("compression.{codec}.level")) {
-                    -1 if codec == "gzip" => codec.to_owned(),
-                    level => format!("{codec}:{level}"),
-                }
-            }
+            codec @ ("gzip" | "lz4" | "zstd") => match self.config.integer(&format!("compression.{codec}.level")) {
+                -1 if codec == "gzip" => codec.to_owned(),
+                level => format!("{codec}:{level}"),
+            },
             other => other.to_owned(),
         };
         name.parse().expect("the configuration holds only codecs and levels that exist")
@@ -164,7 +162,10 @@ pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Top
     let damaged = |what: String| LogDirError::DamagedFile { path: path.to_owned(), what };
     let file: TopicFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if file.format_version > FORMAT_VERSION {
-        return Err(damaged(format!("format version {}, and this kdir reads up to {FORMAT_VERSION}", file.format_version)));
+        return Err(damaged(format!(
+            "format version {}, and this kdir reads up to {FORMAT_VERSION}",
+            file.format_version
+        )));
     }
     let name: TopicName = file.name.parse().map_err(|error| damaged(format!("{error}")))?;
     let topic_id = topic_id_from_text(&file.topic_id).map_err(|error| damaged(error.to_string()))?;

@@ -285,7 +285,8 @@ impl LogWriter {
         if bound <= 0 {
             return 0;
         }
-        let spread = (self.active.log.base_offset.0 as u64 ^ self.folder.id().inode).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let spread =
+            (self.active.log.base_offset.0 as u64 ^ self.folder.id().inode).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (spread % bound as u64) as i64
     }
 
@@ -356,8 +357,8 @@ impl LogWriter {
 fn latest_leader_epoch(disk: &dyn Disk, folder: &Path, log_end_offset: Offset) -> Result<i32> {
     let path = folder.join(LEADER_EPOCH_FILE);
     let bytes = atomic::read_small(disk, &path, LEADER_EPOCH_SIZE_MAX)?.unwrap_or_default();
-    let epochs = LeaderEpochCheckpoint::parse(&bytes)
-        .map_err(|error| at_place(error, &path, Position::ZERO, log_end_offset))?;
+    let epochs =
+        LeaderEpochCheckpoint::parse(&bytes).map_err(|error| at_place(error, &path, Position::ZERO, log_end_offset))?;
     if let Some(latest) = epochs.rows.last() {
         return Ok(latest.epoch);
     }

@@ -20,8 +20,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// Every kind, the log last: a segment exists as long as its log does.
-    pub const ALL: [Self; 5] =
-        [Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::Snapshot, Self::Log];
+    pub const ALL: [Self; 5] = [Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::Snapshot, Self::Log];
 
     /// What stands behind the dot.
     #[must_use]

@@ -72,11 +72,7 @@ pub(crate) fn entry_is_right(log: &OpenLog, size: u64, entry: &OffsetIndexEntry)
 }
 
 /// The header of the first batch that ends at or behind `offset`, with its position, and the scanner standing before it.
-fn batch_ending_behind(
-    log: &OpenLog,
-    indexes: &Indexes,
-    offset: Offset,
-) -> Result<(Scanner, Option<BatchHeader>)> {
+fn batch_ending_behind(log: &OpenLog, indexes: &Indexes, offset: Offset) -> Result<(Scanner, Option<BatchHeader>)> {
     let size = log.file.stat()?.size;
     let (start, _) = start_for_offset(log, size, &indexes.offset, offset)?;
     let mut scanner = Scanner::new(log.clone(), start, HEADER_CHUNK)?;

@@ -18,6 +18,7 @@
 
 pub mod append;
 pub mod config;
+pub mod dump;
 pub mod file_name;
 mod index_file;
 pub mod lookup;

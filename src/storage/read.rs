@@ -126,8 +126,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt at its end.
     pub fn log_end_offset(&self) -> Result<Offset> {
-        let mut probe =
-            Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
+        let mut probe = Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
         for _ in 0..LISTINGS_MAX {
             let Some(&last) = probe.bases.last() else { return Ok(self.log_start_offset) };
             let Some(log) = probe.open_log(last)? else {
@@ -135,8 +134,7 @@ impl LogReader {
                 continue;
             };
             let indexes = Indexes::open(&*probe.disk, &probe.path, last, Access::Read)?;
-            let (start, _) =
-                lookup::start_for_offset(&log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?;
+            let (start, _) = lookup::start_for_offset(&log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?;
             probe.next_offset = last;
             probe.scanner = Some(Scanner::new(log, start, HEADER_CHUNK)?);
             while let Next::Batch(_) | Next::LogStartPassed { .. } = probe.next()? {}
@@ -150,8 +148,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt on the way.
     pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<(Offset, i64)>> {
-        let mut probe =
-            Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
+        let mut probe = Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
         let bases = probe.bases.clone();
         for (place, &base) in bases.iter().enumerate() {
             let next_base = bases.get(place + 1).copied();

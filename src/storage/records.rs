@@ -24,7 +24,11 @@ impl RecordBuffer {
     ///
     /// # Errors
     /// When the codec is unknown or its data is damaged or too large.
-    pub fn records<'a>(&'a mut self, header: &BatchHeader, batch: &'a [u8]) -> std::result::Result<&'a [u8], FormatError> {
+    pub fn records<'a>(
+        &'a mut self,
+        header: &BatchHeader,
+        batch: &'a [u8],
+    ) -> std::result::Result<&'a [u8], FormatError> {
         if self.load(header, batch)? { Ok(&self.plain) } else { Ok(&batch[BATCH_HEADER_SIZE..]) }
     }
 

@@ -194,7 +194,9 @@ impl Walk {
         let mut time_count = 0;
         if check.believed > base {
             start = start_for_offset(&log, size, &indexes.offset, Offset(check.believed.0 - 1))?;
-            if start.1 > 0 && let Some(header) = header_at(&*log.file, start.0, size)? {
+            if start.1 > 0
+                && let Some(header) = header_at(&*log.file, start.0, size)?
+            {
                 let indexed = header.last_offset();
                 time_count = indexes.time.partition_point(|entry| entry.relative_offset.absolute(base) <= indexed)?;
                 last_time = if time_count > 0 { indexes.time.get(time_count - 1)? } else { None };

@@ -108,8 +108,7 @@ pub fn plan(
     now_ms: i64,
     mut largest_timestamp: impl FnMut(&Segment, Offset) -> Result<Option<i64>>,
 ) -> Result<Plan> {
-    let next_offset =
-        |place: usize| log.segments.get(place + 1).map_or(log.log_end_offset, |next| next.base_offset);
+    let next_offset = |place: usize| log.segments.get(place + 1).map_or(log.log_end_offset, |next| next.base_offset);
     let is_empty_active = |place: usize| place + 1 == log.segments.len() && log.segments[place].size == 0;
     let mut verdicts = Vec::with_capacity(log.segments.len());
     let mut timestamps = vec![None; log.segments.len()];
@@ -156,10 +155,7 @@ pub fn plan(
         largest_timestamp: timestamps[place],
         verdict,
     };
-    Ok(Plan {
-        decisions: verdicts.into_iter().enumerate().map(decision).collect(),
-        log_end_offset: log.log_end_offset,
-    })
+    Ok(Plan { decisions: verdicts.into_iter().enumerate().map(decision).collect(), log_end_offset: log.log_end_offset })
 }
 
 /// The largest timestamp of a segment of the partition in `folder`; `None` where no record has one, or where the segment
@@ -167,12 +163,7 @@ pub fn plan(
 ///
 /// # Errors
 /// When the disk fails.
-pub fn largest_timestamp(
-    disk: &dyn Disk,
-    folder: &Path,
-    base_offset: Offset,
-    is_durable: bool,
-) -> Result<Option<i64>> {
+pub fn largest_timestamp(disk: &dyn Disk, folder: &Path, base_offset: Offset, is_durable: bool) -> Result<Option<i64>> {
     let file = match disk.open(&segment_path(folder, base_offset, FileKind::Log), Access::Read) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return Ok(None),
@@ -221,7 +212,8 @@ fn remove(disk: &dyn Disk, folder: &Path, plan: &Plan, on_removed: &mut dyn FnMu
     if plan.going().next().is_none() {
         return Ok(());
     }
-    let paths = |decision: &Decision| FileKind::ALL.map(|kind| segment_path(folder, decision.segment.base_offset, kind));
+    let paths =
+        |decision: &Decision| FileKind::ALL.map(|kind| segment_path(folder, decision.segment.base_offset, kind));
     for path in plan.going().flat_map(paths) {
         unless_missing(disk.rename(&path, &marked(&path)))?;
     }

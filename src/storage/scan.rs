@@ -90,12 +90,12 @@ impl Scanner {
         let bytes = self.bytes(BATCH_HEADER_SIZE.min(left as usize))?;
         Ok(match BatchHeader::parse(bytes) {
             Ok(header) if header.size as u64 > left => Step::Bad(NoBatch::Incomplete),
-            Ok(header) if header.base_offset < self.expected => Step::Bad(NoBatch::Invalid(
-                crate::format::FormatError::corrupt(format!(
+            Ok(header) if header.base_offset < self.expected => {
+                Step::Bad(NoBatch::Invalid(crate::format::FormatError::corrupt(format!(
                     "the batch begins at offset {}, but {} is the lowest that may follow",
                     header.base_offset, self.expected
-                )),
-            )),
+                ))))
+            }
             Ok(header) => Step::Batch(header),
             Err(problem) => Step::Bad(problem),
         })

@@ -73,8 +73,7 @@ impl Batcher {
     ) -> Result<(), S::Error> {
         let place = partition as usize;
         if let Some(builder) = &mut self.builders[place] {
-            if builder.is_empty()
-                || builder.size_with(record) <= self.limits.batch_size.min(self.limits.batch_size_max)
+            if builder.is_empty() || builder.size_with(record) <= self.limits.batch_size.min(self.limits.batch_size_max)
             {
                 builder.push(record);
                 return Ok(());
@@ -82,8 +81,8 @@ impl Batcher {
             self.flush(place, now_ms, sink)?;
         }
         let limits = self.limits;
-        let builder = self.builders[place]
-            .get_or_insert_with(|| BatchBuilder::new(limits.batch_size.min(limits.batch_size_max)));
+        let builder =
+            self.builders[place].get_or_insert_with(|| BatchBuilder::new(limits.batch_size.min(limits.batch_size_max)));
         builder.push(record);
         Ok(())
     }

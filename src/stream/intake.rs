@@ -109,20 +109,51 @@ pub enum Ended {
 pub struct Intake {
     framing: Framing,
     rule: RecordRule,
-    key_finder: Option<Finder<'static>>,
-    placement: Placement,
-    batcher: Batcher,
-    batch_size_max: usize,
+    router: Router,
     linger: Duration,
-    /// The next partition in turn, once it is known.
-    next_in_turn: Option<i32>,
+    window: Window,
+}
+
+/// The bytes that have been read, and which of them have not been used.
+struct Window {
     buffer: Vec<u8>,
-    /// The bytes of the buffer that have been read and not used.
     unread: std::ops::Range<usize>,
-    /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
-    now_ms: i64,
-    bytes: u64,
-    records: u64,
+}
+
+impl Window {
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.unread.clone()]
+    }
+
+    /// Moves what is unread to the front, and takes more memory where a record needs it.
+    fn make_room(&mut self) -> &mut [u8] {
+        if self.unread.start > 0 {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        if self.buffer.len() < self.unread.end + READ_SIZE / 2 {
+            self.buffer.resize(self.unread.end + READ_SIZE, 0);
+        }
+        &mut self.buffer[self.unread.end..]
+    }
+}
+
+/// Where a record stands, for messages.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    input: &'a str,
+    unit: &'static str,
+    number: u64,
+}
+
+impl At<'_> {
+    fn place(self) -> Place {
+        Place { input: self.input.to_owned(), unit: self.unit, number: self.number }
+    }
+}
+
+fn broken(input: &str, source: io::Error) -> StreamError {
+    StreamError::Read { input: input.to_owned(), source }
 }
 
 impl Intake {
@@ -136,28 +167,24 @@ impl Intake {
         batch_size_max: usize,
         linger: Duration,
     ) -> Self {
-        let key_finder = rule.key_delimiter.as_ref().map(|delimiter| Finder::new(delimiter).into_owned());
-        Self {
-            framing,
-            rule,
-            key_finder,
+        let needs_key = rule.needs_key;
+        let router = Router {
             placement,
             batcher,
             batch_size_max,
-            linger,
+            needs_key,
             next_in_turn: None,
-            buffer: vec![0; READ_SIZE],
-            unread: 0..0,
             now_ms: 0,
             bytes: 0,
             records: 0,
-        }
+        };
+        Self { framing, rule, router, linger, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
     }
 
     /// Bytes and records taken in so far.
     #[must_use]
     pub const fn taken(&self) -> (u64, u64) {
-        (self.bytes, self.records)
+        (self.router.bytes, self.router.records)
     }
 
     /// Takes all of `input` in. Whatever ends it, the records before have been passed on.
@@ -166,7 +193,7 @@ impl Intake {
     /// When the input is broken or holds something that cannot be stored, or the sink fails.
     pub fn take<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Ended, S::Error> {
         let taken = self.take_records(input, sink);
-        let flushed = self.batcher.flush_all(self.now_ms, sink);
+        let flushed = self.router.batcher.flush_all(self.router.now_ms, sink);
         let ended = taken?;
         flushed?;
         sink.sync_point()?;
@@ -174,171 +201,161 @@ impl Intake {
     }
 
     fn take_records<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Ended, S::Error> {
-        let broken = |input: &dyn Input, source| StreamError::Read { input: input.name().to_owned(), source };
-        self.unread = 0..0;
+        let Self { framing, rule, router, linger, window } = self;
+        let maker = RecordMaker::new(rule);
+        let unit = if rule.is_json { "line" } else { framing.unit() };
         let (mut number, mut searched, mut ended) = (0, 0, false);
-        self.now_ms = self.now_ms.max(sink.now_ms());
+        window.unread = 0..0;
+        router.now_ms = router.now_ms.max(sink.now_ms());
         loop {
-            let at_least = match self.framing.next(&self.buffer[self.unread.clone()], ended, searched) {
+            let frame = framing.next(window.unread(), ended, searched);
+            let at = At { input: input.name(), unit, number: number + 1 };
+            let at_least = match frame {
                 Frame::Record { start, end, next } => {
+                    maker.take(&window.unread()[start..end], at, router, sink)?;
                     number += 1;
-                    let record = self.unread.start + start..self.unread.start + end;
-                    self.take_record(record, number, input, sink)?;
-                    self.unread.start += next;
+                    window.unread.start += next;
                     searched = 0;
                     continue;
                 }
                 Frame::End => return Ok(Ended::Complete),
                 Frame::Cut { announced } => {
-                    let place = self.place(input, number + 1);
                     let what = format!("{announced} bytes announced, and the input ends before them");
-                    return Err(StreamError::Cut { place, what }.into());
+                    return Err(StreamError::Cut { place: at.place(), what }.into());
                 }
                 Frame::More { at_least } => at_least,
             };
-            searched = self.unread.len();
-            if at_least > self.batch_size_max {
-                return Err(self.too_large(at_least, number + 1, input).into());
+            searched = window.unread.len();
+            if at_least > router.batch_size_max {
+                let place = at.place();
+                return Err(too_large(framing, at_least, place, router.batch_size_max, input).into());
             }
-            match self.wait(input, sink)? {
-                Readiness::Stop => return Ok(Ended::Stopped { left_out: self.unread.len() }),
-                Readiness::Ready | Readiness::NotReady => {}
+            if router.wait(*linger, input, sink)? == Readiness::Stop {
+                return Ok(Ended::Stopped { left_out: window.unread.len() });
             }
-            self.make_room();
-            let read = input.read(&mut self.buffer[self.unread.end..]).map_err(|source| broken(input, source))?;
+            let read = match input.read(window.make_room()) {
+                Ok(read) => read,
+                Err(source) => return Err(broken(input.name(), source).into()),
+            };
             ended = read == 0;
-            self.unread.end += read;
-            self.bytes += read as u64;
-            self.now_ms = self.now_ms.max(sink.now_ms());
-            sink.progress(self.bytes, self.records);
+            window.unread.end += read;
+            router.bytes += read as u64;
+            router.now_ms = router.now_ms.max(sink.now_ms());
+            sink.progress(router.bytes, router.records);
         }
     }
+}
 
-    /// Waits for input. What has been gathered is written before a wait that may be long.
-    fn wait<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Readiness, S::Error> {
-        let broken = |input: &dyn Input, source| StreamError::Read { input: input.name().to_owned(), source };
-        let linger = if self.batcher.is_empty() { Duration::ZERO } else { self.linger };
-        let readiness = input.wait(Some(linger)).map_err(|source| broken(input, source))?;
-        if readiness != Readiness::NotReady {
-            return Ok(readiness);
-        }
-        self.batcher.flush_all(self.now_ms, sink)?;
-        sink.sync_point()?;
-        Ok(input.wait(None).map_err(|source| broken(input, source))?)
-    }
-
-    /// Moves what is unread to the front, and takes more memory where a record needs it.
-    fn make_room(&mut self) {
-        if self.unread.start > 0 {
-            self.buffer.copy_within(self.unread.clone(), 0);
-            self.unread = 0..self.unread.len();
-        }
-        if self.buffer.len() < self.unread.end + READ_SIZE / 2 {
-            self.buffer.resize(self.unread.end + READ_SIZE, 0);
+/// The error of a record whose end has not come when it is too large already; reads on to tell its size.
+#[cold]
+fn too_large(framing: &Framing, at_least: usize, place: Place, limit: usize, input: &mut dyn Input) -> StreamError {
+    let (mut size, mut size_is_exact) = (at_least as u64, matches!(framing, Framing::Len32));
+    let mut piece = vec![0; READ_SIZE];
+    while !size_is_exact && size < COUNT_MAX {
+        match input.wait(None).and_then(|_| input.read(&mut piece)) {
+            Ok(0) => size_is_exact = true,
+            Ok(read) => match framing.next(&piece[..read], false, 0) {
+                Frame::Record { end, .. } => (size, size_is_exact) = (size + end as u64, true),
+                _ => size += read as u64,
+            },
+            Err(_) => break,
         }
     }
+    StreamError::RecordTooLarge { place, size, size_is_exact, limit }
+}
 
-    fn place(&self, input: &dyn Input, number: u64) -> Place {
-        let unit = if self.rule.is_json { "line" } else { self.framing.unit() };
-        Place { input: input.name().to_owned(), unit, number }
+/// Makes a record of the bytes of each frame.
+struct RecordMaker<'a> {
+    rule: &'a RecordRule,
+    key_finder: Option<Finder<'a>>,
+    headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+}
+
+impl<'a> RecordMaker<'a> {
+    fn new(rule: &'a RecordRule) -> Self {
+        Self {
+            rule,
+            key_finder: rule.key_delimiter.as_ref().map(Finder::new),
+            headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
+        }
     }
 
     #[inline]
-    fn take_record<S: IntakeSink>(
-        &mut self,
-        record: std::ops::Range<usize>,
-        number: u64,
-        input: &dyn Input,
-        sink: &mut S,
-    ) -> Result<(), S::Error> {
-        // The buffer steps aside so that the record can be borrowed from it while the rest of this is changed.
-        let buffer = std::mem::take(&mut self.buffer);
-        let taken = self.place_record(&buffer[record], number, input, sink);
-        self.buffer = buffer;
-        taken
-    }
-
-    #[inline]
-    fn place_record<S: IntakeSink>(
-        &mut self,
-        bytes: &[u8],
-        number: u64,
-        input: &dyn Input,
-        sink: &mut S,
-    ) -> Result<(), S::Error> {
+    fn take<S: IntakeSink>(&self, bytes: &[u8], at: At<'_>, router: &mut Router, sink: &mut S) -> Result<(), S::Error> {
         if self.rule.is_json {
-            return self.place_envelope(bytes, number, input, sink);
+            return self.take_envelope(bytes, at, router, sink);
         }
         let (mut key, mut value) = (self.rule.key.as_deref(), Some(bytes));
         if let Some(finder) = &self.key_finder {
-            let Some(at) = finder.find(bytes) else {
+            let Some(split) = finder.find(bytes) else {
                 let delimiter = String::from_utf8_lossy(finder.needle()).into_owned();
-                return Err(StreamError::NoKeyDelimiter { place: self.place(input, number), delimiter }.into());
+                return Err(StreamError::NoKeyDelimiter { place: at.place(), delimiter }.into());
             };
-            (key, value) = (Some(&bytes[..at]), Some(&bytes[at + finder.needle().len()..]));
+            (key, value) = (Some(&bytes[..split]), Some(&bytes[split + finder.needle().len()..]));
         }
         if self.rule.null_empty {
             (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
         }
-        let timestamp_ms = self.rule.timestamp_ms.unwrap_or(self.now_ms);
-        if self.rule.headers.is_empty() {
-            let record = NewRecord { timestamp_ms, key, value, headers: &[] };
-            return self.add(&record, None, number, input, sink);
-        }
-        let rule_headers = std::mem::take(&mut self.rule.headers);
-        let key_owned = key.map(<[u8]>::to_vec);
-        let headers: Vec<_> = rule_headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
-        let record = NewRecord { timestamp_ms, key: key_owned.as_deref(), value, headers: &headers };
-        let added = self.add(&record, None, number, input, sink);
-        drop(headers);
-        self.rule.headers = rule_headers;
-        added
+        let timestamp_ms = self.rule.timestamp_ms.unwrap_or(router.now_ms);
+        let record = NewRecord { timestamp_ms, key, value, headers: &self.headers };
+        router.add(&record, None, at, sink)
     }
 
-    fn place_envelope<S: IntakeSink>(
-        &mut self,
+    fn take_envelope<S: IntakeSink>(
+        &self,
         bytes: &[u8],
-        number: u64,
-        input: &dyn Input,
+        at: At<'_>,
+        router: &mut Router,
         sink: &mut S,
     ) -> Result<(), S::Error> {
-        let envelope = Envelope::parse(bytes).map_err(|(column, what)| {
-            let place = self.place(input, number);
-            StreamError::BadJson { place, column, what }
-        })?;
+        let refused = |(column, what)| StreamError::BadJson { place: at.place(), column, what };
+        let envelope = Envelope::parse(bytes).map_err(refused)?;
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
-            timestamp_ms: envelope.timestamp_ms.or(self.rule.timestamp_ms).unwrap_or(self.now_ms),
+            timestamp_ms: envelope.timestamp_ms.or(self.rule.timestamp_ms).unwrap_or(router.now_ms),
             key: envelope.key.as_deref(),
             value: envelope.value.as_deref(),
             headers: &headers,
         };
-        self.add(&record, envelope.partition, number, input, sink)
+        router.add(&record, envelope.partition, at, sink)
     }
+}
 
+/// Gives each record its partition and gathers them into batches.
+struct Router {
+    placement: Placement,
+    batcher: Batcher,
+    batch_size_max: usize,
+    needs_key: bool,
+    /// The next partition in turn, once it is known.
+    next_in_turn: Option<i32>,
+    /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
+    now_ms: i64,
+    bytes: u64,
+    records: u64,
+}
+
+impl Router {
     #[inline]
     fn add<S: IntakeSink>(
         &mut self,
         record: &NewRecord<'_>,
         named: Option<i32>,
-        number: u64,
-        input: &dyn Input,
+        at: At<'_>,
         sink: &mut S,
     ) -> Result<(), S::Error> {
-        if self.rule.needs_key && record.key.is_none() {
-            return Err(StreamError::NoKey { place: self.place(input, number) }.into());
+        if self.needs_key && record.key.is_none() {
+            return Err(StreamError::NoKey { place: at.place() }.into());
         }
         let size = Batcher::size_alone(record);
         if size > self.batch_size_max {
-            let (place, size, limit) = (self.place(input, number), size as u64, self.batch_size_max);
-            return Err(StreamError::RecordTooLarge { place, size, size_is_exact: true, limit }.into());
+            let (place, limit) = (at.place(), self.batch_size_max);
+            return Err(StreamError::RecordTooLarge { place, size: size as u64, size_is_exact: true, limit }.into());
         }
         let Placement { partition, partitioner, partition_count } = self.placement;
         let partition = match partition.or(named) {
             Some(partition) if sink.has_partition(partition) => partition,
-            Some(partition) => {
-                return Err(StreamError::NoSuchPartition { place: self.place(input, number), partition }.into());
-            }
+            Some(partition) => return Err(StreamError::NoSuchPartition { place: at.place(), partition }.into()),
             None => match partitioner.by_key(record.key, partition_count) {
                 Some(partition) => partition,
                 None => self.in_turn(sink)?,
@@ -353,30 +370,32 @@ impl Intake {
         let count = self.placement.partition_count;
         let partition = match self.next_in_turn {
             Some(partition) => partition,
+            None if count == 1 => 0,
             None => sink.round_robin_start()?.rem_euclid(i64::from(count)) as i32,
         };
         self.next_in_turn = Some(if partition + 1 == count { 0 } else { partition + 1 });
         Ok(partition)
     }
 
-    /// The error of a record whose end has not come when it is too large already; reads on to tell its size.
-    #[cold]
-    fn too_large(&mut self, at_least: usize, number: u64, input: &mut dyn Input) -> StreamError {
-        let place = self.place(input, number);
-        let mut size = at_least as u64;
-        let mut exact = matches!(self.framing, Framing::Len32);
-        let mut piece = vec![0; READ_SIZE];
-        // The tail of what was read before, so that a delimiter across two reads is found.
-        while !exact && size < COUNT_MAX {
-            match input.wait(None).and_then(|_| input.read(&mut piece)) {
-                Ok(0) => exact = true,
-                Ok(read) => match self.framing.next(&piece[..read], false, 0) {
-                    Frame::Record { end, .. } => (size, exact) = (size + end as u64, true),
-                    _ => size += read as u64,
-                },
-                Err(_) => break,
+    /// Waits for input. What has been gathered is written before a wait that may be long.
+    fn wait<S: IntakeSink>(
+        &mut self,
+        linger: Duration,
+        input: &mut dyn Input,
+        sink: &mut S,
+    ) -> Result<Readiness, S::Error> {
+        let linger = if self.batcher.is_empty() { Duration::ZERO } else { linger };
+        let wait = |input: &mut dyn Input, timeout| match input.wait(timeout) {
+            Ok(readiness) => Ok(readiness),
+            Err(source) => Err(broken(input.name(), source)),
+        };
+        match wait(input, Some(linger))? {
+            Readiness::NotReady => {
+                self.batcher.flush_all(self.now_ms, sink)?;
+                sink.sync_point()?;
+                Ok(wait(input, None)?)
             }
+            readiness => Ok(readiness),
         }
-        StreamError::RecordTooLarge { place, size, size_is_exact: exact, limit: self.batch_size_max }
     }
 }

@@ -35,10 +35,8 @@ pub(crate) struct AlterArgs {
 }
 
 pub(crate) fn run(args: &AlterArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let changes_config = !args.config.is_empty()
-        || !args.unset.is_empty()
-        || args.retention.is_some()
-        || args.retention_bytes.is_some();
+    let changes_config =
+        !args.config.is_empty() || !args.unset.is_empty() || args.retention.is_some() || args.retention_bytes.is_some();
     if !changes_config && args.partitions.is_none() {
         return Err(exit::usage("nothing to change: give --config, --unset, --retention or --partitions"));
     }

@@ -153,7 +153,9 @@ impl<'a> Selection<'a> {
                     for &(partition, _) in each {
                         topic.partition(partition).with_context(|| option.to_owned())?;
                         if !partitions.contains(&partition) {
-                            return Err(exit::usage(format!("{option} names partition {partition}, and -p leaves it out")));
+                            return Err(exit::usage(format!(
+                                "{option} names partition {partition}, and -p leaves it out"
+                            )));
                         }
                     }
                 }

@@ -22,9 +22,8 @@ pub(crate) fn run(args: &ManArgs, context: &mut Context) -> anyhow::Result<Exit>
         Some(name) => {
             let found = kdir.find_subcommand(name).cloned();
             let names: Vec<&str> = kdir.get_subcommands().map(clap::Command::get_name).collect();
-            let found = found.ok_or_else(|| {
-                exit::usage(format!("there is no command {name}; there are {}", names.join(", ")))
-            })?;
+            let found = found
+                .ok_or_else(|| exit::usage(format!("there is no command {name}; there are {}", names.join(", "))))?;
             // The page is found by its full name, kdir-produce.
             let full = format!("kdir-{name}");
             found.name(full.clone()).display_name(full)

@@ -154,7 +154,9 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let log_dir = Arc::new(if args.create { context.open_or_make()? } else { context.open_to_write()? });
     let topic = find_or_create(args, &log_dir)?;
     if let Some(mark) = log_dir.broker_mark()? {
-        context.ui.warning(&format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped"));
+        context
+            .ui
+            .warning(&format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped"));
     }
     let config = topic.log_config();
     let rule = RecordRule { needs_key: config.cleanup_policy.compact, ..rule };
@@ -349,29 +351,13 @@ impl Sink {
     }
 }
 
-/// An error that has its own words already.
-struct SinkError(anyhow::Error);
-
-impl<E: Into<anyhow::Error>> From<E> for SinkError {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl From<SinkError> for anyhow::Error {
-    fn from(error: SinkError) -> Self {
-        error.0
-    }
-}
-
 impl BatchSink for Sink {
-    type Error = SinkError;
+    type Error = anyhow::Error;
 
-    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> Result<(), SinkError> {
+    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> anyhow::Result<()> {
         let appended = self.writer.append(partition, batch, now().0)?;
         let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
-        let written =
-            self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
+        let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
         written.last_offset = last_offset;
         written.records += record_count as u64;
         Ok(())
@@ -383,7 +369,7 @@ impl IntakeSink for Sink {
         now().0
     }
 
-    fn round_robin_start(&mut self) -> Result<i64, SinkError> {
+    fn round_robin_start(&mut self) -> anyhow::Result<i64> {
         Ok(self.writer.log_end_offsets_sum()?)
     }
 
@@ -391,7 +377,7 @@ impl IntakeSink for Sink {
         self.writer.topic().partitions.binary_search(&partition).is_ok()
     }
 
-    fn sync_point(&mut self) -> Result<(), SinkError> {
+    fn sync_point(&mut self) -> anyhow::Result<()> {
         Ok(self.writer.sync_point()?)
     }
 

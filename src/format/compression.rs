@@ -1,0 +1,697 @@
+//! The codecs of record batches, in Kafka's framings.
+//!
+//! | bits 0-2 | codec | bytes in the batch |
+//! | --- | --- | --- |
+//! | 0 | none | the records |
+//! | 1 | gzip | RFC 1952 members |
+//! | 2 | snappy | xerial's stream: 16 bytes `82 SNAPPY 00`, version 1, compatible 1; then i32 length and a raw block each |
+//! | 3 | lz4 | one LZ4 frame: version 1, independent blocks of 64 KiB, no block or content checksum, no content size |
+//! | 4 | zstd | standard frames |
+//!
+//! 5 to 7 are no codec. All of a batch's records are one compressed stream.
+//!
+//! Read beside what is written: snappy as one raw block without the stream (librdkafka), with blocks of any size and with
+//! the stream's head again between blocks; lz4 with blocks up to 4 MiB, block checksums (verified), content size and
+//! checksum (passed over), and, in message sets v0, a header checksum that is wrong by an old mistake.
+//! Sources: `CompressionType.java`, `Lz4BlockInputStream.java`, snappy-java's `SnappyCodec.java`.
+
+use super::FormatError;
+use std::fmt;
+use std::io::Read;
+use std::str::FromStr;
+use twox_hash::XxHash32;
+
+/// How a batch is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    /// Not at all.
+    #[default]
+    None,
+    /// DEFLATE.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Codec {
+    const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// The codec of attribute bits 0 to 2.
+    ///
+    /// # Errors
+    /// When they name none.
+    pub fn from_attribute_bits(bits: u8) -> Result<Self, FormatError> {
+        let found = Self::ALL.get(usize::from(bits)).copied();
+        found.ok_or_else(|| FormatError::corrupt(format!("unknown compression codec {bits}")))
+    }
+
+    /// The codec's attribute bits.
+    #[must_use]
+    pub const fn attribute_bits(self) -> u8 {
+        self as u8
+    }
+
+    /// Kafka's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The levels that Kafka allows, and its default; `None` for a codec without levels.
+    #[must_use]
+    pub const fn levels(self) -> Option<(i32, i32, i32)> {
+        match self {
+            Self::None | Self::Snappy => None,
+            Self::Gzip => Some((1, 9, 6)),
+            Self::Lz4 => Some((1, 17, 9)),
+            Self::Zstd => Some((-131_072, 22, 3)),
+        }
+    }
+}
+
+/// A codec and how hard it tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compression {
+    /// The codec.
+    pub codec: Codec,
+    /// The level; `None` is Kafka's default. For lz4 every level gives the fast compressor, as Kafka's default does.
+    pub level: Option<i32>,
+}
+
+/// A text that names no compression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompressionError {
+    /// There is no such codec.
+    #[error("{name:?} is no codec: expected none, gzip, snappy, lz4 or zstd, and a level as in zstd:3")]
+    Codec {
+        /// What was given.
+        name: String,
+    },
+    /// The codec takes no level.
+    #[error("{codec} has no levels")]
+    NoLevels {
+        /// The codec.
+        codec: &'static str,
+    },
+    /// The level is out of range.
+    #[error("{codec} has the levels {min} to {max}, not {level:?}")]
+    Level {
+        /// The codec.
+        codec: &'static str,
+        /// The lowest level.
+        min: i32,
+        /// The highest level.
+        max: i32,
+        /// What was given.
+        level: String,
+    },
+}
+
+impl FromStr for Compression {
+    type Err = CompressionError;
+
+    fn from_str(text: &str) -> Result<Self, CompressionError> {
+        let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
+        let codec = Codec::ALL.into_iter().find(|codec| codec.name() == name);
+        let codec = codec.ok_or_else(|| CompressionError::Codec { name: name.to_owned() })?;
+        let Some(text) = level else { return Ok(Self { codec, level: None }) };
+        let Some((min, max, _)) = codec.levels() else {
+            return Err(CompressionError::NoLevels { codec: codec.name() });
+        };
+        match text.parse() {
+            Ok(level) if (min..=max).contains(&level) => Ok(Self { codec, level: Some(level) }),
+            _ => Err(CompressionError::Level { codec: codec.name(), min, max, level: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.codec.name())?;
+        self.level.map_or(Ok(()), |level| write!(f, ":{level}"))
+    }
+}
+
+/// Compresses batch after batch with the same memory.
+pub struct Compressor {
+    compression: Compression,
+    engine: Engine,
+}
+
+enum Engine {
+    None,
+    Gzip(flate2::Compress),
+    Snappy(snap::raw::Encoder),
+    Lz4,
+    Zstd(Box<zstd::bulk::Compressor<'static>>),
+}
+
+fn failed(codec: Codec, error: impl fmt::Display) -> FormatError {
+    FormatError::corrupt(format!("{}: {error}", codec.name()))
+}
+
+impl Compressor {
+    /// A compressor.
+    ///
+    /// # Panics
+    /// When zstd has no memory.
+    #[must_use]
+    pub fn new(compression: Compression) -> Self {
+        let default = compression.codec.levels().map_or(0, |(_, _, default)| default);
+        let level = compression.level.unwrap_or(default);
+        let engine = match compression.codec {
+            Codec::None => Engine::None,
+            Codec::Gzip => Engine::Gzip(flate2::Compress::new(flate2::Compression::new(level as u32), false)),
+            Codec::Snappy => Engine::Snappy(snap::raw::Encoder::new()),
+            Codec::Lz4 => Engine::Lz4,
+            Codec::Zstd => {
+                let engine =
+                    zstd::bulk::Compressor::new(level).expect("zstd takes memory and a level within its range");
+                Engine::Zstd(Box::new(engine))
+            }
+        };
+        Self { compression, engine }
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub const fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Compresses `plain` and appends the result to `out`.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        match &mut self.engine {
+            Engine::None => out.extend_from_slice(plain),
+            Engine::Gzip(engine) => gzip::compress(engine, plain, out)?,
+            Engine::Snappy(engine) => snappy::compress(engine, plain, out)?,
+            Engine::Lz4 => lz4::compress(plain, out)?,
+            Engine::Zstd(engine) => {
+                let start = out.len();
+                out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
+                let written = engine.compress_to_buffer(plain, &mut out[start..]);
+                out.truncate(start + written.map_err(|error| failed(Codec::Zstd, error))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decompresses batch after batch with the same memory.
+#[derive(Default)]
+pub struct Decompressor {
+    snappy: snap::raw::Decoder,
+    zstd: Option<zstd::stream::raw::Decoder<'static>>,
+}
+
+impl Decompressor {
+    /// Decompresses `bytes` into `out`, which is cleared first and never grows over `limit`. `magic` is that of the batch:
+    /// the lz4 frames of message sets v0 have a header checksum of their own.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, cut short, followed by others, or decompress to more than `limit`.
+    pub fn decompress(
+        &mut self,
+        codec: Codec,
+        magic: u8,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), FormatError> {
+        out.clear();
+        match codec {
+            Codec::None if bytes.len() > limit => Err(FormatError::TooLarge { limit }),
+            Codec::None => {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+            Codec::Gzip => gzip::decompress(bytes, out, limit),
+            Codec::Snappy => snappy::decompress(&mut self.snappy, bytes, out, limit),
+            Codec::Lz4 => lz4::decompress(magic, bytes, out, limit),
+            Codec::Zstd => self.decompress_zstd(bytes, out, limit),
+        }
+    }
+
+    fn decompress_zstd(&mut self, bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
+        use zstd::stream::raw::{Operation, OutBuffer};
+        let mut decoder = match self.zstd.take() {
+            Some(decoder) => decoder,
+            None => zstd::stream::raw::Decoder::new().map_err(|error| failed(Codec::Zstd, error))?,
+        };
+        decoder.reinit().map_err(|error| failed(Codec::Zstd, error))?;
+        let mut input = zstd::stream::raw::InBuffer::around(bytes);
+        loop {
+            let filled = out.len();
+            // One byte over the limit tells a stream that ends there from one that goes on.
+            if filled > limit {
+                return Err(FormatError::TooLarge { limit });
+            }
+            let room = grown(filled, bytes.len()).min(limit + 1 - filled);
+            out.resize(filled + room, 0);
+            let mut output = OutBuffer::around(&mut out[filled..]);
+            let hint = decoder.run(&mut input, &mut output).map_err(|error| failed(Codec::Zstd, error))?;
+            let written = output.pos();
+            out.truncate(filled + written);
+            let all_read = input.pos == bytes.len();
+            if all_read && hint == 0 {
+                break;
+            }
+            if all_read && written < room {
+                return Err(failed(Codec::Zstd, "the data is cut short"));
+            }
+        }
+        self.zstd = Some(decoder);
+        if out.len() > limit { Err(FormatError::TooLarge { limit }) } else { Ok(()) }
+    }
+}
+
+/// How much more room to give an output of which so much is filled.
+fn grown(filled: usize, compressed: usize) -> usize {
+    filled.max(compressed * 4).max(4096)
+}
+
+#[expect(clippy::little_endian_bytes, reason = "the trailer of a gzip member is little-endian")]
+mod gzip {
+    use super::{Codec, FormatError, Read, failed, grown};
+    use flate2::{Compress, FlushCompress, Status};
+
+    /// No name, no time, no particular system: what Kafka's Java clients write since JDK 16.
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+    pub(super) fn compress(engine: &mut Compress, plain: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        engine.reset();
+        out.extend_from_slice(&HEADER);
+        loop {
+            out.reserve((plain.len() / 2).max(1024));
+            let rest = &plain[engine.total_in() as usize..];
+            let status = engine.compress_vec(rest, out, FlushCompress::Finish);
+            if status.map_err(|error| failed(Codec::Gzip, error))? == Status::StreamEnd {
+                break;
+            }
+        }
+        out.extend_from_slice(&crc32fast::hash(plain).to_le_bytes());
+        out.extend_from_slice(&(plain.len() as u32).to_le_bytes());
+        Ok(())
+    }
+
+    pub(super) fn decompress(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
+        let mut decoder = flate2::bufread::MultiGzDecoder::new(bytes);
+        loop {
+            let filled = out.len();
+            if filled > limit {
+                return Err(FormatError::TooLarge { limit });
+            }
+            let room = grown(filled, bytes.len()).min(limit + 1 - filled);
+            out.resize(filled + room, 0);
+            let read = decoder.read(&mut out[filled..]).map_err(|error| failed(Codec::Gzip, error))?;
+            out.truncate(filled + read);
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+mod snappy {
+    use super::{Codec, FormatError, failed};
+    use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
+
+    const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+    const HEADER_SIZE: usize = 16;
+    /// Plain bytes in a block, as snappy-java cuts them.
+    const BLOCK_SIZE: usize = 32 << 10;
+
+    pub(super) fn compress(engine: &mut Encoder, plain: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&1_i32.to_be_bytes());
+        out.extend_from_slice(&1_i32.to_be_bytes());
+        for block in plain.chunks(BLOCK_SIZE) {
+            let start = out.len() + 4;
+            out.resize(start + max_compress_len(block.len()), 0);
+            let written = engine.compress(block, &mut out[start..]).map_err(|error| failed(Codec::Snappy, error))?;
+            out.truncate(start + written);
+            out[start - 4..start].copy_from_slice(&(written as i32).to_be_bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn decompress(
+        engine: &mut Decoder,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), FormatError> {
+        if !bytes.starts_with(&MAGIC) || bytes.len() < HEADER_SIZE {
+            return block(engine, bytes, out, limit);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if rest.starts_with(&MAGIC) && rest.len() >= HEADER_SIZE {
+                rest = &rest[HEADER_SIZE..];
+                continue;
+            }
+            let cut = || failed(Codec::Snappy, "a block is cut short");
+            let (length, behind) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| cut())?;
+            block(engine, behind.get(..length).ok_or_else(cut)?, out, limit)?;
+            rest = &behind[length..];
+        }
+        Ok(())
+    }
+
+    fn block(engine: &mut Decoder, bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
+        let length = decompress_len(bytes).map_err(|error| failed(Codec::Snappy, error))?;
+        let filled = out.len();
+        if length > limit - filled {
+            return Err(FormatError::TooLarge { limit });
+        }
+        // A length is believed only as far as the format can stretch: no byte gives more than 64.
+        if length / 64 > bytes.len() {
+            return Err(failed(Codec::Snappy, "a block announces more than it can hold"));
+        }
+        out.resize(filled + length, 0);
+        let written = engine.decompress(bytes, &mut out[filled..]).map_err(|error| failed(Codec::Snappy, error))?;
+        out.truncate(filled + written);
+        Ok(())
+    }
+}
+
+#[expect(clippy::little_endian_bytes, reason = "the LZ4 frame format is little-endian")]
+mod lz4 {
+    use super::{Codec, FormatError, XxHash32, failed};
+    use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+
+    const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+    const VERSION: u8 = 1 << 6;
+    const INDEPENDENT: u8 = 1 << 5;
+    const BLOCK_CHECKSUM: u8 = 1 << 4;
+    const CONTENT_SIZE: u8 = 1 << 3;
+    const CONTENT_CHECKSUM: u8 = 1 << 2;
+    const RESERVED_OR_DICTIONARY: u8 = 0b11;
+    /// Plain bytes in a block, and the byte that says so.
+    const BLOCK_SIZE: usize = 64 << 10;
+    const BLOCK_SIZE_BYTE: u8 = 0x40;
+    /// Set in the length of a block that is stored as it is.
+    const STORED: u32 = 1 << 31;
+
+    fn header_checksum(descriptor: &[u8]) -> u8 {
+        (XxHash32::oneshot(0, descriptor) >> 8) as u8
+    }
+
+    pub(super) fn compress(plain: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let descriptor = [VERSION | INDEPENDENT, BLOCK_SIZE_BYTE];
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&descriptor);
+        out.push(header_checksum(&descriptor));
+        for block in plain.chunks(BLOCK_SIZE) {
+            let start = out.len() + 4;
+            out.resize(start + get_maximum_output_size(block.len()), 0);
+            let written = compress_into(block, &mut out[start..]).map_err(|error| failed(Codec::Lz4, error))?;
+            let length = if written < block.len() {
+                out.truncate(start + written);
+                written as u32
+            } else {
+                out.truncate(start);
+                out.extend_from_slice(block);
+                block.len() as u32 | STORED
+            };
+            out[start - 4..start].copy_from_slice(&length.to_le_bytes());
+        }
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        Ok(())
+    }
+
+    fn cut() -> FormatError {
+        failed(Codec::Lz4, "the frame is cut short")
+    }
+
+    /// What the head of a frame says.
+    struct Frame {
+        flags: u8,
+        block_size_max: usize,
+    }
+
+    /// Reads the head and moves `rest` behind it.
+    fn head(magic: u8, rest: &mut &[u8]) -> Result<Frame, FormatError> {
+        let behind = rest.strip_prefix(&MAGIC).ok_or_else(|| failed(Codec::Lz4, "no LZ4 frame"))?;
+        let [flags, block_size, ..] = *behind else { return Err(cut()) };
+        let content_size = if flags & CONTENT_SIZE != 0 { 8 } else { 0 };
+        let (descriptor, behind) = behind.split_at_checked(2 + content_size).ok_or_else(cut)?;
+        let (&checksum, behind) = behind.split_first().ok_or_else(cut)?;
+        if flags >> 6 != 1 || flags & INDEPENDENT == 0 || flags & RESERVED_OR_DICTIONARY != 0 {
+            return Err(FormatError::Unsupported { what: format!("an LZ4 frame with the flags {flags:#04x}") });
+        }
+        let block_size_max = match (block_size >> 4) & 7 {
+            code @ 4..=7 if block_size & 0x8f == 0 => 1 << (8 + 2 * code),
+            _ => return Err(failed(Codec::Lz4, format!("impossible block size {block_size:#04x}"))),
+        };
+        // Writers of message sets v0 hashed the magic number as well.
+        if magic > 0 && header_checksum(descriptor) != checksum {
+            return Err(failed(Codec::Lz4, "the checksum of the frame header does not match"));
+        }
+        *rest = behind;
+        Ok(Frame { flags, block_size_max })
+    }
+
+    pub(super) fn decompress(magic: u8, bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
+        let mut rest = bytes;
+        let frame = head(magic, &mut rest)?;
+        loop {
+            let (length, behind) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+            let length = u32::from_le_bytes(*length);
+            rest = behind;
+            if length == 0 {
+                break;
+            }
+            let (block, behind) = rest.split_at_checked((length & !STORED) as usize).ok_or_else(cut)?;
+            rest = behind;
+            if frame.flags & BLOCK_CHECKSUM != 0 {
+                let (checksum, behind) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+                if XxHash32::oneshot(0, block) != u32::from_le_bytes(*checksum) {
+                    return Err(failed(Codec::Lz4, "the checksum of a block does not match"));
+                }
+                rest = behind;
+            }
+            let room = frame.block_size_max.min(limit - out.len());
+            if length & STORED != 0 {
+                if block.len() > room {
+                    return Err(too_large(&frame, limit, out.len()));
+                }
+                out.extend_from_slice(block);
+                continue;
+            }
+            let filled = out.len();
+            out.resize(filled + room, 0);
+            let Ok(written) = decompress_into(block, &mut out[filled..]) else {
+                out.truncate(filled);
+                return Err(too_large(&frame, limit, filled));
+            };
+            out.truncate(filled + written);
+        }
+        if frame.flags & CONTENT_CHECKSUM != 0 {
+            rest = rest.get(4..).ok_or_else(cut)?;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(failed(Codec::Lz4, "bytes follow the frame")) }
+    }
+
+    /// A block that does not fit is damaged, or there was no room for a whole one.
+    fn too_large(frame: &Frame, limit: usize, filled: usize) -> FormatError {
+        if limit - filled < frame.block_size_max {
+            FormatError::TooLarge { limit }
+        } else {
+            failed(Codec::Lz4, "a block is damaged")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 8 << 20;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    fn compressed(name: &str, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Compressor::new(name.parse().unwrap()).compress(plain, &mut out).unwrap();
+        out
+    }
+
+    fn plain(codec: Codec, bytes: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
+        let mut out = Vec::new();
+        Decompressor::default().decompress(codec, 2, bytes, &mut out, limit).map(|()| out)
+    }
+
+    const NAMES: [&str; 8] = ["none", "gzip", "gzip:9", "snappy", "lz4", "zstd", "zstd:-5", "zstd:19"];
+
+    #[test]
+    fn every_codec_gives_back_what_it_took() {
+        let text = b"a line of a log that repeats itself, more or less\n".repeat(2000);
+        for name in NAMES {
+            let compression: Compression = name.parse().unwrap();
+            let (mut compressor, mut decompressor) = (Compressor::new(compression), Decompressor::default());
+            for original in [&b""[..], b"x", &text, &noise(100_000), &text.repeat(30)] {
+                let (mut bytes, mut out) = (b"head".to_vec(), Vec::new());
+                compressor.compress(original, &mut bytes).unwrap();
+                assert_eq!(&bytes[..4], b"head", "appended, not replaced");
+                decompressor.decompress(compression.codec, 2, &bytes[4..], &mut out, LIMIT).unwrap();
+                assert!(out == original, "{name}, {} bytes", original.len());
+            }
+        }
+    }
+
+    #[test]
+    fn framings_begin_as_kafkas() {
+        assert_eq!(compressed("gzip", b"x")[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        assert_eq!(compressed("snappy", b"x")[..20], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x03");
+        assert_eq!(compressed("lz4", b"x"), b"\x04\x22\x4d\x18\x60\x40\x82\x01\0\0\x80x\0\0\0\0");
+        assert_eq!(compressed("zstd", b"x")[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+    }
+
+    #[test]
+    fn snappy_is_read_raw_in_blocks_of_any_size_and_joined() {
+        let raw = snap::raw::Encoder::new().compress_vec(b"hello").unwrap();
+        assert_eq!(plain(Codec::Snappy, &raw, LIMIT).unwrap(), b"hello");
+        let joined = [compressed("snappy", b"one"), compressed("snappy", b"two")].concat();
+        assert_eq!(plain(Codec::Snappy, &joined, LIMIT).unwrap(), b"onetwo");
+    }
+
+    #[test]
+    fn gzip_and_zstd_are_read_in_several_members() {
+        for (name, codec) in [("gzip", Codec::Gzip), ("zstd", Codec::Zstd)] {
+            let joined = [compressed(name, b"one"), compressed(name, b"two")].concat();
+            assert_eq!(plain(codec, &joined, LIMIT).unwrap(), b"onetwo", "{name}");
+        }
+    }
+
+    #[test]
+    fn lz4_frames_of_others_are_read_as_far_as_kafka_reads_them() {
+        let frame = |flags: u8, block_size: u8, tail: &[u8]| {
+            let mut bytes = vec![4, 0x22, 0x4d, 0x18, flags, block_size];
+            if flags & 8 != 0 {
+                bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+            }
+            bytes.push((XxHash32::oneshot(0, &bytes[4..]) >> 8) as u8);
+            bytes.extend_from_slice(tail);
+            bytes
+        };
+        let stored = b"\x01\0\0\x80x";
+        let end = [0; 4];
+        let checksum = XxHash32::oneshot(0, b"x").to_be_bytes();
+        let checksum: Vec<u8> = checksum.into_iter().rev().collect();
+        let simple = [&stored[..], &end].concat();
+        let checked = [&stored[..], &checksum, &end].concat();
+        for (bytes, what) in [
+            (frame(0x60, 0x70, &simple), "4 MiB blocks"),
+            (frame(0x68, 0x40, &simple), "a content size"),
+            (frame(0x64, 0x40, &[&simple[..], &[9, 9, 9, 9]].concat()), "a content checksum"),
+            (frame(0x70, 0x40, &checked), "block checksums"),
+        ] {
+            assert_eq!(plain(Codec::Lz4, &bytes, LIMIT).unwrap(), b"x", "{what}");
+        }
+        for (bytes, what) in [
+            (frame(0x40, 0x40, &simple), "dependent blocks"),
+            (frame(0x61, 0x40, &simple), "a dictionary"),
+            (frame(0xa0, 0x40, &simple), "another version"),
+            (frame(0x60, 0x30, &simple), "a block size that is none"),
+            (frame(0x60, 0x40, stored), "no end mark"),
+            (frame(0x60, 0x40, &[&simple[..], b"!"].concat()), "bytes behind the frame"),
+            (frame(0x70, 0x40, &[&stored[..], &[0; 4], &end].concat()), "a wrong block checksum"),
+        ] {
+            assert!(plain(Codec::Lz4, &bytes, LIMIT).is_err(), "{what}");
+        }
+        let mut old = frame(0x60, 0x40, &simple);
+        old[6] ^= 0xff;
+        let mut out = Vec::new();
+        assert!(plain(Codec::Lz4, &old, LIMIT).is_err());
+        Decompressor::default().decompress(Codec::Lz4, 0, &old, &mut out, LIMIT).unwrap();
+        assert_eq!(out, b"x", "message sets v0 have another header checksum");
+    }
+
+    #[test]
+    fn what_inflates_beyond_the_limit_is_refused_before_it_takes_the_memory() {
+        let zeros = vec![0; 4 << 20];
+        for name in NAMES {
+            let compression: Compression = name.parse().unwrap();
+            let bytes = compressed(name, &zeros);
+            let mut out = Vec::new();
+            let limit = 100_000;
+            let result = Decompressor::default().decompress(compression.codec, 2, &bytes, &mut out, limit);
+            assert_eq!(result, Err(FormatError::TooLarge { limit }), "{name}");
+            assert!(out.capacity() < 3 * limit, "{name} took {}", out.capacity());
+            assert!(plain(compression.codec, &bytes, zeros.len()).is_ok(), "{name} at the limit");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_an_error() {
+        for name in NAMES {
+            let codec = name.parse::<Compression>().unwrap().codec;
+            let bytes = compressed(name, b"some text, some text, some text");
+            for cut in 1..bytes.len() {
+                // An xerial stream without blocks is whole, and is what no writer writes.
+                let is_whole = codec == Codec::None || codec == Codec::Snappy && cut == 16;
+                assert!(is_whole || plain(codec, &bytes[..cut], LIMIT).is_err(), "{name} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_levels_are_kafkas() {
+        for text in ["none", "gzip", "gzip:1", "snappy", "lz4:17", "zstd:-131072", "zstd:22"] {
+            assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
+        }
+        for text in ["", "brotli", "gzip:0", "gzip:10", "snappy:1", "none:1", "lz4:18", "zstd:23", "zstd:x", "ZSTD"] {
+            assert!(text.parse::<Compression>().is_err(), "{text}");
+        }
+        assert!(Codec::from_attribute_bits(5).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_data_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), magic in 0_u8..3) {
+            for codec in Codec::ALL {
+                let mut out = Vec::new();
+                let _ = Decompressor::default().decompress(codec, magic, &bytes, &mut out, 10_000);
+                prop_assert!(out.len() <= 10_001);
+            }
+        }
+
+        #[test]
+        fn any_bytes_behind_a_true_head_give_data_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for name in NAMES {
+                let codec = name.parse::<Compression>().unwrap().codec;
+                let mut whole = compressed(name, b"some text, some text");
+                let keep = whole.len() / 2;
+                whole.truncate(keep);
+                whole.extend_from_slice(&bytes);
+                let _ = plain(codec, &whole, 10_000);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Reads single files of a segment as they stand, for people who look inside.
+
+use super::Result;
+use super::index_file::{IndexEntry, IndexFile};
+use super::scan::{Scanner, Step};
+use super::segments::OpenLog;
+use crate::disk::{Access, Disk};
+use crate::format::batch::{BatchHeader, NoBatch};
+use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
+use crate::units::{Offset, Position};
+use std::path::Path;
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// The batches of a `.log`, from its first byte.
+pub struct LogDump {
+    scanner: Scanner,
+    current: Option<BatchHeader>,
+}
+
+impl LogDump {
+    /// Opens the file; `base_offset` is the one in its name.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(disk: &dyn Disk, path: &Path, base_offset: Offset) -> Result<Self> {
+        let file = disk.open(path, Access::Read)?;
+        let log = OpenLog { base_offset, file, path: path.to_owned() };
+        Ok(Self { scanner: Scanner::new(log, Position::ZERO, CHUNK)?, current: None })
+    }
+
+    /// The next batch: where it begins, its header, and whether its checksum is right. Zeros to the end of the file are
+    /// its end.
+    ///
+    /// # Errors
+    /// When what follows is no batch.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would hide that an error ends it")]
+    pub fn next(&mut self) -> Result<Option<(Position, BatchHeader, bool)>> {
+        if let Some(header) = self.current.take() {
+            self.scanner.pass(&header);
+        }
+        match self.scanner.step()? {
+            Step::Batch(header) => {
+                let checksum_matches = self.scanner.checksum_matches(&header)?;
+                self.current = Some(header);
+                Ok(Some((self.scanner.position(), header, checksum_matches)))
+            }
+            Step::End => Ok(None),
+            Step::Bad(NoBatch::Zeros)
+                if super::scan::is_zero_from(&self.scanner.log().file, self.scanner.position())? =>
+            {
+                Ok(None)
+            }
+            Step::Bad(problem) => Err(self.scanner.corrupt(problem)),
+        }
+    }
+}
+
+/// Hands out the entries of an offset index until `show` fails.
+///
+/// # Errors
+/// When the file cannot be read; the inner result is that of `show`.
+pub fn read_offset_index<E>(
+    disk: &dyn Disk,
+    path: &Path,
+    show: impl FnMut(OffsetIndexEntry) -> std::result::Result<(), E>,
+) -> Result<std::result::Result<(), E>> {
+    read_index(disk, path, show)
+}
+
+/// Hands out the entries of a time index until `show` fails.
+///
+/// # Errors
+/// When the file cannot be read; the inner result is that of `show`.
+pub fn read_time_index<E>(
+    disk: &dyn Disk,
+    path: &Path,
+    show: impl FnMut(TimeIndexEntry) -> std::result::Result<(), E>,
+) -> Result<std::result::Result<(), E>> {
+    read_index(disk, path, show)
+}
+
+fn read_index<T: IndexEntry, E>(
+    disk: &dyn Disk,
+    path: &Path,
+    mut show: impl FnMut(T) -> std::result::Result<(), E>,
+) -> Result<std::result::Result<(), E>> {
+    // An index that is not there has no entries elsewhere; here it is what was asked for.
+    disk.open(path, Access::Read)?;
+    let index = IndexFile::<T>::open(disk, path, Access::Read)?;
+    for at in 0..index.count() {
+        let Some(entry) = index.get(at)? else { continue };
+        if let Err(error) = show(entry) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,215 @@
+//! Points in time and stretches of it, in milliseconds as Kafka counts them.
+
+use jiff::civil;
+use jiff::tz::TimeZone;
+use std::fmt;
+use std::str::FromStr;
+
+/// Milliseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+/// A text that is no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is no time: expected RFC 3339 (2026-11-22T10:00:00Z), a date (2026-11-22), a date and time \
+     (2026-11-22 10:00), now, today, yesterday, an age (2h ago), or milliseconds since the epoch"
+)]
+pub struct TimestampError {
+    text: String,
+}
+
+impl Timestamp {
+    /// Kafka's mark for a record without a timestamp.
+    pub const NONE: Self = Self(-1);
+
+    /// Reads a time as a person writes it. What names no zone is in `zone`.
+    ///
+    /// # Errors
+    /// When the text has none of the forms.
+    pub fn parse(text: &str, now: Self, zone: &TimeZone) -> Result<Self, TimestampError> {
+        parse(text.trim(), now, zone).ok_or_else(|| TimestampError { text: text.to_owned() })
+    }
+
+    /// RFC 3339 with milliseconds; the plain number where the calendar does not reach.
+    #[must_use]
+    pub fn to_rfc3339(self, zone: &TimeZone) -> String {
+        let Ok(timestamp) = jiff::Timestamp::from_millisecond(self.0) else { return self.0.to_string() };
+        if zone == &TimeZone::UTC {
+            return format!("{timestamp:.3}");
+        }
+        timestamp.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    }
+}
+
+fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    if let Ok(milliseconds) = text.parse::<i64>() {
+        return Some(Timestamp(milliseconds));
+    }
+    if let Some(age) = text.strip_suffix("ago") {
+        let age: Duration = age.trim_end().parse().ok()?;
+        return Some(Timestamp(now.0.checked_sub(age.0)?));
+    }
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Some(Timestamp(timestamp.as_millisecond()));
+    }
+    let midnight = |days_back: i64| {
+        let today = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone.clone()).date();
+        Some(today.checked_sub(jiff::Span::new().days(days_back)).ok()?.to_datetime(civil::Time::midnight()))
+    };
+    let date_time = match text {
+        "now" => return Some(now),
+        "today" => midnight(0)?,
+        "yesterday" => midnight(1)?,
+        // Also takes a date alone, as its midnight.
+        _ => text.parse::<civil::DateTime>().ok()?,
+    };
+    Some(Timestamp(date_time.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()))
+}
+
+/// A stretch of time in milliseconds, not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Duration(pub i64);
+
+/// A text that is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no duration: expected numbers with units, such as 7d, 1h30m, 90s or 250ms (w d h m s ms)")]
+pub struct DurationError {
+    text: String,
+}
+
+const UNITS: [(&str, i64); 6] =
+    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+impl Duration {
+    /// As the standard library has it.
+    #[must_use]
+    pub fn as_std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.max(0) as u64)
+    }
+}
+
+impl FromStr for Duration {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        parse_duration(text.trim()).map(Self).ok_or_else(|| DurationError { text: text.to_owned() })
+    }
+}
+
+fn parse_duration(mut rest: &str) -> Option<i64> {
+    let mut total: i64 = 0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits_end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let (number, tail) = rest.split_at(digits_end);
+        let tail = tail.trim_start();
+        let unit_end = tail.find(|character: char| !character.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let factor = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        total = total.checked_add(scaled(number, factor)?)?;
+        rest = tail.trim_start();
+    }
+    Some(total)
+}
+
+/// A decimal number of units in milliseconds; what is finer than a millisecond is refused.
+fn scaled(number: &str, factor: i64) -> Option<i64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let milliseconds = whole.parse::<i64>().ok()?.checked_mul(factor)?;
+    if fraction.is_empty() {
+        return (!number.contains('.')).then_some(milliseconds);
+    }
+    if fraction.len() > 9 {
+        return None;
+    }
+    let (part, scale) = (fraction.parse::<i64>().ok()?.checked_mul(factor)?, 10_i64.pow(fraction.len() as u32));
+    (part % scale == 0).then_some(milliseconds.checked_add(part / scale)?)
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.0;
+        // Weeks are read, but people say 14d.
+        for (unit, factor) in &UNITS[1..] {
+            if rest >= *factor {
+                write!(f, "{}{unit}", rest / factor)?;
+                rest %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_123);
+
+    #[test]
+    fn reads_times_as_people_write_them() {
+        let berlin = TimeZone::fixed(jiff::tz::offset(1));
+        for (text, expected) in [
+            ("1700000000000", 1_700_000_000_000),
+            ("-1", -1),
+            ("now", NOW.0),
+            ("2h ago", NOW.0 - 7_200_000),
+            ("1d12h ago", NOW.0 - 129_600_000),
+            ("0s ago", NOW.0),
+            ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+            ("2023-11-14T22:13:20.5+01:00", 1_699_996_400_500),
+            ("2023-11-14 23:13:20", 1_700_000_000_000),
+            ("2023-11-14T23:13", 1_699_999_980_000),
+            ("2023-11-14", 1_699_916_400_000),
+            ("today", 1_699_916_400_000),
+            ("yesterday", 1_699_830_000_000),
+            ("2024-02-29", 1_709_161_200_000),
+        ] {
+            assert_eq!(Timestamp::parse(text, NOW, &berlin), Ok(Timestamp(expected)), "{text}");
+        }
+        for text in ["", "soon", "2023-02-29", "2023-13-01", "ago", "h ago", "5 ago", "25:00", "2023"] {
+            let parsed = Timestamp::parse(text, NOW, &berlin);
+            assert!(parsed.is_err() || text == "2023", "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn shows_any_number() {
+        for (milliseconds, text) in [
+            (1_700_000_000_000, "2023-11-14T22:13:20.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "9223372036854775807"),
+            (i64::MIN, "-9223372036854775808"),
+        ] {
+            assert_eq!(Timestamp(milliseconds).to_rfc3339(&TimeZone::UTC), text);
+        }
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        assert_eq!(Timestamp(1_700_000_000_000).to_rfc3339(&zone), "2023-11-14T23:13:20.000+01:00");
+    }
+
+    #[test]
+    fn durations_go_there_and_back() {
+        for (text, milliseconds, shown) in [
+            ("7d", 604_800_000, "7d"),
+            ("2w", 1_209_600_000, "14d"),
+            ("90s", 90_000, "1m30s"),
+            ("250ms", 250, "250ms"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("1.5h", 5_400_000, "1h30m"),
+            ("1d 2h", 93_600_000, "1d2h"),
+            ("0s", 0, "0s"),
+        ] {
+            let duration: Duration = text.parse().unwrap();
+            assert_eq!((duration.0, duration.to_string().as_str()), (milliseconds, shown), "{text}");
+        }
+        for text in ["", "7", "d", "-1s", "1x", "1.s", "1.5ms", "99999999999999d", "1s5"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+    }
+}
