@@ -83,10 +83,10 @@ fn number(error: &anyhow::Error) -> u8 {
     let is_corrupt = error.chain().any(|cause| {
         let storage = cause.downcast_ref::<StorageError>();
         matches!(storage, Some(StorageError::Corrupt { .. }))
-            || match cause.downcast_ref::<LogDirError>() {
-                Some(LogDirError::DamagedFile { .. } | LogDirError::Storage(StorageError::Corrupt { .. })) => true,
-                _ => false,
-            }
+            || matches!(
+                cause.downcast_ref::<LogDirError>(),
+                Some(LogDirError::DamagedFile { .. } | LogDirError::Storage(StorageError::Corrupt { .. }))
+            )
     });
     if is_corrupt { CORRUPT } else { FAILED }
 }

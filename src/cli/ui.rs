@@ -40,7 +40,7 @@ impl Ui {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                set("CLICOLOR_FORCE") || is_terminal && !std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty())
+                set("CLICOLOR_FORCE") || is_terminal && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
             }
         };
         Self {

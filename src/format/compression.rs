@@ -152,7 +152,7 @@ pub struct Compressor {
 enum Engine {
     None,
     Gzip(flate2::Compress),
-    Snappy(snap::raw::Encoder),
+    Snappy(Box<snap::raw::Encoder>),
     Lz4,
     Zstd(Box<zstd::bulk::Compressor<'static>>),
 }
@@ -173,7 +173,7 @@ impl Compressor {
         let engine = match compression.codec {
             Codec::None => Engine::None,
             Codec::Gzip => Engine::Gzip(flate2::Compress::new(flate2::Compression::new(level as u32), false)),
-            Codec::Snappy => Engine::Snappy(snap::raw::Encoder::new()),
+            Codec::Snappy => Engine::Snappy(Box::default()),
             Codec::Lz4 => Engine::Lz4,
             Codec::Zstd => {
                 let engine =

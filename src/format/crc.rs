@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn pieces_give_what_the_whole_gives() {
-        let bytes: Vec<u8> = (0..10_000_u32).map(|it| (it * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000_u32).map(|it| ((it * 31) >> 3) as u8).collect();
         let mut crc = Crc32c::new();
         for piece in bytes.chunks(777) {
             crc.update(piece);

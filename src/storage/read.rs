@@ -203,6 +203,7 @@ impl LogReader {
     ///
     /// # Errors
     /// When the disk fails, the partition was deleted, or the log is corrupt here.
+    #[expect(clippy::should_implement_trait, reason = "an end is not final, and an error is no item")]
     pub fn next(&mut self) -> Result<Next> {
         if let (Some(header), Some(scanner)) = (self.current.take(), &mut self.scanner) {
             scanner.pass(&header);

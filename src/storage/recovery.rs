@@ -90,7 +90,7 @@ impl Check<'_> {
         let log = OpenLog { base_offset: self.base_offset, file, path };
         let indexes = Indexes::open(self.disk, self.folder, self.base_offset, Access::Create)?;
         let mut walk = Walk::begin(log, indexes, self)?;
-        let problem = walk.to_the_end()?;
+        let problem = walk.run()?;
         if let Some(problem) = problem {
             self.cut(&mut walk, problem, notices)?;
         }
@@ -226,7 +226,7 @@ impl Walk {
     }
 
     /// Walks until the file ends (`None`) or something is no valid batch.
-    fn to_the_end(&mut self) -> Result<Option<NoBatch>> {
+    fn run(&mut self) -> Result<Option<NoBatch>> {
         loop {
             match self.scanner.step()? {
                 Step::End => return Ok(None),

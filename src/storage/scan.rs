@@ -66,11 +66,6 @@ impl Scanner {
         self.expected
     }
 
-    /// Raises the offset below which no batch may begin.
-    pub(crate) fn expect(&mut self, offset: Offset) {
-        self.expected = self.expected.max(offset);
-    }
-
     /// Asks for the size of the file again and forgets every byte read: a batch that was not whole or not valid is read
     /// afresh from its first byte.
     pub(crate) fn refresh(&mut self) -> Result<()> {

@@ -159,6 +159,7 @@ impl Merge {
     /// # Errors
     /// When a partition cannot be read.
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "an end is not final, and the item borrows from here")]
     pub fn next(&mut self) -> Result<Option<&Source>> {
         if std::mem::take(&mut self.shown) {
             let mut first = self.ready.peek_mut().expect("a source was shown");

@@ -24,7 +24,7 @@ impl Offset {
     #[must_use]
     pub fn relative_to(self, base: Self) -> Option<RelativeOffset> {
         let relative = self.0.checked_sub(base.0)?;
-        (0..=i64::from(i32::MAX)).contains(&relative).then(|| RelativeOffset(relative as u32))
+        (0..=i64::from(i32::MAX)).contains(&relative).then_some(RelativeOffset(relative as u32))
     }
 }
 
