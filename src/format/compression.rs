@@ -173,7 +173,7 @@ impl Compressor {
         let engine = match compression.codec {
             Codec::None => Engine::None,
             Codec::Gzip => Engine::Gzip(flate2::Compress::new(flate2::Compression::new(level as u32), false)),
-            Codec::Snappy => Engine::Snappy(Box::default()),
+            Codec::Snappy => Engine::Snappy(Box::new(snap::raw::Encoder::new())),
             Codec::Lz4 => Engine::Lz4,
             Codec::Zstd => {
                 let engine =
