@@ -25,20 +25,22 @@ pub const fn size(value: i64) -> usize {
 /// Appends `value`. The same bytes serve a 32-bit and a 64-bit field.
 #[inline]
 pub fn write(out: &mut Vec<u8>, value: i64) {
+    let (mut bytes, mut length) = ([0; VARINT_SIZE_MAX], 0);
+    put(&mut bytes, &mut length, value);
+    out.extend_from_slice(&bytes[..length]);
+}
+
+/// Writes `value` at `*at`, which has room for it, and moves `*at` behind it.
+#[inline]
+pub fn put(out: &mut [u8], at: &mut usize, value: i64) {
     let mut rest = zigzag(value);
-    if rest < 0x80 {
-        out.push(rest as u8);
-        return;
-    }
-    let mut bytes = [0; VARINT_SIZE_MAX];
-    let mut length = 0;
     while rest >= 0x80 {
-        bytes[length] = rest as u8 | 0x80;
+        out[*at] = rest as u8 | 0x80;
         rest >>= 7;
-        length += 1;
+        *at += 1;
     }
-    bytes[length] = rest as u8;
-    out.extend_from_slice(&bytes[..=length]);
+    out[*at] = rest as u8;
+    *at += 1;
 }
 
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.

@@ -1,7 +1,7 @@
 //! Reads single files of a segment as they stand, for people who look inside.
 
 use super::Result;
-use super::index_file::{IndexEntry, IndexFile};
+use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
 use crate::disk::{Access, Disk};
@@ -89,8 +89,9 @@ fn read_index<T: IndexEntry, E>(
     // An index that is not there has no entries elsewhere; here it is what was asked for.
     disk.open(path, Access::Read)?;
     let index = IndexFile::<T>::open(disk, path, Access::Read)?;
+    let mut run = EntryRun::default();
     for at in 0..index.count() {
-        let Some(entry) = index.get(at)? else { continue };
+        let Some(entry) = run.get(&index, at)? else { continue };
         if let Err(error) = show(entry) {
             return Ok(Err(error));
         }

@@ -40,6 +40,40 @@ impl IndexEntry for TimeIndexEntry {
 
 const ENTRY_SIZE_MAX: usize = TIME_INDEX_ENTRY_SIZE;
 
+/// Entries read at a time by one who reads them in order.
+const RUN: usize = 1024;
+
+/// Entries of an index in order, read many at a time.
+pub(crate) struct EntryRun<E> {
+    first: usize,
+    entries: Vec<Option<E>>,
+}
+
+impl<E> Default for EntryRun<E> {
+    fn default() -> Self {
+        Self { first: 0, entries: Vec::new() }
+    }
+}
+
+impl<E: IndexEntry> EntryRun<E> {
+    /// Entry `at` of `index`; `None` behind the last and where it is damaged.
+    pub(crate) fn get(&mut self, index: &IndexFile<E>, at: usize) -> Result<Option<E>> {
+        if at >= index.count {
+            return Ok(None);
+        }
+        if at < self.first || at - self.first >= self.entries.len() {
+            let mut bytes = vec![0; RUN.min(index.count - at) * E::SIZE];
+            let file = index.file.as_ref().expect("an index with entries is open");
+            let read = file.read_at(&mut bytes, (at * E::SIZE) as u64)?;
+            bytes[read..].fill(0);
+            self.entries.clear();
+            self.entries.extend(bytes.chunks_exact(E::SIZE).map(E::decode));
+            self.first = at;
+        }
+        Ok(self.entries[at - self.first])
+    }
+}
+
 /// An index that is open; a missing file is an index without entries.
 pub(crate) struct IndexFile<E> {
     file: Option<Arc<dyn DiskFile>>,

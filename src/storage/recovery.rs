@@ -14,10 +14,11 @@
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
 
 use super::file_name::{FileKind, cut_path, segment_path};
-use super::index_file::IndexEntry;
+use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::lookup::{Indexes, start_for_offset, time_entry_is_right};
 use super::scan::{self, Scanner, Step, header_at};
 use super::segments::OpenLog;
+use super::sync::BATCH_COST_MIN;
 use super::{Result, StorageError};
 use crate::disk::{Access, Disk, DiskError};
 use crate::format::batch::{BatchHeader, NoBatch};
@@ -63,7 +64,7 @@ pub(crate) struct CheckedSegment {
     pub(crate) first_batch_timestamp: Option<i64>,
     /// The position of the batch that was indexed last; 0 without one.
     pub(crate) indexed_position: u64,
-    /// Bytes that were read to find this out.
+    /// Bytes that were read to find this out, small batches counted as more.
     pub(crate) bytes_walked: u64,
 }
 
@@ -158,12 +159,18 @@ fn copy_from(disk: &dyn Disk, log: &OpenLog, position: Position, path: &Path) ->
 /// The entries of one index that the walk has found right, and those to be written in place of the rest.
 struct IndexCheck<E> {
     right: usize,
+    run: EntryRun<E>,
     replacement: Option<Vec<E>>,
 }
 
 impl<E: IndexEntry> IndexCheck<E> {
-    const fn new(right: usize) -> Self {
-        Self { right, replacement: None }
+    fn new(right: usize) -> Self {
+        Self { right, run: EntryRun::default(), replacement: None }
+    }
+
+    /// The first entry that has not been looked at.
+    fn next(&mut self, index: &IndexFile<E>) -> Result<Option<E>> {
+        self.run.get(index, self.right)
     }
 
     /// From here on the file is not asked any more.
@@ -183,6 +190,7 @@ struct Walk {
     largest: LargestTimestamp,
     /// The timestamp of the last right time entry.
     time_indexed: i64,
+    bytes_walked: u64,
 }
 
 impl Walk {
@@ -222,6 +230,7 @@ impl Walk {
             indexed_position: start.0.0,
             largest,
             time_indexed: largest.0,
+            bytes_walked: 0,
         })
     }
 
@@ -241,6 +250,7 @@ impl Walk {
                         ))));
                     }
                     self.note(&header)?;
+                    self.bytes_walked += (header.size as u64).max(BATCH_COST_MIN);
                     self.scanner.pass(&header);
                 }
             }
@@ -265,7 +275,7 @@ impl Walk {
         let base = self.scanner.log().base_offset;
         let is_due = position.0 - self.indexed_position > self.index_interval_bytes;
         if self.offset_check.replacement.is_none() {
-            match self.indexes.offset.get(self.offset_check.right)? {
+            match self.offset_check.next(&self.indexes.offset)? {
                 Some(entry) if entry.position == position && entry.relative_offset.absolute(base) == last => {
                     self.offset_check.right += 1;
                     self.indexed_position = position.0;
@@ -286,7 +296,7 @@ impl Walk {
     fn note_time(&mut self, header: &BatchHeader, is_indexed: bool) -> Result<()> {
         let (base, last) = (self.scanner.log().base_offset, header.last_offset());
         while self.time_check.replacement.is_none() {
-            let Some(entry) = self.indexes.time.get(self.time_check.right)? else { break };
+            let Some(entry) = self.time_check.next(&self.indexes.time)? else { break };
             if entry.relative_offset.absolute(base) > last {
                 break;
             }
@@ -321,13 +331,13 @@ impl Walk {
             largest_timestamp: self.largest,
             first_batch_timestamp: first.map(|header| header.max_timestamp),
             indexed_position: self.indexed_position,
-            bytes_walked: size - self.start.0,
+            bytes_walked: self.bytes_walked,
             log,
         })
     }
 }
 
-fn put_right<E: IndexEntry>(index: &mut super::index_file::IndexFile<E>, check: IndexCheck<E>) -> Result<()> {
+fn put_right<E: IndexEntry>(index: &mut IndexFile<E>, check: IndexCheck<E>) -> Result<()> {
     if index.count() != check.right || !index.is_trimmed()? {
         index.truncate(check.right)?;
     }

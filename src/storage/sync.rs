@@ -14,6 +14,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The bytes that are checked in the time that it takes to step from one batch to the next, about.
+pub(super) const BATCH_COST_MIN: u64 = 2 << 10;
+
 /// A segment that may hold bytes which are not durable.
 #[derive(Clone)]
 struct Unsynced {
@@ -35,7 +38,8 @@ pub struct PendingSync {
     appended: Vec<RangeInclusive<i64>>,
     /// The log end offset when the writer looked last.
     log_end_offset: Offset,
-    /// Bytes behind the recovery point.
+    /// What the next writer would have to check: bytes behind the recovery point, a small batch counted as
+    /// [`BATCH_COST_MIN`].
     bytes_behind: u64,
     failed: bool,
 }
@@ -89,7 +93,7 @@ impl PendingSync {
             Some(stretch) if *stretch.end() + 1 == base.0 => *stretch = *stretch.start()..=last.0,
             _ => self.appended.push(base.0..=last.0),
         }
-        self.note_end(last.next(), bytes);
+        self.note_end(last.next(), bytes.max(BATCH_COST_MIN));
     }
 
     pub(super) fn note_failure(&mut self) {
@@ -108,7 +112,7 @@ impl PendingSync {
         !self.appended.is_empty()
     }
 
-    /// Bytes between the recovery point and the log end, about.
+    /// Bytes between the recovery point and the log end, a small batch counted as more than it has.
     #[must_use]
     pub fn bytes_behind_recovery_point(&self) -> u64 {
         self.bytes_behind

@@ -53,10 +53,15 @@ impl Batcher {
         }
     }
 
-    /// The bytes of a batch that holds `record` alone, before compression.
+    /// The bytes of a batch that holds `record` alone, before compression, if that is more than any batch may have.
+    #[inline]
     #[must_use]
-    pub fn size_alone(record: &NewRecord<'_>) -> usize {
-        BATCH_HEADER_SIZE + record.size(0, 0)
+    pub fn too_large(&self, record: &NewRecord<'_>) -> Option<usize> {
+        let limit = self.limits.batch_size_max;
+        if BATCH_HEADER_SIZE + record.size_max() <= limit {
+            return None;
+        }
+        Some(BATCH_HEADER_SIZE + record.size(0, 0)).filter(|&size| size > limit)
     }
 
     /// Adds a record that fits a batch of its own, and passes the batch before it on if it is full.
@@ -73,8 +78,9 @@ impl Batcher {
     ) -> Result<(), S::Error> {
         let place = partition as usize;
         if let Some(builder) = &mut self.builders[place] {
-            if builder.is_empty() || builder.size_with(record) <= self.limits.batch_size.min(self.limits.batch_size_max)
-            {
+            // The exact size is asked for only near the limit.
+            let limit = self.limits.batch_size.min(self.limits.batch_size_max);
+            if builder.size() + record.size_max() <= limit || builder.is_empty() || builder.size_with(record) <= limit {
                 builder.push(record);
                 return Ok(());
             }

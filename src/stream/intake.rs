@@ -347,8 +347,7 @@ impl Router {
         if self.needs_key && record.key.is_none() {
             return Err(StreamError::NoKey { place: at.place() }.into());
         }
-        let size = Batcher::size_alone(record);
-        if size > self.batch_size_max {
+        if let Some(size) = self.batcher.too_large(record) {
             let (place, limit) = (at.place(), self.batch_size_max);
             return Err(StreamError::RecordTooLarge { place, size: size as u64, size_is_exact: true, limit }.into());
         }
