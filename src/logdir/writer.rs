@@ -12,6 +12,7 @@ pub struct TopicWriter {
     topic: Topic,
     /// In the order of the topic's partitions.
     partitions: Vec<Option<LogWriter>>,
+    policy: SyncPolicy,
     syncer: Syncer,
 }
 
@@ -21,7 +22,7 @@ impl TopicWriter {
     pub fn new(log_dir: Arc<LogDir>, topic: Topic, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Self {
         let partitions = topic.partitions.iter().map(|_| None).collect();
         let syncer = Syncer::start(Arc::clone(&log_dir), policy, on_sync);
-        Self { log_dir, topic, partitions, syncer }
+        Self { log_dir, topic, partitions, policy, syncer }
     }
 
     /// The topic.
@@ -48,7 +49,10 @@ impl TopicWriter {
         let not_found = |_| self.topic.partition(partition).expect_err("it was not found");
         let place = self.topic.partitions.binary_search(&partition).map_err(not_found)?;
         if self.partitions[place].is_none() {
-            let writer = self.log_dir.open_writer(&self.topic, partition, now_ms)?;
+            let mut writer = self.log_dir.open_writer(&self.topic, partition, now_ms)?;
+            if self.policy == SyncPolicy::Never {
+                writer = writer.without_syncs();
+            }
             self.syncer.add(self.topic.partition(partition)?, &writer);
             self.partitions[place] = Some(writer);
         }

@@ -161,6 +161,13 @@ impl<E: IndexEntry> IndexFile<E> {
         Ok(())
     }
 
+    pub(crate) fn sync(&self) -> Result<()> {
+        match &self.file {
+            None => Ok(()),
+            Some(file) => Ok(file.sync()?),
+        }
+    }
+
     /// Whether the file is exactly its entries, nothing behind them.
     pub(crate) fn is_trimmed(&self) -> Result<bool> {
         match &self.file {

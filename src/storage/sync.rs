@@ -70,17 +70,16 @@ impl PendingSync {
         }
     }
 
-    /// Notes a segment, oldest first; the last one noted is the active one.
+    /// Notes a segment, oldest first; the last one noted is the active one. Whoever made a segment that is new to this
+    /// writer may have died before the folder was synced, so that is left to be done here.
     pub(super) fn note_segment(&mut self, base_offset: Offset, log: Option<Arc<dyn DiskFile>>) {
         match self.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
             Some(known) => known.log = log.or_else(|| known.log.take()),
-            None => self.segments.push(Unsynced { base_offset, log }),
+            None => {
+                self.segments.push(Unsynced { base_offset, log });
+                self.folder_changed = true;
+            }
         }
-    }
-
-    pub(super) fn note_new_segment(&mut self, base_offset: Offset, log: Arc<dyn DiskFile>) {
-        self.note_segment(base_offset, Some(log));
-        self.folder_changed = true;
     }
 
     pub(super) fn note_end(&mut self, log_end_offset: Offset, bytes: u64) {

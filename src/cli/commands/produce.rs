@@ -97,7 +97,8 @@ pub(crate) struct ProduceArgs {
     /// When records are made durable: before more is read, at the end, never, or at least this often
     ///
     /// Whatever is chosen but `never`, everything is durable before exit status 0. A reader may show records before they
-    /// are durable; after a power failure their offsets can be given again.
+    /// are durable; after a power failure their offsets can be given again. With `never`, a power failure can also leave a
+    /// log that needs repair.
     #[arg(long, value_name = "always|end|never|DURATION", default_value = "1s", value_parser = sync_policy, help_heading = "Batches")]
     sync: SyncPolicy,
 

@@ -1,0 +1,105 @@
+//! What the indexes hold, and what they save.
+
+use super::support::{NOW, append_at, batch_size, bytes_of, disk_with_partition, open_at, path, read_on, reader};
+use kdir::format::index::{OffsetIndexEntry, TimeIndexEntry};
+use kdir::storage::file_name::FileKind;
+use kdir::storage::{Checkpoints, LogConfig};
+use kdir::units::Offset;
+
+fn offset_entries(disk: &kdir::disk::faulty::FaultyDisk) -> Vec<(u32, u64)> {
+    let bytes = bytes_of(disk, &path(0, FileKind::OffsetIndex));
+    let entries = bytes.chunks(8).map(|entry| OffsetIndexEntry::decode(entry).unwrap());
+    entries.map(|entry| (entry.relative_offset.0, entry.position.0)).collect()
+}
+
+fn time_entries(disk: &kdir::disk::faulty::FaultyDisk) -> Vec<(i64, u32)> {
+    let bytes = bytes_of(disk, &path(0, FileKind::TimeIndex));
+    let entries = bytes.chunks(12).map(|entry| TimeIndexEntry::decode(entry).unwrap());
+    entries.map(|entry| (entry.timestamp - NOW, entry.relative_offset.0)).collect()
+}
+
+#[test]
+fn an_entry_names_the_last_offset_and_the_start_of_a_batch_strictly_behind_the_interval() {
+    let disk = disk_with_partition();
+    let size = batch_size("v");
+    let config = LogConfig { index_interval_bytes: 2 * size, ..LogConfig::default() };
+    let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
+    // Larger timestamps in batches 1, 3, 4; batch 6 steps back.
+    for timestamp in [0, 5, 3, 7, 9, 9, 1, 2, 3] {
+        append_at(&mut writer, &["v"], NOW + timestamp).unwrap();
+    }
+    assert_eq!(offset_entries(&disk), [(3, 3 * size), (6, 6 * size)]);
+    assert_eq!(time_entries(&disk), [(7, 3), (9, 4)]);
+    append_at(&mut writer, &["v"], NOW + 20).unwrap();
+    append_at(&mut writer, &["v"], NOW + 30).unwrap();
+    assert_eq!(offset_entries(&disk).last(), Some(&(9, 9 * size)));
+    assert_eq!(time_entries(&disk).last(), Some(&(20, 9)));
+    writer.close(NOW).unwrap();
+    assert_eq!(time_entries(&disk).last(), Some(&(30, 10)), "the final entry");
+}
+
+#[test]
+fn a_batch_is_named_by_its_last_offset() {
+    let disk = disk_with_partition();
+    let config = LogConfig { index_interval_bytes: 10, ..LogConfig::default() };
+    let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
+    append_at(&mut writer, &["a", "b", "c"], NOW).unwrap();
+    append_at(&mut writer, &["d", "e", "f"], NOW).unwrap();
+    assert_eq!(offset_entries(&disk).iter().map(|entry| entry.0).collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn the_count_goes_on_where_the_last_writer_stopped() {
+    let disk = disk_with_partition();
+    let config = LogConfig { index_interval_bytes: 500, ..LogConfig::default() };
+    for number in 0..40 {
+        let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+        append_at(&mut writer, &["one record a run"], NOW + number).unwrap();
+        writer.close(NOW).unwrap();
+    }
+    let size = batch_size("one record a run");
+    let between = 500 / size + 1;
+    let expected: Vec<(u32, u64)> = (1..40).filter(|at| at % between == 0).map(|at| (at as u32, at * size)).collect();
+    assert_eq!(offset_entries(&disk), expected);
+    assert_eq!(time_entries(&disk).len(), 40, "each run ends with the largest timestamp");
+}
+
+#[test]
+fn one_record_costs_a_handful_of_reads_wherever_it_lies() {
+    let disk = disk_with_partition();
+    let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+    let value = "x".repeat(80);
+    for number in 0..20_000 {
+        append_at(&mut writer, &[&value], NOW + number).unwrap();
+    }
+    drop(writer);
+    for offset in [0, 1, 9_999, 19_999] {
+        disk.reset_counts();
+        let mut log = reader(&disk);
+        log.seek(Offset(offset));
+        log.next().unwrap();
+        assert!(disk.reads() < 40, "{} reads for offset {offset}", disk.reads());
+        assert!(disk.bytes_read() < 20_000, "{} bytes for offset {offset}", disk.bytes_read());
+        disk.reset_counts();
+        let found = reader(&disk).offset_for_time(NOW + offset).unwrap();
+        assert_eq!(found, Some((Offset(offset), NOW + offset)));
+        assert!(disk.bytes_read() < 100_000, "{} bytes for the time of offset {offset}", disk.bytes_read());
+    }
+}
+
+#[test]
+fn a_time_is_found_though_timestamps_step_back() {
+    let disk = disk_with_partition();
+    let config = LogConfig { index_interval_bytes: 100, segment_bytes: 2000, ..LogConfig::default() };
+    let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
+    let timestamps: Vec<i64> = (0..200).map(|at: i64| NOW + (at * 37) % 101 + at / 10).collect();
+    for timestamp in &timestamps {
+        append_at(&mut writer, &["v"], *timestamp).unwrap();
+    }
+    for wanted in NOW - 1..NOW + 130 {
+        let expected = timestamps.iter().position(|timestamp| *timestamp >= wanted);
+        let found = reader(&disk).offset_for_time(wanted).unwrap().map(|(offset, _)| offset.0 as usize);
+        assert_eq!(found, expected, "{}", wanted - NOW);
+    }
+    assert_eq!(read_on(reader(&disk)).unwrap().len(), 200);
+}
