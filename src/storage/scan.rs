@@ -6,6 +6,7 @@
 use super::segments::OpenLog;
 use super::{Result, StorageError, at_place};
 use crate::disk::DiskFile;
+use crate::format::FormatError;
 use crate::format::batch::{self, BATCH_HEADER_SIZE, BatchHeader, NoBatch};
 use crate::format::crc::Crc32c;
 use crate::units::{Offset, Position};
@@ -86,12 +87,16 @@ impl Scanner {
         Ok(match BatchHeader::parse(bytes) {
             Ok(header) if header.size as u64 > left => Step::Bad(NoBatch::Incomplete),
             Ok(header) if header.base_offset < self.expected => {
-                Step::Bad(NoBatch::Invalid(crate::format::FormatError::corrupt(format!(
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
                     "the batch begins at offset {}, but {} is the lowest that may follow",
                     header.base_offset, self.expected
                 ))))
             }
             Ok(header) => Step::Batch(header),
+            // A log only ever went from older formats to newer ones: behind a batch of this one, an older one is damage.
+            Err(NoBatch::Invalid(FormatError::Unsupported { .. })) if self.position > 0 => {
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt("no record batch")))
+            }
             Err(problem) => Step::Bad(problem),
         })
     }
@@ -178,8 +183,8 @@ impl Scanner {
     /// What is wrong here, as an error.
     pub(crate) fn corrupt(&self, problem: NoBatch) -> StorageError {
         let what = match problem {
-            NoBatch::Incomplete => crate::format::FormatError::corrupt("the batch is cut short"),
-            NoBatch::Zeros => crate::format::FormatError::corrupt("zeros in place of a batch"),
+            NoBatch::Incomplete => FormatError::corrupt("the batch is cut short"),
+            NoBatch::Zeros => FormatError::corrupt("zeros in place of a batch"),
             NoBatch::Invalid(error) => error,
         };
         at_place(what, &self.log.path, self.position(), self.expected)
@@ -187,7 +192,7 @@ impl Scanner {
 
     /// The error of a batch whose checksum is wrong.
     pub(crate) fn checksum_error(&self) -> NoBatch {
-        NoBatch::Invalid(crate::format::FormatError::corrupt("the checksum of the batch does not match its bytes"))
+        NoBatch::Invalid(FormatError::corrupt("the checksum of the batch does not match its bytes"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the engine over the library, most of them on the disk in memory.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod concurrency;
 mod faults;
 mod indexes;

@@ -129,7 +129,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn any_history_reads_as_the_list_that_it_appended(steps in proptest::collection::vec(step(), 1..40)) {
         let mut world = World::new();
