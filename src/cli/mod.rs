@@ -31,12 +31,14 @@ use ui::Ui;
 ///
 /// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found; 130 and 143 after
 /// SIGINT and SIGTERM, with everything acknowledged so far on disk.
-///
-/// Example:
-///   echo hello | kdir produce --create greetings
-///   kdir consume greetings
 #[derive(Debug, Parser)]
-#[command(name = "kdir", version, verbatim_doc_comment, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "kdir",
+    version,
+    after_long_help = "Example:\n  echo hello | kdir produce --create greetings\n  kdir consume greetings",
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

@@ -11,12 +11,20 @@ use std::path::Path;
 /// # Errors
 /// When the disk fails. The old file is then still there, unless the last step failed: the new one may be.
 pub fn replace(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    put(disk, temporary, path, bytes)?;
+    disk.open_folder(folder_of(path))?.sync()
+}
+
+/// Does the same but for syncing the folder: the caller does, once for several files.
+///
+/// # Errors
+/// When the disk fails. The old file is then still there.
+pub fn put(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let file = disk.open(temporary, Access::Create)?;
     file.set_len(0)?;
     file.write_at(bytes, 0)?;
     file.sync()?;
-    disk.rename(temporary, path)?;
-    disk.open_folder(folder_of(path))?.sync()
+    disk.rename(temporary, path)
 }
 
 /// The folder that holds `path`.

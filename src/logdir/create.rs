@@ -7,7 +7,7 @@
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
-use crate::disk::{Access, atomic};
+use crate::disk::atomic;
 use crate::format::properties::PartitionMetadata;
 use crate::storage;
 use crate::units::{Offset, TopicName, TopicPartition};
@@ -99,7 +99,7 @@ impl LogDir {
     pub(super) fn forget_topic(&self, file: CheckpointFile, name: &TopicName) -> Result<()> {
         let mut rows = self.offset_rows(file)?;
         if rows.remove_topic(name) {
-            rows.write(&*self.disk, &self.root, file)?;
+            self.write_rows(file, &rows)?;
         }
         Ok(())
     }
@@ -138,9 +138,7 @@ impl LogDir {
         if atomic::read_small(&*self.disk, &path, METADATA_SIZE_MAX)?.is_some_and(|bytes| !bytes.is_empty()) {
             return Ok(());
         }
-        let file = self.disk.open(&path, Access::Create)?;
-        file.write_at(content, 0)?;
-        Ok(file.sync()?)
+        Ok(atomic::put(&*self.disk, &folder.join(format!("{name}.tmp")), &path, content)?)
     }
 }
 

@@ -9,7 +9,8 @@
 //! has no such file: what is left of it is its folders, and deleting it again goes on from there.
 
 use super::checkpoints::CheckpointFile;
-use super::{LogDir, Origin, Result, Topic, topic};
+use super::{LogDir, LogDirError, Origin, Result, Topic, topic};
+use crate::disk::FolderEntry;
 use crate::format::properties::topic_id_to_text;
 use crate::units::{TopicName, TopicPartition};
 use std::path::{Path, PathBuf};
@@ -86,21 +87,30 @@ impl LogDir {
 
     /// Finishes what a crash has interrupted. The caller holds the root lock.
     pub(super) fn finish_deletions(&self) -> Result<()> {
-        for entry in self.disk.list(&self.root)? {
-            if entry.is_folder || !entry.name.ends_with(DELETED_TOPIC_SUFFIX) {
-                continue;
+        for (marker, deleted) in self.topics_to_delete(&self.disk.list(&self.root)?)? {
+            if self.disk.stat(&self.topic_file(&deleted))?.is_none() {
+                self.set_aside(&deleted)?;
             }
-            let marker = self.root.join(&entry.name);
-            // A marker that is no topic file is none of ours.
-            let Ok(Some(deleted)) = topic::read_topic_file(&*self.disk, &marker) else { continue };
-            if self.disk.stat(&self.topic_file(&deleted.name))?.is_none() {
-                self.set_aside(&deleted.name)?;
-            }
-            self.remove_folders(&self.folders_set_aside(&deleted.name)?, &mut |_| {})?;
+            self.remove_folders(&self.folders_set_aside(&deleted)?, &mut |_| {})?;
             self.remove_if_there(&marker)?;
             self.sync_root()?;
         }
         Ok(())
+    }
+
+    /// The topics whose deletion has begun and not ended, each with the file that says so.
+    pub(super) fn topics_to_delete(&self, entries: &[FolderEntry]) -> Result<Vec<(PathBuf, TopicName)>> {
+        let mut topics = Vec::new();
+        for entry in entries.iter().filter(|it| !it.is_folder && it.name.ends_with(DELETED_TOPIC_SUFFIX)) {
+            let marker = self.root.join(&entry.name);
+            match topic::read_topic_file(&*self.disk, &marker) {
+                Ok(Some(topic)) => topics.push((marker, topic.name)),
+                // Gone meanwhile, or somebody else's file of such a name.
+                Ok(None) | Err(LogDirError::DamagedFile { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
     }
 }
 

@@ -29,17 +29,20 @@ pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
 pub use writer::TopicWriter;
 
-use crate::disk::{Disk, DiskError, Folder, FolderLock, SharedLock};
+use crate::disk::{Disk, DiskError, Folder, FolderEntry, FolderLock, SharedLock};
 use crate::storage::{self, Checkpoints, LogReader, LogWriter, StorageError};
 use crate::units::{Offset, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, OffsetRows};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a broker leaves in a directory that it owns.
 const BROKER_MARKS: [&str; 2] = ["meta.properties", "__cluster_metadata-0"];
 /// A broker's word that it closed every log in order; untrue as soon as somebody else writes.
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+/// A broker's own metadata, whose folder is no topic's.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 /// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
 const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
 
@@ -190,8 +193,9 @@ pub struct LogDir {
     root: PathBuf,
     /// Held while this log dir is open to write.
     lock: Option<Arc<dyn SharedLock>>,
-    /// The checkpoint files as this process read them first; writers read them anew.
-    offsets: OnceLock<(OffsetRows, OffsetRows)>,
+    /// Recovery points and log start offsets as they were when this log dir was first asked, or has changed them last;
+    /// writers read the files anew.
+    offsets: Mutex<Option<Arc<(OffsetRows, OffsetRows)>>>,
 }
 
 impl LogDir {
@@ -202,7 +206,7 @@ impl LogDir {
     pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
         match disk.stat(root)? {
             Some(stat) if stat.is_folder => {
-                Ok(Self { disk, root: root.to_owned(), lock: None, offsets: OnceLock::new() })
+                Ok(Self { disk, root: root.to_owned(), lock: None, offsets: Mutex::new(None) })
             }
             Some(_) => Err(DiskError {
                 doing: "open",
@@ -292,10 +296,8 @@ impl LogDir {
         if let Some(topic) = topic::read_topic_file(&*self.disk, &self.topic_file(name))? {
             return Ok(Some(topic));
         }
-        let mut partitions: Vec<i32> =
-            self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
-        partitions.sort_unstable();
-        self.broker_topic(name.clone(), partitions)
+        let topics = self.broker_topics(&self.disk.list(&self.root)?)?;
+        Ok(topics.into_iter().find(|topic| topic.name == *name))
     }
 
     /// Every topic, by name.
@@ -303,33 +305,37 @@ impl LogDir {
     /// # Errors
     /// When the disk fails or a topic file is damaged.
     pub fn topics(&self) -> Result<Vec<Topic>> {
+        let entries = self.disk.list(&self.root)?;
         let mut topics = Vec::new();
-        let mut folders = std::collections::BTreeMap::<TopicName, Vec<i32>>::new();
-        for entry in self.disk.list(&self.root)? {
-            if entry.is_folder {
-                if let Some(it) = TopicPartition::parse_folder_name(&entry.name) {
-                    folders.entry(it.topic).or_default().push(it.partition);
-                }
-            } else if entry.name.ends_with(topic::TOPIC_FILE_SUFFIX) {
+        for entry in entries.iter().filter(|entry| !entry.is_folder) {
+            if entry.name.ends_with(topic::TOPIC_FILE_SUFFIX) {
                 topics.extend(topic::read_topic_file(&*self.disk, &self.root.join(&entry.name))?);
             }
         }
-        for topic in &topics {
-            folders.remove(&topic.name);
-        }
-        for (name, mut partitions) in folders {
-            partitions.sort_unstable();
-            topics.extend(self.broker_topic(name, partitions)?);
-        }
+        let mut of_brokers = self.broker_topics(&entries)?;
+        of_brokers.retain(|of_broker| topics.iter().all(|topic| topic.name != of_broker.name));
+        topics.append(&mut of_brokers);
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(topics)
     }
 
-    fn broker_topic(&self, name: TopicName, partitions: Vec<i32>) -> Result<Option<Topic>> {
-        if partitions.is_empty() || name.as_str() == "__cluster_metadata" {
-            return Ok(None);
+    /// The topics of which there are folders; what waits to be deleted is none.
+    fn broker_topics(&self, entries: &[FolderEntry]) -> Result<Vec<Topic>> {
+        let mut folders = BTreeMap::<TopicName, Vec<i32>>::new();
+        for entry in entries.iter().filter(|entry| entry.is_folder) {
+            if let Some(it) = TopicPartition::parse_folder_name(&entry.name) {
+                folders.entry(it.topic).or_default().push(it.partition);
+            }
         }
-        Ok(Some(Topic::of_broker(name, partitions)))
+        for (_, deleted) in self.topics_to_delete(entries)? {
+            folders.remove(&deleted);
+        }
+        folders.retain(|name, _| name.as_str() != METADATA_TOPIC);
+        let topic = |(name, mut partitions): (TopicName, Vec<i32>)| {
+            partitions.sort_unstable();
+            Topic::of_broker(name, partitions)
+        };
+        Ok(folders.into_iter().map(topic).collect())
     }
 
     fn partition_folders(&self) -> Result<impl Iterator<Item = TopicPartition> + use<>> {
@@ -368,12 +374,22 @@ impl LogDir {
     /// # Errors
     /// When a checkpoint file is damaged.
     pub fn checkpointed(&self, partition: &TopicPartition) -> Result<(Offset, Offset)> {
-        if self.offsets.get().is_none() {
-            let rows = (self.offset_rows(CheckpointFile::RecoveryPoint)?, self.offset_rows(CheckpointFile::LogStart)?);
-            let _ = self.offsets.set(rows);
-        }
-        let (recovery, start) = self.offsets.get().expect("set above");
-        Ok((recovery.get(partition), start.get(partition)))
+        let mut kept = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = match &*kept {
+            Some(offsets) => Arc::clone(offsets),
+            None => {
+                let rows = |file| self.offset_rows(file);
+                Arc::new((rows(CheckpointFile::RecoveryPoint)?, rows(CheckpointFile::LogStart)?))
+            }
+        };
+        *kept = Some(Arc::clone(&offsets));
+        Ok((offsets.0.get(partition), offsets.1.get(partition)))
+    }
+
+    /// Replaces a checkpoint file. The caller holds the root lock.
+    fn write_rows(&self, file: CheckpointFile, rows: &OffsetRows) -> Result<()> {
+        *self.offsets.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        rows.write(&*self.disk, &self.root, file)
     }
 
     fn offset_rows(&self, file: CheckpointFile) -> Result<OffsetRows> {
@@ -505,7 +521,7 @@ impl LogDir {
         }
         let mut rows = self.offset_rows(file)?;
         if rows.raise(partition, offset) {
-            rows.write(&*self.disk, &self.root, file)?;
+            self.write_rows(file, &rows)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod concurrency;
 mod faults;
 mod indexes;
+mod logdir;
 mod model;
 mod reading;
 mod recovery;

@@ -8,11 +8,8 @@ use crate::units::{ByteSize, TopicName};
 ///
 /// Processes that are writing to the topic go on with the configuration they started with. Partitions are only added;
 /// records with keys that were written before stay where they are.
-///
-/// Example:
-///   kdir alter app -c retention.ms=36h --unset segment.bytes --partitions 6
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir alter app -c retention.ms=36h --unset segment.bytes --partitions 6")]
 pub(crate) struct AlterArgs {
     /// The topic
     #[arg(value_parser = args::topic)]

@@ -5,11 +5,8 @@ use clap_complete::Shell;
 /// Print a completion script
 ///
 /// For packagers, and for shells without a package: the same scripts lie under completions/ in the source.
-///
-/// Example:
-///   kdir completions bash > ~/.local/share/bash-completion/completions/kdir
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir completions bash > ~/.local/share/bash-completion/completions/kdir")]
 pub(crate) struct CompletionsArgs {
     /// For which shell
     shell: Shell,

@@ -20,11 +20,8 @@ use anyhow::Context as _;
 ///
 /// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
 /// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.
-///
-/// Example:
-///   kdir consume app --since '2h ago' --until '1h ago' -o json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir consume app --since '2h ago' --until '1h ago' -o json")]
 pub(crate) struct ConsumeArgs {
     /// The topics
     #[arg(required = true, value_parser = args::topic)]

@@ -11,11 +11,10 @@ use crate::units::{ByteSize, TopicName};
 /// them, and a file TOPIC.json at the root of the log dir, which keeps its id and configuration.
 ///
 /// Limits: 1 to 100000 partitions; a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -
-///
-/// Example:
-///   kdir create app -P 3 --retention 7d --retention-bytes 10GB -c compression.type=zstd
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_long_help = "Example:\n  kdir create app -P 3 --retention 7d --retention-bytes 10GB -c compression.type=zstd"
+)]
 pub(crate) struct CreateArgs {
     /// The topic's name
     #[arg(value_parser = args::topic)]

@@ -10,11 +10,8 @@ use std::io::IsTerminal;
 ///
 /// Asks on a terminal and needs --yes elsewhere. A deletion that was interrupted is finished by the next `create` or
 /// `delete`; the topic is gone as soon as it has begun.
-///
-/// Example:
-///   kdir delete app --yes
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
     /// The topics
     #[arg(required = true, value_parser = args::topic)]

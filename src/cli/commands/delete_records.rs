@@ -12,11 +12,8 @@ use std::collections::BTreeMap;
 /// `kdir retention` next runs, segment by segment. It never moves back. A topic that is only compacted refuses.
 ///
 /// Columns of JSON and TSV: topic, partition, log_start_offset
-///
-/// Example:
-///   kdir delete-records app --before-offset 0:1000,1:2500
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir delete-records app --before-offset 0:1000,1:2500")]
 #[group(id = "before", required = true, multiple = false, args = ["before_offset", "before_time"])]
 pub(crate) struct DeleteRecordsArgs {
     /// The topic

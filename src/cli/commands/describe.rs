@@ -16,11 +16,8 @@ use serde_json::{Map, Value};
 ///
 /// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
 /// topic, partition, base_offset, next_offset, bytes, oldest, newest. JSON has topic_id and config as well.
-///
-/// Example:
-///   kdir describe app --segments
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir describe app --segments")]
 pub(crate) struct DescribeArgs {
     /// The topics; all without one
     #[arg(value_parser = args::topic)]

@@ -21,11 +21,8 @@ use std::path::{Path, PathBuf};
 /// base_timestamp, max_timestamp, leader_epoch, producer_id, producer_epoch, base_sequence, flags, checksum
 ///
 /// Limit: checkpoint files and snapshots of up to 64 MiB.
-///
-/// Example:
-///   kdir dump ~/.local/share/kdir/app-0/00000000000000000000.log
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir dump ~/.local/share/kdir/app-0/00000000000000000000.log")]
 pub(crate) struct DumpArgs {
     /// The files
     #[arg(required = true)]

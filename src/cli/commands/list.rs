@@ -10,11 +10,8 @@ use crate::storage::segments;
 /// fewer) and the bytes of its .log files.
 ///
 /// Columns of JSON and TSV: topic, partitions, records, bytes
-///
-/// Example:
-///   kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     report: ReportArgs,

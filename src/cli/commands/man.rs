@@ -4,11 +4,8 @@ use crate::cli::exit::{self, Exit};
 /// Print a manual page
 ///
 /// For packagers: the pages lie under man/ in the source.
-///
-/// Example:
-///   kdir man produce | man -l -
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir man produce | man -l -")]
 pub(crate) struct ManArgs {
     /// The command to describe; kdir itself without one
     command: Option<String>,

@@ -12,11 +12,8 @@ use crate::units::{Offset, Timestamp, TopicName};
 /// A time is RFC 3339, a date such as 2026-11-22, `2h ago`, or milliseconds since the epoch.
 ///
 /// Columns of JSON and TSV: topic, partition, offset, timestamp
-///
-/// Example:
-///   kdir offsets app --at '2h ago'
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir offsets app --at '2h ago'")]
 pub(crate) struct OffsetsArgs {
     /// The topic
     #[arg(value_parser = args::topic)]

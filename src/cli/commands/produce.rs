@@ -39,11 +39,8 @@ use std::time::Instant;
 /// reason are named.
 ///
 /// On SIGINT or SIGTERM the complete records that were read are stored and synced; a line that has only begun is not.
-///
-/// Example:
-///   tail -F /var/log/app.log | kdir produce --create app -z zstd
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic)]

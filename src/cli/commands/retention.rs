@@ -19,11 +19,8 @@ use crate::units::{ByteSize, TopicName};
 /// those that went.
 ///
 /// Columns of JSON and TSV: topic, partition, base_offset, next_offset, bytes, newest, action, reason
-///
-/// Example:
-///   kdir retention --dry-run app
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  kdir retention --dry-run app")]
 pub(crate) struct RetentionArgs {
     /// The topics; all without one
     #[arg(value_parser = args::topic)]

@@ -1,0 +1,266 @@
+//! Topics made, changed and deleted on the disk in memory, with a crash at every operation.
+
+use super::support::{NOW, append};
+use kdir::disk::Disk;
+use kdir::disk::faulty::FaultyDisk;
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{Alteration, Created, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::storage::sync_now;
+use kdir::units::{Offset, TopicName, TopicPartition};
+use std::path::Path;
+use std::sync::Arc;
+
+const ROOT: &str = "/d";
+
+fn disk() -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    disk.create_folder(Path::new(ROOT)).unwrap();
+    disk.open_folder(Path::new("/")).unwrap().sync().unwrap();
+    disk
+}
+
+fn open(disk: &FaultyDisk) -> Result<LogDir> {
+    LogDir::open_to_write(Arc::new(disk.clone()), Path::new(ROOT))
+}
+
+fn name(text: &str) -> TopicName {
+    text.parse().unwrap()
+}
+
+fn new_topic(text: &str, partitions: i32) -> NewTopic {
+    NewTopic { name: name(text), partitions, config: TopicConfig::default() }
+}
+
+fn create(log_dir: &LogDir, text: &str, partitions: i32) -> Topic {
+    match log_dir.create_topic(&new_topic(text, partitions)).unwrap() {
+        Created::New(topic) => topic,
+        Created::Existing(_) => panic!("{text} was there already"),
+    }
+}
+
+/// The value at every offset of a partition.
+fn records(log_dir: &LogDir, text: &str, partition: i32) -> Vec<String> {
+    let partition = TopicPartition { topic: name(text), partition };
+    let Some(reader) = log_dir.open_reader(&partition, 4096).unwrap() else { return Vec::new() };
+    super::support::read_on(reader).unwrap().into_iter().map(|(_, value)| value).collect()
+}
+
+fn names(disk: &FaultyDisk) -> Vec<String> {
+    let mut names: Vec<String> = disk.list(Path::new(ROOT)).unwrap().into_iter().map(|entry| entry.name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_topic_lies_as_a_broker_lays_it_out() {
+    let disk = disk();
+    create(&open(&disk).unwrap(), "app", 2);
+    assert_eq!(names(&disk), [".lock", "app-0", "app-1", "app.json"]);
+    let mut files: Vec<String> = disk.list(Path::new("/d/app-1")).unwrap().into_iter().map(|it| it.name).collect();
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            "00000000000000000000.index",
+            "00000000000000000000.log",
+            "00000000000000000000.timeindex",
+            "leader-epoch-checkpoint",
+            "partition.metadata"
+        ]
+    );
+}
+
+#[test]
+fn two_creators_make_one_topic() {
+    let disk = disk();
+    let log_dir = open(&disk).unwrap();
+    let topic = create(&log_dir, "app", 2);
+    assert_eq!(log_dir.create_topic(&new_topic("app", 5)).unwrap(), Created::Existing(topic));
+}
+
+#[test]
+fn a_name_that_kafka_takes_for_another_is_refused() {
+    let log_dir = open(&disk()).unwrap();
+    create(&log_dir, "a.b", 1);
+    assert!(matches!(log_dir.create_topic(&new_topic("a_b", 1)), Err(LogDirError::TopicCollides { .. })));
+    create(&log_dir, "a-b", 1);
+}
+
+#[test]
+fn a_crash_while_a_topic_is_made_leaves_it_whole_or_not_at_all() {
+    let work = |disk: &FaultyDisk| -> Result<()> { open(disk)?.create_topic(&new_topic("app", 2)).map(drop) };
+    let counted = disk();
+    counted.reset_counts();
+    work(&counted).unwrap();
+    for number in 1..=counted.operations() {
+        for seed in 0..20 {
+            let disk = disk();
+            disk.reset_counts();
+            disk.crash_at(number);
+            let acknowledged = work(&disk).is_ok();
+            let disk = disk.crash(seed);
+            let log_dir = open(&disk).unwrap();
+            let found = log_dir.find_topic(&name("app")).unwrap();
+            assert!(found.is_some() || !acknowledged, "crash at {number}, seed {seed}");
+            let topic = match found {
+                Some(topic) => topic,
+                None => create(&log_dir, "app", 2),
+            };
+            assert_eq!(topic.partitions, [0, 1], "crash at {number}, seed {seed}");
+            for partition in [0, 1] {
+                let mut writer = log_dir.open_writer(&topic, partition, NOW).unwrap();
+                assert_eq!(append(&mut writer, &["a"]).base_offset, Offset(0));
+                assert_eq!(records(&log_dir, "app", partition), ["a"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_topic_is_deleted_leaves_it_whole_or_gone_and_never_its_records_to_the_next() {
+    let prepare = || {
+        let disk = disk();
+        let log_dir = open(&disk).unwrap();
+        let topic = create(&log_dir, "app", 2);
+        let mut writer = log_dir.open_writer(&topic, 1, NOW).unwrap();
+        append(&mut writer, &["old", "old"]);
+        sync_now(writer.pending_sync()).unwrap();
+        log_dir.delete_records(&topic, 1, Offset(1), NOW).unwrap();
+        disk.reset_counts();
+        disk
+    };
+    let work = |disk: &FaultyDisk| -> Result<()> { open(disk)?.delete_topic(&name("app"), |_| {}).map(drop) };
+    let counted = prepare();
+    work(&counted).unwrap();
+    assert_eq!(
+        names(&counted),
+        [".lock", "app.json"]
+            .iter()
+            .filter(|it| **it != "app.json")
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|it| (*it).to_owned())
+            .chain(["log-start-offset-checkpoint".to_owned()])
+            .collect::<Vec<_>>()
+    );
+    for number in 1..=counted.operations() {
+        for seed in 0..20 {
+            let disk = prepare();
+            disk.crash_at(number);
+            let acknowledged = work(&disk).is_ok();
+            let disk = disk.crash(seed);
+            let log_dir = open(&disk).unwrap();
+            let what = format!("crash at {number}, seed {seed}");
+            if let Some(topic) = log_dir.find_topic(&name("app")).unwrap() {
+                assert!(!acknowledged, "{what}");
+                assert_eq!(topic.partitions, [0, 1], "{what}");
+                assert_eq!(records(&log_dir, "app", 1), ["old"], "{what}");
+                log_dir.delete_topic(&name("app"), |_| {}).unwrap();
+            }
+            let topic = create(&log_dir, "app", 2);
+            assert_eq!(records(&log_dir, "app", 1), Vec::<String>::new(), "{what}");
+            let mut writer = log_dir.open_writer(&topic, 1, NOW).unwrap();
+            assert_eq!(append(&mut writer, &["new"]).base_offset, Offset(0), "{what}");
+            assert_eq!(records(&log_dir, "app", 1), ["new"], "{what}");
+            let left: Vec<String> =
+                names(&disk).into_iter().filter(|it| it.ends_with("-delete") || it.ends_with(".deleted")).collect();
+            assert_eq!(left, Vec::<String>::new(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn partitions_are_only_added_and_a_crash_leaves_the_old_number_or_the_new() {
+    let prepare = || {
+        let disk = disk();
+        create(&open(&disk).unwrap(), "app", 1);
+        disk.reset_counts();
+        disk
+    };
+    let work = |disk: &FaultyDisk, partitions: i32| -> Result<Topic> {
+        let alteration = |_: &Topic| Ok(Alteration { config: None, partitions: Some(partitions) });
+        open(disk)?.alter_topic(&name("app"), alteration)
+    };
+    for fewer in [1, 0] {
+        assert!(matches!(work(&prepare(), fewer), Err(LogDirError::NotMorePartitions { .. })));
+    }
+    let counted = prepare();
+    assert_eq!(work(&counted, 3).unwrap().partitions, [0, 1, 2]);
+    for number in 1..=counted.operations() {
+        for seed in 0..20 {
+            let disk = prepare();
+            disk.crash_at(number);
+            let acknowledged = work(&disk, 3).is_ok();
+            let log_dir = open(&disk.crash(seed)).unwrap();
+            let topic = log_dir.topic(&name("app")).unwrap();
+            let count = topic.partition_count().unwrap();
+            assert!(count == 3 || count == 1 && !acknowledged, "crash at {number}, seed {seed}: {count}");
+            for partition in 0..count {
+                append(&mut log_dir.open_writer(&topic, partition, NOW).unwrap(), &["a"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_start_moves_forward_only_and_never_past_what_is_durable() {
+    let disk = disk();
+    let log_dir = open(&disk).unwrap();
+    let topic = create(&log_dir, "app", 1);
+    append(&mut log_dir.open_writer(&topic, 0, NOW).unwrap(), &["a", "b", "c"]);
+    assert_eq!(log_dir.delete_records(&topic, 0, Offset(2), NOW).unwrap(), Offset(2));
+    assert_eq!(log_dir.delete_records(&topic, 0, Offset(1), NOW).unwrap(), Offset(2));
+    assert!(log_dir.delete_records(&topic, 0, Offset(4), NOW).is_err());
+    let log_dir = open(&disk.crash(0)).unwrap();
+    assert_eq!(records(&log_dir, "app", 0), ["c"], "what the log start was moved over was made durable first");
+}
+
+#[test]
+fn a_topic_of_a_broker_is_read_as_it_is() {
+    let disk = disk();
+    let log_dir = open(&disk).unwrap();
+    for partition in ["x-0", "x-2"] {
+        let folder = Path::new(ROOT).join(partition);
+        disk.create_folder(&folder).unwrap();
+        kdir::storage::create_empty_log(&disk, &folder, Offset::ZERO).unwrap();
+    }
+    let topic = log_dir.topic(&name("x")).unwrap();
+    assert_eq!(topic.partitions, [0, 2]);
+    assert!(matches!(topic.partition_count(), Err(LogDirError::PartitionsHaveGaps { .. })));
+    append(&mut log_dir.open_writer(&topic, 2, NOW).unwrap(), &["a"]);
+    assert_eq!(records(&log_dir, "x", 2), ["a"]);
+    let alteration = |_: &Topic| -> Result<Alteration> { Ok(Alteration { config: None, partitions: Some(5) }) };
+    assert!(matches!(log_dir.alter_topic(&name("x"), alteration), Err(LogDirError::BrokerTopic { .. })));
+}
+
+#[test]
+fn a_brokers_word_that_all_is_in_order_is_taken_back_before_the_first_write() {
+    let disk = disk();
+    let log_dir = open(&disk).unwrap();
+    let topic = create(&log_dir, "app", 1);
+    let marker = Path::new("/d/.kafka_cleanshutdown");
+    disk.open(marker, kdir::disk::Access::Create).unwrap();
+    log_dir.topics().unwrap();
+    assert!(disk.stat(marker).unwrap().is_some(), "reading changes nothing");
+    drop(log_dir.open_writer(&topic, 0, NOW).unwrap());
+    assert!(disk.stat(marker).unwrap().is_none());
+}
+
+#[test]
+fn a_directory_that_a_broker_holds_is_refused_and_one_that_it_takes_later_is_left() {
+    let disk = disk();
+    let lock = Path::new("/d/.lock");
+    let log_dir = open(&disk).unwrap();
+    let topic = create(&log_dir, "app", 1);
+    let mut writer = log_dir.open_writer(&topic, 0, NOW).unwrap();
+    append(&mut writer, &["a"]);
+    // A broker that stops deletes the file; another one that starts makes and locks it anew.
+    disk.remove_file(lock).unwrap();
+    assert!(disk.hold_exclusively(lock));
+    let refused = super::support::append_at(&mut writer, &["b"], NOW);
+    assert!(matches!(refused, Err(kdir::storage::StorageError::HeldByBroker)), "{refused:?}");
+    assert!(matches!(open(&disk), Err(LogDirError::HeldByBroker { .. })));
+    assert_eq!(records(&log_dir, "app", 0), ["a"]);
+    disk.release_exclusive(lock);
+    append(&mut open(&disk).unwrap().open_writer(&topic, 0, NOW).unwrap(), &["b"]);
+}
