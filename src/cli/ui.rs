@@ -155,9 +155,8 @@ impl Unit {
         let template = match (self, has_total) {
             (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {msg}",
             (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
-            (Self::Records, _) => "{spinner} {human_pos} records  {per_sec}  {msg}",
-            (Self::Segments, true) => "{percent:>3}% {wide_bar} {human_pos}/{human_len} segments  {msg}",
-            (Self::Segments, false) => "{spinner} {human_pos} segments  {per_sec}  {msg}",
+            (Self::Records, _) => "{spinner} {human_pos} records  {msg}",
+            (Self::Segments, _) => "{spinner} {human_pos} segments removed  {msg}",
             (Self::Files, _) => "{spinner} {human_pos} files removed  {msg}",
         };
         ProgressStyle::with_template(template).expect("the templates are constant")
@@ -174,31 +173,21 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Whether an update now would be seen: cheap enough to ask once a batch.
-    pub(crate) fn is_due(&mut self) -> bool {
+    /// Shows how far the work has come, if the display is due for it: cheap enough to call once a batch.
+    pub(crate) fn set(&mut self, position: u64, message: impl FnOnce() -> String) {
         if !self.shown {
-            return false;
+            return;
         }
-        let due = if self.visible {
-            self.looked.elapsed() >= PROGRESS_EVERY
-        } else {
-            self.started.elapsed() >= PROGRESS_AFTER
-        };
-        if due {
-            self.looked = Instant::now();
+        let (since, pause) = if self.visible { (self.looked, PROGRESS_EVERY) } else { (self.started, PROGRESS_AFTER) };
+        if since.elapsed() < pause {
+            return;
         }
-        due
-    }
-
-    /// Shows how far the work has come.
-    pub(crate) fn set(&mut self, position: u64, message: String) {
-        if self.is_due() {
-            if !std::mem::replace(&mut self.visible, true) {
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            self.bar.set_message(message);
-            self.bar.set_position(position);
+        self.looked = Instant::now();
+        if !std::mem::replace(&mut self.visible, true) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+        self.bar.set_message(message());
+        self.bar.set_position(position);
     }
 
     /// Removes the display.

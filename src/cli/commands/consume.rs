@@ -316,7 +316,8 @@ impl<'a> Printer<'a> {
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
         if let Some(progress) = &mut self.progress {
-            progress.set(self.printed, ByteSize(self.bytes).to_string());
+            let bytes = ByteSize(self.bytes);
+            progress.set(self.printed, || bytes.to_string());
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
         let mut files = 0;
         log_dir.delete_topic(&topic.name, |_| {
             files += 1;
-            progress.set(files, topic.name.to_string());
+            progress.set(files, || topic.name.to_string());
         })?;
         progress.finish();
         context.ui.status(&format!("deleted topic {}", topic.name));

@@ -380,15 +380,15 @@ impl IntakeSink for Sink {
     }
 
     fn progress(&mut self, bytes: u64, records: u64) {
-        if self.progress.is_due() {
-            let rate = bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-            let (position, message) = if self.by_bytes {
-                (bytes, super::counted(records, "record"))
-            } else {
-                (records, format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64)))
-            };
-            self.progress.set(position, message);
-        }
+        let (started, position) = (self.started, if self.by_bytes { bytes } else { records });
+        let by_bytes = self.by_bytes;
+        self.progress.set(position, || {
+            if by_bytes {
+                return super::counted(records, "record");
+            }
+            let rate = bytes as f64 / started.elapsed().as_secs_f64().max(0.001);
+            format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
+        });
     }
 }
 

@@ -146,7 +146,7 @@ fn apply(
     let mut removed = 0;
     let plan = retention::apply(&mut writer, limits, log_start_offset, recovery_point, now, |_| {
         removed += 1;
-        progress.set(removed, folder.to_string());
+        progress.set(removed, || folder.to_string());
     })?;
     progress.finish();
     Ok(plan)
