@@ -1,7 +1,8 @@
 //! Rows to a table, JSON or TSV. A command gives rows, never a rendered table.
 //!
 //! JSON is one object a line; TSV has no header line, so that it goes straight into `cut` and `awk`. Both give plain
-//! numbers: bytes, and milliseconds since the epoch. A table gives sizes and times as a person reads them.
+//! numbers: bytes, and milliseconds since the epoch. A table gives sizes and times as a person reads them, times in
+//! the local zone.
 
 use super::exit::OutputError;
 use super::ui::Ui;
@@ -56,7 +57,7 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
-            Self::Time(timestamp_ms) => Timestamp(*timestamp_ms).to_rfc3339(zone),
+            Self::Time(timestamp_ms) => Timestamp(*timestamp_ms).to_civil(zone),
             Self::Json(_) => String::new(),
             Self::Nothing => "-".into(),
         }
