@@ -1,0 +1,211 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_kdir_global_optspecs
+    string join \n d/log-dir= q/quiet v/verbose color= h/help V/version
+end
+
+function __fish_kdir_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_kdir_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_kdir_using_subcommand
+    set -l cmd (__fish_kdir_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c kdir -n "__fish_kdir_needs_command" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_needs_command" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_needs_command" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_needs_command" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_needs_command" -s V -l version -d 'Print version'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "create" -d 'Create a topic'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "list" -d 'List topics'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "describe" -d 'Describe topics, partition by partition'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "alter" -d 'Change a topic\'s configuration, or add partitions'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "delete" -d 'Delete topics and all their records'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "produce" -d 'Append records from stdin or from files'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "consume" -d 'Print records'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "offsets" -d 'Show the first offset at or after a time, per partition'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "delete-records" -d 'Delete records before an offset or a time'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "retention" -d 'Apply retention once'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "dump" -d 'Show what is inside the files of a log dir'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "man" -d 'Print a manual page'
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s P -l partitions -d 'How many partitions' -r
+complete -c kdir -n "__fish_kdir_using_subcommand create" -l retention -d 'How long records are kept: 7d, 36h, 90s, or forever [default: 7d, as in Kafka]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand create" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB [default: no limit]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s c -l config -d 'A topic configuration of Kafka\'s, such as segment.bytes=64MiB (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand create" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand create" -l if-not-exists -d 'Leave a topic that exists as it is, and succeed'
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand list" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -l segments -d 'One row a segment'
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s c -l config -d 'A topic configuration of Kafka\'s, such as segment.bytes=64MiB (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -l unset -d 'A key that goes back to Kafka\'s default (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -l retention -d 'How long records are kept: 7d, 36h, 90s, or forever' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s P -l partitions -d 'How many partitions the topic is to have; more than now' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -s y -l yes -d 'Do not ask'
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s i -l input -d 'How the input is cut into records' -r -f -a "lines\t''
+json\t''
+len32\t''
+raw\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s D -l delimiter -d 'What ends a record: any bytes; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s k -l key -d 'The key of every record' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What stands between key and value of each record, as in -K \'\\t\'' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s p -l partition -d 'The partition for every record' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l partitioner -d 'How keys choose a partition: as Kafka\'s Java client, as librdkafka\'s `consistent`, or not at all' -r -f -a "murmur2\t''
+crc32\t''
+round-robin\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s z -l compression -d 'Compress batches [default: the topic\'s compression.type]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l batch-size -d 'Gather up to this many bytes into a batch, before compression' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l linger -d 'Wait this long for more when the input stands still, to fill batches better' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l sync -d 'When records are made durable: before more is read, at the end, never, or at least this often' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s o -l output -d '`json`: a line on stdout for each stretch of records that has become durable, and a summary' -r -f -a "text\t'A summary on stderr'
+json\t'JSON lines on stdout'"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l create -d 'Make the topic, with one partition and Kafka\'s defaults, where it is missing'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s Z -l null-empty -d 'Store empty keys and values as null'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s p -l partition -d 'Only these partitions' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l from-offset -d 'Where to begin [default: earliest]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l to-offset -d 'Where to stop; the record at this offset is not printed' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l since -d 'Only records at or after this time' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l until -d 'Only records before this time' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s n -l max-records -d 'Stop after this many records' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l reset -d 'Where to begin when --from-offset is outside the log, in place of an error' -r -f -a "earliest\t''
+latest\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l order -d 'How partitions are merged: by timestamp, then offset, or one after the other' -r -f -a "time\t''
+partition\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s o -l output -d 'Form of a record' -r -f -a "value\t''
+json\t''
+len32\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'What follows each value: any bytes, or none; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go on when the end is reached, and print what is appended. It may not be durable yet: after a power failure, its offsets can be given again'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -l at -d 'earliest, latest, or a time' -r
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s p -l partition -d 'Only these partitions' -r
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before-offset -d 'The new log start offsets, by partition; `latest` is the log end; one number where there is one partition' -r
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before -d 'The first record that stays is the first at or after this time; where all are older, none stays' -r
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -l retention -d 'In place of the topics\' retention.ms: 7d, 36h, 90s, or forever' -r
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -l retention-bytes -d 'In place of the topics\' retention.bytes: 10GB, 512MiB' -r
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s n -l dry-run -d 'Show what would go, and why; change nothing'
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand completions" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand completions" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand completions" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand completions" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand man" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand man" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand man" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand man" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
