@@ -57,7 +57,8 @@ fn piped(line: &str) -> Option<(&str, &str)> {
 /// The twins under tests/cmd by the console line that they repeat, without its `$ `.
 fn twins() -> BTreeMap<String, PathBuf> {
     let mut twins = BTreeMap::new();
-    for path in files(&root().join("tests/cmd")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml"))
+    for path in
+        files(&root().join("tests/cmd")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml"))
     {
         let text = read(&path);
         let line = text.lines().next().and_then(|first| first.strip_prefix("# $ ")).unwrap_or_else(|| {
@@ -143,7 +144,8 @@ fn the_readme_shows_what_kdir_prints() {
         after_output = is_output && !line.is_empty();
         match piped(line).filter(|_| inside) {
             Some((_, arguments)) => {
-                let twin = twins.get(&line[2..]).unwrap_or_else(|| panic!("no tests/cmd/*.toml begins with `# {line}`"));
+                let twin =
+                    twins.get(&line[2..]).unwrap_or_else(|| panic!("no tests/cmd/*.toml begins with `# {line}`"));
                 let input = twin.with_extension("stdin");
                 copy.push_str(&format!("$ kdir {arguments} '{}'", input.display()));
             }

@@ -1,0 +1,387 @@
+//! The source tree keeps its own rules: floors, where each crate belongs, words that are for notes only, forgotten files.
+//!
+//! Each refusal says what to write instead. The rules themselves are explained at the head of `src/lib.rs`.
+#![expect(clippy::disallowed_methods, reason = "tests look at files directly; the one door is a rule of src/")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors of the house. A module uses its own and lower ones; two modules on one floor do not know each other.
+const FLOORS: [(&str, u8); 7] =
+    [("units", 0), ("format", 1), ("disk", 2), ("storage", 3), ("logdir", 4), ("stream", 4), ("cli", 5)];
+
+/// Where a crate, or a part of std, belongs, and what to use elsewhere. A place that ends in `/` is a folder.
+const BELONGS: [(&str, &[&str], &str); 8] = [
+    ("clap", &["src/cli/"], "parse in cli/args.rs and pass a value of units"),
+    ("anyhow", &["src/cli/"], "return this floor's own error enum, with the facts in its fields"),
+    ("comfy_table", &["src/cli/"], "return values; cli/report.rs makes the table"),
+    ("indicatif", &["src/cli/"], "call back with what was done; cli/ui.rs shows progress"),
+    ("std::fs", &["src/disk/"], "take a `disk::Disk`: the file system has one door"),
+    (
+        "serde_json",
+        &["src/stream/json.rs", "src/logdir/topic.rs", "src/cli/"],
+        "keep JSON to small structs made for it, in one of those files",
+    ),
+    ("crc_fast", &["src/format/crc.rs"], "call `format::crc::crc32c`, so that CRC-32C and plain CRC-32 never mix"),
+    (
+        "crc32fast",
+        &["src/format/crc.rs", "src/format/compression.rs"],
+        "call `format::crc`, so that CRC-32C and plain CRC-32 never mix",
+    ),
+];
+
+/// Paths that are allowed where `BELONGS` refuses them.
+const ALLOWED: [(&str, &str, &str); 1] = [(
+    "src/cli/commands/produce.rs",
+    "std::fs::File",
+    "names the type that stdin and input files share; files are opened through the disk",
+)];
+
+/// Words that stand for unfinished work, and what to write instead.
+const UNFINISHED: [(&str, &str); 5] = [
+    ("todo!", "write the code, or return an error that names the limit"),
+    ("unimplemented!", "write the code, or return an error that names the limit"),
+    ("dbg!", "assert it in a test, or say it with `ui.verbose`"),
+    ("FIXME", "open an issue, or state the limit and its reason"),
+    ("TODO", "open an issue, or state the limit and its reason"),
+];
+
+const LONGEST_LINE: usize = 120;
+const LONGEST_FILE: usize = 600;
+
+/// Files that may be longer, each with its reason.
+const LONG_FILES: [(&str, &str); 1] =
+    [("src/disk/faulty.rs", "one disk in memory for the tests: every operation with all its failures")];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn listed(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// A source file, by its path from the root of the project.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines with their numbers, as they stand.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        (1..).zip(self.text.lines())
+    }
+
+    /// The code: without comments, and without what stands in quotes on one line.
+    fn code(&self) -> Vec<(usize, String)> {
+        self.lines().map(|(number, line)| (number, without_comments_and_strings(line))).collect()
+    }
+
+    fn is_this_file(&self) -> bool {
+        self.path == "tests/tidy.rs"
+    }
+}
+
+fn without_comments_and_strings(line: &str) -> String {
+    let mut code = String::new();
+    let mut quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' if quoted => {
+                chars.next();
+            }
+            // '"' as a character is no quote.
+            '\'' if !quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+            }
+            '"' => quoted = !quoted,
+            '/' if !quoted && chars.peek() == Some(&'/') => break,
+            _ if quoted => {}
+            _ => code.push(char),
+        }
+    }
+    code
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        for path in listed(&folder) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).expect("it lies under the root").to_string_lossy().into_owned();
+                found.push(Source { path: name, text: fs::read_to_string(&path).expect("source is UTF-8") });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no source was found under {}", root().display());
+    found
+}
+
+/// Fails with all findings at once.
+fn refuse(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+fn floor_of(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+}
+
+/// The module on a floor that a file belongs to; none for `lib.rs` and `main.rs`.
+fn module_of(path: &str) -> Option<&str> {
+    let (module, _) = path.strip_prefix("src/")?.split_once('/')?;
+    Some(module)
+}
+
+/// How many `super` lead from a file to the root of the crate.
+fn depth(path: &str) -> usize {
+    let below_src = path.matches('/').count();
+    if path.ends_with("/mod.rs") { below_src - 1 } else { below_src }
+}
+
+/// Where `name` stands in `code` as a whole word.
+fn words<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
+    code.match_indices(name)
+        .map(|(at, _)| at)
+        .filter(move |at| !code[..*at].ends_with(is_part) && !code[*at + name.len()..].starts_with(is_part))
+}
+
+/// What a path leads to first, after `crate::` or `super::`: one name, or those in braces.
+fn heads(rest: &str) -> Vec<&str> {
+    let is_name = |char: char| char.is_alphanumeric() || char == '_';
+    let first = |path: &'_ str| -> usize { path.find(|char| !is_name(char)).unwrap_or(path.len()) };
+    let Some(inner) = rest.strip_prefix('{') else { return vec![&rest[..first(rest)]] };
+    // In a list only the names at its own level are heads.
+    let mut level = 0;
+    let mut start = true;
+    let mut found = Vec::new();
+    for (at, char) in inner.char_indices() {
+        match char {
+            '{' => level += 1,
+            '}' if level == 0 => break,
+            '}' => level -= 1,
+            ',' if level == 0 => start = true,
+            _ if level == 0 && start && is_name(char) => {
+                found.push(&inner[at..at + first(&inner[at..])]);
+                start = false;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The modules at the root of the crate that a file names, with the line.
+fn modules_used(source: &Source) -> Vec<(usize, String)> {
+    let code = source.code();
+    // A list in braces may go over several lines.
+    let whole: String = code.iter().map(|(_, line)| format!("{}\n", line.trim_end())).collect();
+    let line_at = |at: usize| whole[..at].matches('\n').count() + 1;
+    let mut used = Vec::new();
+    for at in words(&whole, "crate") {
+        if let Some(rest) = whole[at..].strip_prefix("crate::") {
+            used.extend(heads(rest).into_iter().map(|head| (line_at(at), head.to_owned())));
+        }
+    }
+    // `super` from an inner module, such as `tests`, leads less far; it can only be judged too mildly by that.
+    let to_root = "super::".repeat(depth(&source.path));
+    for at in words(&whole, "super") {
+        if whole[..at].ends_with("super::") {
+            continue;
+        }
+        let rest = whole[at..].trim_start_matches("super::");
+        let steps = (whole[at..].len() - rest.len()) / "super::".len();
+        if steps * "super::".len() >= to_root.len() && steps > 0 {
+            used.extend(heads(rest).into_iter().map(|head| (line_at(at), head.to_owned())));
+        }
+    }
+    used
+}
+
+#[test]
+fn no_module_uses_a_higher_floor() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        let Some(module) = module_of(&source.path) else { continue };
+        let Some(floor) = floor_of(module) else {
+            findings.push(format!(
+                "{}: the folder {module} is on no floor: give it one in FLOORS here and in src/lib.rs",
+                source.path
+            ));
+            continue;
+        };
+        for (line, used) in modules_used(&source) {
+            let Some(used_floor) = floor_of(&used) else { continue };
+            if used == module || used_floor < floor {
+                continue;
+            }
+            let instead = if used == "cli" {
+                "return a value or an error, and let cli say it"
+            } else if used_floor == floor {
+                "they stand side by side: let cli bring them together, or move what both need a floor down"
+            } else {
+                "take what you need as an argument or a trait, or move it a floor down"
+            };
+            findings.push(format!(
+                "{}:{line}: {module} (floor {floor}) uses {used} (floor {used_floor}): {instead}",
+                source.path
+            ));
+        }
+    }
+    refuse(&findings);
+}
+
+/// The lines where `std::fs` is named, with the full path; also as `use std::{fs, …}`.
+fn std_fs(code: &[(usize, String)]) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in code {
+        for at in words(line, "std::fs") {
+            let end = line[at..].find(|char: char| !char.is_alphanumeric() && !"_:".contains(char));
+            found.push((*number, line[at..end.map_or(line.len(), |end| at + end)].to_owned()));
+        }
+        if let Some(at) = line.find("std::{")
+            && heads(&line[at + "std::".len()..]).contains(&"fs")
+        {
+            found.push((*number, "std::fs".to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn crates_are_used_where_they_belong() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        let code = source.code();
+        for (name, places, instead) in BELONGS {
+            if places
+                .iter()
+                .any(|place| source.path == *place || place.ends_with('/') && source.path.starts_with(place))
+            {
+                continue;
+            }
+            let found: Vec<(usize, String)> = if name == "std::fs" {
+                std_fs(&code)
+            } else {
+                let named = |line: &str| {
+                    words(line, name).any(|at| {
+                        let rest = &line[at + name.len()..];
+                        rest.starts_with("::") || line.trim_start().trim_start_matches("pub ").starts_with("use ")
+                    })
+                };
+                code.iter().filter(|(_, line)| named(line)).map(|(number, _)| (*number, name.to_owned())).collect()
+            };
+            for (line, path) in found {
+                if ALLOWED.iter().any(|(file, allowed, _)| source.path == *file && path == *allowed) {
+                    continue;
+                }
+                findings.push(format!("{}:{line}: {path} belongs in {}: {instead}", source.path, places.join(", ")));
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn nothing_is_marked_unfinished() {
+    let mut findings = Vec::new();
+    for source in sources(&["src", "tests", "benches"]).iter().filter(|source| !source.is_this_file()) {
+        for (number, line) in source.lines() {
+            for (word, instead) in UNFINISHED {
+                if words(line, word).next().is_some() {
+                    findings.push(format!("{}:{number}: {word}: {instead}", source.path));
+                }
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn lines_are_plain_and_short() {
+    let mut findings = Vec::new();
+    for source in sources(&["src", "tests", "benches"]) {
+        for (number, line) in source.lines() {
+            let path = &source.path;
+            if line.contains('\t') {
+                findings.push(format!("{path}:{number}: a tab: indent with spaces, and write \\t in a string"));
+            }
+            if line.ends_with(char::is_whitespace) {
+                findings.push(format!("{path}:{number}: spaces at the end of the line: remove them"));
+            }
+            let width = line.chars().count();
+            if width > LONGEST_LINE {
+                findings.push(format!("{path}:{number}: {width} characters: break the line before {LONGEST_LINE}"));
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+/// Each file of a folder needs a `mod` line in the file that leads it.
+fn forgotten(folder: &str, leader: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let paths = listed(&root().join(folder));
+    if paths.is_empty() {
+        return findings;
+    }
+    let leader_path = format!("{folder}/{leader}");
+    let text = fs::read_to_string(root().join(&leader_path))
+        .unwrap_or_else(|_| panic!("{leader_path} is missing: without it nothing in {folder} is built"));
+    let modules: Vec<String> = text
+        .lines()
+        .map(without_comments_and_strings)
+        .filter_map(|line| {
+            let (before, name) = line.rsplit_once("mod ")?;
+            let is_module = before.is_empty() || before.trim_end().starts_with("pub");
+            Some(name.strip_suffix(';')?.to_owned()).filter(|_| is_module)
+        })
+        .collect();
+    for path in paths {
+        let is_module = path.extension().is_some_and(|extension| extension == "rs") || path.join("mod.rs").exists();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if is_module && !path.ends_with(leader) && !modules.contains(&name) {
+            findings.push(format!("{folder}/{name} is never built: add `mod {name};` to {leader_path}"));
+        }
+    }
+    findings
+}
+
+#[test]
+fn no_file_is_forgotten() {
+    let mut findings = forgotten("src/cli/commands", "mod.rs");
+    for folder in ["units", "format", "disk", "storage", "logdir", "stream", "cli"] {
+        findings.extend(forgotten(&format!("src/{folder}"), "mod.rs"));
+    }
+    for folder in ["tests/cli", "tests/storage"] {
+        findings.extend(forgotten(folder, "main.rs"));
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        let lines = source.text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
+        let allowed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+        if lines > LONGEST_FILE && !allowed {
+            findings.push(format!(
+                "{}: {lines} lines before its tests: see whether it is two files, or add it to LONG_FILES with a reason",
+                source.path
+            ));
+        }
+        if lines <= LONGEST_FILE && allowed {
+            findings.push(format!("{}: {lines} lines now: remove it from LONG_FILES", source.path));
+        }
+    }
+    refuse(&findings);
+}
