@@ -15,7 +15,7 @@
 //! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention |
 //! | 2 | [`disk`] | the only door to the file system, and a disk in memory that fails on demand |
-//! | 1 | [`format`] | Kafka's formats as pure functions over bytes |
+//! | 1 | [`mod@format`] | Kafka's formats as pure functions over bytes |
 //! | 0 | [`units`] | offsets, positions, sizes, times, names |
 //!
 //! # How a line becomes a record

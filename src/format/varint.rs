@@ -6,7 +6,7 @@
 
 use super::FormatError;
 
-/// The most bytes that [`write`] adds.
+/// The most bytes that [`write()`] adds.
 pub const VARINT_SIZE_MAX: usize = 10;
 
 const fn zigzag(value: i64) -> u64 {
