@@ -56,7 +56,8 @@ pub(crate) struct ProduceArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "lines", help_heading = "Input")]
     input: InputFormat,
     /// What ends a record: any bytes; \n \t \r \0 \\ and \xHH are understood
-    #[arg(short = 'D', long, value_name = "BYTES", default_value = r"\n", value_parser = args::delimiter, help_heading = "Input")]
+    #[arg(short = 'D', long, value_name = "BYTES", default_value = r"\n")]
+    #[arg(value_parser = args::delimiter, help_heading = "Input")]
     delimiter: Delimiter,
 
     /// The key of every record
@@ -83,7 +84,8 @@ pub(crate) struct ProduceArgs {
     partitioner: PartitionerName,
 
     /// Compress batches [default: the topic's compression.type]
-    #[arg(short = 'z', long, value_name = "none|gzip|snappy|lz4|zstd[:LEVEL]", value_parser = parse_compression, help_heading = "Batches")]
+    #[arg(short = 'z', long, value_name = "none|gzip|snappy|lz4|zstd[:LEVEL]")]
+    #[arg(value_parser = parse_compression, help_heading = "Batches")]
     compression: Option<Compression>,
     /// Gather up to this many bytes into a batch, before compression
     #[arg(long, value_name = "SIZE", default_value = "128KiB", help_heading = "Batches")]
@@ -96,7 +98,8 @@ pub(crate) struct ProduceArgs {
     /// Whatever is chosen but `never`, everything is durable before exit status 0. A reader may show records before they
     /// are durable; after a power failure their offsets can be given again. With `never`, a power failure can also leave a
     /// log that needs repair.
-    #[arg(long, value_name = "always|end|never|DURATION", default_value = "1s", value_parser = sync_policy, help_heading = "Batches")]
+    #[arg(long, value_name = "always|end|never|DURATION", default_value = "1s")]
+    #[arg(value_parser = sync_policy, help_heading = "Batches")]
     sync: SyncPolicy,
 
     /// `json`: a line on stdout for each stretch of records that has become durable, and a summary
