@@ -147,7 +147,6 @@ pub(crate) enum Unit {
     Bytes,
     Records,
     Segments,
-    Files,
 }
 
 impl Unit {
@@ -157,7 +156,6 @@ impl Unit {
             (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
             (Self::Records, _) => "{spinner} {human_pos} records  {msg}",
             (Self::Segments, _) => "{spinner} {human_pos} segments removed  {msg}",
-            (Self::Files, _) => "{spinner} {human_pos} files removed  {msg}",
         };
         ProgressStyle::with_template(template).expect("the templates are constant")
     }

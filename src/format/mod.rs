@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod compression;
 pub mod crc;
 pub mod index;
+pub mod legacy;
 pub mod properties;
 pub mod record;
 pub mod snapshot;

@@ -42,11 +42,11 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
                 continue;
             }
         }
-        let mut progress = context.ui.progress(None, Unit::Files);
-        let mut files = 0;
-        log_dir.delete_topic(&topic.name, |_| {
-            files += 1;
-            progress.set(files, || topic.name.to_string());
+        let mut progress = context.ui.progress(None, Unit::Segments);
+        let mut segments = 0;
+        log_dir.delete_topic(&topic.name, |path| {
+            segments += u64::from(path.extension().is_some_and(|suffix| suffix == "log"));
+            progress.set(segments, || topic.name.to_string());
         })?;
         progress.finish();
         context.ui.status(&format!("deleted topic {}", topic.name));
