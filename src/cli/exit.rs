@@ -106,7 +106,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
 
 fn of_log_dir(error: &LogDirError) -> Option<String> {
     Some(match error {
-        LogDirError::Missing { .. } => "make it with `kdir create TOPIC`, or name another with --log-dir".into(),
+        LogDirError::Missing { .. } => {
+            "make it with `kdir create TOPIC` or `kdir produce --create TOPIC`, or name another with --log-dir".into()
+        }
         LogDirError::Foreign { .. } => "name an empty or a new directory with --log-dir".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
@@ -128,7 +130,9 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
 
 fn of_storage(error: &StorageError) -> Option<String> {
     Some(match error {
-        StorageError::OffsetOutOfRange { .. } => "start at one of its ends instead: earliest or latest".into(),
+        StorageError::OffsetOutOfRange { .. } => {
+            "give an offset in that range, or earliest or latest; consume also takes --reset earliest|latest".into()
+        }
         StorageError::Corrupt { path, .. } if path.extension().is_some_and(|it| it == "log") => {
             format!("`kdir dump {}` shows the batches before the damage", path.display())
         }

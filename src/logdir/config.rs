@@ -313,6 +313,9 @@ impl TopicConfig {
     /// When two contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.at_most("min.compaction.lag.ms", "max.compaction.lag.ms")?;
+        if self.text("remote.storage.enable") != "true" {
+            return Ok(());
+        }
         // -2 stands for the limit of the whole log, and a negative limit of the whole log for none.
         for (low, high) in [("local.retention.ms", "retention.ms"), ("local.retention.bytes", "retention.bytes")] {
             if self.integer(low) != -2 && self.integer(high) >= 0 {
@@ -461,9 +464,10 @@ mod tests {
         for (pairs, fine) in [
             (&[("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")][..], false),
             (&[("min.compaction.lag.ms", "1"), ("max.compaction.lag.ms", "1")], true),
-            (&[("local.retention.ms", "2"), ("retention.ms", "1")], false),
-            (&[("local.retention.ms", "2"), ("retention.ms", "-1")], true),
-            (&[("local.retention.bytes", "2"), ("retention.bytes", "1")], false),
+            (&[("remote.storage.enable", "true"), ("local.retention.ms", "2"), ("retention.ms", "1")], false),
+            (&[("local.retention.ms", "2"), ("retention.ms", "1")], true),
+            (&[("remote.storage.enable", "true"), ("local.retention.ms", "2"), ("retention.ms", "-1")], true),
+            (&[("remote.storage.enable", "true"), ("local.retention.bytes", "2"), ("retention.bytes", "1")], false),
             (&[("retention.ms", "-1")], true),
         ] {
             let mut config = TopicConfig::default();

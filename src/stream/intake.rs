@@ -215,6 +215,7 @@ impl Intake {
                     maker.take(&window.unread()[start..end], at, router, sink)?;
                     number += 1;
                     window.unread.start += next;
+                    router.bytes += next as u64;
                     searched = 0;
                     continue;
                 }
@@ -239,7 +240,6 @@ impl Intake {
             };
             ended = read == 0;
             window.unread.end += read;
-            router.bytes += read as u64;
             router.now_ms = router.now_ms.max(sink.now_ms());
             sink.progress(router.bytes, router.records);
         }

@@ -49,7 +49,7 @@ fn work(disk: &FaultyDisk, outcome: &mut Outcome) -> Result<()> {
     let checkpoints =
         |outcome: &Outcome| Checkpoints { recovery_point: Offset(outcome.recovery_point), ..Checkpoints::default() };
     let mut syncing = open_at(disk, config(), checkpoints(outcome))?;
-    let mut careless = open_at(disk, config(), checkpoints(outcome))?;
+    let mut careless = open_at(disk, config(), checkpoints(outcome))?.without_syncs();
     for number in 0..12 {
         let writer = if number % 2 == 0 { &mut syncing } else { &mut careless };
         append(writer, number, outcome)?;
@@ -172,6 +172,20 @@ fn a_full_disk_stores_what_fits_whole() {
             assert!(matches!(error, StorageError::Disk(_)), "{error}");
         }
         check(&disk.kill(), &outcome, false, &format!("{room} bytes left, {result:?}"));
+    }
+}
+
+#[test]
+fn a_short_write_is_cut_back_before_its_error_is_told() {
+    for room in 0..200 {
+        let disk = disk_with_partition();
+        let mut writer = open_at(&disk, config(), Checkpoints::default()).unwrap();
+        append_at(&mut writer, &["a"], NOW).unwrap();
+        let whole = super::support::bytes_of(&disk, &super::support::log_path(0));
+        disk.space_left(room);
+        if append_at(&mut writer, &["x".repeat(100).as_str()], NOW).is_err() {
+            assert_eq!(super::support::bytes_of(&disk, &super::support::log_path(0)), whole, "{room} bytes left");
+        }
     }
 }
 

@@ -88,6 +88,31 @@ fn one_record_costs_a_handful_of_reads_wherever_it_lies() {
 }
 
 #[test]
+fn an_entry_that_points_into_a_value_is_not_believed() {
+    let disk = disk_with_partition();
+    let config = LogConfig { index_interval_bytes: 50, ..LogConfig::default() };
+    // A header that could be a batch's, within the value of a record: it ends before the offset of the entry.
+    let mut header = vec![0; 61];
+    header[7] = 1;
+    header[11] = 49;
+    header[16] = 2;
+    let looks_like_a_batch = String::from_utf8(header).unwrap();
+    let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+    for value in ["a", "b", &looks_like_a_batch, "d", "e"] {
+        append_at(&mut writer, &[value], NOW).unwrap();
+    }
+    drop(writer);
+    let log = bytes_of(&disk, &super::support::log_path(0));
+    let inside = log.windows(61).position(|window| window == looks_like_a_batch.as_bytes()).unwrap();
+    let mut entry = 3_i32.to_be_bytes().to_vec();
+    entry.extend_from_slice(&(inside as i32).to_be_bytes());
+    super::support::overwrite(&disk, &path(0, FileKind::OffsetIndex), &entry);
+    let mut log = reader(&disk);
+    log.seek(Offset(3));
+    assert_eq!(read_on(log).unwrap(), [(3, "d".to_owned()), (4, "e".to_owned())]);
+}
+
+#[test]
 fn a_time_is_found_though_timestamps_step_back() {
     let disk = disk_with_partition();
     let config = LogConfig { index_interval_bytes: 100, segment_bytes: 2000, ..LogConfig::default() };

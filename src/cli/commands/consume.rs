@@ -16,7 +16,7 @@ use anyhow::Context as _;
 /// partitions of a topic are merged by timestamp, so that it comes out as it happened.
 ///
 /// Offsets: `earliest`, `latest`, N, or -N for N before the end; a positive N needs one partition, or the form 0:100,1:250.
-/// Times: RFC 3339, a date such as 2026-11-22, `2h ago`, or milliseconds since the epoch; exact for every record.
+/// Times: RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch; exact for every record.
 ///
 /// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
 /// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.

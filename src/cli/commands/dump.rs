@@ -69,6 +69,8 @@ fn dump(path: &Path, args: &DumpArgs, context: &Context) -> anyhow::Result<()> {
     // A file that was set aside keeps its kind.
     let plain = name.trim_end_matches(".deleted").trim_end_matches(".cleaned").trim_end_matches(".swap");
     let dump = Dump { path, file: path.display().to_string(), args, context };
+    // A file that is not there is said to be missing, whatever its name.
+    context.disk.open(path, Access::Read)?;
     match parse_segment_name(plain) {
         Some((base, FileKind::Log)) => dump.log(base),
         Some((base, FileKind::OffsetIndex)) => dump.offset_index(base),
@@ -103,9 +105,7 @@ impl Dump<'_> {
     }
 
     fn small(&self) -> anyhow::Result<Vec<u8>> {
-        let bytes = atomic::read_small(self.disk(), self.path, SMALL_MAX)?;
-        // Gone or never there: the open says so with the path.
-        bytes.map_or_else(|| Ok(self.disk().open(self.path, Access::Read).map(|_| Vec::new())?), Ok)
+        Ok(atomic::read_small(self.disk(), self.path, SMALL_MAX)?.unwrap_or_default())
     }
 
     fn decoded<T>(&self, decoded: Result<T, FormatError>) -> anyhow::Result<T> {

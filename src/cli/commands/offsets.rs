@@ -9,7 +9,7 @@ use crate::units::{Offset, Timestamp, TopicName};
 /// `earliest` is the log start offset, `latest` the log end offset. For a time, the answer is the first record whose
 /// timestamp is at or after it, with that timestamp; nothing where all records are older.
 ///
-/// A time is RFC 3339, a date such as 2026-11-22, `2h ago`, or milliseconds since the epoch.
+/// A time is RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch.
 ///
 /// Columns of JSON and TSV: topic, partition, offset, timestamp
 #[derive(Debug, clap::Args)]

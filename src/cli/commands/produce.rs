@@ -465,7 +465,7 @@ impl Summary<'_> {
         }
         let offsets = if partitions.is_empty() { String::new() } else { format!(" ({})", partitions.join(", ")) };
         format!(
-            "produced {}, {} in, to {}{offsets} in {:.3} s",
+            "produced {}, {}, to {}{offsets} in {:.3} s",
             super::counted(self.records(), "record"),
             ByteSize(self.bytes),
             self.sink.writer.topic().name,
