@@ -106,7 +106,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand produce" -s D -l delimiter -d 
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s k -l key -d 'The key of every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What stands between key and value of each record, as in -K \'\\t\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record (can be repeated)' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 is none' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s p -l partition -d 'The partition for every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l partitioner -d 'How keys choose a partition: as Kafka\'s Java client, as librdkafka\'s `consistent`, or not at all' -r -f -a "murmur2\t''
 crc32\t''

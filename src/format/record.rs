@@ -205,9 +205,15 @@ impl NewRecord<'_> {
     #[inline]
     #[must_use]
     pub fn size_max(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len) + 10).sum();
-        40 + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
+        40 + self.payload_size() + 10 * self.headers.len()
+    }
+
+    /// The bytes of key, value and headers.
+    #[inline]
+    #[must_use]
+    pub fn payload_size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
     }
 
     /// Appends the record.

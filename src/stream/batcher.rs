@@ -53,15 +53,12 @@ impl Batcher {
         }
     }
 
-    /// The bytes of a batch that holds `record` alone, before compression, if that is more than any batch may have.
+    /// Whether even a batch that holds `record` alone would be too large before compression.
     #[inline]
     #[must_use]
-    pub fn too_large(&self, record: &NewRecord<'_>) -> Option<usize> {
+    pub fn is_too_large(&self, record: &NewRecord<'_>) -> bool {
         let limit = self.limits.batch_size_max;
-        if BATCH_HEADER_SIZE + record.size_max() <= limit {
-            return None;
-        }
-        Some(BATCH_HEADER_SIZE + record.size(0, 0)).filter(|&size| size > limit)
+        BATCH_HEADER_SIZE + record.size_max() > limit && BATCH_HEADER_SIZE + record.size(0, 0) > limit
     }
 
     /// Adds a record that fits a batch of its own, and passes the batch before it on if it is full.

@@ -16,6 +16,9 @@ const READ_SIZE: usize = 256 << 10;
 /// A record that is too large is counted to its end for the message, but no further than this.
 const COUNT_MAX: u64 = 1 << 30;
 
+/// The lowest legal timestamp: there is none.
+const NO_TIMESTAMP: i64 = -1;
+
 /// What to expect of an input now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -229,7 +232,8 @@ impl Intake {
             searched = window.unread.len();
             if at_least > router.batch_size_max {
                 let place = at.place();
-                return Err(too_large(framing, at_least, place, router.batch_size_max, input).into());
+                let size = if matches!(framing, Framing::Len32) { at_least } else { searched };
+                return Err(too_large(framing, size, place, router.batch_size_max, input).into());
             }
             if router.wait(*linger, input, sink)? == Readiness::Stop {
                 return Ok(Ended::Stopped { left_out: window.unread.len() });
@@ -248,8 +252,8 @@ impl Intake {
 
 /// The error of a record whose end has not come when it is too large already; reads on to tell its size.
 #[cold]
-fn too_large(framing: &Framing, at_least: usize, place: Place, limit: usize, input: &mut dyn Input) -> StreamError {
-    let (mut size, mut size_is_exact) = (at_least as u64, matches!(framing, Framing::Len32));
+fn too_large(framing: &Framing, size: usize, place: Place, limit: usize, input: &mut dyn Input) -> StreamError {
+    let (mut size, mut size_is_exact) = (size as u64, matches!(framing, Framing::Len32));
     let mut piece = vec![0; READ_SIZE];
     while !size_is_exact && size < COUNT_MAX {
         match input.wait(None).and_then(|_| input.read(&mut piece)) {
@@ -310,6 +314,9 @@ impl<'a> RecordMaker<'a> {
     ) -> Result<(), S::Error> {
         let refused = |(column, what)| StreamError::BadJson { place: at.place(), column, what };
         let envelope = Envelope::parse(bytes).map_err(refused)?;
+        if envelope.timestamp_ms.is_some_and(|timestamp| timestamp < NO_TIMESTAMP) {
+            return Err(refused((1, "a timestamp is -1 (none) or later".into())).into());
+        }
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
             timestamp_ms: envelope.timestamp_ms.or(self.rule.timestamp_ms).unwrap_or(router.now_ms),
@@ -347,9 +354,10 @@ impl Router {
         if self.needs_key && record.key.is_none() {
             return Err(StreamError::NoKey { place: at.place() }.into());
         }
-        if let Some(size) = self.batcher.too_large(record) {
+        if self.batcher.is_too_large(record) {
             let (place, limit) = (at.place(), self.batch_size_max);
-            return Err(StreamError::RecordTooLarge { place, size: size as u64, size_is_exact: true, limit }.into());
+            let size = record.payload_size() as u64;
+            return Err(StreamError::RecordTooLarge { place, size, size_is_exact: true, limit }.into());
         }
         let Placement { partition, partitioner, partition_count } = self.placement;
         let partition = match partition.or(named) {

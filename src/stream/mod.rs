@@ -27,11 +27,15 @@ pub enum StreamError {
         source: std::io::Error,
     },
     /// A record does not fit a batch.
-    #[error("{place} takes {} in a batch, and the limit is {limit} bytes", shown_size(*size, *size_is_exact))]
+    #[error(
+        "{place} is too large: {}, and the batch that holds it may have {limit} (the smaller of max.message.bytes and \
+         segment.bytes)",
+        shown_size(*size, *size_is_exact)
+    )]
     RecordTooLarge {
         /// Where it stands.
         place: Place,
-        /// Bytes of a batch that holds it alone, before compression.
+        /// Bytes of its key, value and headers.
         size: u64,
         /// Whether the end of the record was reached when it was counted.
         size_is_exact: bool,

@@ -176,14 +176,20 @@ impl<'a> Selection<'a> {
             context.ui.verbose(&format!("partition {folder} has no folder yet and is empty"));
             return Ok(None);
         };
-        let (start, end) = (reader.log_start_offset(), reader.log_end_offset()?);
+        let start = reader.log_start_offset();
+        // A damaged log is read up to the damage, which is then said in its place.
+        let (end, is_sound) = match reader.log_end_offset() {
+            Ok(end) => (end, true),
+            Err(StorageError::Corrupt { offset, .. }) => (offset, false),
+            Err(error) => return Err(error.into()),
+        };
         let mut from = self.from(&reader, partition, start, end)?;
         if let Some(since) = self.since {
             let found = reader.offset_for_time(since.0)?;
             from = from.max(found.map_or(end, |(offset, _)| offset));
         }
         let bounds = Bounds {
-            end: self.to(partition, end).or((!self.args.follow).then_some(end)),
+            end: self.to(partition, end, is_sound).or((!self.args.follow && is_sound).then_some(end)),
             since_ms: self.since.map(|it| it.0),
             until_ms: self.until.map(|it| it.0),
         };
@@ -213,13 +219,13 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Where to stop; past the end is the end.
-    fn to(&self, partition: i32, end: Offset) -> Option<Offset> {
+    /// Where to stop; past the end is the end, unless the log goes on there.
+    fn to(&self, partition: i32, end: Offset, is_sound: bool) -> Option<Offset> {
         let to = match at(self.args.to_offset.as_ref(), partition)? {
             OffsetAt::Earliest => Offset::ZERO,
             OffsetAt::Latest => end,
             OffsetAt::BeforeEnd(count) => Offset(end.0.saturating_sub(count)),
-            OffsetAt::At(offset) if self.args.follow => Offset(offset),
+            OffsetAt::At(offset) if self.args.follow || !is_sound => Offset(offset),
             OffsetAt::At(offset) => Offset(offset).min(end),
         };
         Some(to)

@@ -69,8 +69,8 @@ pub(crate) struct ProduceArgs {
     /// A header for every record (can be repeated)
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::key_value, help_heading = "Records")]
     header: Vec<(String, String)>,
-    /// The timestamp of every record, in place of the time it is read
-    #[arg(long, value_name = "TIME", help_heading = "Records")]
+    /// The timestamp of every record, in place of the time it is read; -1 is none
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Records")]
     timestamp: Option<String>,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
@@ -208,14 +208,18 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
     }
     let bytes = |text: &String| text.clone().into_bytes();
+    let timestamp_ms = match &args.timestamp {
+        Some(text) => Some(args::time("--timestamp", text, &context.zone)?.0),
+        None => None,
+    };
+    if timestamp_ms.is_some_and(|timestamp| timestamp < -1) {
+        return Err(exit::usage("--timestamp lies before 1970, and Kafka has no such timestamps"));
+    }
     Ok(RecordRule {
         key: args.key.as_ref().map(bytes),
         key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
         headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
-        timestamp_ms: match &args.timestamp {
-            Some(text) => Some(args::time("--timestamp", text, &context.zone)?.0),
-            None => None,
-        },
+        timestamp_ms,
         null_empty: args.null_empty,
         is_json,
         needs_key: false,
