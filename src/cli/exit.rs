@@ -1,7 +1,7 @@
 //! From an error to a message, its causes, a hint and an exit code: the one place.
 
 use super::GlobalArgs;
-use super::ui::Ui;
+use super::ui::{OutputError, Ui};
 use crate::logdir::LogDirError;
 use crate::logdir::config::ConfigError;
 use crate::storage::StorageError;
@@ -31,11 +31,6 @@ struct Usage(String);
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
-
-/// Nobody reads our output any more, or it cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write to stdout")]
-pub(crate) struct OutputError(#[from] pub(crate) io::Error);
 
 /// Prints what clap has to say: help on stdout, errors on stderr.
 pub(crate) fn clap(error: &clap::Error) -> ExitCode {

@@ -4,8 +4,7 @@
 //! numbers: bytes, and milliseconds since the epoch. A table gives sizes and times as a person reads them, times in
 //! the local zone.
 
-use super::exit::OutputError;
-use super::ui::Ui;
+use super::ui::{OutputError, Ui};
 use crate::units::{ByteSize, Timestamp};
 use comfy_table::{Attribute, CellAlignment, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;

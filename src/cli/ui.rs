@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stderr, reason = "the one place that talks on stderr")]
 
-use super::exit::OutputError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,6 +18,11 @@ pub(crate) enum ColorChoice {
     /// Never
     Never,
 }
+
+/// Nobody reads our output any more, or it cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout")]
+pub(crate) struct OutputError(#[from] pub(crate) io::Error);
 
 const PROGRESS_AFTER: Duration = Duration::from_millis(250);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);

@@ -17,7 +17,7 @@
 //! them), an operation that takes effect although it reports an error (except part of a write), failing reads short of
 //! a crash, links, and `..` in paths.
 
-use super::real::named;
+use super::named;
 use super::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};

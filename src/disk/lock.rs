@@ -8,8 +8,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
-use super::real::{named, stat_of};
-use super::{Result, SharedLock};
+use super::{Result, SharedLock, Stat, named};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -74,9 +73,9 @@ fn lock_file_at(path: &Path) -> Result<Option<File>> {
             Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
             Err(error) => return named("lock", path, Err(error.into())),
         }
-        let held = stat_of(&named("look at", path, file.metadata())?);
+        let held = Stat::of(&named("look at", path, file.metadata())?);
         match fs::metadata(path) {
-            Ok(found) if stat_of(&found).id == held.id => return Ok(Some(file)),
+            Ok(found) if Stat::of(&found).id == held.id => return Ok(Some(file)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return named("look at", path, Err(error)),
@@ -87,7 +86,7 @@ fn lock_file_at(path: &Path) -> Result<Option<File>> {
 impl SharedLock for PosixSharedLock {
     fn still_guards(&self) -> Result<bool> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if stat_of(&named("look at", &self.path, file.metadata())?).links > 0 {
+        if Stat::of(&named("look at", &self.path, file.metadata())?).links > 0 {
             return Ok(true);
         }
         match lock_file_at(&self.path)? {

@@ -18,7 +18,9 @@ mod lock;
 pub mod real;
 pub mod watch;
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +42,11 @@ impl DiskError {
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+}
+
+/// Names the operation and the path of an `io::Error`.
+fn named<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|source| DiskError { doing, path: path.to_owned(), source })
 }
 
 /// What this floor returns.
@@ -78,6 +85,18 @@ pub struct Stat {
     pub links: u64,
     /// Whether it is a folder.
     pub is_folder: bool,
+}
+
+impl Stat {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            id: FileId { device: metadata.dev(), inode: metadata.ino() },
+            size: metadata.size(),
+            modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
+            links: metadata.nlink(),
+            is_folder: metadata.is_dir(),
+        }
+    }
 }
 
 /// A name in a folder. A name that is not UTF-8 is none of ours: it is listed with replacement characters.

@@ -3,10 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door through which everything else goes to std::fs")]
 
 use super::lock::PosixSharedLock;
-use super::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat, lock};
-use std::fs::{self, File, Metadata, OpenOptions};
+use super::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat, lock, named};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,25 +33,6 @@ impl Default for RealDisk {
     }
 }
 
-/// Names the operation and the path of an `io::Error`.
-pub(super) fn named<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T> {
-    result.map_err(|source| DiskError { doing, path: path.to_owned(), source })
-}
-
-pub(super) fn stat_of(metadata: &Metadata) -> Stat {
-    Stat {
-        id: id_of(metadata),
-        size: metadata.size(),
-        modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
-        links: metadata.nlink(),
-        is_folder: metadata.is_dir(),
-    }
-}
-
-fn id_of(metadata: &Metadata) -> FileId {
-    FileId { device: metadata.dev(), inode: metadata.ino() }
-}
-
 /// Opens a user's input file to read it from front to back; it may be a pipe or a device.
 ///
 /// # Errors
@@ -62,14 +43,6 @@ pub fn open_input(path: &Path) -> Result<File> {
         return Err(DiskError { doing: "read", path: path.to_owned(), source: io::ErrorKind::IsADirectory.into() });
     }
     Ok(file)
-}
-
-/// Makes a folder and the folders above it.
-///
-/// # Errors
-/// When one of them cannot be made.
-pub fn create_folders(path: &Path) -> Result<()> {
-    named("create", path, fs::create_dir_all(path))
 }
 
 impl Disk for RealDisk {
@@ -83,7 +56,7 @@ impl Disk for RealDisk {
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match fs::metadata(path) {
-            Ok(metadata) => Ok(Some(stat_of(&metadata))),
+            Ok(metadata) => Ok(Some(Stat::of(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => named("look at", path, Err(error)),
         }
@@ -129,7 +102,7 @@ impl Disk for RealDisk {
         if !metadata.is_dir() {
             return named("open", path, Err(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(Arc::new(RealFolder { file, path: path.to_owned(), id: id_of(&metadata), on_wait: self.on_wait }))
+        Ok(Arc::new(RealFolder { file, path: path.to_owned(), id: Stat::of(&metadata).id, on_wait: self.on_wait }))
     }
 
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
@@ -145,7 +118,7 @@ struct RealFile {
 
 impl DiskFile for RealFile {
     fn stat(&self) -> Result<Stat> {
-        Ok(stat_of(&named("look at", &self.path, self.file.metadata())?))
+        Ok(Stat::of(&named("look at", &self.path, self.file.metadata())?))
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {

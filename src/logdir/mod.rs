@@ -19,18 +19,21 @@ mod checkpoints;
 pub mod config;
 mod create;
 mod delete;
+mod delete_records;
+mod error;
 mod syncer;
 pub mod topic;
 mod writer;
 
 pub use alter::Alteration;
 pub use create::{Created, NewTopic};
+pub use error::{LogDirError, Result};
 pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
 pub use writer::TopicWriter;
 
 use crate::disk::{Disk, DiskError, Folder, FolderEntry, FolderLock, SharedLock};
-use crate::storage::{self, Checkpoints, LogReader, LogWriter, StorageError};
+use crate::storage::{Checkpoints, LogReader, LogWriter, StorageError};
 use crate::units::{Offset, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, OffsetRows};
 use std::collections::BTreeMap;
@@ -45,147 +48,6 @@ const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 const METADATA_TOPIC: &str = "__cluster_metadata";
 /// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
 const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
-
-/// What can go wrong with a log dir.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LogDirError {
-    /// The file system failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// A partition failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// There is no such directory.
-    #[error("there is no log dir {}", path.display())]
-    Missing {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The directory holds something that no log dir holds.
-    #[error("{} is not a log dir: it holds the folder {entry}, which is no partition", path.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// What it holds.
-        entry: String,
-    },
-    /// A broker is running on the directory.
-    #[error("{} is in use by a running Kafka broker", path.display())]
-    HeldByBroker {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The directory belongs to a broker, whose metadata would not know the topic.
-    #[error("{} belongs to a Kafka broker ({mark} is there), which would set aside a topic that it did not make", path.display())]
-    BrokerOwned {
-        /// The directory.
-        path: PathBuf,
-        /// What shows it.
-        mark: &'static str,
-    },
-    /// No such topic.
-    #[error("there is no topic {topic} in {}", path.display())]
-    TopicNotFound {
-        /// The topic.
-        topic: TopicName,
-        /// The log dir.
-        path: PathBuf,
-    },
-    /// The topic was deleted while it was in use.
-    #[error("the topic {topic} was deleted meanwhile")]
-    TopicDeleted {
-        /// The topic.
-        topic: TopicName,
-    },
-    /// The topic is there already.
-    #[error("the topic {topic} exists already")]
-    TopicExists {
-        /// The topic.
-        topic: TopicName,
-    },
-    /// Two names that Kafka's metrics cannot tell apart.
-    #[error("the topic {topic} collides with {other}: Kafka takes . and _ in topic names for the same")]
-    TopicCollides {
-        /// The new topic.
-        topic: TopicName,
-        /// The one that is there.
-        other: TopicName,
-    },
-    /// The name leaves no room for the partition number.
-    #[error("{partitions} partitions are too many for a topic name of {} bytes: a folder name ends at 255", topic.as_str().len())]
-    NameTooLong {
-        /// The topic.
-        topic: TopicName,
-        /// How many partitions it was to have.
-        partitions: i32,
-    },
-    /// No such partition.
-    #[error("the topic {topic} has no partition {partition}; it has {}", shown(partitions))]
-    PartitionNotFound {
-        /// The topic.
-        topic: TopicName,
-        /// The partition.
-        partition: i32,
-        /// Those that it has.
-        partitions: Vec<i32>,
-    },
-    /// Partitions are only ever added.
-    #[error("the topic {topic} has {current} partitions, and {requested} would not be more: partitions are only added")]
-    NotMorePartitions {
-        /// The topic.
-        topic: TopicName,
-        /// How many there are.
-        current: usize,
-        /// How many were asked for.
-        requested: i32,
-    },
-    /// The topic's configuration is kept by its broker.
-    #[error(
-        "the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata"
-    )]
-    BrokerTopic {
-        /// The topic.
-        topic: TopicName,
-    },
-    /// A partition is missing in the middle, so that no rule says where a record goes.
-    #[error(
-        "the topic {topic} has {} here, not all from 0 on, so a record needs its partition named",
-        shown(partitions)
-    )]
-    PartitionsHaveGaps {
-        /// The topic.
-        topic: TopicName,
-        /// Those that are there.
-        partitions: Vec<i32>,
-    },
-    /// Records of a compacted topic go by key, never by offset.
-    #[error("the topic {topic} is compacted (cleanup.policy=compact): its records cannot be deleted by offset")]
-    CompactedTopic {
-        /// The topic.
-        topic: TopicName,
-    },
-    /// A small file of the log dir does not say what it should.
-    #[error("{} is damaged: {what}", path.display())]
-    DamagedFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
-fn shown(partitions: &[i32]) -> String {
-    match partitions {
-        [] => "no partitions".into(),
-        [one] => format!("partition {one}"),
-        [first, .., last] if (last - first) as usize + 1 == partitions.len() => format!("partitions {first} to {last}"),
-        some => format!("partitions {}", some.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// What this floor returns.
-pub type Result<T> = std::result::Result<T, LogDirError>;
 
 /// A log dir that is open.
 pub struct LogDir {
@@ -472,40 +334,6 @@ impl LogDir {
         offset: Offset,
     ) -> Result<()> {
         self.raise(CheckpointFile::RecoveryPoint, partition, folder, offset)
-    }
-
-    /// Moves the log start offset of a partition forward to `offset`, which is durable.
-    ///
-    /// # Errors
-    /// When the topic is compacted, the offset lies outside the log, or the disk fails.
-    pub fn delete_records(&self, topic: &Topic, partition: i32, offset: Offset, now_ms: i64) -> Result<Offset> {
-        let policy = topic.log_config().cleanup_policy;
-        if policy.compact && !policy.delete {
-            return Err(LogDirError::CompactedTopic { topic: topic.name.clone() });
-        }
-        let mut writer = self.open_writer(topic, partition, now_ms)?;
-        let partition = topic.partition(partition)?;
-        let start = self.log_start_offset(&partition)?;
-        if offset > writer.log_end_offset() || offset.0 < 0 {
-            return Err(LogDirError::Storage(StorageError::OffsetOutOfRange {
-                requested: offset,
-                log_start_offset: start,
-                log_end_offset: writer.log_end_offset(),
-            }));
-        }
-        // The log must never end below its start after a power failure.
-        storage::sync_now(writer.pending_sync())?;
-        writer.close(now_ms)?;
-        if offset > start {
-            self.raise(CheckpointFile::LogStart, &partition, writer.folder_id(), offset)?;
-        }
-        Ok(start.max(offset))
-    }
-
-    fn log_start_offset(&self, partition: &TopicPartition) -> Result<Offset> {
-        let checkpointed = self.offset_rows(CheckpointFile::LogStart)?.get(partition);
-        let bases = storage::segments::base_offsets(&*self.disk, &self.partition_path(partition))?;
-        Ok(bases.first().map_or(checkpointed, |&first| first.max(checkpointed)))
     }
 
     fn raise(

@@ -23,6 +23,7 @@ pub mod file_name;
 mod index_file;
 pub mod lookup;
 pub mod read;
+mod record_buffer;
 pub mod records;
 pub mod recovery;
 pub mod retention;

@@ -11,7 +11,7 @@
 
 use super::file_name::{FileKind, segment_path};
 use super::lookup::{self, HEADER_CHUNK, Indexes};
-use super::records::RecordBuffer;
+use super::record_buffer::RecordBuffer;
 use super::scan::{self, Scanner, Step};
 use super::segments::{self, OpenLog};
 use super::{Result, StorageError, at_place};

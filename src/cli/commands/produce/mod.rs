@@ -1,27 +1,27 @@
+mod input;
+mod report;
+mod sink;
+
 use crate::cli::args::{self, Delimiter};
-use crate::cli::exit::{self, Exit, OutputError};
+use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
-use crate::cli::ui::{Progress, Ui, Unit};
+use crate::cli::ui::Unit;
 use crate::cli::{Context, now};
-use crate::disk::real::open_input;
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
-use crate::logdir::{Acknowledged, Created, LogDir, LogDirError, NewTopic, OnSync, SyncPolicy, Topic, TopicWriter};
+use crate::logdir::{Created, LogDir, LogDirError, NewTopic, OnSync, SyncPolicy, Topic, TopicWriter};
 use crate::storage::LogConfig;
-use crate::stream::batcher::{BatchLimits, BatchSink, Batcher};
+use crate::stream::batcher::{BatchLimits, Batcher};
 use crate::stream::framing::Framing;
-use crate::stream::intake::{Ended, Input, Intake, IntakeSink, Placement, Readiness, RecordRule};
+use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
 use crate::stream::partitioner::Partitioner;
 use crate::units::{ByteSize, Duration, TopicName};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::json;
+use input::{FileInput, open_inputs, total_size};
+use report::{Acknowledgements, Summary};
+use sink::Sink;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Append records from stdin or from files
@@ -162,7 +162,8 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let config = topic.log_config();
     let rule = RecordRule { needs_key: config.cleanup_policy.compact, ..rule };
     let mut intake = intake(args, &topic, &config, rule)?;
-    let acknowledgements = Arc::new(Acknowledgements::new(args, context.ui, &topic, &stop)?);
+    let acknowledgements =
+        Arc::new(Acknowledgements::new(args.output == SummaryFormat::Json, context.ui, &topic, &stop)?);
     let on_sync: Arc<dyn OnSync> = Arc::clone(&acknowledgements) as Arc<dyn OnSync>;
     let total = total_size(&inputs);
     let mut sink = Sink {
@@ -273,227 +274,4 @@ fn take_all(intake: &mut Intake, inputs: &mut [FileInput<'_>], sink: &mut Sink) 
         }
     }
     Ok(Ended::Complete)
-}
-
-/// A file or stdin.
-struct FileInput<'a> {
-    file: File,
-    name: String,
-    stop: BorrowedFd<'a>,
-}
-
-fn open_inputs<'a>(args: &ProduceArgs, stop: &'a Stop) -> anyhow::Result<Vec<FileInput<'a>>> {
-    let open = |path: &PathBuf| -> anyhow::Result<FileInput<'a>> {
-        let stop = stop.descriptor();
-        if path.as_path() == Path::new("-") {
-            let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            return Ok(FileInput { file, name: "stdin".into(), stop });
-        }
-        Ok(FileInput { file: open_input(path)?, name: path.display().to_string(), stop })
-    };
-    let stdin = [PathBuf::from("-")];
-    if args.files.is_empty() { &stdin[..] } else { &args.files[..] }.iter().map(open).collect()
-}
-
-/// The bytes of all inputs, if each of them is a file with a size.
-fn total_size(inputs: &[FileInput<'_>]) -> Option<u64> {
-    let size = |input: &FileInput<'_>| input.file.metadata().ok().filter(|it| it.is_file()).map(|it| it.len());
-    inputs.iter().map(size).sum()
-}
-
-impl Input for FileInput<'_> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wait(&mut self, timeout: Option<std::time::Duration>) -> io::Result<Readiness> {
-        let timeout = timeout.map(|it| Timespec { tv_sec: it.as_secs() as i64, tv_nsec: i64::from(it.subsec_nanos()) });
-        let mut descriptors =
-            [PollFd::new(&self.file, PollFlags::IN), PollFd::from_borrowed_fd(self.stop, PollFlags::IN)];
-        loop {
-            match poll(&mut descriptors, timeout.as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) if !descriptors[1].revents().is_empty() => return Ok(Readiness::Stop),
-                Ok(0) => return Ok(Readiness::NotReady),
-                Ok(_) => return Ok(Readiness::Ready),
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-/// What was written to a partition.
-struct Written {
-    base_offset: i64,
-    last_offset: i64,
-    records: u64,
-}
-
-/// Stores batches and shows how far the work has come.
-struct Sink {
-    writer: TopicWriter,
-    ui: Ui,
-    progress: Progress,
-    by_bytes: bool,
-    written: BTreeMap<i32, Written>,
-    started: Instant,
-}
-
-impl Sink {
-    fn tell_notices(&mut self) {
-        for notice in self.writer.take_notices() {
-            self.ui.warning(&super::told(&notice));
-        }
-    }
-}
-
-impl BatchSink for Sink {
-    type Error = anyhow::Error;
-
-    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> anyhow::Result<()> {
-        let appended = self.writer.append(partition, batch, now().0)?;
-        let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
-        let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
-        written.last_offset = last_offset;
-        written.records += record_count as u64;
-        Ok(())
-    }
-}
-
-impl IntakeSink for Sink {
-    fn now_ms(&self) -> i64 {
-        now().0
-    }
-
-    fn round_robin_start(&mut self) -> anyhow::Result<i64> {
-        Ok(self.writer.log_end_offsets_sum()?)
-    }
-
-    fn has_partition(&self, partition: i32) -> bool {
-        self.writer.topic().partitions.binary_search(&partition).is_ok()
-    }
-
-    fn sync_point(&mut self) -> anyhow::Result<()> {
-        Ok(self.writer.sync_point()?)
-    }
-
-    fn progress(&mut self, bytes: u64, records: u64) {
-        let (started, position) = (self.started, if self.by_bytes { bytes } else { records });
-        let by_bytes = self.by_bytes;
-        self.progress.set(position, || {
-            if by_bytes {
-                return super::counted(records, "record");
-            }
-            let rate = bytes as f64 / started.elapsed().as_secs_f64().max(0.001);
-            format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
-        });
-    }
-}
-
-/// Says on stdout what has become durable, and stops the input when a sync fails.
-struct Acknowledgements {
-    ui: Ui,
-    topic: String,
-    is_json: bool,
-    waker: UnixStream,
-    /// The first write that failed; what came after it was not said.
-    failed: Mutex<Option<OutputError>>,
-}
-
-impl Acknowledgements {
-    fn new(args: &ProduceArgs, ui: Ui, topic: &Topic, stop: &Stop) -> io::Result<Self> {
-        let is_json = args.output == SummaryFormat::Json;
-        Ok(Self { ui, topic: topic.name.to_string(), is_json, waker: stop.waker()?, failed: Mutex::new(None) })
-    }
-
-    fn result(&self) -> Result<(), OutputError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
-    }
-}
-
-impl OnSync for Acknowledgements {
-    fn acknowledged(&self, stretch: &Acknowledged) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_json && failed.is_none() {
-            let line = json!({
-                "event": "durable",
-                "topic": self.topic,
-                "partition": stretch.partition,
-                "base_offset": stretch.base_offset.0,
-                "last_offset": stretch.last_offset.0,
-            });
-            *failed = self.ui.data(format!("{line}\n").as_bytes()).err();
-        }
-    }
-
-    fn failed(&self) {
-        // A full pipe holds a byte that wakes already.
-        let _ = (&self.waker).write(&[0]);
-    }
-}
-
-/// What a run has done.
-struct Summary<'a> {
-    sink: &'a Sink,
-    bytes: u64,
-    seconds: f64,
-}
-
-impl Summary<'_> {
-    fn records(&self) -> u64 {
-        self.sink.written.values().map(|written| written.records).sum()
-    }
-
-    fn text(&self) -> String {
-        let shown = |(partition, written): (&i32, &Written)| {
-            let Written { base_offset, last_offset, .. } = written;
-            if base_offset == last_offset {
-                format!("partition {partition}: offset {base_offset}")
-            } else {
-                format!("partition {partition}: offsets {base_offset} to {last_offset}")
-            }
-        };
-        const SHOWN_MAX: usize = 16;
-        let mut partitions: Vec<String> = self.sink.written.iter().take(SHOWN_MAX).map(shown).collect();
-        if self.sink.written.len() > SHOWN_MAX {
-            partitions.push(format!("and {} more partitions", self.sink.written.len() - SHOWN_MAX));
-        }
-        let offsets = if partitions.is_empty() { String::new() } else { format!(" ({})", partitions.join(", ")) };
-        format!(
-            "produced {}, {}, to {}{offsets} in {:.3} s",
-            super::counted(self.records(), "record"),
-            ByteSize(self.bytes),
-            self.sink.writer.topic().name,
-            self.seconds
-        )
-    }
-
-    fn json(&self) -> Vec<u8> {
-        let partition = |(partition, written): (&i32, &Written)| {
-            json!({
-                "partition": partition,
-                "base_offset": written.base_offset,
-                "last_offset": written.last_offset,
-                "records": written.records,
-            })
-        };
-        let line = json!({
-            "event": "summary",
-            "topic": self.sink.writer.topic().name.as_str(),
-            "records": self.records(),
-            "bytes": self.bytes,
-            "seconds": self.seconds,
-            "partitions": self.sink.written.iter().map(partition).collect::<Vec<_>>(),
-        });
-        format!("{line}\n").into_bytes()
-    }
 }

@@ -1,0 +1,79 @@
+//! Stores the batches of a run and shows how far it has come.
+
+use crate::cli::now;
+use crate::cli::ui::{Progress, Ui};
+use crate::logdir::TopicWriter;
+use crate::stream::batcher::BatchSink;
+use crate::stream::intake::IntakeSink;
+use crate::units::ByteSize;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What was written to a partition.
+pub(super) struct Written {
+    pub(super) base_offset: i64,
+    pub(super) last_offset: i64,
+    pub(super) records: u64,
+}
+
+/// Stores batches and shows how far the work has come.
+pub(super) struct Sink {
+    pub(super) writer: TopicWriter,
+    pub(super) ui: Ui,
+    pub(super) progress: Progress,
+    /// Whether progress counts bytes of a known total, not records.
+    pub(super) by_bytes: bool,
+    pub(super) written: BTreeMap<i32, Written>,
+    pub(super) started: Instant,
+}
+
+impl Sink {
+    pub(super) fn tell_notices(&mut self) {
+        for notice in self.writer.take_notices() {
+            self.ui.warning(&crate::cli::commands::told(&notice));
+        }
+    }
+}
+
+impl BatchSink for Sink {
+    type Error = anyhow::Error;
+
+    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> anyhow::Result<()> {
+        let appended = self.writer.append(partition, batch, now().0)?;
+        let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
+        let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
+        written.last_offset = last_offset;
+        written.records += record_count as u64;
+        Ok(())
+    }
+}
+
+impl IntakeSink for Sink {
+    fn now_ms(&self) -> i64 {
+        now().0
+    }
+
+    fn round_robin_start(&mut self) -> anyhow::Result<i64> {
+        Ok(self.writer.log_end_offsets_sum()?)
+    }
+
+    fn has_partition(&self, partition: i32) -> bool {
+        self.writer.topic().partitions.binary_search(&partition).is_ok()
+    }
+
+    fn sync_point(&mut self) -> anyhow::Result<()> {
+        Ok(self.writer.sync_point()?)
+    }
+
+    fn progress(&mut self, bytes: u64, records: u64) {
+        let (started, position) = (self.started, if self.by_bytes { bytes } else { records });
+        let by_bytes = self.by_bytes;
+        self.progress.set(position, || {
+            if by_bytes {
+                return crate::cli::commands::counted(records, "record");
+            }
+            let rate = bytes as f64 / started.elapsed().as_secs_f64().max(0.001);
+            format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
+        });
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong with a log dir.
+
+use crate::disk::DiskError;
+use crate::storage::StorageError;
+use crate::units::TopicName;
+use std::path::PathBuf;
+
+/// What can go wrong with a log dir.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogDirError {
+    /// The file system failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A partition failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is no such directory.
+    #[error("there is no log dir {}", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds something that no log dir holds.
+    #[error("{} is not a log dir: it holds the folder {entry}, which is no partition", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        entry: String,
+    },
+    /// A broker is running on the directory.
+    #[error("{} is in use by a running Kafka broker", path.display())]
+    HeldByBroker {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory belongs to a broker, whose metadata would not know the topic.
+    #[error("{} belongs to a Kafka broker ({mark} is there), which would set aside a topic that it did not make", path.display())]
+    BrokerOwned {
+        /// The directory.
+        path: PathBuf,
+        /// What shows it.
+        mark: &'static str,
+    },
+    /// No such topic.
+    #[error("there is no topic {topic} in {}", path.display())]
+    TopicNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The log dir.
+        path: PathBuf,
+    },
+    /// The topic was deleted while it was in use.
+    #[error("the topic {topic} was deleted meanwhile")]
+    TopicDeleted {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The topic is there already.
+    #[error("the topic {topic} exists already")]
+    TopicExists {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Two names that Kafka's metrics cannot tell apart.
+    #[error("the topic {topic} collides with {other}: Kafka takes . and _ in topic names for the same")]
+    TopicCollides {
+        /// The new topic.
+        topic: TopicName,
+        /// The one that is there.
+        other: TopicName,
+    },
+    /// The name leaves no room for the partition number.
+    #[error("{partitions} partitions are too many for a topic name of {} bytes: a folder name ends at 255", topic.as_str().len())]
+    NameTooLong {
+        /// The topic.
+        topic: TopicName,
+        /// How many partitions it was to have.
+        partitions: i32,
+    },
+    /// No such partition.
+    #[error("the topic {topic} has no partition {partition}; it has {}", shown(partitions))]
+    PartitionNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: i32,
+        /// Those that it has.
+        partitions: Vec<i32>,
+    },
+    /// Partitions are only ever added.
+    #[error("the topic {topic} has {current} partitions, and {requested} would not be more: partitions are only added")]
+    NotMorePartitions {
+        /// The topic.
+        topic: TopicName,
+        /// How many there are.
+        current: usize,
+        /// How many were asked for.
+        requested: i32,
+    },
+    /// The topic's configuration is kept by its broker.
+    #[error(
+        "the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata"
+    )]
+    BrokerTopic {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A partition is missing in the middle, so that no rule says where a record goes.
+    #[error(
+        "the topic {topic} has {} here, not all from 0 on, so a record needs its partition named",
+        shown(partitions)
+    )]
+    PartitionsHaveGaps {
+        /// The topic.
+        topic: TopicName,
+        /// Those that are there.
+        partitions: Vec<i32>,
+    },
+    /// Records of a compacted topic go by key, never by offset.
+    #[error("the topic {topic} is compacted (cleanup.policy=compact): its records cannot be deleted by offset")]
+    CompactedTopic {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A small file of the log dir does not say what it should.
+    #[error("{} is damaged: {what}", path.display())]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn shown(partitions: &[i32]) -> String {
+    match partitions {
+        [] => "no partitions".into(),
+        [one] => format!("partition {one}"),
+        [first, .., last] if (last - first) as usize + 1 == partitions.len() => format!("partitions {first} to {last}"),
+        some => format!("partitions {}", some.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What this floor returns.
+pub type Result<T> = std::result::Result<T, LogDirError>;
