@@ -47,19 +47,18 @@ pub struct Cli {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_display_order = 900)]
 pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
-    #[arg(short = 'd', long, global = true, value_name = "DIR", env = "KDIR_LOG_DIR", hide_env_values = true)]
+    #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "KDIR_LOG_DIR", hide_env_values = true)]
     log_dir: Option<PathBuf>,
     /// Say nothing but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
     /// Say more of what is done
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "quiet")]
     verbose: bool,
     /// When to use colour; records are never coloured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     color: ui::ColorChoice,
 }
 
@@ -79,6 +78,9 @@ enum Command {
     Completions(commands::completions::CompletionsArgs),
     Man(commands::man::ManArgs),
 }
+
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Everywhere";
 
 /// What every command has at hand.
 pub(crate) struct Context {

@@ -6,7 +6,7 @@
 
 use super::ui::{OutputError, Ui};
 use crate::units::{ByteSize, Timestamp};
-use comfy_table::{Attribute, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
@@ -112,23 +112,30 @@ pub(crate) struct Report<'a> {
     zone: &'a TimeZone,
     columns: &'a [Column],
     rows: Vec<Vec<Cell>>,
+    /// How wide each column was in the part of the table that has been rendered.
+    widths: Vec<u16>,
     buffer: Vec<u8>,
 }
 
+/// Rows of a table that are rendered together: a longer one is written in parts, so that memory stays within bounds.
+const TABLE_ROWS: usize = 4096;
 const FLUSH_SIZE: usize = 64 << 10;
 
 impl<'a> Report<'a> {
     pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a TimeZone, columns: &'a [Column]) -> Self {
-        Self { ui, format, zone, columns, rows: Vec::new(), buffer: Vec::new() }
+        Self { ui, format, zone, columns, rows: Vec::new(), widths: Vec::new(), buffer: Vec::new() }
     }
 
-    /// Adds a row: one cell a column. JSON and TSV are written as they come, a table at the end.
+    /// Adds a row: one cell a column. JSON and TSV are written as they come, a table in parts of many rows.
     pub(crate) fn row(&mut self, cells: Vec<Cell>) -> Result<(), OutputError> {
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
         match self.format {
             ReportFormat::Table => {
                 self.rows.push(cells);
-                return Ok(());
+                if self.rows.len() >= TABLE_ROWS {
+                    self.write_table();
+                }
+                return self.flush_if_full();
             }
             ReportFormat::Json => {
                 let fields =
@@ -143,19 +150,31 @@ impl<'a> Report<'a> {
             }
         }
         self.buffer.push(b'\n');
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), OutputError> {
         if self.buffer.len() >= FLUSH_SIZE { self.flush() } else { Ok(()) }
     }
 
     /// Writes what is left. A table without rows is nothing.
     pub(crate) fn finish(mut self) -> Result<(), OutputError> {
-        if self.format == ReportFormat::Table && !self.rows.is_empty() {
-            let table = self.table();
-            for line in table.lines() {
-                self.buffer.extend_from_slice(line.trim_end().as_bytes());
-                self.buffer.push(b'\n');
-            }
+        if !self.rows.is_empty() {
+            self.write_table();
         }
         self.flush()
+    }
+
+    /// Renders the rows at hand, below those rendered before if there are any: columns then stay at least as wide.
+    fn write_table(&mut self) {
+        let table = self.table();
+        let heading = usize::from(!self.widths.is_empty());
+        for line in table.lines().skip(heading) {
+            self.buffer.extend_from_slice(line.trim_end().as_bytes());
+            self.buffer.push(b'\n');
+        }
+        self.widths = table.column_max_content_widths();
+        self.rows.clear();
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
@@ -185,6 +204,10 @@ impl<'a> Report<'a> {
         }
         for (place, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if place == 0 { 0 } else { 1 }, 1));
+            if let Some(&width) = self.widths.get(place) {
+                let padded = width + if place == 0 { 1 } else { 2 };
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(padded)));
+            }
         }
         table
     }

@@ -50,3 +50,14 @@ fn a_file_of_no_known_kind_is_wrong_usage_and_a_missing_one_is_named() {
     kdir.run(&["dump", &topic_file]).code(2).stderr(contains("no file that dump knows"));
     kdir.run(&["dump", "nowhere"]).code(1).stderr(contains("cannot open nowhere"));
 }
+
+#[test]
+fn a_long_table_is_written_in_parts_under_one_heading() {
+    let kdir = Kdir::with_topic("app", 1);
+    let lines = "x\n".repeat(5000);
+    kdir.run_with(&["produce", "app", "--batch-size", "1"], lines.as_bytes()).success();
+    let table = kdir.text(&["dump", &log(&kdir, "log")]);
+    assert_eq!(table.lines().count(), 5001);
+    assert_eq!(table.matches("POSITION").count(), 1);
+    assert!(table.lines().last().unwrap().contains(" 4999 "));
+}
