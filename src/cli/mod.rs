@@ -49,7 +49,8 @@ pub struct Cli {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
-    #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "KDIR_LOG_DIR", hide_env_values = true)]
+    #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR")]
+    #[arg(env = "KDIR_LOG_DIR", hide_env_values = true)]
     log_dir: Option<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long, global = true, help_heading = GLOBAL)]
