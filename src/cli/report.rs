@@ -82,27 +82,28 @@ impl Cell {
     }
 }
 
-/// A column: its name in JSON, and its heading in a table; an empty heading keeps it out of tables and TSV.
+/// A column: its name in JSON, and its heading in a table; an empty heading keeps it out of tables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
-    pub(crate) name: &'static str,
-    pub(crate) heading: &'static str,
-    pub(crate) is_number: bool,
+    name: &'static str,
+    heading: &'static str,
+    is_number: bool,
+    in_tsv: bool,
 }
 
 /// A column of text.
 pub(crate) const fn text(name: &'static str, heading: &'static str) -> Column {
-    Column { name, heading, is_number: false }
+    Column { name, heading, is_number: false, in_tsv: true }
 }
 
 /// A column of numbers.
 pub(crate) const fn number(name: &'static str, heading: &'static str) -> Column {
-    Column { name, heading, is_number: true }
+    Column { name, heading, is_number: true, in_tsv: true }
 }
 
 /// A column that only JSON has.
 pub(crate) const fn json_only(name: &'static str) -> Column {
-    Column { name, heading: "", is_number: false }
+    Column { name, heading: "", is_number: false, in_tsv: false }
 }
 
 /// Writes rows in the form that the user asked for.
@@ -144,7 +145,7 @@ impl<'a> Report<'a> {
                 self.buffer.extend_from_slice(object.to_string().as_bytes());
             }
             ReportFormat::Tsv => {
-                let shown = self.columns.iter().zip(&cells).filter(|(column, _)| !column.heading.is_empty());
+                let shown = self.columns.iter().zip(&cells).filter(|(column, _)| column.in_tsv);
                 let line: Vec<String> = shown.map(|(_, cell)| cell.plain()).collect();
                 self.buffer.extend_from_slice(line.join("\t").as_bytes());
             }

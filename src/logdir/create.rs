@@ -7,7 +7,7 @@
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
-use crate::disk::atomic;
+use crate::disk::{FolderLock, atomic};
 use crate::format::properties::PartitionMetadata;
 use crate::storage;
 use crate::units::{Offset, TopicName, TopicPartition};
@@ -116,12 +116,13 @@ impl LogDir {
     }
 
     /// Makes what a broker makes for a new partition, and completes what a crash has left of it. A file that has content
-    /// is left as it is.
+    /// is left as it is. The folder is locked meanwhile: a writer that has seen the topic file may be in it already.
     pub(super) fn make_partition(&self, topic: &Topic, partition: &TopicPartition) -> Result<()> {
         let (disk, path) = (&*self.disk, self.partition_path(partition));
         if disk.stat(&path)?.is_none() {
             disk.create_folder(&path)?;
         }
+        let lock = FolderLock::take(&disk.open_folder(&path)?)?;
         if let Origin::TopicFile(topic_id) = topic.origin {
             let metadata = PartitionMetadata { version: 0, topic_id };
             self.write_if_empty(&path, "partition.metadata", metadata.print().as_bytes())?;
@@ -130,7 +131,7 @@ impl LogDir {
         if storage::segments::base_offsets(disk, &path)?.is_empty() {
             storage::create_empty_log(disk, &path, Offset::ZERO)?;
         }
-        Ok(disk.open_folder(&path)?.sync()?)
+        Ok(lock.folder().sync()?)
     }
 
     fn write_if_empty(&self, folder: &Path, name: &str, content: &[u8]) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Reads single files of a segment as they stand, for people who look inside.
 
-use super::Result;
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
+use super::{Result, StorageError};
 use crate::disk::{Access, Disk};
 use crate::format::batch::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
@@ -28,6 +28,12 @@ impl LogDump {
         let file = disk.open(path, Access::Read)?;
         let log = OpenLog { base_offset, file, path: path.to_owned() };
         Ok(Self { scanner: Scanner::new(log, Position::ZERO, CHUNK)?, current: None })
+    }
+
+    /// The error of the batch that was shown last, if its checksum is wrong.
+    #[must_use]
+    pub fn checksum_error(&self) -> StorageError {
+        self.scanner.corrupt(self.scanner.checksum_error())
     }
 
     /// The next batch: where it begins, its header, and whether its checksum is right. Zeros to the end of the file are

@@ -223,6 +223,9 @@ impl LogReader {
                 Step::Batch(header) if header.last_offset() < self.next_offset => scanner.pass(&header),
                 Step::Batch(header) => {
                     if scanner.checksum_matches(&header)? {
+                        if scanner.overlaps_next(&header)? {
+                            return Err(scanner.overlap(&header));
+                        }
                         scanner.load(&header)?;
                         self.current = Some(header);
                         return Ok(Next::Batch(header));
@@ -278,7 +281,7 @@ impl LogReader {
         let is_last = self.bases.last().is_none_or(|&last| last <= log.base_offset);
         let lost = !is_last
             || expected.max(self.next_offset) < self.recovery_point
-            || scan::valid_batch_behind(&log, position, expected)?.is_some();
+            || scan::valid_batch_from(&log, position)?.is_some();
         if !lost {
             return Ok(true);
         }

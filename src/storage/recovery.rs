@@ -103,7 +103,7 @@ impl Check<'_> {
         let is_zero = scan::is_zero_from(&log.file, position)?;
         if !self.is_last
             || walk.scanner.expected() < self.recovery_point
-            || (!is_zero && scan::valid_batch_behind(&log, position, walk.scanner.expected())?.is_some())
+            || (!is_zero && scan::valid_batch_from(&log, position)?.is_some())
         {
             return Err(walk.scanner.corrupt(problem));
         }
@@ -243,11 +243,6 @@ impl Walk {
                 Step::Batch(header) => {
                     if !self.scanner.checksum_matches(&header)? {
                         return Ok(Some(self.scanner.checksum_error()));
-                    }
-                    if header.last_offset().relative_to(self.scanner.log().base_offset).is_none() {
-                        return Ok(Some(NoBatch::Invalid(crate::format::FormatError::corrupt(
-                            "the offset of the batch is too far from the base offset of its segment",
-                        ))));
                     }
                     self.note(&header)?;
                     self.bytes_walked += (header.size as u64).max(BATCH_COST_MIN);

@@ -92,6 +92,12 @@ impl Scanner {
                     header.base_offset, self.expected
                 ))))
             }
+            Ok(header) if header.last_offset().relative_to(self.log.base_offset).is_none() => {
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
+                    "the batch ends at offset {}, which is too far from the base offset of its segment",
+                    header.last_offset()
+                ))))
+            }
             Ok(header) => Step::Batch(header),
             // A log only ever went from older formats to newer ones: behind a batch of this one, an older one is damage.
             Err(NoBatch::Invalid(FormatError::Unsupported { .. })) if self.position > 0 => {
@@ -132,6 +138,25 @@ impl Scanner {
             at += read as u64;
         }
         Ok(crc.finish() == header.crc)
+    }
+
+    /// Whether the batch behind this one is valid and begins below its end: then the base offset of one of the two is
+    /// damaged, which no checksum covers.
+    #[inline]
+    pub(crate) fn overlaps_next(&mut self, header: &BatchHeader) -> Result<bool> {
+        let behind = self.position + header.size as u64;
+        let within = (behind - self.start) as usize;
+        let next = match self.buffer.get(within..(within + BATCH_HEADER_SIZE).min(self.filled)) {
+            Some(bytes) if bytes.len() == BATCH_HEADER_SIZE => BatchHeader::parse(bytes).ok(),
+            _ => header_at(&*self.log.file, Position(behind), self.size)?,
+        };
+        match next {
+            Some(next) if next.base_offset < header.next_offset() => {
+                let mut scanner = Scanner::new(self.log.clone(), Position(behind), self.chunk)?;
+                Ok(behind + next.size as u64 <= scanner.size && scanner.checksum_matches(&next)?)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Brings all bytes of the batch at this place into memory; its checksum is to be looked at first.
@@ -190,6 +215,14 @@ impl Scanner {
         at_place(what, &self.log.path, self.position(), self.expected)
     }
 
+    /// The error of a batch that ends behind the beginning of the next.
+    pub(crate) fn overlap(&self, header: &BatchHeader) -> StorageError {
+        let (first, last) = (header.base_offset, header.last_offset());
+        self.corrupt(NoBatch::Invalid(FormatError::corrupt(format!(
+            "the batch claims the offsets {first} to {last}, and the next one begins below its end"
+        ))))
+    }
+
     /// The error of a batch whose checksum is wrong.
     pub(crate) fn checksum_error(&self) -> NoBatch {
         NoBatch::Invalid(FormatError::corrupt("the checksum of the batch does not match its bytes"))
@@ -223,12 +256,13 @@ pub(crate) fn is_zero_from(file: &Arc<dyn DiskFile>, position: Position) -> Resu
     }
 }
 
-/// Looks for a whole, valid batch behind `position` that could continue a log whose next offset is `expected`: what
-/// tells damage in the middle of a log from a torn end. Only a header that is possible in every field costs a checksum.
-pub(crate) fn valid_batch_behind(log: &OpenLog, position: Position, expected: Offset) -> Result<Option<Position>> {
+/// Looks for a whole, valid batch of this segment at or behind `position`: what tells damage in the middle of a log from a
+/// torn end. A batch whose base offset is damaged is itself such a batch. Only a header that is possible in every field
+/// costs a checksum.
+pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Option<Position>> {
     let size = log.file.stat()?.size;
     let mut piece = vec![0; 256 << 10];
-    let mut at = position.0 + 1;
+    let mut at = position.0;
     while at + BATCH_HEADER_SIZE as u64 <= size {
         let read = log.file.read_at(&mut piece, at)?;
         if read < BATCH_HEADER_SIZE {
@@ -239,10 +273,7 @@ pub(crate) fn valid_batch_behind(log: &OpenLog, position: Position, expected: Of
         for magic in memchr::memchr_iter(batch::MAGIC_V2 as u8, &piece[16..=last_start + 16]) {
             let Ok(header) = BatchHeader::parse(&piece[magic..read]) else { continue };
             let here = at + magic as u64;
-            let possible = header.base_offset >= expected
-                && header.base_offset - expected <= i64::from(i32::MAX)
-                && here + header.size as u64 <= size;
-            if possible {
+            if header.attributes.codec().is_ok() && here + header.size as u64 <= size {
                 let mut scanner = Scanner::new(log.clone(), Position(here), 64 << 10)?;
                 if scanner.checksum_matches(&header)? {
                     return Ok(Some(Position(here)));

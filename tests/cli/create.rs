@@ -1,101 +1,218 @@
-use super::support::{Kdir, read};
+//! `kdir create`.
+
+use crate::support::{Kdir, PARTITION_FILES};
 use predicates::prelude::PredicateBooleanExt;
-use predicates::str::contains;
+use predicates::str::{contains, starts_with};
+use std::fs;
 
 #[test]
-fn makes_what_a_broker_makes_and_a_topic_file() {
+fn makes_the_log_dir_the_topic_file_and_a_folder_for_each_partition() {
     let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-P", "2", "-c", "segment.bytes=64MiB", "--retention", "7d"])
-        .success()
+    let status = format!("created topic app with 3 partitions in {}\n", kdir.log_dir().display());
+    kdir.run(&["create", "app", "-P", "3"]).code(0).stdout("").stderr(status);
+    let entries = kdir.entries("");
+    for name in ["app.json", "app-0", "app-1", "app-2"] {
+        assert!(entries.contains(&name.to_owned()), "{name} is not among {entries:?}");
+    }
+    assert!(!entries.contains(&"app-3".to_owned()));
+    for partition in ["app-0", "app-1", "app-2"] {
+        assert_eq!(kdir.entries(partition), PARTITION_FILES);
+        let read = |name: &str| fs::read_to_string(kdir.path(partition).join(name)).unwrap();
+        assert_eq!(read("leader-epoch-checkpoint"), "0\n1\n0 0\n");
+        assert_eq!(read("00000000000000000000.log"), "");
+    }
+}
+
+#[test]
+fn makes_the_folders_above_the_log_dir_as_well() {
+    let kdir = Kdir::new();
+    let deep = kdir.temp().join("a/b/c");
+    kdir.run(&["-q", "-d", deep.to_str().unwrap(), "create", "app"]).code(0).stdout("").stderr("");
+    assert!(deep.join("app-0").is_dir());
+}
+
+#[test]
+fn the_topic_file_and_the_partitions_metadata_name_one_topic_id() {
+    let kdir = Kdir::with_topic("app", &["-P", "2", "-c", "segment.bytes=64MiB"]);
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(kdir.path("app.json")).unwrap()).unwrap();
+    assert_eq!(file["format_version"], 1);
+    assert_eq!(file["name"], "app");
+    assert_eq!(file["partitions"], 2);
+    assert_eq!(file["config"], serde_json::json!({ "segment.bytes": "67108864" }));
+    let id = file["topic_id"].as_str().unwrap();
+    assert_eq!(id.len(), 22);
+    for partition in ["app-0", "app-1"] {
+        let metadata = fs::read_to_string(kdir.path(partition).join("partition.metadata")).unwrap();
+        assert_eq!(metadata, format!("version: 0\ntopic_id: {id}"));
+    }
+}
+
+#[test]
+fn refuses_a_topic_that_exists_and_says_how_to_go_on() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.run(&["create", "app"])
+        .code(1)
         .stdout("")
-        .stderr(contains("created topic app with 2 partitions"));
-    assert_eq!(kdir.names("."), [".lock", "app-0", "app-1", "app.json"]);
-    assert_eq!(
-        kdir.names("app-0"),
-        [
-            "00000000000000000000.index",
-            "00000000000000000000.log",
-            "00000000000000000000.timeindex",
-            "leader-epoch-checkpoint",
-            "partition.metadata"
-        ]
-    );
-    assert_eq!(read(&kdir.path("app-0/leader-epoch-checkpoint")), b"0\n1\n0 0\n");
-    let topic: serde_json::Value = serde_json::from_slice(&read(&kdir.path("app.json"))).unwrap();
-    assert_eq!(topic["config"]["segment.bytes"], "67108864");
-    assert_eq!(topic["config"]["retention.ms"], "604800000");
-    let metadata = String::from_utf8(read(&kdir.path("app-1/partition.metadata"))).unwrap();
-    assert_eq!(metadata, format!("version: 0\ntopic_id: {}", topic["topic_id"].as_str().unwrap()));
+        .stderr("kdir: the topic app exists already\nhint: add --if-not-exists to leave it as it is\n");
 }
 
 #[test]
-fn a_topic_that_exists_is_an_error_unless_asked_to_leave_it() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.run(&["create", "app"]).code(1).stderr(contains("exists already").and(contains("--if-not-exists")));
-    kdir.run(&["create", "app", "-P", "5", "--if-not-exists"]).success().stderr(contains("left as it is"));
-    assert_eq!(kdir.json(&["list", "-o", "json"])[0]["partitions"], 1);
+fn if_not_exists_leaves_a_topic_as_it_is() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &[], "kept\n");
+    let before = fs::read(kdir.path("app.json")).unwrap();
+    kdir.run(&["create", "app", "-P", "5", "--if-not-exists"])
+        .code(0)
+        .stdout("")
+        .stderr("topic app exists already and is left as it is\n");
+    assert_eq!(fs::read(kdir.path("app.json")).unwrap(), before);
+    assert_eq!(kdir.values("app"), "kept\n");
 }
 
 #[test]
-fn refuses_names_and_numbers_that_kafka_refuses() {
+fn if_not_exists_makes_a_topic_that_is_missing() {
     let kdir = Kdir::new();
-    for name in ["", ".", "..", "a/b", "a b", "ü", &"a".repeat(250)] {
-        kdir.run(&["create", name]).code(2).stdout("").stderr(contains("topic name"));
-    }
-    for partitions in ["0", "-1", "x", "100001"] {
-        kdir.run(&["create", "app", "-P", partitions])
+    kdir.run(&["-q", "create", "app", "--if-not-exists"]).code(0).stdout("").stderr("");
+    assert!(kdir.path("app.json").is_file());
+}
+
+#[test]
+fn refuses_a_number_of_partitions_that_is_no_number_from_1_on() {
+    let kdir = Kdir::new();
+    for count in ["0", "-1", "100001", "x", ""] {
+        kdir.run(&["create", "app", &format!("--partitions={count}")])
             .code(2)
-            .stderr(contains("1 to 100000").or(contains("unexpected")));
+            .stdout("")
+            .stderr(contains("expected a number of partitions from 1 to 100000"));
     }
-    assert!(!kdir.log_dir().exists(), "nothing is half made");
+    assert!(!kdir.log_dir().exists(), "nothing is made when a check fails");
+}
+
+#[test]
+fn refuses_names_that_kafka_refuses() {
+    let kdir = Kdir::new();
+    let long = "t".repeat(250);
+    for (name, reason) in [
+        ("", "a topic name has at least one character"),
+        (long.as_str(), "a topic name has at most 249 characters, and this one has 250"),
+        (".", "a topic name is not . or .."),
+        ("..", "a topic name is not . or .."),
+        ("a/b", "a topic name has only the characters a-z A-Z 0-9 . _ - and not '/'"),
+        ("ü", "a topic name has only the characters a-z A-Z 0-9 . _ - and not 'ü'"),
+        ("a b", "a topic name has only the characters a-z A-Z 0-9 . _ - and not ' '"),
+    ] {
+        kdir.run(&["create", name]).code(2).stdout("").stderr(contains(reason));
+    }
+    assert!(!kdir.log_dir().exists());
 }
 
 #[test]
 fn a_name_of_249_bytes_works_everywhere() {
-    let name = "n".repeat(249);
-    let kdir = Kdir::with_topic(&name, 2);
-    kdir.produce(&name, b"a\nb\n");
-    assert_eq!(kdir.text(&["consume", &name]), "a\nb\n");
-    assert!(kdir.text(&["describe", &name]).contains("nnn"));
-    kdir.run(&["alter", &name, "--partitions", "3"]).success();
-    kdir.run(&["retention", &name, "--retention-bytes", "0"]).success();
-    kdir.run(&["delete", &name, "--yes"]).success();
-    assert_eq!(kdir.names("."), [".lock"]);
-}
-
-#[test]
-fn names_that_differ_in_dot_and_underscore_collide() {
-    let kdir = Kdir::with_topic("a.b", 1);
-    kdir.run(&["create", "a_b"]).code(1).stderr(contains("collides with a.b"));
-}
-
-#[test]
-fn configuration_is_checked_by_name_and_range() {
     let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "retenton.ms=5"]).code(2).stderr(contains("did you mean retention.ms?"));
-    kdir.run(&["create", "app", "-c", "retention.ms=-2"]).code(2).stderr(contains("-1 or more ms"));
-    kdir.run(&["create", "app", "-c", "nonsense"]).code(2).stderr(contains("KEY=VALUE"));
-    kdir.run(&["create", "app", "-c", "message.format.version=2.8"]).code(2).stderr(contains("removed in Kafka 4.0"));
+    let name = "t".repeat(249);
+    kdir.run(&["-q", "create", &name, "-P", "2"]).code(0).stdout("").stderr("");
+    kdir.produce(&name, &[], "one\ntwo\n");
+    assert_eq!(kdir.values(&name), "one\ntwo\n");
+    let rows = kdir.text(&["describe", &name, "-o", "tsv"]);
+    assert_eq!(rows.lines().count(), 2);
+    assert!(rows.lines().all(|line| line.starts_with(&name)), "{rows}");
+    kdir.run(&["-q", "alter", &name, "-c", "retention.ms=1h"]).code(0).stdout("").stderr("");
+    kdir.run(&["-q", "delete", &name, "--yes"]).code(0).stdout("").stderr("");
+    assert!(!kdir.entries("").iter().any(|entry| entry.starts_with('t')), "{:?}", kdir.entries(""));
+}
+
+#[test]
+fn refuses_a_name_that_differs_only_in_dots_and_underscores() {
+    let kdir = Kdir::with_topic("a.b", &[]);
+    kdir.run(&["create", "a_b"]).code(1).stdout("").stderr(starts_with("kdir: the topic a_b collides with a.b: "));
+    assert!(!kdir.path("a_b.json").exists());
+    kdir.run(&["-q", "create", "a-b"]).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn an_unknown_configuration_is_answered_with_the_nearest() {
+    let kdir = Kdir::new();
+    kdir.run(&["create", "app", "-c", "retenton.ms=1d"])
+        .code(2)
+        .stdout("")
+        .stderr("kdir: there is no topic configuration retenton.ms; did you mean retention.ms?\n");
     assert!(!kdir.log_dir().exists());
-    kdir.run(&["create", "app", "-c", "segment.bytes=1000"]).success().stderr(contains("Kafka 4.1 and later refuse"));
 }
 
 #[test]
-fn refuses_a_directory_that_is_a_brokers_or_something_else() {
+fn refuses_a_value_that_is_out_of_range() {
     let kdir = Kdir::new();
-    std::fs::create_dir_all(kdir.path("photos")).unwrap();
-    kdir.run(&["create", "app"]).code(1).stderr(contains("is not a log dir").and(contains("photos")));
-    let kdir = Kdir::new();
-    std::fs::create_dir_all(kdir.log_dir()).unwrap();
-    std::fs::write(kdir.path("meta.properties"), "version=1\n").unwrap();
-    kdir.run(&["create", "app"]).code(1).stderr(contains("belongs to a Kafka broker"));
-    kdir.run_with(&["produce", "--create", "app"], b"x").code(1).stderr(contains("belongs to a Kafka broker"));
-    assert_eq!(kdir.names("."), [".lock", "meta.properties"]);
+    for (pair, reason) in [
+        ("segment.bytes=13", "segment.bytes=13 is refused: expected 14 to 2147483647"),
+        ("compression.type=brotli", "compression.type=brotli is refused: expected one of "),
+        ("cleanup.policy=remove", "cleanup.policy=remove is refused: expected a comma-separated list of "),
+        ("retention.ms=-2", "retention.ms=-2 is refused: expected -1 or more"),
+    ] {
+        kdir.run(&["create", "app", "-c", pair]).code(2).stdout("").stderr(contains(reason));
+    }
+    kdir.run(&["create", "app", "-c", "retention.ms"]).code(2).stdout("").stderr(contains("expected KEY=VALUE"));
+    kdir.run(&["create", "app", "-c", "min.compaction.lag.ms=2", "-c", "max.compaction.lag.ms=1"])
+        .code(2)
+        .stdout("")
+        .stderr("kdir: min.compaction.lag.ms (2) must not be larger than max.compaction.lag.ms (1)\n");
+    assert!(!kdir.log_dir().exists());
 }
 
 #[test]
-fn names_a_path_where_no_directory_can_be() {
+fn warns_of_segments_that_a_later_kafka_refuses() {
     let kdir = Kdir::new();
-    std::fs::write(kdir.log_dir(), "a file").unwrap();
-    kdir.run(&["create", "app"]).code(1).stderr(contains("log-dir").and(contains("ot a directory")));
+    kdir.run(&["create", "app", "-c", "segment.bytes=1000"])
+        .code(0)
+        .stdout("")
+        .stderr(starts_with("warning: segment.bytes=1000 is under 1048576, which Kafka 4.1 and later refuse\n"));
+}
+
+#[test]
+fn the_retention_options_are_shorthands_for_configurations() {
+    let kdir = Kdir::new();
+    kdir.run(&["-q", "create", "app", "--retention", "36h", "--retention-bytes", "1GB"]).code(0).stdout("").stderr("");
+    let described = kdir.json(&["describe", "app", "-o", "json"]);
+    let expected = serde_json::json!({ "retention.ms": "129600000", "retention.bytes": "1000000000" });
+    assert_eq!(described[0]["config"], expected);
+    kdir.run(&["-q", "create", "forever", "--retention", "forever"]).code(0).stdout("").stderr("");
+    let described = kdir.json(&["describe", "forever", "-o", "json"]);
+    assert_eq!(described[0]["config"], serde_json::json!({ "retention.ms": "-1" }));
+}
+
+#[test]
+fn refuses_a_directory_with_a_folder_that_is_no_partition() {
+    let kdir = Kdir::new();
+    fs::create_dir_all(kdir.path("photos")).unwrap();
+    let message = format!(
+        "kdir: {} is not a log dir: it holds the folder photos, which is no partition\n\
+         hint: name an empty or a new directory with --log-dir\n",
+        kdir.log_dir().display()
+    );
+    kdir.run(&["create", "app"]).code(1).stdout("").stderr(message);
+    assert!(!kdir.path("app.json").exists() && !kdir.path("app-0").exists());
+}
+
+#[test]
+fn refuses_a_brokers_directory() {
+    let kdir = Kdir::new();
+    fs::create_dir(kdir.log_dir()).unwrap();
+    fs::write(kdir.path("meta.properties"), "version=1\nnode.id=1\n").unwrap();
+    kdir.run(&["create", "app"]).code(1).stdout("").stderr(
+        contains(format!("kdir: {} belongs to a Kafka broker (meta.properties is there)", kdir.log_dir().display()))
+            .and(contains("\nhint: create the topic with the broker, or name another --log-dir\n")),
+    );
+    assert!(!kdir.path("app.json").exists() && !kdir.path("app-0").exists());
+}
+
+#[test]
+fn a_log_dir_that_is_a_file_or_lies_under_one_is_named() {
+    let kdir = Kdir::new();
+    let file = kdir.file("file", "not a folder");
+    for path in [file.clone(), format!("{file}/log"), format!("{file}/deep/log")] {
+        kdir.run(&["create", "app", "-d", &path])
+            .code(1)
+            .stdout("")
+            .stderr(starts_with("kdir: cannot ").and(contains(&file)).and(contains("ot a directory")));
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "not a folder");
 }

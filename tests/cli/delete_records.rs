@@ -1,39 +1,133 @@
-use super::support::Kdir;
-use predicates::str::contains;
+//! `kdir delete-records`.
 
-#[test]
-fn moves_the_log_start_forward_for_good() {
-    let kdir = Kdir::with_topic("app", 2);
-    kdir.produce("app", b"0\n1\n2\n3\n4\n5\n");
-    kdir.run(&["delete-records", "app", "--before-offset", "0:2,1:1"]).success();
-    assert_eq!(kdir.text(&["consume", "app"]), "3\n4\n5\n");
-    let report = kdir.text(&["delete-records", "app", "--before-offset", "0:1", "-o", "tsv"]);
-    assert_eq!(report, "app\t0\t2\n", "it never moves back");
-    kdir.run(&["consume", "app", "-p", "0", "--from-offset", "1"]).code(1).stderr(contains("goes from 2"));
-    assert_eq!(kdir.json(&["list", "-o", "json"])[0]["records"], 3);
+use crate::support::Kdir;
+use predicates::str::{contains, starts_with};
+use serde_json::json;
+use std::fs;
+
+/// Five records, with the timestamps 1000 to 5000.
+fn five() -> Kdir {
+    let kdir = Kdir::with_topic("app", &[]);
+    let line = |it: i64| format!("{{\"value\":\"v{it}\",\"timestamp\":{}}}\n", 1000 * (it + 1));
+    kdir.produce("app", &["-i", "json"], [0, 1, 2, 3, 4].map(line).concat());
+    kdir
 }
 
 #[test]
-fn takes_a_time() {
-    let kdir = Kdir::with_topic("app", 1);
-    for time in ["1000", "2000", "3000"] {
-        kdir.run_with(&["produce", "app", "--timestamp", time], time.as_bytes()).success();
+fn moves_the_log_start_offset_and_consume_begins_there() {
+    let kdir = five();
+    kdir.run(&["delete-records", "app", "--before-offset", "2"])
+        .code(0)
+        .stdout("TOPIC  PARTITION  LOG START\napp            0          2\n")
+        .stderr("");
+    assert_eq!(kdir.values("app"), "v2\nv3\nv4\n");
+    assert!(kdir.text(&["describe", "app", "-o", "tsv"]).starts_with("app\t0\t2\t5\t"));
+    assert_eq!(fs::read_to_string(kdir.path("log-start-offset-checkpoint")).unwrap(), "0\n1\napp 0 2\n");
+    kdir.produce("app", &[], "v5\n");
+    assert_eq!(kdir.values("app"), "v2\nv3\nv4\nv5\n");
+}
+
+#[test]
+fn never_moves_back() {
+    let kdir = five();
+    for (before, start) in [("3", 3), ("1", 3), ("earliest", 3), ("-1", 4), ("latest", 5)] {
+        kdir.run(&["delete-records", "app", &format!("--before-offset={before}"), "-o", "tsv"])
+            .code(0)
+            .stdout(format!("app\t0\t{start}\n"))
+            .stderr("");
     }
-    kdir.run(&["delete-records", "app", "--before", "2000"]).success();
-    assert_eq!(kdir.text(&["consume", "app"]), "2000\n3000\n");
-    kdir.run(&["delete-records", "app", "--before", "now"]).success();
-    assert_eq!(kdir.text(&["consume", "app"]), "");
-    kdir.produce("app", b"more\n");
-    assert_eq!(kdir.text(&["consume", "app"]), "more\n");
+    assert_eq!(kdir.values("app"), "");
+    kdir.produce("app", &[], "v5\n");
+    assert_eq!(kdir.records("app")[0]["offset"], 5);
 }
 
 #[test]
-fn refuses_what_lies_outside_the_log_or_is_compacted() {
-    let kdir = Kdir::with_topic("app", 2);
-    kdir.run(&["delete-records", "app", "--before-offset", "0:1"]).code(1).stderr(contains("outside the log"));
-    kdir.run(&["delete-records", "app", "--before-offset", "2:0"]).code(1).stderr(contains("no partition 2"));
-    kdir.run(&["delete-records", "app", "--before-offset", "0"]).code(2).stderr(contains("0:100,1:250"));
-    kdir.run(&["delete-records", "app"]).code(2);
-    kdir.run(&["create", "keyed", "-c", "cleanup.policy=compact"]).success();
-    kdir.run(&["delete-records", "keyed", "--before-offset", "latest"]).code(1).stderr(contains("is compacted"));
+fn names_each_partitions_offset() {
+    let kdir = Kdir::with_topic("app", &["-P", "3"]);
+    kdir.produce("app", &[], "a0\nb0\nc0\na1\nb1\nc1\n");
+    kdir.run(&["delete-records", "app", "--before-offset", "1"])
+        .code(2)
+        .stdout("")
+        .stderr("kdir: topic app has 3 partitions: name each offset's, as in 0:100,1:250\n");
+    let expected = [
+        json!({ "topic": "app", "partition": 0, "log_start_offset": 1 }),
+        json!({ "topic": "app", "partition": 2, "log_start_offset": 2 }),
+    ];
+    assert_eq!(kdir.json(&["delete-records", "app", "--before-offset", "0:1,2:latest", "-o", "json"]), expected);
+    assert_eq!(kdir.text(&["consume", "app", "--order", "partition"]), "a1\nb0\nb1\n");
+    kdir.run(&["delete-records", "app", "--before-offset", "3:0"])
+        .code(1)
+        .stdout("")
+        .stderr("kdir: the topic app has no partition 3; it has partitions 0 to 2\n");
+}
+
+#[test]
+fn an_offset_past_the_log_end_offset_is_refused_with_the_range() {
+    let kdir = five();
+    kdir.run(&["delete-records", "app", "--before-offset", "6"])
+        .code(1)
+        .stdout("")
+        .stderr(contains("offset 6 is outside the log, which goes from 0 (log start offset) to 5 (log end offset)\n"));
+    assert_eq!(kdir.values("app"), "v0\nv1\nv2\nv3\nv4\n");
+}
+
+#[test]
+fn nothing_is_moved_when_one_of_the_offsets_is_refused() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &[], "a0\nb0\na1\nb1\n");
+    kdir.run(&["delete-records", "app", "--before-offset", "0:1,1:9"])
+        .code(1)
+        .stdout("")
+        .stderr(contains("offset 9 is outside the log"));
+    assert_eq!(kdir.values("app"), "a0\nb0\na1\nb1\n");
+}
+
+#[test]
+fn keeps_from_the_first_record_at_or_after_a_time() {
+    for (time, left) in [
+        ("0", "v0\nv1\nv2\nv3\nv4\n"),
+        ("3000", "v2\nv3\nv4\n"),
+        ("1970-01-01T00:00:03.001Z", "v3\nv4\n"),
+        ("5001", ""),
+        ("1h ago", ""),
+    ] {
+        let kdir = five();
+        kdir.run(&["-q", "delete-records", "app", "--before", time, "-o", "tsv"]).code(0).stderr("");
+        assert_eq!(kdir.values("app"), left, "{time}");
+    }
+}
+
+#[test]
+fn needs_an_offset_or_a_time_and_not_both() {
+    let kdir = five();
+    kdir.run(&["delete-records", "app"]).code(2).stdout("").stderr(contains("--before-offset"));
+    kdir.run(&["delete-records", "app", "--before-offset", "1", "--before", "2000"])
+        .code(2)
+        .stdout("")
+        .stderr(contains("cannot be used with"));
+    kdir.run(&["delete-records", "app", "--before", "soon"])
+        .code(2)
+        .stdout("")
+        .stderr(starts_with("kdir: --before: \"soon\" is no time"));
+}
+
+#[test]
+fn a_topic_that_is_only_compacted_refuses() {
+    let kdir = Kdir::with_topic("app", &["-c", "cleanup.policy=compact"]);
+    kdir.produce("app", &["-k", "k"], "v\n");
+    kdir.run(&["delete-records", "app", "--before-offset", "1"]).code(1).stdout("").stderr(
+        "kdir: the topic app is compacted (cleanup.policy=compact): its records cannot be deleted by offset\n\
+         hint: set cleanup.policy=compact,delete with `kdir alter app` to allow it\n",
+    );
+    kdir.run(&["-q", "alter", "app", "-c", "cleanup.policy=compact,delete"]).code(0).stderr("");
+    kdir.run(&["delete-records", "app", "--before-offset", "1", "-o", "tsv"]).code(0).stdout("app\t0\t1\n").stderr("");
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named() {
+    let kdir = five();
+    kdir.run(&["delete-records", "nope", "--before-offset", "0"])
+        .code(1)
+        .stdout("")
+        .stderr(starts_with("kdir: there is no topic nope in "));
 }

@@ -1,199 +1,205 @@
-//! Closed outputs, signals, and several processes at once.
+//! Between processes: closed pipes, signals, and a broker on the same directory.
 
-use super::support::{Kdir, wait_until};
+use crate::support::{Kdir, Running, next, until};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
 use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
+use rustix::process::Signal;
+use std::fs::File;
 
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-fn stderr(child: &mut Child) -> String {
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    text
+/// More than a pipe holds.
+fn much() -> Kdir {
+    let kdir = Kdir::with_topic("app", &[]);
+    let lines: String = (0..100_000).map(|number| format!("line {number}\n")).collect();
+    kdir.produce("app", &[], lines);
+    kdir
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_it_quietly() {
-    let kdir = Kdir::with_topic("app", 1);
-    let lines: String = (0..200_000).map(|at| format!("line {at}\n")).collect();
-    kdir.produce("app", lines.as_bytes());
-    let mut child = kdir.spawn(&["consume", "app"]);
-    let mut first = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut first).unwrap();
-    drop(stdout);
-    assert_eq!(first, "line 0\n");
-    assert_eq!((stderr(&mut child), child.wait().unwrap().code()), (String::new(), Some(0)));
-}
-
-#[test]
-fn a_follower_prints_what_is_appended_and_ends_when_nobody_reads_it() {
-    let kdir = Kdir::with_topic("app", 2);
-    kdir.produce("app", b"before\n");
-    let mut child = kdir.spawn(&["consume", "app", "-F"]);
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    for at in 0..20 {
-        kdir.produce("app", format!("{at}\n").as_bytes());
-        stdout.read_line(&mut line).unwrap();
-    }
-    let expected: String = (0..20).map(|at| format!("{at}\n")).collect();
-    assert_eq!(line, format!("before\n{expected}"));
-    drop(stdout);
-    assert_eq!((stderr(&mut child), child.wait().unwrap().code()), (String::new(), Some(0)));
-}
-
-#[test]
-fn a_follower_is_told_when_its_topic_is_deleted() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.produce("app", b"a\n");
-    let mut child = kdir.spawn(&["consume", "app", "-F"]);
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    kdir.run(&["delete", "app", "--yes"]).success();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(stderr(&mut child).contains("the topic app was deleted"));
-}
-
-#[test]
-fn a_producer_is_told_when_its_topic_is_deleted_and_does_not_make_it_again() {
-    let kdir = Kdir::new();
-    let mut child = kdir.spawn(&["produce", "app", "--create"]);
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"a\n").unwrap();
-    wait_until("the first record", || {
-        kdir.log_dir().exists() && kdir.path("app.json").exists() && kdir.text(&["consume", "app"]) == "a\n"
-    });
-    kdir.run(&["delete", "app", "--yes"]).success();
-    stdin.write_all(b"b\n").unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(stderr(&mut child).contains("the topic app was deleted meanwhile"));
-    assert_eq!(kdir.names("."), [".lock"]);
-}
-
-#[test]
-fn a_line_is_readable_as_soon_as_it_is_written_and_a_signal_keeps_whole_lines() {
-    for (number, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let kdir = Kdir::with_topic("app", 1);
-        let mut child = kdir.spawn(&["produce", "app"]);
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"a\nb\nbegun").unwrap();
-        wait_until("two records", || kdir.text(&["consume", "app"]) == "a\nb\n");
-        signal(&child, number);
-        assert_eq!(child.wait().unwrap().code(), Some(code));
-        assert!(stderr(&mut child).contains("the last line was not complete and was not stored (5 bytes)"));
-        assert_eq!(kdir.text(&["consume", "app"]), "a\nb\n");
+fn consume_ends_quietly_when_its_reader_closes() {
+    let kdir = much();
+    for output in ["value", "json", "len32"] {
+        let mut consumer = Running::start(kdir.process(&["consume", "app", "-o", output]));
+        assert!(!consumer.head().is_empty());
+        assert_eq!(consumer.end(), (Some(0), String::new(), String::new()), "{output}");
     }
 }
 
 #[test]
-fn a_killed_producer_leaves_what_it_said_was_durable() {
-    let kdir = Kdir::with_topic("app", 1);
-    let mut child = kdir.spawn(&["produce", "app", "-o", "json", "--sync", "always"]);
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"a\nb\n").unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let durable: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let last = durable["last_offset"].as_i64().unwrap();
-    assert!(kdir.json(&["consume", "app", "-o", "json"]).iter().any(|row| row["offset"] == last));
-    kdir.produce("app", b"c\n");
-    assert!(kdir.text(&["consume", "app"]).ends_with("c\n"));
+fn reports_and_help_end_quietly_when_their_reader_is_gone() {
+    let kdir = much();
+    let log = kdir.segment("app-0", 0, "log");
+    for args in [
+        &["list"][..],
+        &["describe", "-o", "json"],
+        &["offsets", "app", "--at", "latest"],
+        &["dump", log.to_str().unwrap(), "-o", "tsv"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["produce", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = kdir.process(args);
+        command.stdout(writer);
+        let process = Running::start(command);
+        assert_eq!(process.end(), (Some(0), String::new(), String::new()), "{args:?}");
+    }
 }
 
 #[test]
-fn four_producers_share_a_partition_without_a_gap() {
-    let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "segment.bytes=200000"]).success();
-    const LINES: usize = 5000;
-    let children: Vec<Child> = (0..4).map(|_| kdir.spawn(&["produce", "app", "--batch-size", "2KiB"])).collect();
-    std::thread::scope(|scope| {
-        for (name, mut child) in children.into_iter().enumerate() {
-            scope.spawn(move || {
-                let lines: String = (0..LINES).map(|at| format!("{name} {at}\n")).collect();
-                child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-                assert_eq!(child.wait().unwrap().code(), Some(0));
-            });
+fn a_full_disk_behind_stdout_is_an_error() {
+    let kdir = much();
+    let mut command = kdir.process(&["consume", "app"]);
+    command.stdout(File::options().write(true).open("/dev/full").unwrap());
+    let (code, _, stderr) = Running::start(command).end();
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with("kdir: cannot write to stdout: No space left on device"), "{stderr}");
+}
+
+#[test]
+fn produce_stores_its_input_when_nobody_reads_what_it_tells() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = kdir.process(&["produce", "app", "-o", "json"]);
+    command.stdout(writer);
+    let mut producer = Running::start(command);
+    producer.write("one\ntwo\n");
+    let (code, _, stderr) = producer.end();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
+}
+
+#[test]
+fn a_line_typed_into_a_pipe_can_be_read_at_once() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    let mut consumer = Running::start(kdir.process(&["consume", "app", "-F", "-n", "2"]));
+    let lines = consumer.lines();
+    for line in ["one", "two"] {
+        producer.write(format!("{line}\n"));
+        assert_eq!(next(&lines), line);
+    }
+    assert_eq!(consumer.wait().0, Some(0));
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+}
+
+#[test]
+fn a_line_that_comes_in_pieces_is_one_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    producer.write("one\ntw");
+    until("the first line is stored", || kdir.values("app") == "one\n");
+    producer.write("o\nthr");
+    until("the second line is stored", || kdir.values("app") == "one\ntwo\n");
+    producer.write("ee");
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+    assert_eq!(kdir.values("app"), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn linger_waits_for_more_and_stores_all_the_same() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app", "--linger", "50ms"]));
+    producer.write("one\n");
+    until("the line is stored", || kdir.values("app") == "one\n");
+    producer.write("two\n");
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
+}
+
+#[test]
+fn signals_end_produce_with_complete_lines_stored_and_the_begun_one_told() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for options in [&[][..], &["--sync", "always"], &["--sync", "end"]] {
+            let kdir = Kdir::with_topic("app", &[]);
+            let mut producer = Running::start(kdir.process(&[&["produce", "app"], options].concat()));
+            producer.write("one\ntwo\nthr");
+            until("the complete lines are stored", || kdir.values("app") == "one\ntwo\n");
+            producer.signal(signal);
+            let (ended, stdout, stderr) = producer.wait();
+            assert_eq!((ended, stdout.as_str()), (Some(code), ""), "{stderr}");
+            assert!(stderr.starts_with("produced 2 records, 8 B, to app "), "{stderr}");
+            let warning = "\nwarning: the last line was not complete and was not stored (3 bytes)\n";
+            assert!(stderr.ends_with(warning), "{stderr}");
+            assert_eq!(kdir.values("app"), "one\ntwo\n");
         }
-    });
-    let mut next = BTreeMap::new();
-    let rows = kdir.json(&["consume", "app", "-o", "json"]);
-    for (offset, row) in rows.iter().enumerate() {
-        assert_eq!(row["offset"], offset);
-        let (name, at) = row["value"].as_str().unwrap().split_once(' ').unwrap();
-        let expected = next.entry(name.to_owned()).or_insert(0_usize);
-        assert_eq!(at.parse::<usize>().unwrap(), *expected);
-        *expected += 1;
     }
-    assert_eq!(rows.len(), 4 * LINES);
 }
 
 #[test]
-fn eight_that_create_one_topic_make_one_and_store_every_record() {
-    let kdir = Kdir::new();
-    let mut children: Vec<Child> = (0..8).map(|_| kdir.spawn(&["produce", "--create", "app"])).collect();
-    for (name, child) in children.iter_mut().enumerate() {
-        writeln!(child.stdin.take().unwrap(), "{name}").unwrap();
-    }
-    for mut child in children {
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{}", stderr(&mut child));
-    }
-    let mut lines: Vec<String> = kdir.text(&["consume", "app"]).lines().map(str::to_owned).collect();
-    lines.sort();
-    assert_eq!(lines, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+fn a_signal_between_lines_leaves_nothing_to_tell() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    producer.write("one\n");
+    until("the line is stored", || kdir.values("app") == "one\n");
+    producer.signal(Signal::TERM);
+    assert_eq!(producer.wait(), (Some(143), String::new(), String::new()));
 }
 
 #[test]
-fn a_directory_that_a_broker_holds_is_read_and_not_written() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.produce("app", b"a\n");
-    // fcntl locks do not exclude their own process, so the "broker" is this one and the program another.
-    let lock = std::fs::OpenOptions::new().read(true).write(true).open(kdir.path(".lock")).unwrap();
+fn a_signal_while_lines_wait_for_more_stores_them() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["produce", "app", "-o", "json", "--linger", "1h"]));
+    producer.write("one\n");
+    until("the line is taken from the pipe", || producer.has_read_all());
+    producer.signal(Signal::INT);
+    let (code, stdout, stderr) = producer.wait();
+    assert_eq!((code, stderr.as_str()), (Some(130), ""));
+    assert!(stdout.contains("\"event\":\"durable\"") && stdout.contains("\"records\":1"), "{stdout}");
+    assert_eq!(kdir.values("app"), "one\n");
+}
+
+#[test]
+fn signals_end_a_follower() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut follower = Running::start(kdir.process(&["consume", "app", "-F"]));
+        let lines = follower.lines();
+        assert_eq!(next(&lines), "one");
+        follower.signal(signal);
+        assert_eq!(follower.wait().0, Some(code));
+    }
+}
+
+#[test]
+fn while_a_broker_has_the_log_dir_it_can_be_read_and_not_written() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    let lock = File::options().read(true).write(true).create(true).truncate(false).open(kdir.path(".lock")).unwrap();
     fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let refused = || {
+        starts_with(format!("kdir: {} is in use by a running Kafka broker\n", kdir.log_dir().display()))
+            .and(contains("hint: stop the broker first; reading works while it runs\n"))
+    };
+    kdir.feed(&["produce", "app"], "two\n").code(1).stdout("").stderr(refused());
     for args in [
         &["create", "new"][..],
-        &["produce", "app"],
-        &["alter", "app", "--partitions", "2"],
-        &["delete", "app", "--yes"],
+        &["alter", "app", "-P", "2"],
+        &["delete", "app", "-y"],
         &["delete-records", "app", "--before-offset", "1"],
         &["retention"],
     ] {
-        kdir.run(args).code(1).stderr(predicates::str::contains("is in use by a running Kafka broker"));
+        kdir.run(args).code(1).stdout("").stderr(refused());
     }
-    assert_eq!(kdir.text(&["consume", "app"]), "a\n");
-    assert!(kdir.text(&["describe"]).contains("app"));
+    assert_eq!(kdir.values("app"), "one\n");
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]).lines().count(), 1);
     drop(lock);
-    kdir.produce("app", b"b\n");
+    kdir.produce("app", &[], "two\n");
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
 }
 
 #[test]
-fn a_broker_cannot_start_under_a_producer() {
-    let kdir = Kdir::with_topic("app", 1);
-    let mut child = kdir.spawn(&["produce", "app"]);
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"a\n").unwrap();
-    wait_until("the first record", || kdir.text(&["consume", "app"]) == "a\n");
-    let lock = std::fs::OpenOptions::new().read(true).write(true).open(kdir.path(".lock")).unwrap();
+fn no_broker_can_start_while_a_producer_runs() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    producer.write("one\n");
+    until("the line is stored", || kdir.values("app") == "one\n");
+    let lock = File::options().read(true).write(true).open(kdir.path(".lock")).unwrap();
     assert!(fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
-    drop(stdin);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
     fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-}
-
-#[test]
-fn output_that_cannot_be_written_is_an_error() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.produce("app", b"a\n");
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut child = kdir.command(&["consume", "app"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(stderr(&mut child).contains("cannot write to stdout"));
 }

@@ -1,258 +1,686 @@
-use super::support::{Kdir, read};
+//! `kdir produce`.
+
+use crate::support::{Kdir, Running, cut, json_lines, until};
 use predicates::prelude::PredicateBooleanExt;
-use predicates::str::contains;
-use serde_json::json;
+use predicates::str::{contains, is_match, starts_with};
+use serde_json::{Value, json};
+use std::fs;
 
-#[test]
-fn bytes_are_bytes() {
-    for input in [&b"a\nb\n"[..], b"\n\n\n", b"a\r\nb\r\n", b"\0\n\xff\xfe\n", b" lead and trail \n"] {
-        let kdir = Kdir::with_topic("app", 1);
-        kdir.produce("app", input);
-        assert_eq!(kdir.stdout(&["consume", "app"]), input);
-    }
+/// One field of every record.
+fn each<'a>(records: &'a [Value], field: &str) -> Vec<&'a Value> {
+    records.iter().map(|record| &record[field]).collect()
 }
 
 #[test]
-fn a_last_line_without_its_newline_is_a_record() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.produce("app", b"a\nb");
-    assert_eq!(kdir.text(&["consume", "app"]), "a\nb\n");
-    kdir.produce("app", b"");
-    assert_eq!(kdir.json(&["list", "-o", "json"])[0]["records"], 2);
-}
-
-#[test]
-fn every_codec_and_the_topics_own_come_back() {
-    let lines: String = (0..5000).map(|at| format!("line {at} of a log that repeats itself\n")).collect();
-    for codec in ["none", "gzip", "gzip:9", "snappy", "lz4", "zstd", "zstd:19"] {
-        let kdir = Kdir::with_topic("app", 3);
-        kdir.run_with(&["produce", "app", "-z", codec], lines.as_bytes()).success();
-        assert!(kdir.stdout(&["consume", "app"]) == lines.as_bytes(), "{codec}");
-    }
-    let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "compression.type=lz4"]).success();
-    kdir.produce("app", lines.as_bytes());
-    let log = kdir.path("app-0/00000000000000000000.log").display().to_string();
-    assert!(kdir.json(&["dump", &log, "-o", "json"]).iter().all(|batch| batch["codec"] == "lz4"));
-    kdir.run_with(&["produce", "app", "-z", "lzma"], b"x").code(2).stderr(contains("none, gzip, snappy, lz4 or zstd"));
-}
-
-#[test]
-fn keys_headers_times_and_nulls_are_stored() {
-    let kdir = Kdir::with_topic("app", 1);
-    let args = ["produce", "app", "-K", ":", "-H", "a=1", "-H", "a=2", "--timestamp", "2026-01-02T03:04:05.678Z", "-Z"];
-    kdir.run_with(&args, b"k:v\nk:\n:v\n").success();
-    let rows = kdir.json(&["consume", "app", "-o", "json"]);
-    assert_eq!(
-        rows[0],
-        json!({"topic": "app", "partition": 0, "offset": 0, "timestamp": 1_767_323_045_678_i64,
-            "timestamp_type": "CreateTime", "key": "k", "value": "v",
-            "headers": [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]})
+fn stores_each_line_and_says_what_went_where() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.feed(&["produce", "app"], "one\ntwo\n").code(0).stdout("").stderr(
+        is_match(r"^produced 2 records, 8 B, to app \(partition 0: offsets 0 to 1\) in \d+\.\d{3} s\n$").unwrap(),
     );
-    assert_eq!((&rows[1]["key"], &rows[1]["value"]), (&json!("k"), &json!(null)));
-    assert_eq!((&rows[2]["key"], &rows[2]["value"]), (&json!(null), &json!("v")));
+    kdir.feed(&["produce", "app"], "three\n")
+        .code(0)
+        .stdout("")
+        .stderr(is_match(r"^produced 1 record, 6 B, to app \(partition 0: offset 2\) in \d+\.\d{3} s\n$").unwrap());
+    assert_eq!(kdir.values("app"), "one\ntwo\nthree\n");
 }
 
 #[test]
-fn a_line_without_its_key_delimiter_is_named_and_what_came_before_is_kept() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.run_with(&["produce", "app", "-K", "="], b"a=1\nb=2\nc\nd=4\n")
-        .code(1)
-        .stderr(contains("line 3 of stdin has no key delimiter \"=\""));
-    assert_eq!(kdir.text(&["consume", "app"]), "1\n2\n");
+fn an_empty_input_is_no_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.feed(&["produce", "app"], "")
+        .code(0)
+        .stdout("")
+        .stderr(is_match(r"^produced 0 records, 0 B, to app in \d+\.\d{3} s\n$").unwrap());
+    assert_eq!(kdir.values("app"), "");
 }
 
 #[test]
-fn a_record_that_is_too_large_is_named_and_what_came_before_is_kept() {
-    let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "max.message.bytes=1000"]).success();
-    let mut input = b"a\nb\n".to_vec();
-    input.extend(vec![b'x'; 2000]);
-    input.extend_from_slice(b"\nd\n");
-    kdir.run_with(&["produce", "app"], &input)
-        .code(1)
-        .stderr(contains("line 3 of stdin is too large: 2000 bytes").and(contains("may have 1000")));
-    assert_eq!(kdir.text(&["consume", "app"]), "a\nb\n");
-    // 61 bytes of header, and 9 around the value.
-    let fits = vec![b'x'; 1000 - 61 - 9];
-    kdir.produce("app", &fits);
-    kdir.run_with(&["produce", "app"], &[&fits[..], b"x"].concat()).code(1).stderr(contains("is too large: 931 bytes"));
+fn a_last_line_without_a_newline_is_a_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\ntwo");
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
 }
 
 #[test]
-fn a_line_without_end_is_refused_without_taking_the_memory() {
-    let kdir = Kdir::with_topic("app", 1);
-    let input = vec![b'x'; 30 << 20];
-    kdir.run_with(&["produce", "app"], &input).code(1).stderr(contains("line 1 of stdin is too large: 31457280 bytes"));
+fn empty_lines_are_records() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "\n\na\n\n");
+    assert_eq!(kdir.values("app"), "\n\na\n\n");
+    assert_eq!(each(&kdir.records("app"), "value"), ["", "", "a", ""]);
 }
 
 #[test]
-fn keyless_records_go_in_turn_over_runs_and_come_back_in_order() {
-    let kdir = Kdir::with_topic("app", 3);
+fn keeps_carriage_returns_nulls_and_bytes_that_are_no_text() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let bytes = b"a\r\n\0\n\xff\xfe\n\xe2\x82\n".to_vec();
+    kdir.produce("app", &[], bytes.clone());
+    assert_eq!(kdir.stdout(&["consume", "app"]), bytes);
+}
+
+#[test]
+fn a_large_input_comes_back_byte_for_byte() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=1MiB"]);
+    let lines: String = (0..60_000).map(|number| format!("line {number} {}\n", "x".repeat(number % 97))).collect();
+    kdir.produce("app", &[], lines.clone());
+    assert!(kdir.stdout(&["consume", "app"]) == lines.into_bytes());
+}
+
+#[test]
+fn gives_every_record_the_key() {
+    let kdir = Kdir::with_topic("app", &["-P", "3"]);
+    kdir.produce("app", &["-k", "k"], "a\nb\nc\n");
+    let records = kdir.records("app");
+    assert_eq!(each(&records, "key"), ["k", "k", "k"]);
+    assert_eq!(each(&records, "value"), ["a", "b", "c"]);
+    assert_eq!(records[0]["partition"], records[2]["partition"]);
+}
+
+#[test]
+fn splits_the_key_off_at_the_first_key_delimiter() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-K", r"\t"], "k1\tv1\nk2\tv\t2\n\tv3\nk4\t\n");
+    let records = kdir.records("app");
+    assert_eq!(each(&records, "key"), ["k1", "k2", "", "k4"]);
+    assert_eq!(each(&records, "value"), ["v1", "v\t2", "v3", ""]);
+}
+
+#[test]
+fn a_line_without_the_key_delimiter_is_named_and_what_came_before_is_kept() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.feed(&["produce", "app", "-K", "::"], "k::v\nl::w\nnothing: here\nm::x\n").code(1).stdout("").stderr(
+        is_match("^produced 2 records, .* to app .*\nkdir: line 3 of stdin has no key delimiter \"::\"\n$").unwrap(),
+    );
+    assert_eq!(kdir.values("app"), "v\nw\n");
+}
+
+#[test]
+fn key_and_key_delimiter_exclude_each_other() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.feed(&["produce", "app", "-k", "a", "-K", ":"], "a:b\n")
+        .code(2)
+        .stdout("")
+        .stderr(contains("cannot be used with"));
+    kdir.feed(&["produce", "app", "-K", ""], "a\n").code(2).stdout("").stderr(contains("--key-delimiter"));
+    assert_eq!(kdir.values("app"), "");
+}
+
+#[test]
+fn gives_every_record_the_headers_in_order() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-H", "a=1", "-H", "b=x=y", "-H", "a="], "v\nw\n");
+    let headers = json!([{ "key": "a", "value": "1" }, { "key": "b", "value": "x=y" }, { "key": "a", "value": "" }]);
+    assert_eq!(each(&kdir.records("app"), "headers"), [&headers, &headers]);
+    kdir.feed(&["produce", "app", "-H", "a"], "v\n").code(2).stdout("").stderr(contains("expected KEY=VALUE"));
+}
+
+#[test]
+fn gives_every_record_the_timestamp() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["--timestamp", "2023-11-14T22:13:20Z"], "a\nb\n");
+    kdir.produce("app", &["--timestamp", "7"], "c\n");
+    let records = kdir.records("app");
+    assert_eq!(each(&records, "timestamp"), [1_700_000_000_000_i64, 1_700_000_000_000, 7]);
+    assert_eq!(records[0]["timestamp_type"], "CreateTime");
+    kdir.feed(&["produce", "app", "--timestamp", "soon"], "x\n")
+        .code(2)
+        .stdout("")
+        .stderr(starts_with("kdir: --timestamp: \"soon\" is no time"));
+}
+
+#[test]
+fn a_record_has_the_time_at_which_it_was_read() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let before = now();
+    kdir.produce("app", &[], "a\n");
+    let timestamp = kdir.records("app")[0]["timestamp"].as_i64().unwrap();
+    assert!((before..=now()).contains(&timestamp), "{timestamp} is not after {before}");
+}
+
+#[test]
+fn log_append_time_wins_over_the_timestamp_of_the_record() {
+    let kdir = Kdir::with_topic("app", &["-c", "message.timestamp.type=LogAppendTime"]);
+    kdir.produce("app", &["--timestamp", "7"], "a\n");
+    let record = &kdir.records("app")[0];
+    assert_eq!(record["timestamp_type"], "LogAppendTime");
+    assert!(record["timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+}
+
+#[test]
+fn null_empty_stores_empty_keys_and_values_as_null() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-Z", "-K", ":"], "k:\n:v\n:\nk:v\n");
+    let records = kdir.records("app");
+    assert_eq!(each(&records, "key"), [&json!("k"), &Value::Null, &Value::Null, &json!("k")]);
+    assert_eq!(each(&records, "value"), [&Value::Null, &json!("v"), &Value::Null, &json!("v")]);
+}
+
+#[test]
+fn sends_every_record_to_the_partition_that_is_named() {
+    let kdir = Kdir::with_topic("app", &["-P", "3"]);
+    kdir.produce("app", &["-p", "2", "-K", ":"], "a:1\nb:2\nc:3\n");
+    assert_eq!(each(&kdir.records("app"), "partition"), [2, 2, 2]);
+}
+
+#[test]
+fn a_partition_that_is_not_there_is_named_with_those_that_are() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    for partition in ["2", "-1"] {
+        kdir.feed(&["produce", "app", &format!("--partition={partition}")], "a\n")
+            .code(1)
+            .stdout("")
+            .stderr(format!("kdir: the topic app has no partition {partition}; it has partitions 0 to 1\n"));
+    }
+    assert_eq!(kdir.values("app"), "");
+}
+
+#[test]
+fn round_robin_goes_on_over_runs_and_consume_returns_the_exact_order() {
+    let kdir = Kdir::with_topic("app", &["-P", "3"]);
     let mut expected = String::new();
-    for run in 0..5 {
-        let lines: String = (0..run + 2).map(|at| format!("{run} {at}\n")).collect();
-        kdir.produce("app", lines.as_bytes());
+    for (run, count) in [4, 1, 1, 5, 3, 2, 7].into_iter().enumerate() {
+        let lines: String = (0..count).map(|line| format!("run {run} line {line}\n")).collect();
+        kdir.produce("app", &[], lines.clone());
         expected.push_str(&lines);
     }
-    assert_eq!(kdir.text(&["consume", "app"]), expected);
-    let ends: Vec<i64> =
-        kdir.json(&["describe", "-o", "json"]).iter().map(|row| row["log_end_offset"].as_i64().unwrap()).collect();
-    assert_eq!(ends, [7, 7, 6]);
+    assert_eq!(kdir.values("app"), expected);
+    let partitions: Vec<i64> = kdir.records("app").iter().map(|it| it["partition"].as_i64().unwrap()).collect();
+    assert!(partitions.iter().enumerate().all(|(place, &partition)| partition == place as i64 % 3), "{partitions:?}");
 }
 
 #[test]
-fn keys_go_where_kafkas_clients_send_them() {
-    // murmur2 of Kafka's own tests: abc 479470107, 21 -973932308, foobar -790332482; CRC-32 of 123456789.
-    for (key, partitioner, hash) in [
-        ("abc", "murmur2", 479_470_107_i64),
-        ("21", "murmur2", i64::from((-973_932_308_i32) & 0x7fff_ffff)),
-        ("foobar", "murmur2", i64::from((-790_332_482_i32) & 0x7fff_ffff)),
-        ("123456789", "crc32", 0xCBF4_3926),
+fn a_keyed_record_goes_where_kafkas_java_client_sends_it() {
+    // `Utils.murmur2` of these keys, from Kafka's own UtilsTest.
+    let hashes = [
+        ("21", -973_932_308_i32),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ("abc", 479_470_107),
+    ];
+    let kdir = Kdir::with_topic("app", &["-P", "7"]);
+    let lines: String = hashes.iter().map(|(key, _)| format!("{key}:v\n")).collect();
+    kdir.produce("app", &["-K", ":"], lines);
+    let records = kdir.records("app");
+    assert_eq!(records.len(), hashes.len());
+    for (key, hash) in hashes {
+        let record = records.iter().find(|record| record["key"] == key).unwrap();
+        assert_eq!(record["partition"], (hash & 0x7fff_ffff) % 7, "{key}");
+    }
+}
+
+#[test]
+fn the_partitioner_can_be_librdkafkas_or_none() {
+    let kdir = Kdir::with_topic("app", &["-P", "5"]);
+    kdir.produce("app", &["-k", "123456789", "--partitioner", "crc32"], "v\n");
+    assert_eq!(kdir.records("app")[0]["partition"], 0xcbf4_3926_u32 % 5);
+    kdir.create("turns", &["-P", "3"]);
+    kdir.produce("turns", &["-k", "same", "--partitioner", "round-robin"], "a\nb\nc\n");
+    assert_eq!(each(&kdir.records("turns"), "partition"), [0, 1, 2]);
+}
+
+#[test]
+fn what_consume_writes_as_json_goes_back_in_unchanged() {
+    let kdir = Kdir::with_topic("from", &["-P", "3"]);
+    kdir.create("to", &["-P", "3"]);
+    kdir.produce("from", &["-K", ":", "-Z", "-H", "h=1", "-H", "h=2", "--timestamp", "1000"], "a:1\nb:\n:3\nc:\"é\\\n");
+    kdir.produce("from", &["-p", "1", "--timestamp", "2000"], b"\xff\0\n\n".to_vec());
+    let lines =
+        r#"{"value":"v","key_b64":"/w==","headers":[{"key_b64":"/w==","value":null},{"key":"","value_b64":"AP8="}]}"#;
+    kdir.produce("from", &["-i", "json", "--timestamp", "3000"], lines);
+    let written = kdir.stdout(&["consume", "from", "-o", "json"]);
+    kdir.produce("to", &["-i", "json"], written.clone());
+    let mut expected = json_lines(&written);
+    assert_eq!(expected.len(), 7);
+    for record in &mut expected {
+        record["topic"] = "to".into();
+    }
+    assert_eq!(kdir.records("to"), expected);
+    assert_eq!(expected[6]["headers"], json_lines(lines.as_bytes())[0]["headers"]);
+}
+
+#[test]
+fn an_envelope_names_partition_timestamp_key_and_null_itself() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    let lines = "{\"partition\":1,\"timestamp\":5,\"key\":\"k\",\"value\":null}\n{\"value\":\"\",\"partition\":0}\n";
+    kdir.produce("app", &["-i", "json", "--timestamp", "9"], lines);
+    let expected = [
+        json!({ "topic": "app", "partition": 1, "offset": 0, "timestamp": 5, "timestamp_type": "CreateTime",
+                "key": "k", "value": null, "headers": [] }),
+        json!({ "topic": "app", "partition": 0, "offset": 0, "timestamp": 9, "timestamp_type": "CreateTime",
+                "key": null, "value": "", "headers": [] }),
+    ];
+    assert_eq!(kdir.records("app"), expected);
+}
+
+#[test]
+fn malformed_json_is_named_by_line_and_column_and_what_came_before_is_kept() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    for (line, message) in [
+        ("{\"value\":}", "line 2 of stdin, column 10: expected value"),
+        ("{\"value\":\"x\"", "line 2 of stdin, column 12: EOF while parsing an object"),
+        ("", "line 2 of stdin, column 1: EOF while parsing a value"),
+        ("{\"key\":\"k\"}", "an envelope has a value (null for a tombstone), or value_b64"),
+        ("{\"value\":1}", "line 2 of stdin, column 10: invalid type: integer `1`, expected a string"),
+        ("{\"value\":\"x\",\"colour\":1}", "unknown field `colour`"),
+        ("{\"value\":\"x\",\"partition\":7}", "line 2 of stdin is for partition 7, which the topic does not have"),
+        ("{\"value_b64\":\"?\"}", "line 2 of stdin, column 1: value is not base64"),
     ] {
-        let kdir = Kdir::with_topic("app", 7);
-        kdir.run_with(&["produce", "app", "-k", key, "--partitioner", partitioner], b"v").success();
-        assert_eq!(kdir.json(&["consume", "app", "-o", "json"])[0]["partition"], hash % 7, "{key}");
+        let before = kdir.records("app").len();
+        kdir.feed(
+            &["-q", "produce", "app", "-i", "json"],
+            format!("{{\"value\":\"ok\"}}\n{line}\n{{\"value\":\"no\"}}\n"),
+        )
+        .code(1)
+        .stdout("")
+        .stderr(starts_with("kdir: line 2 of stdin").and(contains(message)));
+        let records = kdir.records("app");
+        assert_eq!((records.len(), &records[before]["value"]), (before + 1, &json!("ok")), "{line}");
     }
 }
 
 #[test]
-fn a_partition_that_is_not_there_is_named() {
-    let kdir = Kdir::with_topic("app", 2);
-    kdir.run_with(&["produce", "app", "-p", "2"], b"x").code(1).stderr(contains("partitions 0 to 1"));
-    kdir.run_with(&["produce", "app", "-i", "json"], br#"{"partition":9,"value":"x"}"#)
+fn envelopes_exclude_options_that_make_records() {
+    let kdir = Kdir::with_topic("app", &[]);
+    for option in [&["-k", "a"][..], &["-K", ":"], &["-H", "a=b"], &["-Z"]] {
+        kdir.feed(&[&["produce", "app", "-i", "json"], option].concat(), "{\"value\":\"v\"}\n")
+            .code(2)
+            .stdout("")
+            .stderr(starts_with("kdir: -i json has keys, headers and nulls of its own"));
+    }
+}
+
+#[test]
+fn takes_records_with_a_length_before_each() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let bytes = b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x01\xff".to_vec();
+    kdir.produce("app", &["-i", "len32"], bytes.clone());
+    assert_eq!(kdir.stdout(&["consume", "app", "-o", "len32"]), bytes);
+}
+
+#[test]
+fn a_length_that_the_input_does_not_keep_is_named_and_what_came_before_is_kept() {
+    let kdir = Kdir::with_topic("app", &[]);
+    for (input, message) in [
+        (&b"\0\0\0\x02ab\0\0\0\x05abc"[..], "5 bytes announced, and the input ends before them"),
+        (b"\0\0\0\x02ab\0\0", "4 bytes announced, and the input ends before them"),
+    ] {
+        kdir.feed(&["-q", "produce", "app", "-i", "len32"], input)
+            .code(1)
+            .stdout("")
+            .stderr(format!("kdir: record 2 of stdin is cut short: {message}\n"));
+    }
+    assert_eq!(kdir.values("app"), "ab\nab\n");
+}
+
+#[test]
+fn raw_takes_each_input_as_one_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let (one, two) = (kdir.file("one", "a\nb\n"), kdir.file("two", b"\0"));
+    kdir.produce("app", &["-i", "raw", &one, &two], "");
+    assert_eq!(each(&kdir.records("app"), "value"), ["a\nb\n", "\0"]);
+}
+
+#[test]
+fn any_bytes_can_end_a_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-D", "<>"], "a<b<>c\n<><>d");
+    assert_eq!(each(&kdir.records("app"), "value"), ["a<b", "c\n", "", "d"]);
+    kdir.create("null", &[]);
+    kdir.produce("null", &["-D", r"\0"], "a\nb\0c\0");
+    assert_eq!(each(&kdir.records("null"), "value"), ["a\nb", "c"]);
+    kdir.feed(&["produce", "app", "-D", r"\q"], "a").code(2).stdout("").stderr(contains(r"\q is no escape"));
+}
+
+#[test]
+fn a_delimiter_may_begin_with_a_hyphen() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-D--", "-K", "-"], "k-a--l-b");
+    assert_eq!(each(&kdir.records("app"), "key"), ["k", "l"]);
+    assert_eq!(kdir.text(&["consume", "app", "-D", "--"]), "a--b--");
+}
+
+#[test]
+fn a_record_over_the_limit_is_named_by_line_and_size_and_what_came_before_is_kept() {
+    let kdir = Kdir::with_topic("app", &["-c", "max.message.bytes=200"]);
+    let long = "x".repeat(300);
+    // 61 of the batch, 2 for the record's length, 7 around 300 of value.
+    kdir.feed(&["-q", "produce", "app"], format!("one\ntwo\n{long}\nthree\n"))
         .code(1)
-        .stderr(contains("line 1 of stdin is for partition 9"));
+        .stdout("")
+        .stderr("kdir: line 3 of stdin is too large: 300 bytes, and the batch that holds it may have 200 (the smaller of max.message.bytes and segment.bytes)\n");
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
 }
 
 #[test]
-fn envelopes_go_there_and_back_without_loss() {
-    let kdir = Kdir::with_topic("one", 3);
-    kdir.run(&["create", "two", "-P", "3"]).success();
-    kdir.run_with(&["produce", "one", "-K", ":", "-H", "h=\u{fc}"], b"a:1\nb:\n:\xff\xfe\nquote\"\\:\x01\n").success();
-    kdir.run_with(&["produce", "one", "--timestamp", "-1", "-Z"], b"\nx\n").success();
-    let envelopes = kdir.stdout(&["consume", "one", "-o", "json"]);
-    kdir.run_with(&["produce", "two", "-i", "json"], &envelopes).success();
-    let renamed = String::from_utf8(envelopes).unwrap().replace("\"topic\":\"one\"", "\"topic\":\"two\"");
-    assert_eq!(kdir.text(&["consume", "two", "-o", "json"]), renamed);
-    assert!(renamed.contains("\"value_b64\":\"//4=\"") && renamed.contains("\"value\":null"), "{renamed}");
-}
-
-#[test]
-fn json_that_is_no_envelope_is_named_by_line_and_column() {
-    let kdir = Kdir::with_topic("app", 1);
-    let input = b"{\"value\":\"a\"}\n{\"value\":}\n";
-    kdir.run_with(&["produce", "app", "-i", "json"], input)
+fn compression_does_not_make_a_record_fit() {
+    let kdir = Kdir::with_topic("app", &["-c", "max.message.bytes=200"]);
+    kdir.feed(&["-q", "produce", "app", "-z", "zstd"], "x".repeat(300))
         .code(1)
-        .stderr(contains("line 2 of stdin, column 10: expected value"));
-    assert_eq!(kdir.text(&["consume", "app"]), "a\n");
-    kdir.run_with(&["produce", "app", "-i", "json", "-k", "x"], b"").code(2).stderr(contains("of its own"));
+        .stdout("")
+        .stderr(starts_with("kdir: line 1 of stdin is too large: 300 bytes"));
 }
 
 #[test]
-fn lengths_raw_input_and_other_delimiters_are_understood() {
-    let kdir = Kdir::with_topic("app", 1);
-    let framed = b"\0\0\0\x03a\nb\0\0\0\0";
-    kdir.run_with(&["produce", "app", "-i", "len32"], framed).success();
-    assert_eq!(kdir.stdout(&["consume", "app", "-o", "len32"]), framed);
-    kdir.run_with(&["produce", "app", "-i", "len32"], b"\0\0\0\x09abc")
+fn a_record_far_over_the_limit_is_measured_and_not_kept_in_memory() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut input = b"one\n".to_vec();
+    input.resize(5 << 20, b'x');
+    input.push(b'\n');
+    kdir.feed(&["-q", "produce", "app"], input)
         .code(1)
-        .stderr(contains("record 1 of stdin is cut short"));
-    kdir.run_with(&["produce", "app", "-i", "raw"], b"x\ny\n").success();
-    kdir.run_with(&["produce", "app", "-D", r"\0"], b"p\0q").success();
-    kdir.run_with(&["produce", "app", "-D--"], b"r-s--t").success();
-    let values: Vec<String> = kdir
-        .json(&["consume", "app", "-o", "json"])
-        .iter()
-        .skip(2)
-        .map(|row| row["value"].as_str().unwrap().into())
-        .collect();
-    assert_eq!(values, ["x\ny\n", "p", "q", "r-s", "t"]);
+        .stdout("")
+        .stderr("kdir: line 2 of stdin is too large: 5242876 bytes, and the batch that holds it may have 1048588 (the smaller of max.message.bytes and segment.bytes)\n");
+    assert_eq!(kdir.values("app"), "one\n");
 }
 
 #[test]
-fn files_are_read_one_after_the_other() {
-    let kdir = Kdir::with_topic("app", 1);
-    let file = kdir.path("../lines").display().to_string();
-    std::fs::write(&file, "from a file\nwithout an end").unwrap();
-    kdir.run_with(&["produce", "app", &file, "-", &file], b"from stdin\n").success();
-    assert_eq!(
-        kdir.text(&["consume", "app"]),
-        "from a file\nwithout an end\nfrom stdin\nfrom a file\nwithout an end\n"
+fn a_record_as_large_as_the_limit_fits() {
+    let kdir = Kdir::with_topic("app", &["-c", "max.message.bytes=370"]);
+    let line = "x".repeat(300) + "\n";
+    kdir.produce("app", &[], line.clone());
+    assert_eq!(kdir.values("app"), line);
+    kdir.feed(&["-q", "produce", "app"], "x".repeat(301))
+        .code(1)
+        .stdout("")
+        .stderr("kdir: line 1 of stdin is too large: 301 bytes, and the batch that holds it may have 370 (the smaller of max.message.bytes and segment.bytes)\n");
+}
+
+#[test]
+fn what_each_codec_writes_comes_back() {
+    let kdir = Kdir::new();
+    let lines: String = (0..5000).map(|number| format!("a line that repeats itself, number {number}\n")).collect();
+    let mut sizes = Vec::new();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd", "zstd:19", "gzip:1"] {
+        let topic = codec.replace(':', "-");
+        kdir.create(&topic, &[]);
+        kdir.produce(&topic, &["-z", codec], lines.clone());
+        assert_eq!(kdir.values(&topic), lines, "{codec}");
+        let log = kdir.segment(&format!("{topic}-0"), 0, "log");
+        let batches = kdir.json(&["dump", log.to_str().unwrap(), "-o", "json"]);
+        let name = codec.split(':').next().unwrap();
+        assert!(batches.iter().all(|batch| batch["codec"] == name), "{codec}: {batches:?}");
+        sizes.push(fs::metadata(log).unwrap().len());
+    }
+    assert!(sizes[1..].iter().all(|&size| size < sizes[0] / 3), "{sizes:?}");
+    for codec in ["brotli", "zstd:99", "none:1", ""] {
+        kdir.feed(&["produce", "none", "-z", codec], "a\n").code(2).stdout("").stderr(contains("--compression"));
+    }
+}
+
+#[test]
+fn the_topics_compression_is_the_default() {
+    let kdir = Kdir::with_topic("app", &["-c", "compression.type=lz4"]);
+    kdir.produce("app", &[], "a\n");
+    kdir.produce("app", &["-z", "none"], "b\n");
+    let log = kdir.segment("app-0", 0, "log");
+    let batches = kdir.json(&["dump", log.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(each(&batches, "codec"), ["lz4", "none"]);
+}
+
+#[test]
+fn create_makes_log_dir_and_topic_where_they_are_missing() {
+    let kdir = Kdir::new();
+    kdir.produce("app", &["--create"], "one\n");
+    kdir.produce("app", &["--create"], "two\n");
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
+    assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]).lines().count(), 1);
+}
+
+#[test]
+fn a_topic_or_log_dir_that_is_not_there_is_named_with_the_way_to_make_it() {
+    let kdir = Kdir::new();
+    kdir.feed(&["produce", "app"], "a\n").code(1).stdout("").stderr(
+        starts_with(format!("kdir: there is no log dir {}\nhint: ", kdir.log_dir().display())).and(contains("create")),
     );
-    kdir.run(&["produce", "app", "nowhere"]).code(1).stderr(contains("cannot open nowhere"));
-    kdir.run(&["produce", "app", "/"]).code(1).stderr(contains("cannot read /"));
+    assert!(!kdir.log_dir().exists());
+    kdir.create("other", &[]);
+    kdir.feed(&["produce", "app"], "a\n").code(1).stdout("").stderr(format!(
+        "kdir: there is no topic app in {}\n\
+         hint: make it with `kdir create app`, or produce with --create; `kdir list` shows what is there\n",
+        kdir.log_dir().display()
+    ));
+    assert!(!kdir.path("app-0").exists());
 }
 
 #[test]
-fn a_missing_topic_is_an_error_that_names_the_command() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.run_with(&["produce", "nope"], b"x")
-        .code(1)
-        .stderr(contains("there is no topic nope").and(contains("kdir create nope")));
-    kdir.run_with(&["produce", "--create", "nope"], b"x").success();
-    assert_eq!(kdir.text(&["consume", "nope"]), "x\n");
-}
-
-#[test]
-fn a_compacted_topic_takes_no_record_without_a_key() {
-    let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "cleanup.policy=compact"]).success();
-    kdir.run_with(&["produce", "app"], b"x").code(1).stderr(contains("line 1 of stdin has no key"));
-    kdir.run_with(&["produce", "app", "-k", "k"], b"x").success();
-}
-
-#[test]
-fn says_what_is_durable_and_sums_up() {
-    for sync in ["always", "end", "50ms"] {
-        let kdir = Kdir::with_topic("app", 2);
-        let output =
-            kdir.run_with(&["produce", "app", "-o", "json", "--sync", sync], b"a\nb\nc\n").success().stderr("");
-        let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let durable: Vec<_> = lines.iter().filter(|line| line["event"] == "durable").collect();
-        let last: i64 = durable
-            .iter()
-            .map(|it| it["last_offset"].as_i64().unwrap() - it["base_offset"].as_i64().unwrap() + 1)
-            .sum();
-        assert_eq!(last, 3, "{sync}: {text}");
-        let summary = lines.last().unwrap();
-        assert_eq!(
-            (&summary["event"], &summary["records"], &summary["bytes"]),
-            (&json!("summary"), &json!(3), &json!(6))
-        );
+fn a_compacted_topic_refuses_a_record_without_a_key() {
+    let kdir = Kdir::with_topic("app", &["-c", "cleanup.policy=compact"]);
+    kdir.produce("app", &["-K", ":"], "k:v\n");
+    for (options, input, line) in [(&[][..], "w\n", 1), (&["-K", ":", "-Z"], "l:w\n:x\n", 2)] {
+        kdir.feed(&[&["-q", "produce", "app"], options].concat(), input)
+            .code(1)
+            .stdout("")
+            .stderr(format!("kdir: line {line} of stdin has no key, and a compacted topic keeps records by key\n"));
     }
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.run_with(&["produce", "app", "--sync", "sometimes"], b"")
+    assert_eq!(kdir.values("app"), "v\nw\n");
+}
+
+#[test]
+fn json_output_tells_durable_stretches_and_then_a_summary() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    let lines: String = (0..1000).map(|number| format!("{number}\n")).collect();
+    for sync in ["always", "end", "1ms"] {
+        let run = kdir.feed(&["produce", "app", "-o", "json", "--batch-size", "1KiB", "--sync", sync], lines.clone());
+        let events = json_lines(&run.code(0).stderr("").get_output().stdout);
+        let (summary, stretches) = events.split_last().unwrap();
+        assert_eq!((&summary["event"], &summary["topic"]), (&json!("summary"), &json!("app")));
+        assert_eq!((&summary["records"], &summary["bytes"]), (&json!(1000), &json!(lines.len())));
+        assert!(summary["seconds"].as_f64().unwrap() >= 0.0);
+        for written in summary["partitions"].as_array().unwrap() {
+            assert_eq!(written["records"], 500);
+            let mut next = written["base_offset"].as_i64().unwrap();
+            for stretch in stretches.iter().filter(|it| it["partition"] == written["partition"]) {
+                assert_eq!((&stretch["event"], &stretch["topic"]), (&json!("durable"), &json!("app")));
+                assert_eq!(stretch["base_offset"], next, "a gap between durable stretches");
+                next = stretch["last_offset"].as_i64().unwrap() + 1;
+            }
+            assert_eq!(written["last_offset"], next - 1, "{sync}: not all became durable: {events:?}");
+        }
+    }
+}
+
+#[test]
+fn json_output_comes_as_well_when_the_input_is_refused() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let run = kdir.feed(&["produce", "app", "-o", "json", "-K", ":"], "a:b\nc\n");
+    let run = run.code(1).stderr("kdir: line 2 of stdin has no key delimiter \":\"\n");
+    let events = json_lines(&run.get_output().stdout);
+    assert_eq!(each(&events, "event"), ["durable", "summary"]);
+    assert_eq!((&events[0]["base_offset"], &events[0]["last_offset"]), (&json!(0), &json!(0)));
+    assert_eq!(events[1]["records"], 1);
+}
+
+#[test]
+fn without_sync_nothing_is_called_durable() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let run = kdir.feed(&["produce", "app", "-o", "json", "--sync", "never"], "a\nb\n").code(0).stderr("");
+    let events = json_lines(&run.get_output().stdout);
+    assert_eq!(each(&events, "event"), ["summary"]);
+    assert_eq!(events[0]["records"], 2);
+}
+
+#[test]
+fn every_sync_policy_stores_everything() {
+    let kdir = Kdir::with_topic("app", &[]);
+    for sync in ["always", "end", "never", "10ms", "0s"] {
+        kdir.produce("app", &["--sync", sync], format!("{sync}\n"));
+    }
+    assert_eq!(kdir.values("app"), "always\nend\nnever\n10ms\n0s\n");
+    kdir.feed(&["produce", "app", "--sync", "often"], "a\n")
         .code(2)
-        .stderr(contains("always, end, never or a duration"));
-    kdir.run_with(&["produce", "app", "--sync", "never"], b"x\n")
-        .success()
-        .stderr(contains("produced 1 record, 2 B, to app"));
+        .stdout("")
+        .stderr(contains("expected always, end, never or a duration"));
 }
 
 #[test]
-fn a_torn_tail_is_cut_kept_and_said() {
-    let kdir = Kdir::with_topic("app", 1);
-    kdir.produce("app", b"a");
-    kdir.produce("app", b"b");
-    let path = kdir.path("app-0/00000000000000000000.log");
-    let bytes = read(&path);
-    std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
-    kdir.run(&["consume", "app"]).success().stdout("a\n").stderr("");
-    kdir.run_with(&["produce", "app"], b"c")
-        .success()
-        .stderr(contains("cut 64 bytes").and(contains("cut-00000000000000000000-69")));
-    assert_eq!(kdir.text(&["consume", "app"]), "a\nc\n");
-    assert_eq!(read(&kdir.path("app-0/cut-00000000000000000000-69")), bytes[69..bytes.len() - 5]);
+fn reads_several_files_one_after_the_other() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let (one, two) = (kdir.file("one", "1\n2"), kdir.file("two", "4\n5\n"));
+    kdir.produce("app", &[&one, "-", &two], "3\n");
+    assert_eq!(kdir.values("app"), "1\n2\n3\n4\n5\n");
 }
 
 #[test]
-fn under_log_append_time_records_have_the_time_of_the_log() {
+fn a_file_is_named_with_its_own_line_numbers() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let (one, two) = (kdir.file("one", "a:1\nb:2\n"), kdir.file("two", "c:3\nd\n"));
+    kdir.feed(&["-q", "produce", "app", "-K", ":", &one, &two], "")
+        .code(1)
+        .stdout("")
+        .stderr(format!("kdir: line 2 of {two} has no key delimiter \":\"\n"));
+    assert_eq!(kdir.values("app"), "1\n2\n3\n");
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_stops_before_anything_is_stored() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let one = kdir.file("one", "a\n");
+    kdir.feed(&["produce", "app", &one, "/nowhere/at/all"], "").code(1).stdout("").stderr(contains("/nowhere/at/all"));
+    assert_eq!(kdir.values("app"), "");
+    let folder = kdir.temp().to_str().unwrap().to_owned();
+    kdir.feed(&["-q", "produce", "app", &folder], "").code(1).stdout("").stderr(contains(&folder));
+}
+
+#[test]
+fn several_processes_fill_one_partition_without_a_gap_and_each_in_its_order() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=20000"]);
+    let running: Vec<Running> = (0..4)
+        .map(|producer| {
+            let lines: String = (0..2000).map(|line| format!("{producer} {line}\n")).collect();
+            let file = kdir.file(&format!("lines {producer}"), lines);
+            Running::start(kdir.process(&["-q", "produce", "app", "--batch-size", "500", &file]))
+        })
+        .collect();
+    for process in running {
+        assert_eq!(process.end(), (Some(0), String::new(), String::new()));
+    }
+    let mut next_line = [0; 4];
+    let records = kdir.records("app");
+    assert_eq!(records.len(), 8000);
+    for (place, record) in records.iter().enumerate() {
+        assert_eq!(record["offset"], place);
+        let (producer, line) = record["value"].as_str().unwrap().split_once(' ').unwrap();
+        let next = &mut next_line[producer.parse::<usize>().unwrap()];
+        assert_eq!(line, next.to_string(), "of producer {producer}");
+        *next += 1;
+    }
+    assert_eq!(next_line, [2000; 4]);
+}
+
+#[test]
+fn several_processes_that_create_one_topic_make_it_once() {
     let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "message.timestamp.type=LogAppendTime"]).success();
-    kdir.run_with(&["produce", "app", "--timestamp", "5"], b"a").success();
-    let row = &kdir.json(&["consume", "app", "-o", "json"])[0];
-    assert_eq!(row["timestamp_type"], "LogAppendTime");
-    assert!(row["timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+    let running: Vec<Running> = (0..8)
+        .map(|producer| {
+            let file = kdir.file(&format!("line {producer}"), format!("{producer}\n"));
+            Running::start(kdir.process(&["-q", "produce", "--create", "app", &file]))
+        })
+        .collect();
+    for process in running {
+        assert_eq!(process.end(), (Some(0), String::new(), String::new()));
+    }
+    let mut lines: Vec<String> = kdir.values("app").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]).lines().count(), 1);
+    let left = kdir.entries("");
+    assert!(!left.iter().any(|name| name.ends_with(".tmp")), "{left:?}");
+}
+
+/// Two batches of a record each, the second torn.
+fn torn() -> (Kdir, u64) {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "whole\n");
+    let log = kdir.segment("app-0", 0, "log");
+    let position = fs::metadata(&log).unwrap().len();
+    kdir.produce("app", &[], "torn\n");
+    cut(&log, 1);
+    (kdir, position)
+}
+
+#[test]
+fn a_torn_tail_is_cut_with_a_warning_and_kept_beside_the_log() {
+    let (kdir, position) = torn();
+    let log = kdir.segment("app-0", 0, "log");
+    let tail = fs::read(&log).unwrap()[position as usize..].to_vec();
+    let run = kdir.feed(&["produce", "app"], "next\n").code(0).stdout("");
+    let stderr = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+    let bytes = tail.len();
+    let warning = format!("warning: cut {bytes} bytes of a batch left half written from {} at position", log.display());
+    assert!(stderr.starts_with(&format!("{warning} {position}; it is kept as ")), "{stderr}");
+    let names = kdir.entries("app-0");
+    let kept: Vec<&String> = names.iter().filter(|name| name.starts_with("cut-")).collect();
+    assert_eq!(kept.len(), 1, "{names:?}");
+    assert!(stderr.contains(&format!("/{}\n", kept[0])), "{stderr}");
+    assert_eq!(fs::read(kdir.path("app-0").join(kept[0])).unwrap(), tail);
+    let records = kdir.records("app");
+    assert_eq!(each(&records, "value"), ["whole", "next"]);
+    assert_eq!(each(&records, "offset"), [0, 1]);
+}
+
+#[test]
+fn a_corrupt_batch_before_whole_ones_is_reported_and_nothing_is_cut() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    kdir.produce("app", &[], "two\n");
+    let log = kdir.segment("app-0", 0, "log");
+    crate::support::flip(&log, 65);
+    let before = fs::read(&log).unwrap();
+    kdir.feed(&["-q", "produce", "app"], "three\n").code(4).stdout("").stderr(
+        starts_with(format!("kdir: {} is corrupt at position 0 (offset 0): ", log.display()))
+            .and(contains("\nhint: `kdir dump ")),
+    );
+    assert_eq!(fs::read(&log).unwrap(), before);
+}
+
+#[test]
+fn whole_batches_behind_a_damaged_base_offset_are_never_cut() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    kdir.produce("app", &[], "two\n");
+    let log = kdir.segment("app-0", 0, "log");
+    crate::support::flip(&log, 6);
+    let before = fs::read(&log).unwrap();
+    let run = kdir.feed(&["produce", "app"], "three\n");
+    let after = fs::read(&log).unwrap();
+    assert!(after.starts_with(&before), "{}", String::from_utf8_lossy(&run.get_output().stderr));
+    run.code(4).stdout("").stderr(contains(format!("{} is corrupt at position ", log.display())));
+}
+
+#[test]
+fn a_producer_notices_that_its_topic_was_deleted_and_does_not_bring_it_back() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    producer.write("one\n");
+    until("the first line is stored", || kdir.values("app") == "one\n");
+    kdir.run(&["-q", "delete", "app", "-y"]).code(0).stdout("").stderr("");
+    producer.write("two\n");
+    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted meanwhile\n".into()));
+    assert!(!kdir.entries("").iter().any(|name| name.starts_with("app")), "{:?}", kdir.entries(""));
+}
+
+#[test]
+fn a_producer_does_not_write_to_a_topic_that_took_the_place_of_its_own() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+    producer.write("one\n");
+    until("the first line is stored", || kdir.values("app") == "one\n");
+    kdir.run(&["-q", "delete", "app", "-y"]).code(0).stdout("").stderr("");
+    kdir.create("app", &[]);
+    producer.write("two\n");
+    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted meanwhile\n".into()));
+    assert_eq!(kdir.values("app"), "");
+}
+
+#[test]
+fn warns_in_a_brokers_directory() {
+    let kdir = Kdir::with_topic("app", &[]);
+    fs::write(kdir.path("meta.properties"), "version=1\n").unwrap();
+    kdir.feed(&["produce", "app"], "one\n")
+        .code(0)
+        .stdout("")
+        .stderr(starts_with("warning: this log dir belongs to a Kafka broker (meta.properties is there)"));
+    assert_eq!(kdir.values("app"), "one\n");
 }

@@ -1,66 +1,170 @@
-use super::support::Kdir;
-use predicates::prelude::PredicateBooleanExt;
-use predicates::str::contains;
+//! `kdir retention`.
 
-/// Three segments of two records each, and one record in the active one.
-fn rolled() -> Kdir {
-    let kdir = Kdir::new();
-    kdir.run(&["create", "app", "-c", "segment.bytes=150"]).success();
-    for number in 0..7 {
-        kdir.run_with(&["produce", "app", "--timestamp", &format!("{number}000")], b"x").success();
-    }
+use crate::support::Kdir;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
+use std::fs;
+
+const OLD: &str = "2020-01-01T00:00:00Z";
+
+/// Segments of one record and 70 bytes: three of 2020, and two of now.
+fn segments() -> Kdir {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=100"]);
+    kdir.produce("app", &["--batch-size", "1", "--timestamp", OLD], "v0\nv1\nv2\n");
+    kdir.produce("app", &["--batch-size", "1"], "v3\nv4\n");
     kdir
 }
 
-#[test]
-fn a_dry_run_tells_the_reasons_and_changes_nothing() {
-    let kdir = rolled();
-    let before = kdir.names("app-0");
-    let rows = kdir.json(&[
-        "retention",
-        "--dry-run",
-        "--retention-bytes",
-        "207",
-        "app",
-        "--retention",
-        "forever",
-        "-o",
-        "json",
-    ]);
-    let actions: Vec<&str> = rows.iter().map(|row| row["action"].as_str().unwrap()).collect();
-    assert_eq!(actions, ["remove", "remove", "keep", "keep"]);
-    assert!(rows[0]["reason"].as_str().unwrap().contains("retention.bytes=207"));
-    assert_eq!(rows[3]["reason"], "a segment before it stays");
-    assert_eq!(kdir.names("app-0"), before);
+/// Base offset, action and reason of each row.
+fn decisions(kdir: &Kdir, args: &[&str]) -> Vec<String> {
+    let run = kdir.run(&[&["-q", "retention", "-o", "json"], args].concat()).code(0).stderr("");
+    crate::support::json_lines(&run.get_output().stdout)
+        .iter()
+        .map(|row| format!("{} {} {}", row["base_offset"], row["action"], row["reason"]).replace('"', ""))
+        .collect()
 }
 
 #[test]
-fn removes_by_size_and_by_time_and_keeps_offsets() {
-    let kdir = rolled();
-    kdir.run(&["alter", "app", "-c", "retention.bytes=207", "-c", "retention.ms=-1"]).success();
-    kdir.run(&["retention"]).success().stderr(contains("removed 2 segments"));
-    let rows = kdir.json(&["consume", "app", "-o", "json"]);
-    assert_eq!(rows.iter().map(|row| row["offset"].as_i64().unwrap()).collect::<Vec<_>>(), [4, 5, 6]);
-    kdir.run(&["retention", "app", "--retention", "1s"]).success();
-    assert_eq!(kdir.text(&["consume", "app"]), "");
-    kdir.produce("app", b"y");
-    assert_eq!(kdir.json(&["consume", "app", "-o", "json"])[0]["offset"], 7);
+fn by_time_whole_segments_go_that_are_older() {
+    let kdir = segments();
+    let row = |base: i64| {
+        format!("app\t0\t{base}\t{}\t70\t1577836800000\tremove\tolder than retention.ms=604800000\n", base + 1)
+    };
+    kdir.run(&["retention", "-o", "tsv"])
+        .code(0)
+        .stdout([0, 1, 2].map(row).concat())
+        .stderr("removed 3 segments, 210 B\n");
+    assert_eq!(kdir.values("app"), "v3\nv4\n");
+    for suffix in ["log", "index", "timeindex"] {
+        assert!(!kdir.segment("app-0", 2, suffix).exists() && kdir.segment("app-0", 3, suffix).exists());
+    }
+    assert!(!kdir.entries("app-0").iter().any(|name| name.ends_with(".deleted")));
+    kdir.run(&["retention"]).code(0).stdout("").stderr("removed 0 segments, 0 B\n");
 }
 
 #[test]
-fn a_brokers_topic_is_skipped_by_name_unless_limits_are_given() {
-    let kdir = rolled();
-    std::fs::remove_file(kdir.path("app.json")).unwrap();
-    kdir.run(&["retention", "--dry-run"])
-        .success()
-        .stderr(contains("topic app is skipped").and(contains("--retention-bytes")));
-    kdir.run(&["retention", "--retention-bytes", "0"]).success().stderr(contains("removed 4 segments"));
+fn by_size_the_oldest_go_as_long_as_the_limit_is_left() {
+    let kdir = segments();
+    kdir.run(&["-q", "alter", "app", "--retention", "forever", "--retention-bytes", "140"]).code(0).stderr("");
+    let expected = [0, 1, 2].map(|base| format!("{base} remove the rest is at least retention.bytes=140"));
+    assert_eq!(decisions(&kdir, &[]), expected);
+    assert_eq!(kdir.values("app"), "v3\nv4\n");
+    assert_eq!(decisions(&kdir, &["--retention-bytes", "71"]), Vec::<String>::new());
+    assert_eq!(kdir.values("app"), "v3\nv4\n");
+}
+
+#[test]
+fn the_active_segment_is_not_exempt_and_offsets_go_on() {
+    let kdir = segments();
+    kdir.run(&["retention", "app", "--retention-bytes", "0"])
+        .code(0)
+        .stdout(contains("REASON"))
+        .stderr("removed 5 segments, 350 B\n");
+    assert_eq!(kdir.values("app"), "");
+    assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]), "app\t0\t5\t5\t1\t0\t\t\n");
+    kdir.produce("app", &[], "v5\n");
+    assert_eq!(kdir.records("app")[0]["offset"], 5);
+}
+
+#[test]
+fn what_delete_records_left_goes_first() {
+    let kdir = segments();
+    kdir.run(&["-q", "alter", "app", "--retention", "forever"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    let expected = [0, 1].map(|base| format!("{base} remove below the log start offset"));
+    assert_eq!(decisions(&kdir, &[]), expected);
+    assert_eq!(kdir.values("app"), "v2\nv3\nv4\n");
+}
+
+#[test]
+fn a_dry_run_lists_every_segment_and_changes_nothing() {
+    let kdir = segments();
+    let before = (kdir.entries(""), kdir.entries("app-0"));
+    let expected = [
+        "0 remove older than retention.ms=604800000",
+        "1 remove older than retention.ms=604800000",
+        "2 remove older than retention.ms=604800000",
+        "3 keep within the limits",
+        "4 keep a segment before it stays",
+    ];
+    assert_eq!(decisions(&kdir, &["--dry-run"]), expected);
+    kdir.run(&["retention", "-n", "app"])
+        .code(0)
+        .stdout(starts_with("TOPIC  PARTITION  BASE OFFSET").and(contains("keep    within the limits\n")))
+        .stderr("would remove 3 segments, 210 B\n");
+    assert_eq!((kdir.entries(""), kdir.entries("app-0")), before);
+    assert_eq!(kdir.values("app"), "v0\nv1\nv2\nv3\nv4\n");
+}
+
+#[test]
+fn the_options_stand_in_for_the_topics_limits() {
+    let kdir = segments();
+    assert_eq!(decisions(&kdir, &["-n", "--retention", "forever"])[0], "0 keep no limit is set");
+    let by_size = decisions(&kdir, &["-n", "--retention", "forever", "--retention-bytes", "280"]);
+    assert_eq!(by_size[..2], ["0 remove the rest is at least retention.bytes=280", "1 keep within the limits"]);
+    kdir.run(&["retention", "--retention", "soon"]).code(2).stdout("").stderr(contains("is no duration"));
+    kdir.run(&["retention", "--retention-bytes", "much"]).code(2).stdout("").stderr(contains("is no size"));
+}
+
+#[test]
+fn a_topic_that_is_only_compacted_keeps_its_segments() {
+    let kdir = Kdir::with_topic("app", &["-c", "cleanup.policy=compact", "-c", "segment.bytes=100"]);
+    kdir.produce("app", &["--batch-size", "1", "--timestamp", OLD, "-k", "k"], "v0\nv1\n");
+    kdir.run(&["retention", "--retention-bytes", "0"]).code(0).stdout("").stderr("removed 0 segments, 0 B\n");
+    assert_eq!(kdir.values("app"), "v0\nv1\n");
+}
+
+#[test]
+fn only_the_topics_that_are_named_are_touched() {
+    let kdir = segments();
+    kdir.create("other", &[]);
+    kdir.produce("other", &["--timestamp", OLD], "old\n");
+    kdir.run(&["-q", "retention", "app"]).code(0).stderr("");
+    assert_eq!(kdir.values("other"), "old\n");
+    kdir.run(&["-q", "retention"]).code(0).stderr("");
+    assert_eq!(kdir.values("other"), "");
 }
 
 #[test]
 fn internal_topics_are_touched_only_when_named() {
-    let kdir = Kdir::with_topic("__mine", 1);
-    kdir.produce("__mine", b"x");
-    kdir.run(&["retention", "--retention-bytes", "0"]).success().stderr(contains("removed 0 segments"));
-    kdir.run(&["retention", "--retention-bytes", "0", "__mine"]).success().stderr(contains("removed 1 segment"));
+    let kdir = Kdir::with_topic("__internal", &[]);
+    kdir.produce("__internal", &["--timestamp", OLD], "old\n");
+    kdir.run(&["-q", "retention"]).code(0).stdout("").stderr("");
+    assert_eq!(kdir.values("__internal"), "old\n");
+    kdir.run(&["-q", "retention", "__internal"]).code(0).stderr("");
+    assert_eq!(kdir.values("__internal"), "");
+}
+
+#[test]
+fn a_brokers_topic_is_skipped_with_a_warning_unless_limits_are_given() {
+    let kdir = segments();
+    fs::remove_file(kdir.path("app.json")).unwrap();
+    for args in [&["retention"][..], &["retention", "app"], &["retention", "-n"]] {
+        kdir.run(args).code(0).stdout("").stderr(starts_with(
+            "warning: topic app is skipped: its limits are in its broker's metadata; \
+             give --retention or --retention-bytes\n",
+        ));
+    }
+    assert_eq!(kdir.values("app"), "v0\nv1\nv2\nv3\nv4\n");
+    kdir.run(&["retention", "--retention", "1d", "-o", "tsv"])
+        .code(0)
+        .stdout(contains("remove\tolder than retention.ms=86400000\n"))
+        .stderr("removed 3 segments, 210 B\n");
+    assert_eq!(kdir.values("app"), "v3\nv4\n");
+}
+
+#[test]
+fn a_reader_that_falls_behind_is_told_what_went() {
+    let kdir = segments();
+    kdir.run(&["-q", "retention"]).code(0).stderr("");
+    kdir.run(&["consume", "app", "--from-offset", "1"])
+        .code(1)
+        .stdout("")
+        .stderr(contains("offset 1 is outside the log, which goes from 3 (log start offset) to 5 (log end offset)\n"));
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named() {
+    let kdir = segments();
+    kdir.run(&["retention", "nope"]).code(1).stdout("").stderr(starts_with("kdir: there is no topic nope in "));
 }

@@ -1,90 +1,282 @@
 //! A fresh log dir and a clean environment per test.
 
 use assert_cmd::assert::Assert;
-use assert_cmd::cargo::cargo_bin;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// How long anything may take before a test gives up on it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The program, a log dir that does not exist yet, and nothing else.
 pub(crate) struct Kdir {
-    root: TempDir,
+    temp: TempDir,
 }
 
 impl Kdir {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap() }
+        Self { temp: tempfile::tempdir().unwrap() }
     }
 
-    /// A log dir with one topic.
-    pub(crate) fn with_topic(name: &str, partitions: u32) -> Self {
+    /// With a topic of that name and those options.
+    pub(crate) fn with_topic(topic: &str, options: &[&str]) -> Self {
         let kdir = Self::new();
-        kdir.run(&["create", name, "-P", &partitions.to_string()]).success();
+        kdir.create(topic, options);
         kdir
     }
 
+    /// A place for files that are not of the log dir.
+    pub(crate) fn temp(&self) -> &Path {
+        self.temp.path()
+    }
+
     pub(crate) fn log_dir(&self) -> PathBuf {
-        self.root.path().join("log-dir")
+        self.temp().join("log")
     }
 
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.log_dir().join(path)
+    /// A path in the log dir.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.log_dir().join(relative)
     }
 
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(cargo_bin("kdir"));
-        command.env_clear().env("KDIR_LOG_DIR", self.log_dir()).env("TZ", "UTC").env("COLUMNS", "100").args(args);
-        command.current_dir(self.root.path());
+    /// A segment's file.
+    pub(crate) fn segment(&self, partition: &str, base_offset: u64, suffix: &str) -> PathBuf {
+        self.path(&format!("{partition}/{base_offset:020}.{suffix}"))
+    }
+
+    /// A file outside the log dir, with content.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.temp().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("KDIR_LOG_DIR", self.log_dir().into()),
+            ("HOME", self.temp().into()),
+            ("TZ", "UTC".into()),
+            ("COLUMNS", "100".into()),
+            ("NO_COLOR", "1".into()),
+        ]
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> assert_cmd::Command {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kdir"));
+        command.env_clear().envs(self.environment()).args(args).timeout(DEADLINE);
         command
     }
 
+    /// Runs the program with an empty stdin.
     pub(crate) fn run(&self, args: &[&str]) -> Assert {
-        self.run_with(args, b"")
+        self.command(args).assert()
     }
 
-    pub(crate) fn run_with(&self, args: &[&str], input: &[u8]) -> Assert {
-        assert_cmd::Command::from_std(self.command(args)).write_stdin(input).assert()
+    /// Runs the program with that stdin.
+    pub(crate) fn feed(&self, args: &[&str], stdin: impl Into<Vec<u8>>) -> Assert {
+        self.command(args).write_stdin(stdin).assert()
     }
 
+    /// The program as a process with pipes.
+    pub(crate) fn process(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kdir"));
+        command.env_clear().envs(self.environment()).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Creates a topic, as a step on the way.
+    pub(crate) fn create(&self, topic: &str, options: &[&str]) {
+        self.run(&[&["-q", "create", topic], options].concat()).code(0).stdout("").stderr("");
+    }
+
+    /// Produces, as a step on the way.
+    pub(crate) fn produce(&self, topic: &str, options: &[&str], stdin: impl Into<Vec<u8>>) {
+        self.feed(&[&["-q", "produce", topic], options].concat(), stdin).code(0).stdout("").stderr("");
+    }
+
+    /// What a run prints that succeeds and says nothing.
     pub(crate) fn stdout(&self, args: &[&str]) -> Vec<u8> {
-        self.run(args).success().get_output().stdout.clone()
+        self.run(args).code(0).stderr("").get_output().stdout.clone()
     }
 
+    /// The same as text.
     pub(crate) fn text(&self, args: &[&str]) -> String {
         String::from_utf8(self.stdout(args)).unwrap()
     }
 
-    /// The JSON lines that a command prints.
-    pub(crate) fn json(&self, args: &[&str]) -> Vec<serde_json::Value> {
-        self.text(args).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    /// The same as JSON lines.
+    pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
+        json_lines(&self.stdout(args))
     }
 
-    pub(crate) fn produce(&self, topic: &str, input: &[u8]) {
-        self.run_with(&["produce", topic], input).success().stdout("");
+    /// The records of a topic as envelopes.
+    pub(crate) fn records(&self, topic: &str) -> Vec<Value> {
+        self.json(&["consume", topic, "-o", "json"])
     }
 
-    pub(crate) fn spawn(&self, args: &[&str]) -> std::process::Child {
-        let mut command = self.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    /// The values of a topic, a line each.
+    pub(crate) fn values(&self, topic: &str) -> String {
+        self.text(&["consume", topic])
     }
 
-    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<String> = entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    /// The names of the program's subcommands, from its help.
+    pub(crate) fn subcommands(&self) -> Vec<String> {
+        let help = self.text(&["--help"]);
+        let commands = help.split_once("\nCommands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+        let indented =
+            commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+        indented.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    }
+
+    /// Names of the log dir's entries.
+    pub(crate) fn entries(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 }
 
-/// Waits until `done` is true, and fails after a time that no working program needs.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "waited too long: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+/// Every line as JSON.
+pub(crate) fn json_lines(bytes: &[u8]) -> Vec<Value> {
+    bytes
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+/// The files of a partition's first segment and what lies beside them.
+pub(crate) const PARTITION_FILES: [&str; 5] = [
+    "00000000000000000000.index",
+    "00000000000000000000.log",
+    "00000000000000000000.timeindex",
+    "leader-epoch-checkpoint",
+    "partition.metadata",
+];
+
+/// Changes one byte of a file.
+pub(crate) fn flip(path: &Path, position: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[position] ^= 0xff;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Cuts bytes off the end of a file.
+pub(crate) fn cut(path: &Path, bytes: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+}
+
+/// Waits until it is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < DEADLINE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-pub(crate) fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap()
+/// A process that does not outlive its test.
+pub(crate) struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// Writes to its stdin, which stays open.
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.stdin.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Whether everything that was written to its stdin has been read.
+    pub(crate) fn has_read_all(&self) -> bool {
+        rustix::io::ioctl_fionread(self.0.stdin.as_ref().unwrap()).unwrap() == 0
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Its stdout, line by line, as it comes.
+    pub(crate) fn lines(&mut self) -> Receiver<String> {
+        let stdout = BufReader::new(self.0.stdout.take().unwrap());
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    /// Reads one line of its stdout and closes it, as `head -1` does.
+    pub(crate) fn head(&mut self) -> String {
+        let mut stdout = BufReader::new(self.0.stdout.take().unwrap());
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            drop(stdout);
+            sender.send(line).unwrap();
+        });
+        receiver.recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// Closes its stdin and waits for its end. Exit code and stderr; stdout where nobody took it, if it is little.
+    pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
+        drop(self.0.stdin.take());
+        self.wait()
+    }
+
+    /// Waits for its end, with its stdin open.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String, String) {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < DEADLINE, "the process does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        if let Some(mut pipe) = self.0.stdout.take() {
+            pipe.read_to_string(&mut stdout).unwrap();
+        }
+        self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (code(status), stdout, stderr)
+    }
+}
+
+/// The exit code, as a shell tells it: 128 and more for a process that a signal ended.
+fn code(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| Some(128 + status.signal()?))
+}
+
+/// The next line, before the deadline.
+pub(crate) fn next(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(DEADLINE).unwrap()
 }

@@ -60,7 +60,8 @@ pub(crate) struct ConsumeArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "value", help_heading = "Output")]
     output: FormatName,
     /// What follows each value: any bytes, or none; \n \t \r \0 \\ and \xHH are understood
-    #[arg(short = 'D', long, value_name = "BYTES", default_value = r"\n", value_parser = any_bytes, help_heading = "Output")]
+    #[arg(short = 'D', long, allow_hyphen_values = true)]
+    #[arg(value_name = "BYTES", default_value = r"\n", value_parser = any_bytes, help_heading = "Output")]
     delimiter: Delimiter,
 }
 

@@ -3,6 +3,7 @@ use crate::cli::args::{self, OffsetAt, PerPartition};
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::logdir::{LogDir, Topic};
+use crate::storage::StorageError;
 use crate::units::{Offset, TopicName};
 use std::collections::BTreeMap;
 
@@ -68,6 +69,17 @@ fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow:
     let mut targets = BTreeMap::new();
     for (partition, at) in each {
         let (start, end) = super::range(log_dir, &topic.partition(partition)?)?;
+        // All are checked before any is moved.
+        if let OffsetAt::At(offset) = at
+            && Offset(offset) > end
+        {
+            let out_of_range = StorageError::OffsetOutOfRange {
+                requested: Offset(offset),
+                log_start_offset: start,
+                log_end_offset: end,
+            };
+            return Err(anyhow::Error::from(out_of_range).context(format!("{}-{partition}", topic.name)));
+        }
         let offset = match at {
             OffsetAt::Earliest => start,
             OffsetAt::Latest => end,

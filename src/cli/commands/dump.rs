@@ -116,17 +116,24 @@ impl Dump<'_> {
     fn log(&self, base_offset: Offset) -> anyhow::Result<()> {
         let mut report = self.report(&LOG_COLUMNS);
         let mut log = LogDump::open(self.disk(), self.path, base_offset)?;
+        let mut wrong = None;
         let damage = loop {
             match log.next() {
                 Ok(Some((position, header, checksum_matches))) => {
                     report.row(self.batch_row(position, &header, checksum_matches))?;
+                    if !checksum_matches && wrong.is_none() {
+                        wrong = Some(log.checksum_error());
+                    }
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             }
         };
         report.finish()?;
-        damage.map_or(Ok(()), |error| Err(error).context("the rest of the file is not shown"))
+        if let Some(error) = damage {
+            return Err(error).context("the rest of the file is not shown");
+        }
+        wrong.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn batch_row(&self, position: Position, header: &BatchHeader, checksum_matches: bool) -> Vec<Cell> {

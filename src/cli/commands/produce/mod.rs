@@ -64,7 +64,8 @@ pub(crate) struct ProduceArgs {
     #[arg(short, long, conflicts_with = "key_delimiter", help_heading = "Records")]
     key: Option<String>,
     /// What stands between key and value of each record, as in -K '\t'
-    #[arg(short = 'K', long, value_name = "BYTES", value_parser = args::delimiter, help_heading = "Records")]
+    #[arg(short = 'K', long, allow_hyphen_values = true)]
+    #[arg(value_name = "BYTES", value_parser = args::delimiter, help_heading = "Records")]
     key_delimiter: Option<Delimiter>,
     /// A header for every record (can be repeated)
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::key_value, help_heading = "Records")]
