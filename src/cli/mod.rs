@@ -94,8 +94,7 @@ pub(crate) struct Context {
 impl Context {
     fn new(global: &GlobalArgs) -> anyhow::Result<Self> {
         let root = match &global.log_dir {
-            Some(root) if !root.as_os_str().is_empty() => root.clone(),
-            Some(_) => return Err(exit::usage("--log-dir is empty: give a directory")),
+            Some(root) => root.clone(),
             None => default_log_dir()?,
         };
         Ok(Self {

@@ -41,7 +41,8 @@ pub enum Frame {
     },
 }
 
-const LENGTH_SIZE: usize = 4;
+/// Bytes of the length before a record.
+pub(super) const LENGTH_SIZE: usize = 4;
 
 impl Framing {
     /// Records that end in `delimiter`, which is not empty.

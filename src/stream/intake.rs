@@ -2,7 +2,7 @@
 //! input would block.
 
 use super::batcher::{BatchSink, Batcher};
-use super::framing::{Frame, Framing};
+use super::framing::{Frame, Framing, LENGTH_SIZE};
 use super::json::Envelope;
 use super::partitioner::Partitioner;
 use super::{Place, StreamError};
@@ -232,7 +232,7 @@ impl Intake {
             searched = window.unread.len();
             if at_least > router.batch_size_max {
                 let place = at.place();
-                let size = if matches!(framing, Framing::Len32) { at_least } else { searched };
+                let size = if matches!(framing, Framing::Len32) { at_least - LENGTH_SIZE } else { searched };
                 return Err(too_large(framing, size, place, router.batch_size_max, input).into());
             }
             if router.wait(*linger, input, sink)? == Readiness::Stop {

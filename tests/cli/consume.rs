@@ -3,6 +3,7 @@
 use crate::support::{Kdir, Running, cut, flip, json_lines, next};
 use predicates::prelude::{Predicate, PredicateBooleanExt};
 use predicates::str::{contains, starts_with};
+use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -260,14 +261,20 @@ fn follow_ends_when_the_topic_is_deleted() {
 }
 
 #[test]
-fn follow_ends_after_the_records_that_were_asked_for() {
-    let kdir = five();
-    let mut follower = Running::start(kdir.process(&["consume", "app", "-F", "--from-offset", "-1", "-n", "2"]));
+fn follow_tells_of_records_that_went_before_they_were_read() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=100"]);
+    kdir.produce("app", &[], "v0\n");
+    let mut follower = Running::start(kdir.process(&["consume", "app", "-F", "-n", "2"]));
     let lines = follower.lines();
-    assert_eq!(next(&lines), "v4");
-    kdir.produce("app", &[], "v5\n");
-    assert_eq!(next(&lines), "v5");
-    assert_eq!(follower.wait(), (Some(0), String::new(), String::new()));
+    assert_eq!(next(&lines), "v0");
+    follower.suspend();
+    kdir.produce("app", &["--batch-size", "1"], "v1\nv2\n");
+    kdir.run(&["-q", "retention", "--retention-bytes", "0"]).code(0).stderr("");
+    kdir.produce("app", &[], "v3\n");
+    follower.signal(Signal::CONT);
+    assert_eq!(next(&lines), "v3");
+    let warning = "warning: offsets 1 to 2 of app-0 were removed before they were read; going on at 3\n";
+    assert_eq!(follower.wait(), (Some(0), String::new(), warning.into()));
 }
 
 /// What is said of damage in the batch of that number.

@@ -66,3 +66,54 @@ fn without_a_log_dir_option_the_data_home_is_used() {
     command.assert().code(0).stdout("").stderr("");
     assert!(kdir.temp().join("home/.local/share/kdir/app.json").is_file());
 }
+
+#[test]
+fn quiet_says_nothing_but_errors_and_verbose_says_more() {
+    let kdir = Kdir::new();
+    let made = format!("made the log dir {}\n", kdir.log_dir().display());
+    kdir.run(&["-v", "create", "app"]).code(0).stdout("").stderr(predicates::str::starts_with(made));
+    kdir.run(&["-q", "create", "other", "-c", "segment.bytes=100"]).code(0).stdout("").stderr("");
+    kdir.run(&["-q", "create", "app"]).code(1).stdout("").stderr(predicates::str::starts_with("kdir: the topic app "));
+    kdir.run(&["-q", "-v", "list"]).code(2).stdout("").stderr(predicates::str::contains("cannot be used with"));
+}
+
+#[test]
+fn colour_is_for_terminals_unless_it_is_asked_for() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let plain = kdir.text(&["list"]);
+    let coloured = kdir.text(&["--color", "always", "list"]);
+    assert!(!plain.contains('\x1b') && coloured.contains('\x1b'), "{coloured:?}");
+    assert_eq!(kdir.text(&["--color", "never", "list"]), plain);
+    kdir.run(&["--color=always", "create", "app"])
+        .code(1)
+        .stdout("")
+        .stderr(predicates::str::starts_with("\x1b[31;1mkdir:\x1b[0m the topic app exists already\n"));
+    kdir.produce("app", &[], "one\n");
+    assert_eq!(kdir.text(&["--color=always", "consume", "app"]), "one\n");
+    let mut forced = kdir.command(&["list"]);
+    forced.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1");
+    forced.assert().code(0).stdout(predicates::str::contains("\x1b")).stderr("");
+}
+
+#[test]
+fn a_damaged_file_of_the_log_dir_is_corruption_and_is_named() {
+    for name in ["app.json", "log-start-offset-checkpoint", "recovery-point-offset-checkpoint"] {
+        let kdir = Kdir::with_topic("app", &[]);
+        std::fs::write(kdir.path(name), "nonsense\n").unwrap();
+        let message = format!("kdir: {} is damaged: ", kdir.path(name).display());
+        kdir.run(&["consume", "app"]).code(4).stdout("").stderr(predicates::str::starts_with(&message));
+        let run = kdir.feed(&["-q", "produce", "app"], "one\n").code(4).stdout("");
+        let stderr = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+        assert!(stderr.contains(&message[6..]) && stderr.matches("is damaged").count() == 1, "{stderr}");
+        assert_eq!(std::fs::read(kdir.path(name)).unwrap(), b"nonsense\n");
+    }
+}
+
+#[test]
+fn times_are_shown_in_the_zone_of_the_user() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["--timestamp", "1700000000000"], "one\n");
+    let mut offsets = kdir.command(&["offsets", "app", "--at", "2023-11-14 23:00"]);
+    offsets.env("TZ", "CET-1");
+    offsets.assert().code(0).stdout(predicates::str::contains("  2023-11-14 23:13:20\n")).stderr("");
+}

@@ -153,16 +153,15 @@ fn a_signal_while_lines_wait_for_more_stores_them() {
 }
 
 #[test]
-fn signals_end_a_follower() {
+fn a_signal_ends_a_follower() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "one\n");
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut follower = Running::start(kdir.process(&["consume", "app", "-F"]));
-        let lines = follower.lines();
-        assert_eq!(next(&lines), "one");
-        follower.signal(signal);
-        assert_eq!(follower.wait().0, Some(code));
-    }
+    let mut follower = Running::start(kdir.process(&["consume", "app", "-F"]));
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "one");
+    // Not SIGINT: a shell has its background jobs ignore it, and with them the tests.
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait(), (Some(143), String::new(), String::new()));
 }
 
 #[test]

@@ -684,3 +684,46 @@ fn warns_in_a_brokers_directory() {
         .stderr(starts_with("warning: this log dir belongs to a Kafka broker (meta.properties is there)"));
     assert_eq!(kdir.values("app"), "one\n");
 }
+
+#[test]
+fn a_partition_whose_folder_is_missing_is_empty_and_made_again() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    fs::remove_dir_all(kdir.path("app-1")).unwrap();
+    assert_eq!(kdir.values("app"), "");
+    assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]).lines().count(), 2);
+    kdir.produce("app", &[], "a\nb\n");
+    assert_eq!(kdir.entries("app-1"), crate::support::PARTITION_FILES);
+    assert_eq!(kdir.values("app"), "a\nb\n");
+}
+
+#[test]
+fn reads_a_named_pipe() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let path = kdir.temp().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let producer = Running::start(kdir.process(&["-q", "produce", "app", path.to_str().unwrap()]));
+    fs::write(&path, "one\ntwo\n").unwrap();
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
+}
+
+#[test]
+fn producers_and_retention_at_once_leave_a_log_without_a_hole() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=2000"]);
+    let running: Vec<Running> = (0..3)
+        .map(|producer| {
+            let lines: String = (0..1000).map(|line| format!("{producer} {line}\n")).collect();
+            let file = kdir.file(&format!("lines {producer}"), lines);
+            Running::start(kdir.process(&["-q", "produce", "app", "--batch-size", "200", &file]))
+        })
+        .collect();
+    for _ in 0..20 {
+        kdir.run(&["-q", "retention", "app", "--retention-bytes", "4000"]).code(0).stderr("");
+    }
+    for process in running {
+        assert_eq!(process.end(), (Some(0), String::new(), String::new()));
+    }
+    let offsets: Vec<i64> = kdir.records("app").iter().map(|it| it["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets.last(), Some(&2999));
+    assert!(offsets.windows(2).all(|pair| pair[1] == pair[0] + 1), "{offsets:?}");
+}

@@ -1,7 +1,7 @@
 //! A fresh log dir and a clean environment per test.
 
 use assert_cmd::assert::Assert;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
@@ -217,6 +217,12 @@ impl Running {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Suspends it, and returns when it stands still. [`Signal::CONT`] sets it going again.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::STOP);
+        waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED).unwrap();
     }
 
     /// Its stdout, line by line, as it comes.
