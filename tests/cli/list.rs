@@ -56,7 +56,8 @@ fn an_empty_log_dir_has_no_topics() {
 fn a_missing_log_dir_is_named_with_the_way_to_make_it() {
     let kdir = Kdir::new();
     let expected = format!(
-        "kdir: there is no log dir {}\nhint: make it with `kdir create TOPIC` or `kdir produce --create TOPIC`, or name another with --log-dir\n",
+        "kdir: there is no log dir {}\nhint: make it with `kdir create TOPIC` or `kdir produce --create TOPIC`, \
+             or name another with --log-dir\n",
         kdir.log_dir().display()
     );
     kdir.run(&["list"]).code(1).stdout("").stderr(expected);
