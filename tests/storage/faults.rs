@@ -213,3 +213,20 @@ fn after_a_failed_sync_nothing_more_is_acknowledged() {
     assert!(matches!(append_at(&mut writer, &["b"], NOW), Err(StorageError::PreviousFailure { .. })));
     assert!(!writer.pending_sync().lock().unwrap().is_dirty());
 }
+
+#[test]
+fn a_sync_covers_the_segments_that_another_writer_has_begun_and_closed() {
+    let disk = disk_with_partition();
+    let mut syncing = open_at(&disk, config(), Checkpoints::default()).unwrap();
+    append_at(&mut syncing, &["first"], NOW).unwrap();
+    let mut careless = open_at(&disk, config(), Checkpoints::default()).unwrap().without_syncs();
+    for _ in 0..20 {
+        append_at(&mut careless, &["x".repeat(150).as_str()], NOW).unwrap();
+    }
+    append_at(&mut syncing, &["last"], NOW).unwrap();
+    assert_eq!(sync_now(syncing.pending_sync()).unwrap().through, Offset(22));
+    // Seed 0 keeps only what was synced.
+    let (read, damage) = read_all(&disk.crash(0), Checkpoints::default());
+    assert!(damage.is_none(), "{damage:?}");
+    assert_eq!(read.len(), 22);
+}
