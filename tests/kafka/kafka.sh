@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Brings Apache Kafka into target/kafka, runs its classes, and starts and stops a broker of one node on loopback.
+#
+#   kafka.sh fetch                              the jars of every version in pom.xml, and this folder's Java classes
+#   kafka.sh run VERSION CLASS [ARG...]         a main class of that version (4, 3 or 2)
+#   kafka.sh start VERSION DIR PORT PORT        a broker on DIR/log, reachable at the first port; waits until it serves
+#   kafka.sh stop DIR                           stops it as an operator would, and waits
+#   kafka.sh kill DIR                           ends it without a chance to tidy up
+#
+# `start` writes DIR/server.properties unless it is there, and what the broker says goes to DIR/broker.log. 4 and 3 run
+# in KRaft mode, 2 beside a ZooKeeper. Whatever does not work ends with an error: nothing is skipped.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+kafka="$(cd "$here/../.." && pwd)/target/kafka"
+versions=(4 3 2)
+
+fail() {
+    echo "kafka.sh: $*" >&2
+    exit 1
+}
+
+class_path() {
+    [[ -d $kafka/$1 ]] || fail "Kafka $1 is not here: run tests/kafka/kafka.sh fetch"
+    echo "$kafka/classes:$kafka/$1/*"
+}
+
+fetch() {
+    local stamp version
+    stamp="$(cat "$here/pom.xml" "$here"/java/* | sha256sum)"
+    [[ $stamp != "$(cat "$kafka/stamp" 2>/dev/null)" ]] || return 0
+    rm -rf "$kafka"
+    for version in "${versions[@]}"; do
+        mvn --batch-mode --quiet -Dstyle.color=never --file "$here/pom.xml" --activate-profiles "$version" \
+            dependency:copy-dependencies "-DoutputDirectory=$kafka/$version"
+    done
+    # The client API is the same in all of them; the record classes that write old formats end with 3.
+    javac -proc:none -Xlint:-options -cp "$kafka/3/*" -d "$kafka/classes" "$here"/java/*.java
+    echo "$stamp" >"$kafka/stamp"
+}
+
+# Tools say only what is wrong. One compiler tier and no parallel collector: most of them live for a second.
+run() {
+    exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+        -cp "$(class_path "$1")" "${@:2}"
+}
+
+write_properties() {
+    local version=$1 dir=$2 port=$3 other_port=$4
+    if [[ $version == 2 ]]; then
+        printf '%s\n' 'broker.id=1' "listeners=PLAINTEXT://127.0.0.1:$port" "zookeeper.connect=127.0.0.1:$other_port"
+    else
+        printf '%s\n' 'process.roles=broker,controller' 'node.id=1' 'controller.listener.names=CONTROLLER' \
+            "controller.quorum.voters=1@127.0.0.1:$other_port" \
+            "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$other_port"
+    fi
+    # One node, little memory, and a cleaner that does not wait. All else is stock.
+    printf '%s\n' "log.dirs=$dir/log" \
+        'offsets.topic.replication.factor=1' 'offsets.topic.num.partitions=3' 'group.initial.rebalance.delay.ms=0' \
+        'transaction.state.log.replication.factor=1' 'transaction.state.log.min.isr=1' \
+        'transaction.state.log.num.partitions=3' 'log.cleaner.dedupe.buffer.size=8388608' 'log.cleaner.backoff.ms=500'
+}
+
+# Waits until the log has a line that says so, and as long as the process lives.
+await() {
+    local pid=$1 log=$2 pattern=$3
+    for _ in {1..600}; do
+        grep -qE "$pattern" "$log" 2>/dev/null && return 0
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -n 30 "$log" >&2
+    fail "no line with '$pattern' in $log"
+}
+
+server() {
+    local version=$1 log=$2
+    setsid java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=info \
+        -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$(class_path "$version")" "${@:3}" >>"$log" 2>&1 </dev/null &
+}
+
+start() {
+    local version=$1 dir=$2 port=$3 other_port=$4
+    mkdir -p "$dir"
+    [[ -f $dir/server.properties ]] || write_properties "$@" >"$dir/server.properties"
+    if [[ $version == 2 ]]; then
+        : >"$dir/zookeeper.log"
+        server "$version" "$dir/zookeeper.log" -Dzookeeper.admin.enableServer=false \
+            org.apache.zookeeper.server.ZooKeeperServerMain "$other_port" "$dir/zookeeper"
+        echo $! >"$dir/zookeeper.pid"
+        await $! "$dir/zookeeper.log" 'binding to port'
+    elif [[ ! -f $dir/log/meta.properties ]]; then
+        (run "$version" kafka.tools.StorageTool format --ignore-formatted --config "$dir/server.properties" \
+            --cluster-id 'S2RpciBhbmQgS2Fma2EhIQ' >/dev/null)
+    fi
+    : >"$dir/broker.log"
+    server "$version" "$dir/broker.log" kafka.Kafka "$dir/server.properties"
+    echo $! >"$dir/broker.pid"
+    await $! "$dir/broker.log" 'Kafka Server started|\[KafkaServer id=1\] started'
+}
+
+# Sends a signal to a process of `start` and waits until it is gone.
+end() {
+    local signal=$1 file=$2 pid
+    [[ -f $file ]] || return 0
+    pid="$(cat "$file")"
+    kill "-$signal" "$pid" 2>/dev/null || true
+    for _ in {1..600}; do
+        kill -0 "$pid" 2>/dev/null || { rm "$file" && return 0; }
+        sleep 0.05
+    done
+    kill -KILL "$pid"
+    fail "process $pid of $file did not end within 30 s of signal $signal"
+}
+
+case "${1:-}" in
+    fetch) fetch ;;
+    run) run "${@:2}" ;;
+    start) start "${@:2}" ;;
+    stop) end TERM "$2/broker.pid" && end TERM "$2/zookeeper.pid" ;;
+    kill) end KILL "$2/broker.pid" && end KILL "$2/zookeeper.pid" ;;
+    *) fail 'say fetch, run, start, stop or kill' ;;
+esac
