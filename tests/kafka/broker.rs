@@ -1,0 +1,167 @@
+//! A broker on the log dir of a [`Kdir`], and Kafka's tools.
+
+use crate::support::Kdir;
+use serde_json::Value;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// The script that knows where Kafka is and how it starts.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/kafka.sh");
+
+/// A version of Apache Kafka; `tests/kafka/pom.xml` has the exact numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kafka {
+    K4,
+    K3,
+    K2,
+}
+
+impl Kafka {
+    fn name(self) -> &'static str {
+        match self {
+            Self::K4 => "4",
+            Self::K3 => "3",
+            Self::K2 => "2",
+        }
+    }
+
+    /// Runs a main class with that stdin; fails unless it exits with 0.
+    pub(crate) fn run(self, class: &str, args: &[&str], stdin: &[u8]) -> Output {
+        let mut command = Command::new(SCRIPT);
+        command.args(["run", self.name(), class]).args(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let stdin = stdin.to_vec();
+        let feeder = std::thread::spawn(move || {
+            // A class that does not read its stdin closes it.
+            let _ = pipe.write_all(&stdin);
+        });
+        let output = child.wait_with_output().unwrap();
+        feeder.join().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class} {args:?} of Kafka {}: {}\n{stderr}", self.name(), output.status);
+        output
+    }
+
+    /// What `kafka-dump-log` says of those files, with every check that it has: stdout and stderr.
+    pub(crate) fn dump_log(self, files: &[PathBuf], options: &[&str]) -> (String, String) {
+        let class =
+            if self == Self::K4 { "org.apache.kafka.tools.DumpLogSegments" } else { "kafka.tools.DumpLogSegments" };
+        let files: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
+        let files = files.join(",");
+        let output = self.run(class, &[&["--files", &files], options].concat(), b"");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// A broker that serves the log dir of a [`Kdir`], and is killed if its test ends without stopping it.
+pub(crate) struct Broker {
+    pub(crate) kafka: Kafka,
+    dir: PathBuf,
+    ports: [u16; 2],
+    runs: bool,
+}
+
+impl Broker {
+    /// Starts it, and waits until it serves.
+    pub(crate) fn start(kafka: Kafka, kdir: &Kdir) -> Self {
+        let [one, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = [one, other].map(|listener| listener.local_addr().unwrap().port());
+        let mut broker = Self { kafka, dir: kdir.temp().to_owned(), ports, runs: false };
+        broker.start_again();
+        broker
+    }
+
+    /// Starts it after [`Broker::stop`] or [`Broker::kill`].
+    pub(crate) fn start_again(&mut self) {
+        let (succeeded, stderr) = self.try_start();
+        assert!(succeeded, "Kafka {} did not start:\n{stderr}\n{}", self.kafka.name(), self.log());
+    }
+
+    /// Starts it, where it may refuse: whether it serves, and what the script said.
+    pub(crate) fn try_start(&mut self) -> (bool, String) {
+        assert!(!self.runs, "it runs already");
+        let [port, other_port] = self.ports.map(|port| port.to_string());
+        let output = self.script(&["start", self.kafka.name(), self.dir.to_str().unwrap(), &port, &other_port]);
+        self.runs = output.status.success();
+        if !self.runs {
+            self.script(&["kill", self.dir.to_str().unwrap()]);
+        }
+        (self.runs, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Stops it as an operator does, and waits.
+    pub(crate) fn stop(&mut self) {
+        let output = self.script(&["stop", self.dir.to_str().unwrap()]);
+        self.runs = false;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Ends it without a chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        let output = self.script(&["kill", self.dir.to_str().unwrap()]);
+        self.runs = false;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn script(&self, args: &[&str]) -> Output {
+        Command::new(SCRIPT).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What it has said since it was started last.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Runs `Client.java` of this folder.
+    pub(crate) fn client(&self, args: &[&str], stdin: &[u8]) -> Vec<u8> {
+        self.kafka.run("Client", &[&[self.address().as_str()], args].concat(), stdin).stdout
+    }
+
+    pub(crate) fn create(&self, topic: &str, partitions: u32, configuration: &[&str]) {
+        self.client(&[&["create", topic, &partitions.to_string()], configuration].concat(), b"");
+    }
+
+    /// Every record of the topic as Kafka's consumer returns it, as envelopes, partition by partition.
+    pub(crate) fn records(&self, topic: &str, isolation: &str) -> Vec<Value> {
+        crate::support::json_lines(&self.client(&["consume", topic, isolation], b""))
+    }
+
+    /// What kafka-console-consumer prints of a topic from its beginning to its end, with those properties.
+    pub(crate) fn console_consumer(&self, topic: &str, options: &[&str]) -> String {
+        let class = if self.kafka == Kafka::K2 {
+            "kafka.tools.ConsoleConsumer"
+        } else {
+            "org.apache.kafka.tools.consumer.ConsoleConsumer"
+        };
+        let address = self.address();
+        let args = ["--bootstrap-server", &address, "--topic", topic, "--from-beginning", "--timeout-ms", "3000"];
+        String::from_utf8(self.kafka.run(class, &[&args, options].concat(), b"").stdout).unwrap()
+    }
+
+    /// What kafka-get-offsets says at `time` (-2 earliest, -1 latest, or ms): `topic:partition:offset` lines.
+    pub(crate) fn get_offsets(&self, topic: &str, time: &str) -> String {
+        let class = if self.kafka == Kafka::K2 {
+            "kafka.tools.GetOffsetShell"
+        } else {
+            "org.apache.kafka.tools.GetOffsetShell"
+        };
+        let address = self.address();
+        let args = ["--bootstrap-server", &address, "--topic", topic, "--time", time];
+        String::from_utf8(self.kafka.run(class, &args, b"").stdout).unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.runs {
+            self.script(&["kill", self.dir.to_str().unwrap()]);
+        }
+    }
+}

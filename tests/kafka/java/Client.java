@@ -1,0 +1,202 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedReader;
+import java.io.BufferedWriter;
+import java.io.InputStreamReader;
+import java.io.OutputStreamWriter;
+import java.io.PrintWriter;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.Base64;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/** Kafka's own clients, for what its console tools do not print or do. Records go in and out as kdir's JSON envelopes. */
+public final class Client {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    public static void main(String[] args) throws Exception {
+        String[] rest = Arrays.copyOfRange(args, 2, args.length);
+        switch (args[1]) {
+            case "create" -> create(args[0], rest);
+            case "consume" -> consume(args[0], rest[0], rest[1]);
+            case "produce" -> produce(args[0], rest);
+            case "transactions" -> transactions(args[0], rest);
+            case "delete-records" -> deleteRecords(args[0], rest);
+            default -> throw new IllegalArgumentException(args[1]);
+        }
+    }
+
+    /** TOPIC PARTITIONS [KEY=VALUE...] */
+    private static void create(String bootstrap, String[] args) throws Exception {
+        Map<String, String> configuration = new HashMap<>();
+        for (int at = 2; at < args.length; at++) {
+            String[] parts = args[at].split("=", 2);
+            configuration.put(parts[0], parts[1]);
+        }
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            var topic = new NewTopic(args[0], Integer.parseInt(args[1]), (short) 1).configs(configuration);
+            admin.createTopics(List.of(topic)).all().get();
+        }
+    }
+
+    /** TOPIC PARTITION=OFFSET... */
+    private static void deleteRecords(String bootstrap, String[] args) throws Exception {
+        Map<TopicPartition, RecordsToDelete> before = new HashMap<>();
+        for (int at = 1; at < args.length; at++) {
+            String[] parts = args[at].split("=", 2);
+            var partition = new TopicPartition(args[0], Integer.parseInt(parts[0]));
+            before.put(partition, RecordsToDelete.beforeOffset(Long.parseLong(parts[1])));
+        }
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.deleteRecords(before).all().get();
+        }
+    }
+
+    /** Every record of a topic, partition by partition, as an envelope; up to the end that was there at the start. */
+    private static void consume(String bootstrap, String topic, String isolation) throws Exception {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", bootstrap);
+        properties.put("isolation.level", isolation);
+        properties.put("auto.offset.reset", "earliest");
+        var bytes = new ByteArrayDeserializer();
+        var out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8)));
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, bytes, bytes)) {
+            var partitions = consumer.partitionsFor(topic).stream()
+                    .map(info -> new TopicPartition(topic, info.partition()))
+                    .sorted((one, other) -> one.partition() - other.partition()).toList();
+            var ends = consumer.endOffsets(partitions);
+            for (TopicPartition partition : partitions) {
+                consumer.assign(List.of(partition));
+                consumer.seekToBeginning(List.of(partition));
+                while (consumer.position(partition) < ends.get(partition)) {
+                    for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
+                        out.println(JSON.writeValueAsString(envelope(record)));
+                    }
+                }
+            }
+        }
+        out.flush();
+    }
+
+    private static ObjectNode envelope(ConsumerRecord<byte[], byte[]> record) {
+        ObjectNode line = JSON.createObjectNode();
+        line.put("topic", record.topic()).put("partition", record.partition()).put("offset", record.offset());
+        line.put("timestamp", record.timestamp()).put("timestamp_type", record.timestampType().name);
+        put(line, "key", record.key());
+        put(line, "value", record.value());
+        var headers = line.putArray("headers");
+        record.headers().forEach(header -> {
+            ObjectNode node = headers.addObject();
+            node.put("key", header.key());
+            put(node, "value", header.value());
+        });
+        return line;
+    }
+
+    private static void put(ObjectNode node, String name, byte[] bytes) {
+        if (bytes == null) {
+            node.putNull(name);
+            return;
+        }
+        try {
+            node.put(name, StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString());
+        } catch (CharacterCodingException notText) {
+            node.put(name + "_b64", Base64.getEncoder().encodeToString(bytes));
+        }
+    }
+
+    private static KafkaProducer<byte[], byte[]> producer(String bootstrap, String[] properties, String... more) {
+        Properties all = new Properties();
+        all.put("bootstrap.servers", bootstrap);
+        for (String[] list : List.of(properties, more)) {
+            for (String property : list) {
+                String[] parts = property.split("=", 2);
+                all.put(parts[0], parts[1]);
+            }
+        }
+        return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    /** Envelopes of stdin; arguments are properties of the producer. */
+    private static void produce(String bootstrap, String[] properties) throws Exception {
+        var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        try (KafkaProducer<byte[], byte[]> producer = producer(bootstrap, properties)) {
+            for (String line; (line = in.readLine()) != null; ) {
+                var node = JSON.readTree(line);
+                Integer partition = node.hasNonNull("partition") ? node.get("partition").asInt() : null;
+                Long timestamp = node.hasNonNull("timestamp") ? node.get("timestamp").asLong() : null;
+                byte[] key = bytes(node.get("key")), value = bytes(node.get("value"));
+                var record = new ProducerRecord<>(node.get("topic").asText(), partition, timestamp, key, value);
+                if (node.has("headers")) {
+                    node.get("headers").forEach(header ->
+                            record.headers().add(header.get("key").asText(), bytes(header.get("value"))));
+                }
+                producer.send(record);
+            }
+        }
+    }
+
+    private static byte[] bytes(com.fasterxml.jackson.databind.JsonNode node) {
+        return node == null || node.isNull() ? null : node.asText().getBytes(StandardCharsets.UTF_8);
+    }
+
+    /**
+     * TOPIC PARTITIONS STEP...: two transactional producers, a and b, take turns. A step is one of `begin:a`,
+     * `send:a:N` (N records over all partitions), `commit:a`, `abort:a`, and `plain:N` for records outside of any.
+     * A transaction that is open at the end stays open.
+     */
+    private static void transactions(String bootstrap, String[] args) throws Exception {
+        String topic = args[0];
+        int partitions = Integer.parseInt(args[1]);
+        Map<String, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
+        int sent = 0;
+        for (String step : Arrays.copyOfRange(args, 2, args.length)) {
+            String[] parts = step.split(":");
+            String name = parts[0].equals("plain") ? "plain" : parts[1];
+            if (!producers.containsKey(name)) {
+                boolean plain = name.equals("plain");
+                String[] id = plain ? new String[0] : new String[] {"transactional.id=" + topic + "-" + name};
+                var made = producer(bootstrap, id, "transaction.timeout.ms=600000", "max.block.ms=60000");
+                if (!plain) {
+                    made.initTransactions();
+                }
+                producers.put(name, made);
+            }
+            var producer = producers.get(name);
+            switch (parts[0]) {
+                case "begin" -> producer.beginTransaction();
+                case "commit" -> producer.commitTransaction();
+                case "abort" -> producer.abortTransaction();
+                case "send", "plain" -> {
+                    int count = Integer.parseInt(parts[parts.length - 1]);
+                    for (int record = 0; record < count; record++, sent++) {
+                        byte[] key = ("key-" + sent % 7).getBytes(StandardCharsets.UTF_8);
+                        byte[] value = (name + "-" + sent).getBytes(StandardCharsets.UTF_8);
+                        producer.send(new ProducerRecord<>(topic, sent % partitions, key, value));
+                    }
+                    producer.flush();
+                }
+                default -> throw new IllegalArgumentException(step);
+            }
+        }
+        // Closing would abort what is to stay open.
+        System.out.flush();
+        Runtime.getRuntime().halt(0);
+    }
+}
