@@ -361,7 +361,7 @@ fn no_file_is_forgotten() {
     for folder in ["units", "format", "disk", "storage", "logdir", "stream", "cli"] {
         findings.extend(forgotten(&format!("src/{folder}"), "mod.rs"));
     }
-    for folder in ["tests/cli", "tests/storage"] {
+    for folder in ["tests/cli", "tests/kafka", "tests/storage"] {
         findings.extend(forgotten(folder, "main.rs"));
     }
     refuse(&findings);

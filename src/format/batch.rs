@@ -1,266 +1,14 @@
-//! Record batch v2 (magic 2): the unit in which a log is written, checked, indexed and read.
-//!
-//! ```text
-//!  0               8         12          16 17    21     23          27
-//!  ┌───────────────┬─────────┬───────────┬──┬─────┬──────┬───────────┐
-//!  │ baseOffset    │ batch-  │ partition-│mg│ crc │attri-│ last-     │
-//!  │               │ Length  │ LeaderEp. │ 2│     │butes │ OffsetDe. │
-//!  ├───────────────┼─────────┴───────────┼──┴─────┴──────┴───────────┤
-//! 27 baseTimestamp │ 35 maxTimestamp     │ 43 producerId             │
-//!  ├───────────────┼─────────────────────┼───────────────────────────┤
-//! 51 producerEpoch │ 53 baseSequence     │ 57 recordCount │ 61 records
-//!  └───────────────┴─────────────────────┴───────────────────────────┘
-//! ```
-//!
-//! | at | width | field | legal values |
-//! | --- | --- | --- | --- |
-//! | 0 | i64 | baseOffset | ≥ 0; the offset of the first record that the batch ever held |
-//! | 8 | i32 | batchLength | bytes after this field, ≥ 49 |
-//! | 12 | i32 | partitionLeaderEpoch | ≥ -1 |
-//! | 16 | i8 | magic | 2 (0 and 1 are the message sets before Kafka 0.11) |
-//! | 17 | u32 | crc | CRC-32C of everything from `attributes` to the end |
-//! | 21 | i16 | attributes | bits 0-2 codec, 3 LogAppendTime, 4 transactional, 5 control, 6 delete horizon |
-//! | 23 | i32 | lastOffsetDelta | ≥ 0; last offset minus base offset; kept by compaction |
-//! | 27 | i64 | baseTimestamp | ms; what the records' deltas add to; the delete horizon where bit 6 is set |
-//! | 35 | i64 | maxTimestamp | ms; the largest timestamp of a record, or the append time under LogAppendTime |
-//! | 43 | i64 | producerId | -1 without idempotence |
-//! | 51 | i16 | producerEpoch | -1 without |
-//! | 53 | i32 | baseSequence | -1 without |
-//! | 57 | i32 | recordCount | ≥ 0; 0 is an empty batch, which compaction leaves to keep an offset or a producer |
-//!
-//! The checksum leaves out base offset and leader epoch because the broker gives these when it appends, after the
-//! producer has computed the checksum: so does a writer here, under the partition's lock. It covers the compressed
-//! bytes. Written by Kafka since 0.11; this program writes producer fields -1 and no flag but the timestamp type.
-//! Source: `DefaultRecordBatch.java`.
+//! Record batch v2: the unit in which a log is written, checked, indexed and read. Its header is in [`header`](super::header).
 
 use super::compression::{Codec, Compression, Compressor};
+use super::header::{
+    ATTRIBUTES, Attributes, BASE_OFFSET, BASE_SEQUENCE, BASE_TIMESTAMP, BATCH_HEADER_SIZE, BATCH_LENGTH, BatchHeader,
+    CRC, LAST_OFFSET_DELTA, LEADER_EPOCH, LENGTH_OVERHEAD, MAGIC, MAGIC_V2, MAX_TIMESTAMP, PRODUCER_EPOCH, PRODUCER_ID,
+    RECORD_COUNT, TimestampType,
+};
 use super::record::{NewRecord, RecordSpan};
 use super::{FormatError, crc};
 use crate::units::Offset;
-
-const BASE_OFFSET: usize = 0;
-const BATCH_LENGTH: usize = BASE_OFFSET + 8;
-const LEADER_EPOCH: usize = BATCH_LENGTH + 4;
-const MAGIC: usize = LEADER_EPOCH + 4;
-const CRC: usize = MAGIC + 1;
-const ATTRIBUTES: usize = CRC + 4;
-const LAST_OFFSET_DELTA: usize = ATTRIBUTES + 2;
-const BASE_TIMESTAMP: usize = LAST_OFFSET_DELTA + 4;
-const MAX_TIMESTAMP: usize = BASE_TIMESTAMP + 8;
-const PRODUCER_ID: usize = MAX_TIMESTAMP + 8;
-const PRODUCER_EPOCH: usize = PRODUCER_ID + 8;
-const BASE_SEQUENCE: usize = PRODUCER_EPOCH + 2;
-const RECORD_COUNT: usize = BASE_SEQUENCE + 4;
-
-/// The bytes before the first record.
-pub const BATCH_HEADER_SIZE: usize = RECORD_COUNT + 4;
-const _: () = assert!(BATCH_HEADER_SIZE == 61);
-/// The bytes that `batchLength` does not count.
-const LENGTH_OVERHEAD: usize = LEADER_EPOCH;
-/// The magic that this program writes.
-pub const MAGIC_V2: i8 = 2;
-/// The largest base offset that leaves room for every last offset delta.
-const BASE_OFFSET_MAX: i64 = i64::MAX - i32::MAX as i64 - 1;
-
-/// What a batch's attributes say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes(i16);
-
-impl Attributes {
-    const LOG_APPEND_TIME: i16 = 1 << 3;
-    const TRANSACTIONAL: i16 = 1 << 4;
-    const CONTROL: i16 = 1 << 5;
-    const DELETE_HORIZON: i16 = 1 << 6;
-
-    fn new(codec: Codec, timestamp_type: TimestampType) -> Self {
-        let kind = if timestamp_type == TimestampType::LogAppendTime { Self::LOG_APPEND_TIME } else { 0 };
-        Self(i16::from(codec.attribute_bits()) | kind)
-    }
-
-    /// How the records are compressed.
-    ///
-    /// # Errors
-    /// When bits 0 to 2 name no codec.
-    pub fn codec(self) -> Result<Codec, FormatError> {
-        Codec::from_attribute_bits(self.0 as u8 & 7)
-    }
-
-    /// Who gave the records their timestamps.
-    #[must_use]
-    pub const fn timestamp_type(self) -> TimestampType {
-        if self.0 & Self::LOG_APPEND_TIME != 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
-    }
-
-    /// Whether the batch belongs to a transaction.
-    #[must_use]
-    pub const fn is_transactional(self) -> bool {
-        self.0 & Self::TRANSACTIONAL != 0
-    }
-
-    /// Whether the batch holds a marker in place of records; such a batch takes offsets but is never shown.
-    #[must_use]
-    pub const fn is_control(self) -> bool {
-        self.0 & Self::CONTROL != 0
-    }
-
-    /// Whether the base timestamp is the time from which tombstones and markers in the batch may go.
-    #[must_use]
-    pub const fn has_delete_horizon(self) -> bool {
-        self.0 & Self::DELETE_HORIZON != 0
-    }
-}
-
-/// Who gave a record its timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimestampType {
-    /// The producer, record by record.
-    #[default]
-    CreateTime,
-    /// The log, batch by batch: every record has the batch's max timestamp, whatever its delta.
-    LogAppendTime,
-}
-
-impl TimestampType {
-    /// Kafka's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateTime => "CreateTime",
-            Self::LogAppendTime => "LogAppendTime",
-        }
-    }
-}
-
-/// The fields before the records, decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchHeader {
-    /// The offset of the first record that the batch ever held.
-    pub base_offset: Offset,
-    /// The bytes of the whole batch, header included; at least 61.
-    pub size: usize,
-    /// -1 where unknown.
-    pub leader_epoch: i32,
-    /// CRC-32C of the bytes from the attributes on.
-    pub crc: u32,
-    /// Codec and flags.
-    pub attributes: Attributes,
-    /// Last offset minus base offset. Never derived from the record count: compaction leaves gaps.
-    pub last_offset_delta: i32,
-    /// Milliseconds; what timestamp deltas add to.
-    pub base_timestamp: i64,
-    /// Milliseconds; -1 where no record has a timestamp.
-    pub max_timestamp: i64,
-    /// -1 without idempotence.
-    pub producer_id: i64,
-    /// -1 without idempotence.
-    pub producer_epoch: i16,
-    /// -1 without idempotence.
-    pub base_sequence: i32,
-    /// May be 0.
-    pub record_count: i32,
-}
-
-/// Why there is no batch header at a place: three different answers, since each means something else for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoBatch {
-    /// Fewer bytes than a header has: perhaps the rest is still being written.
-    Incomplete,
-    /// Nothing but zeros: the unwritten part of a preallocated file.
-    Zeros,
-    /// Bytes that are no batch header.
-    Invalid(FormatError),
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("the caller has checked the length")
-}
-
-impl BatchHeader {
-    /// Reads the header at the start of `bytes`, which may end anywhere behind it.
-    ///
-    /// # Errors
-    /// See [`NoBatch`]. The checksum is not looked at: see [`checksum_matches`].
-    #[inline]
-    pub fn parse(bytes: &[u8]) -> Result<Self, NoBatch> {
-        if bytes.len() < BATCH_HEADER_SIZE {
-            return Err(if bytes.iter().all(|&byte| byte == 0) && !bytes.is_empty() {
-                NoBatch::Zeros
-            } else {
-                NoBatch::Incomplete
-            });
-        }
-        let header = Self {
-            base_offset: Offset(i64::from_be_bytes(array(bytes, BASE_OFFSET))),
-            size: LENGTH_OVERHEAD + u32::from_be_bytes(array(bytes, BATCH_LENGTH)) as usize,
-            leader_epoch: i32::from_be_bytes(array(bytes, LEADER_EPOCH)),
-            crc: u32::from_be_bytes(array(bytes, CRC)),
-            attributes: Attributes(i16::from_be_bytes(array(bytes, ATTRIBUTES))),
-            last_offset_delta: i32::from_be_bytes(array(bytes, LAST_OFFSET_DELTA)),
-            base_timestamp: i64::from_be_bytes(array(bytes, BASE_TIMESTAMP)),
-            max_timestamp: i64::from_be_bytes(array(bytes, MAX_TIMESTAMP)),
-            producer_id: i64::from_be_bytes(array(bytes, PRODUCER_ID)),
-            producer_epoch: i16::from_be_bytes(array(bytes, PRODUCER_EPOCH)),
-            base_sequence: i32::from_be_bytes(array(bytes, BASE_SEQUENCE)),
-            record_count: i32::from_be_bytes(array(bytes, RECORD_COUNT)),
-        };
-        let magic = bytes[MAGIC] as i8;
-        if magic == MAGIC_V2
-            && (0..=BASE_OFFSET_MAX).contains(&header.base_offset.0)
-            && (BATCH_HEADER_SIZE..=LENGTH_OVERHEAD + i32::MAX as usize).contains(&header.size)
-            && header.last_offset_delta >= 0
-            && header.record_count >= 0
-        {
-            return Ok(header);
-        }
-        Err(header.why_invalid(magic, bytes))
-    }
-
-    #[cold]
-    fn why_invalid(&self, magic: i8, bytes: &[u8]) -> NoBatch {
-        if bytes[..BATCH_HEADER_SIZE].iter().all(|&byte| byte == 0) {
-            return NoBatch::Zeros;
-        }
-        NoBatch::Invalid(match magic {
-            0 | 1 => FormatError::Unsupported { what: format!("a message set of format v{magic} (before Kafka 0.11)") },
-            MAGIC_V2 => FormatError::corrupt(format!(
-                "impossible batch header (base offset {}, size {}, last offset delta {}, {} records)",
-                self.base_offset, self.size, self.last_offset_delta, self.record_count
-            )),
-            _ => FormatError::corrupt(format!("unknown record batch format (magic {magic})")),
-        })
-    }
-
-    /// The last offset that the batch covers.
-    #[must_use]
-    pub fn last_offset(&self) -> Offset {
-        self.base_offset + i64::from(self.last_offset_delta)
-    }
-
-    /// The first offset after the batch.
-    #[must_use]
-    pub fn next_offset(&self) -> Offset {
-        self.last_offset().next()
-    }
-
-    /// The timestamp of a record with this delta.
-    #[inline]
-    #[must_use]
-    pub fn record_timestamp(&self, timestamp_delta: i64) -> i64 {
-        match self.attributes.timestamp_type() {
-            TimestampType::CreateTime => self.base_timestamp.wrapping_add(timestamp_delta),
-            TimestampType::LogAppendTime => self.max_timestamp,
-        }
-    }
-}
-
-/// Whether the checksum of a whole batch is that of its bytes.
-#[must_use]
-pub fn checksum_matches(header: &BatchHeader, batch: &[u8]) -> bool {
-    crc::crc32c(&batch[ATTRIBUTES..header.size]) == header.crc
-}
-
-/// Where the bytes begin that the checksum covers, for one that is computed piece by piece.
-pub const CHECKSUM_START: usize = ATTRIBUTES;
 
 /// Gives a finished batch its place in the log. The checksum covers neither field.
 pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: i32) {
@@ -406,7 +154,7 @@ impl BatchBuilder {
         put(BATCH_LENGTH, &length.to_be_bytes());
         put(LEADER_EPOCH, &(-1_i32).to_be_bytes());
         put(MAGIC, &MAGIC_V2.to_be_bytes());
-        put(ATTRIBUTES, &attributes.0.to_be_bytes());
+        put(ATTRIBUTES, &attributes.bits().to_be_bytes());
         put(LAST_OFFSET_DELTA, &(record_count - 1).to_be_bytes());
         put(BASE_TIMESTAMP, &base_timestamp.to_be_bytes());
         put(MAX_TIMESTAMP, &max_timestamp.to_be_bytes());
@@ -430,6 +178,7 @@ pub fn compressor(compression: Compression) -> Option<Compressor> {
 mod tests {
     use super::*;
     use crate::format::compression::Decompressor;
+    use crate::format::header::checksum_matches;
 
     /// Vector A of Kafka's layout: three records with key, header, empty and null values.
     const VECTOR_A: &str = "0000000000000000000000500000000002cb66957a0000000000020000018bcfe568000000018bcfe56807\
@@ -539,7 +288,7 @@ mod tests {
         let (mut builder, mut scratch) = (three_records(), Vec::new());
         let batch = builder.finish(None, Some(T + 1000), usize::MAX, &mut scratch).unwrap();
         let header = BatchHeader::parse(batch).unwrap();
-        assert_eq!(header.attributes.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!((header.record_timestamp(0), header.record_timestamp(5)), (T + 1000, T + 1000));
         assert_eq!(header.base_timestamp, T, "the producer's own time stays in the batch");
     }
@@ -595,31 +344,6 @@ mod tests {
             let records = &bytes[BATCH_HEADER_SIZE..];
             let result = (0..5).try_for_each(|_| cursor.next(records).map(drop));
             assert!(result.is_err(), "{why}");
-        }
-    }
-
-    #[test]
-    fn incomplete_zeros_and_invalid_are_three_answers() {
-        let whole = unhex(VECTOR_A);
-        assert_eq!(BatchHeader::parse(&whole[..60]), Err(NoBatch::Incomplete));
-        assert_eq!(BatchHeader::parse(&[]), Err(NoBatch::Incomplete));
-        assert_eq!(BatchHeader::parse(&[0; 20]), Err(NoBatch::Zeros));
-        assert_eq!(BatchHeader::parse(&[0; 100]), Err(NoBatch::Zeros));
-        for (at, byte, why) in [
-            (0, 0x80, "negative base offset"),
-            (0, 0x7f, "a base offset without room above"),
-            (8, 0x80, "negative length"),
-            (16, 7, "unknown magic"),
-            (23, 0x80, "negative last offset delta"),
-            (57, 0x80, "negative record count"),
-        ] {
-            let mut bytes = whole.clone();
-            bytes[at] = byte;
-            if at == 0 && byte == 0x7f {
-                bytes[..8].fill(0xff);
-                bytes[0] = 0x7f;
-            }
-            assert!(matches!(BatchHeader::parse(&bytes), Err(NoBatch::Invalid(_))), "{why}");
         }
     }
 }

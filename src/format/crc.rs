@@ -20,32 +20,44 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
-/// CRC-32C of bytes that come piece by piece.
+/// A checksum of bytes that come piece by piece.
 #[derive(Debug)]
-pub struct Crc32c(Digest);
+pub struct Checksum(Kind);
 
-impl Default for Crc32c {
-    fn default() -> Self {
-        Self::new()
-    }
+#[derive(Debug)]
+enum Kind {
+    Crc32c(Digest),
+    Crc32(crc32fast::Hasher),
 }
 
-impl Crc32c {
-    /// Of no bytes yet.
+impl Checksum {
+    /// CRC-32C of no bytes yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    pub fn crc32c() -> Self {
+        Self(Kind::Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi)))
+    }
+
+    /// CRC-32 of no bytes yet.
+    #[must_use]
+    pub fn crc32() -> Self {
+        Self(Kind::Crc32(crc32fast::Hasher::new()))
     }
 
     /// Adds a piece.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match &mut self.0 {
+            Kind::Crc32c(digest) => digest.update(bytes),
+            Kind::Crc32(hasher) => hasher.update(bytes),
+        }
     }
 
     /// The checksum of all pieces.
     #[must_use]
-    pub fn finish(&self) -> u32 {
-        self.0.finalize() as u32
+    pub fn finish(self) -> u32 {
+        match self.0 {
+            Kind::Crc32c(digest) => digest.finalize() as u32,
+            Kind::Crc32(hasher) => hasher.finalize(),
+        }
     }
 }
 
@@ -62,10 +74,11 @@ mod tests {
     #[test]
     fn pieces_give_what_the_whole_gives() {
         let bytes: Vec<u8> = (0..10_000_u32).map(|it| ((it * 31) >> 3) as u8).collect();
-        let mut crc = Crc32c::new();
+        let (mut new, mut old) = (Checksum::crc32c(), Checksum::crc32());
         for piece in bytes.chunks(777) {
-            crc.update(piece);
+            new.update(piece);
+            old.update(piece);
         }
-        assert_eq!(crc.finish(), crc32c(&bytes));
+        assert_eq!((new.finish(), old.finish()), (crc32c(&bytes), crc32(&bytes)));
     }
 }

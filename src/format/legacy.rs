@@ -8,31 +8,31 @@
 //!  └────────┴──────┴─────┴──┴────┴─────────┴────────────┴──────────────┘
 //! ```
 //!
-//! | at | width | field | meaning |
-//! | --- | --- | --- | --- |
-//! | 0 | i64 | offset | of the message; of the last one inside where it is compressed |
-//! | 8 | i32 | size | bytes after this field: at least 14 (v0) or 22 (v1) |
-//! | 12 | u32 | crc | plain CRC-32 of everything from the magic on; unlike v2's, it covers no length |
-//! | 16 | i8 | magic | 0 or 1 |
-//! | 17 | i8 | attributes | bits 0-2 codec; v1: bit 3 LogAppendTime |
-//! | 18 | i64 | timestamp | v1 only, ms; -1 none |
-//! | 18 or 26 | i32 | key length | -1 null; then the key, then value length and value in the same way |
+//! The fields before the key are in [`header`](super::header). A length of -1 is null. An uncompressed message is one
+//! record. A compressed one is a wrapper: its value holds whole messages of the same format, uncompressed, one behind the
+//! other.
 //!
-//! The magic stands where it stands in a record batch, so one look ahead tells the formats apart.
-//! Source: `LegacyRecord.java`, `AbstractLegacyRecordBatch.java`.
+//! | of a message inside | v0 | v1 |
+//! | --- | --- | --- |
+//! | offset | absolute | relative: the wrapper has the last one's; at 0 (old librdkafka) it adds nothing |
+//! | timestamp | none | its own; the wrapper's where that has LogAppendTime |
+//!
+//! Readers above this floor know only records of v2: [`to_records`] gives them those.
+//! Sources: `LegacyRecord.java`, `AbstractLegacyRecordBatch.java`.
 
+use super::compression::{Codec, Decompressor};
+use super::header::{BatchHeader, MAGIC, legacy_body};
+use super::record::NewRecord;
 use super::{FormatError, crc};
 use crate::units::Offset;
 
 const SIZE: usize = 8;
 const CRC: usize = SIZE + 4;
-const MAGIC: usize = CRC + 4;
 const ATTRIBUTES: usize = MAGIC + 1;
-const BODY: usize = ATTRIBUTES + 1;
-const TIMESTAMP_SIZE: usize = 8;
+const BODY: usize = legacy_body(0);
+const TIMESTAMP_SIZE: usize = legacy_body(1) - BODY;
 /// The bytes that the size field does not count.
 const LENGTH_OVERHEAD: usize = CRC;
-const _: () = assert!(BODY == 18);
 
 /// One message, borrowed from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,93 @@ fn part<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, FormatError> {
     let (bytes, behind) = behind.split_at_checked(length).ok_or_else(outside)?;
     *rest = behind;
     Ok(Some(bytes))
+}
+
+/// Makes v2 records of the message that `header` stands for: appends them to `records` and returns the header that a
+/// batch of them has, its size aside. `inside` is room for what is compressed, of at most `size_max` bytes.
+///
+/// # Errors
+/// When the message or one inside it is damaged, or what is inside is larger than `size_max`.
+pub fn to_records(
+    header: &BatchHeader,
+    bytes: &[u8],
+    decompressor: &mut Decompressor,
+    inside: &mut Vec<u8>,
+    size_max: usize,
+    records: &mut Vec<u8>,
+) -> Result<BatchHeader, FormatError> {
+    let wrapper = Message::parse(bytes)?;
+    let codec = header.attributes.codec()?;
+    if codec == Codec::None {
+        inside.clear();
+        return append_records(header, bytes, 0, records);
+    }
+    if codec == Codec::Zstd {
+        return Err(FormatError::corrupt(format!("zstd in a message of format v{}", header.magic)));
+    }
+    let value = wrapper.value.ok_or_else(|| FormatError::corrupt("a compressed message has no value"))?;
+    decompressor.decompress(codec, header.magic as u8, value, inside, size_max)?;
+    let added = if header.magic == 0 || wrapper.offset == Offset::ZERO {
+        0
+    } else {
+        let last = last_offset(inside)?;
+        let added = wrapper.offset.0.checked_sub(last).filter(|&added| last >= 0 && added >= 0);
+        added.ok_or_else(|| {
+            FormatError::corrupt(format!(
+                "a compressed message has offset {}, its last one inside {last}",
+                wrapper.offset
+            ))
+        })?
+    };
+    append_records(header, inside, added, records)
+}
+
+/// The offset of the last of several messages, as it stands there.
+fn last_offset(messages: &[u8]) -> Result<i64, FormatError> {
+    let (mut at, mut last) = (0, -1);
+    while at < messages.len() {
+        let message = Message::parse(&messages[at..])?;
+        (at, last) = (at + message.size, message.offset.0);
+    }
+    Ok(last)
+}
+
+fn append_records(
+    header: &BatchHeader,
+    messages: &[u8],
+    added: i64,
+    records: &mut Vec<u8>,
+) -> Result<BatchHeader, FormatError> {
+    let is_compressed = header.attributes.codec()? != Codec::None;
+    let mut made = BatchHeader { record_count: 0, last_offset_delta: 0, ..*header };
+    let mut at = 0;
+    while at < messages.len() {
+        let message = Message::parse(&messages[at..])?;
+        at += message.size;
+        if is_compressed && (message.magic != header.magic || message.attributes & 7 != 0) {
+            return Err(FormatError::corrupt("a compressed message holds one of another format, or a compressed one"));
+        }
+        let offset = Offset(message.offset.0.checked_add(added).ok_or_else(offsets_fall)?);
+        let timestamp_ms = message.timestamp.unwrap_or(-1);
+        if made.record_count == 0 {
+            (made.base_offset, made.base_timestamp) = (offset, timestamp_ms);
+        }
+        let delta = offset.0.checked_sub(made.base_offset.0).and_then(|delta| i32::try_from(delta).ok());
+        let delta = delta.filter(|&delta| delta >= made.last_offset_delta).ok_or_else(offsets_fall)?;
+        made.last_offset_delta = delta;
+        made.record_count += 1;
+        let record = NewRecord { timestamp_ms, key: message.key, value: message.value, headers: &[] };
+        record.write(timestamp_ms.wrapping_sub(made.base_timestamp), delta, records);
+    }
+    if made.record_count == 0 {
+        return Err(FormatError::corrupt("a compressed message holds none"));
+    }
+    Ok(made)
+}
+
+#[cold]
+fn offsets_fall() -> FormatError {
+    FormatError::corrupt("the offsets inside a compressed message do not rise")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod compression;
 pub mod crc;
+pub mod header;
 pub mod index;
 pub mod legacy;
 pub mod properties;

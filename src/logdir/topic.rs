@@ -16,8 +16,8 @@
 use super::config::TopicConfig;
 use super::{LogDirError, Result};
 use crate::disk::{Disk, atomic};
-use crate::format::batch::TimestampType;
 use crate::format::compression::Compression;
+use crate::format::header::TimestampType;
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
 use crate::storage::{CleanupPolicy, LogConfig};
 use crate::units::{TopicName, TopicPartition};

@@ -1,6 +1,6 @@
 //! The part of a topic's configuration that the engine acts on, as numbers.
 
-use crate::format::batch::TimestampType;
+use crate::format::header::TimestampType;
 
 /// What happens to old records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Reads single files of a segment as they stand, for people who look inside.
 
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
+use super::record_buffer::RecordBuffer;
 use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
-use super::{Result, StorageError};
+use super::{Result, StorageError, at_place};
 use crate::disk::{Access, Disk};
-use crate::format::batch::{BatchHeader, NoBatch};
+use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position};
 use std::path::Path;
@@ -17,6 +18,7 @@ const CHUNK: usize = 256 << 10;
 pub struct LogDump {
     scanner: Scanner,
     current: Option<BatchHeader>,
+    buffer: RecordBuffer,
 }
 
 impl LogDump {
@@ -27,7 +29,7 @@ impl LogDump {
     pub fn open(disk: &dyn Disk, path: &Path, base_offset: Offset) -> Result<Self> {
         let file = disk.open(path, Access::Read)?;
         let log = OpenLog { base_offset, file, path: path.to_owned() };
-        Ok(Self { scanner: Scanner::new(log, Position::ZERO, CHUNK)?, current: None })
+        Ok(Self { scanner: Scanner::new(log, Position::ZERO, CHUNK)?, current: None, buffer: RecordBuffer::default() })
     }
 
     /// The error of the batch that was shown last, if its checksum is wrong.
@@ -37,10 +39,11 @@ impl LogDump {
     }
 
     /// The next batch: where it begins, its header, and whether its checksum is right. Zeros to the end of the file are
-    /// its end.
+    /// its end. A compressed message of an old format is opened, since only the messages inside tell its base offset and
+    /// how many they are.
     ///
     /// # Errors
-    /// When what follows is no batch.
+    /// When what follows is no batch, or a compressed message cannot be opened.
     #[expect(clippy::should_implement_trait, reason = "an iterator would hide that an error ends it")]
     pub fn next(&mut self) -> Result<Option<(Position, BatchHeader, bool)>> {
         if let Some(header) = self.current.take() {
@@ -50,7 +53,9 @@ impl LogDump {
             Step::Batch(header) => {
                 let checksum_matches = self.scanner.checksum_matches(&header)?;
                 self.current = Some(header);
-                Ok(Some((self.scanner.position(), header, checksum_matches)))
+                let shown =
+                    if checksum_matches && header.record_count < 0 { self.open_message(&header)? } else { header };
+                Ok(Some((self.scanner.position(), shown, checksum_matches)))
             }
             Step::End => Ok(None),
             Step::Bad(NoBatch::Zeros)
@@ -60,6 +65,13 @@ impl LogDump {
             }
             Step::Bad(problem) => Err(self.scanner.corrupt(problem)),
         }
+    }
+
+    fn open_message(&mut self, header: &BatchHeader) -> Result<BatchHeader> {
+        self.scanner.load(header)?;
+        let loaded = self.buffer.load(header, self.scanner.loaded(header));
+        let place = |error| at_place(error, &self.scanner.log().path, self.scanner.position(), header.base_offset);
+        loaded.map(|(made, _)| made).map_err(place)
     }
 }
 

@@ -9,7 +9,7 @@ use super::index_file::IndexFile;
 use super::scan::{Scanner, Step, header_at};
 use super::segments::OpenLog;
 use crate::disk::{Access, Disk};
-use crate::format::batch::BatchHeader;
+use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position};
 use std::path::Path;

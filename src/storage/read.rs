@@ -16,7 +16,8 @@ use super::scan::{self, Scanner, Step};
 use super::segments::{self, OpenLog};
 use super::{Result, StorageError, at_place};
 use crate::disk::{Access, Disk, DiskError, FileId, Folder};
-use crate::format::batch::{BatchHeader, NoBatch, RecordCursor};
+use crate::format::batch::RecordCursor;
+use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, NoBatch};
 use crate::units::{Offset, Position};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,7 +188,8 @@ impl LogReader {
             }
             let (path, position) = self.place();
             let at_batch = |error| at_place(error, path, position, header.base_offset);
-            let records = buffer.records(&header, self.batch()).map_err(at_batch)?;
+            let (header, decompressed) = buffer.load(&header, self.batch()).map_err(at_batch)?;
+            let records = if decompressed { buffer.plain() } else { &self.batch()[BATCH_HEADER_SIZE..] };
             let mut cursor = RecordCursor::new(&header);
             while let Some(span) = cursor.next(records).map_err(at_batch)? {
                 let offset = header.base_offset + i64::from(span.offset_delta);

@@ -4,7 +4,8 @@ use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
 use super::{Result, at_place};
 use crate::format::FormatError;
-use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, RecordCursor, TimestampType};
+use crate::format::batch::RecordCursor;
+use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, TimestampType};
 use crate::format::record::{Record, RecordSpan};
 use crate::units::Offset;
 
@@ -83,8 +84,9 @@ impl RecordReader {
             match self.log.next()? {
                 Next::Batch(header) if header.attributes.is_control() => {}
                 Next::Batch(header) => {
-                    self.decompressed =
-                        self.buffer.load(&header, self.log.batch()).map_err(|error| self.at_batch(error, &header))?;
+                    let loaded = self.buffer.load(&header, self.log.batch());
+                    let (header, decompressed) = loaded.map_err(|error| self.at_batch(error, &header))?;
+                    self.decompressed = decompressed;
                     self.cursor = RecordCursor::new(&header);
                     self.header = Some(header);
                 }
@@ -119,7 +121,7 @@ impl RecordReader {
     /// Who gave it the timestamp.
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {
-        self.batch_header().attributes.timestamp_type()
+        self.batch_header().timestamp_type()
     }
 
     /// The record itself.

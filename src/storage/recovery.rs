@@ -21,7 +21,7 @@ use super::segments::OpenLog;
 use super::sync::BATCH_COST_MIN;
 use super::{Result, StorageError};
 use crate::disk::{Access, Disk, DiskError};
-use crate::format::batch::{BatchHeader, NoBatch};
+use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position};
 use std::io;

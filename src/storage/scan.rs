@@ -7,8 +7,7 @@ use super::segments::OpenLog;
 use super::{Result, StorageError, at_place};
 use crate::disk::DiskFile;
 use crate::format::FormatError;
-use crate::format::batch::{self, BATCH_HEADER_SIZE, BatchHeader, NoBatch};
-use crate::format::crc::Crc32c;
+use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, LEGACY_SIZE_MIN, MAGIC_AT, MAGIC_V2, NoBatch};
 use crate::units::{Offset, Position};
 use std::sync::Arc;
 
@@ -99,10 +98,6 @@ impl Scanner {
                 ))))
             }
             Ok(header) => Step::Batch(header),
-            // A log only ever went from older formats to newer ones: behind a batch of this one, an older one is damage.
-            Err(NoBatch::Invalid(FormatError::Unsupported { .. })) if self.position > 0 => {
-                Step::Bad(NoBatch::Invalid(FormatError::corrupt("no record batch")))
-            }
             Err(problem) => Step::Bad(problem),
         })
     }
@@ -120,24 +115,24 @@ impl Scanner {
         if header.size > LOAD_UNCHECKED_MAX {
             return self.checksum_matches_piecewise(header);
         }
-        Ok(batch::checksum_matches(header, self.bytes(header.size)?))
+        Ok(header::checksum_matches(header, self.bytes(header.size)?))
     }
 
     #[cold]
     fn checksum_matches_piecewise(&mut self, header: &BatchHeader) -> Result<bool> {
-        let mut crc = Crc32c::new();
+        let (start, mut checksum) = header.checksum();
         let mut piece = vec![0; self.chunk.max(BATCH_HEADER_SIZE)];
-        let (mut at, end) = (self.position + batch::CHECKSUM_START as u64, self.position + header.size as u64);
+        let (mut at, end) = (self.position + start as u64, self.position + header.size as u64);
         while at < end {
             let wanted = piece.len().min((end - at) as usize);
             let read = self.log.file.read_at(&mut piece[..wanted], at)?;
             if read == 0 {
                 return Ok(false);
             }
-            crc.update(&piece[..read]);
+            checksum.update(&piece[..read]);
             at += read as u64;
         }
-        Ok(crc.finish() == header.crc)
+        Ok(checksum.finish() == header.crc)
     }
 
     /// Whether the batch behind this one is valid and begins below its end: then the base offset of one of the two is
@@ -232,9 +227,6 @@ impl Scanner {
 /// The header of the batch at `position`, if there is one whose bytes are all in the file.
 pub(crate) fn header_at(file: &dyn DiskFile, position: Position, size: u64) -> Result<Option<BatchHeader>> {
     let mut bytes = [0; BATCH_HEADER_SIZE];
-    if position.0 + BATCH_HEADER_SIZE as u64 > size {
-        return Ok(None);
-    }
     let read = file.read_at(&mut bytes, position.0)?;
     let header = BatchHeader::parse(&bytes[..read]).ok();
     Ok(header.filter(|header| position.0 + header.size as u64 <= size))
@@ -263,24 +255,46 @@ pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Opti
     let size = log.file.stat()?.size;
     let mut piece = vec![0; 256 << 10];
     let mut at = position.0;
-    while at + BATCH_HEADER_SIZE as u64 <= size {
+    while at + LEGACY_SIZE_MIN as u64 <= size {
         let read = log.file.read_at(&mut piece, at)?;
-        if read < BATCH_HEADER_SIZE {
+        let at_end = at + read as u64 >= size;
+        let Some(last_start) = read.checked_sub(if at_end { LEGACY_SIZE_MIN } else { BATCH_HEADER_SIZE }) else {
             break;
-        }
+        };
         // The magic byte is the rarest thing in a header that can be searched for.
-        let last_start = read - BATCH_HEADER_SIZE;
-        for magic in memchr::memchr_iter(batch::MAGIC_V2 as u8, &piece[16..=last_start + 16]) {
-            let Ok(header) = BatchHeader::parse(&piece[magic..read]) else { continue };
-            let here = at + magic as u64;
-            if header.attributes.codec().is_ok() && here + header.size as u64 <= size {
-                let mut scanner = Scanner::new(log.clone(), Position(here), 64 << 10)?;
-                if scanner.checksum_matches(&header)? {
-                    return Ok(Some(Position(here)));
-                }
+        for start in memchr::memchr3_iter(0, 1, 2, &piece[MAGIC_AT..=last_start + MAGIC_AT]) {
+            if is_valid_batch(log, &piece[start..read], at + start as u64, size)? {
+                return Ok(Some(Position(at + start as u64)));
             }
         }
         at += last_start as u64 + 1;
     }
     Ok(None)
+}
+
+fn is_valid_batch(log: &OpenLog, bytes: &[u8], position: u64, size: u64) -> Result<bool> {
+    let Some(announced) = header::announced_size(bytes) else { return Ok(false) };
+    if position + announced as u64 > size {
+        return Ok(false);
+    }
+    let Ok(header) = BatchHeader::parse(bytes) else { return Ok(false) };
+    if header.attributes.codec().is_err() || (header.magic != MAGIC_V2 && !parts_fill(log, &header, position)?) {
+        return Ok(false);
+    }
+    Scanner::new(log.clone(), Position(position), 64 << 10)?.checksum_matches(&header)
+}
+
+/// Whether key and value take up a message of an old format exactly: its magic, 0 or 1, is so common that this has to be
+/// asked before a checksum is worth its while.
+fn parts_fill(log: &OpenLog, header: &BatchHeader, position: u64) -> Result<bool> {
+    let mut at = header::legacy_body(header.magic) as u64;
+    for _ in 0..2 {
+        let mut length = [0; 4];
+        if at + 4 > header.size as u64 || log.file.read_at(&mut length, position + at)? < 4 {
+            return Ok(false);
+        }
+        // Null is -1 and takes no bytes.
+        at += 4 + i32::from_be_bytes(length).max(0) as u64;
+    }
+    Ok(at == header.size as u64)
 }

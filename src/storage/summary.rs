@@ -7,7 +7,7 @@ use super::scan::header_at;
 use super::segments::{self, Segment};
 use super::{Next, Result};
 use crate::disk::{Access, Disk};
-use crate::format::batch::BatchHeader;
+use crate::format::header::BatchHeader;
 use crate::units::{Offset, Position};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! Gathers records into batches, one being filled for each partition that records go to.
 
 use super::StreamError;
-use crate::format::batch::{self, BATCH_HEADER_SIZE, BatchBuilder, TimestampType};
+use crate::format::batch::{self, BatchBuilder};
 use crate::format::compression::{Compression, Compressor};
+use crate::format::header::{BATCH_HEADER_SIZE, TimestampType};
 use crate::format::record::NewRecord;
 
 /// Takes finished batches.

@@ -8,7 +8,7 @@
 //! | `key_b64`, `value_b64` | in their place where the bytes are not UTF-8 |
 //! | `headers` | an array of `{"key","value"}` in order, duplicates kept; `key_b64`, `value_b64` likewise |
 
-use crate::format::batch::TimestampType;
+use crate::format::header::TimestampType;
 use crate::format::record::Record;
 use crate::units::Offset;
 use base64::Engine;

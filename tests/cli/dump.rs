@@ -25,7 +25,7 @@ fn shows_a_log_batch_by_batch() {
     let log = kdir.segment("app-0", 0, "log");
     let batch = |it: i64| {
         json!({
-            "file": log, "position": 70 * it, "base_offset": it, "last_offset": it, "records": 1, "bytes": 70,
+            "file": log, "position": 70 * it, "magic": 2, "base_offset": it, "last_offset": it, "records": 1, "bytes": 70,
             "codec": "none", "timestamp_type": "CreateTime", "base_timestamp": 1000 * (it + 1),
             "max_timestamp": 1000 * (it + 1), "leader_epoch": 0, "producer_id": null, "producer_epoch": null,
             "base_sequence": null, "flags": null, "checksum": "ok",
@@ -39,7 +39,7 @@ fn shows_a_log_as_tsv_with_the_columns_that_the_help_names() {
     let kdir = three();
     let log = kdir.segment("app-0", 0, "log");
     let file = log.to_str().unwrap();
-    let first = format!("{file}\t0\t0\t0\t1\t70\tnone\tCreateTime\t1000\t1000\t0\t\t\t\t\tok");
+    let first = format!("{file}\t0\t2\t0\t0\t1\t70\tnone\tCreateTime\t1000\t1000\t0\t\t\t\t\tok");
     let rows = kdir.text(&["dump", file, "-o", "tsv"]);
     assert_eq!(rows.lines().next().unwrap(), first);
     assert_eq!(rows.lines().count(), 3);
@@ -50,7 +50,7 @@ fn shows_a_log_as_a_table() {
     let kdir = three();
     let log = kdir.segment("app-0", 0, "log");
     let table = kdir.text(&["dump", log.to_str().unwrap()]);
-    assert!(table.starts_with("POSITION  BASE OFFSET  LAST OFFSET  RECORDS  BYTES  CODEC"), "{table}");
+    assert!(table.starts_with("POSITION  MAGIC  BASE OFFSET  LAST OFFSET  RECORDS  BYTES  CODEC"), "{table}");
     assert!(table.contains("1970-01-01 00:00:02"), "{table}");
     assert_eq!(table.lines().count(), 4);
 }

@@ -2,7 +2,8 @@
 
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
-use kdir::format::batch::{BATCH_HEADER_SIZE, BatchBuilder};
+use kdir::format::batch::BatchBuilder;
+use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{

@@ -2,8 +2,8 @@ use crate::cli::Context;
 use crate::cli::exit::{Exit, usage};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::disk::{Access, Disk, atomic};
-use crate::format::batch::BatchHeader;
 use crate::format::checkpoint::{LeaderEpochCheckpoint, OffsetCheckpoint};
+use crate::format::header::BatchHeader;
 use crate::format::properties::{PartitionMetadata, topic_id_to_text};
 use crate::format::{FormatError, snapshot, txn};
 use crate::storage::dump::{LogDump, read_offset_index, read_time_index};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// A .log is shown batch by batch, a .index, .timeindex, .txnindex, .snapshot, checkpoint file or partition.metadata entry
 /// by entry. The kind of a file is told by its name. A damaged file is shown up to the damage, which is then named.
 ///
-/// Columns of a .log in JSON and TSV: file, position, base_offset, last_offset, records, bytes, codec, timestamp_type,
+/// Columns of a .log in JSON and TSV: file, position, magic, base_offset, last_offset, records, bytes, codec, timestamp_type,
 /// base_timestamp, max_timestamp, leader_epoch, producer_id, producer_epoch, base_sequence, flags, checksum
 ///
 /// Limit: checkpoint files and snapshots of up to 64 MiB.
@@ -34,9 +34,10 @@ pub(crate) struct DumpArgs {
 /// A small file larger than this is none.
 const SMALL_MAX: usize = 64 << 20;
 
-const LOG_COLUMNS: [Column; 16] = [
+const LOG_COLUMNS: [Column; 17] = [
     text("file", ""),
     number("position", "POSITION"),
+    number("magic", "MAGIC"),
     number("base_offset", "BASE OFFSET"),
     number("last_offset", "LAST OFFSET"),
     number("records", "RECORDS"),
@@ -149,12 +150,13 @@ impl Dump<'_> {
         vec![
             Cell::text(&self.file),
             Cell::Number(position.0 as i64),
+            Cell::Number(header.magic.into()),
             Cell::Number(header.base_offset.0),
             Cell::Number(header.last_offset().0),
-            Cell::Number(header.record_count.into()),
+            if header.record_count < 0 { Cell::Nothing } else { Cell::Number(header.record_count.into()) },
             Cell::Number(header.size as i64),
             Cell::Text(codec),
-            Cell::text(attributes.timestamp_type().name()),
+            Cell::text(header.timestamp_type().name()),
             Cell::Time(header.base_timestamp),
             Cell::Time(header.max_timestamp),
             Cell::Number(header.leader_epoch.into()),
