@@ -168,7 +168,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__consume)
-            opts="-p -n -F -o -D -d -q -v -h --partition --from-offset --to-offset --since --until --max-records --follow --reset --order --output --delimiter --log-dir --quiet --verbose --color --help"
+            opts="-p -n -F -o -D -d -q -v -h --partition --from-offset --to-offset --since --until --max-records --follow --reset --isolation --order --output --delimiter --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +208,10 @@ _kdir() {
                     ;;
                 --reset)
                     COMPREPLY=($(compgen -W "earliest latest" -- "${cur}"))
+                    return 0
+                    ;;
+                --isolation)
+                    COMPREPLY=($(compgen -W "read-uncommitted read-committed" -- "${cur}"))
                     return 0
                     ;;
                 --order)

@@ -134,6 +134,8 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -l until -d 'Only rec
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s n -l max-records -d 'Stop after this many records' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l reset -d 'Where to begin when --from-offset is outside the log, in place of an error' -r -f -a "earliest\t''
 latest\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l isolation -d 'Whether records of transactions are printed that were aborted or have not ended' -r -f -a "read-uncommitted\t''
+read-committed\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l order -d 'How partitions are merged: by timestamp, then offset, or one after the other' -r -f -a "time\t''
 partition\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s o -l output -d 'Form of a record' -r -f -a "value\t''

@@ -1,4 +1,9 @@
-//! The transaction index (`.txnindex`): which transactions that end in this segment were aborted.
+//! What tells how transactions ended: the markers in the log, and the index of the aborted ones.
+//!
+//! A marker is the only record of a control batch. Its key is an i16 version, 0, and an i16 type: 0 ABORT, 1 COMMIT; others
+//! are for Kafka's own metadata log. Source: `ControlRecordType.java`.
+//!
+//! The transaction index (`.txnindex`) names the transactions that end in its segment and were aborted:
 //!
 //! | at | width | field | meaning |
 //! | --- | --- | --- | --- |
@@ -12,6 +17,33 @@
 //! Source: `AbortedTxn.java`, `TransactionIndex.java`.
 
 use super::FormatError;
+
+/// What a control batch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlType {
+    /// The transaction of its producer ends here and is void.
+    Abort,
+    /// The transaction of its producer ends here and counts.
+    Commit,
+    /// Nothing about a transaction.
+    Other,
+}
+
+impl ControlType {
+    /// Reads the key of a control record.
+    ///
+    /// # Errors
+    /// When it is cut short.
+    pub fn parse(key: &[u8]) -> Result<Self, FormatError> {
+        let key = key.first_chunk::<4>();
+        let [_, _, high, low] = key.ok_or_else(|| FormatError::corrupt("the key of a control record is cut short"))?;
+        Ok(match i16::from_be_bytes([*high, *low]) {
+            0 => Self::Abort,
+            1 => Self::Commit,
+            _ => Self::Other,
+        })
+    }
+}
 
 /// Bytes of an entry.
 pub const ABORTED_TRANSACTION_SIZE: usize = 34;
@@ -55,6 +87,18 @@ impl AbortedTransaction {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_the_markers_apart() {
+        for (key, expected) in [
+            (&[0, 0, 0, 0][..], ControlType::Abort),
+            (&[0, 0, 0, 1, 9], ControlType::Commit),
+            (&[0, 0, 0, 2], ControlType::Other),
+        ] {
+            assert_eq!(ControlType::parse(key), Ok(expected));
+        }
+        assert!(ControlType::parse(&[0, 0, 0]).is_err());
+    }
 
     #[test]
     fn reads_vector_f() {

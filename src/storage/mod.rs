@@ -31,6 +31,7 @@ mod scan;
 pub mod segments;
 pub mod summary;
 mod sync;
+mod transactions;
 
 pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log};
 pub use config::{CleanupPolicy, LogConfig};

@@ -90,6 +90,21 @@ impl LogReader {
         Ok(reader)
     }
 
+    /// Opens the partition once more, to stand at another place.
+    pub(super) fn another(&self, chunk: usize) -> Result<Self> {
+        Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, chunk)
+    }
+
+    /// The disk that it reads from.
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The base offset of the segment that it stands in.
+    pub(super) fn segment(&self) -> Option<Offset> {
+        self.scanner.as_ref().map(|scanner| scanner.log().base_offset)
+    }
+
     /// The first offset that may be read.
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
@@ -127,7 +142,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt at its end.
     pub fn log_end_offset(&self) -> Result<Offset> {
-        let mut probe = Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
+        let mut probe = self.another(HEADER_CHUNK)?;
         for _ in 0..LISTINGS_MAX {
             let Some(&last) = probe.bases.last() else { return Ok(self.log_start_offset) };
             let Some(log) = probe.open_log(last)? else {
@@ -149,7 +164,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt on the way.
     pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<(Offset, i64)>> {
-        let mut probe = Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, HEADER_CHUNK)?;
+        let mut probe = self.another(HEADER_CHUNK)?;
         let bases = probe.bases.clone();
         for (place, &base) in bases.iter().enumerate() {
             let next_base = bases.get(place + 1).copied();
@@ -249,6 +264,11 @@ impl LogReader {
                 }
             }
         }
+    }
+
+    /// Goes back before the batch that [`LogReader::next`] has shown last.
+    pub(super) fn unread(&mut self) {
+        self.current = None;
     }
 
     /// The bytes of the batch that [`LogReader::next`] has shown last.

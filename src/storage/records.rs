@@ -2,6 +2,7 @@
 
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
+use super::transactions::{Transactions, Verdict};
 use super::{Result, at_place};
 use crate::format::FormatError;
 use crate::format::batch::RecordCursor;
@@ -36,6 +37,8 @@ pub struct RecordReader {
     head: RecordSpan,
     /// No record below this offset is shown.
     start: Offset,
+    /// Where only committed records are wanted.
+    transactions: Option<Transactions>,
 }
 
 impl RecordReader {
@@ -51,7 +54,18 @@ impl RecordReader {
             cursor: RecordCursor::default(),
             head: RecordSpan::default(),
             start,
+            transactions: None,
         }
+    }
+
+    /// The same, but only what was committed: without the records of aborted transactions, and up to the first
+    /// transaction that has not ended.
+    ///
+    /// # Errors
+    /// When the disk fails, or the log is corrupt before the place of `log`.
+    pub fn read_committed(log: LogReader) -> Result<Self> {
+        let transactions = Some(Transactions::new(log.disk(), &log)?);
+        Ok(Self { transactions, ..Self::new(log) })
     }
 
     /// The log that is read.
@@ -84,6 +98,16 @@ impl RecordReader {
             match self.log.next()? {
                 Next::Batch(header) if header.attributes.is_control() => {}
                 Next::Batch(header) => {
+                    if let Some(transactions) = &mut self.transactions {
+                        match transactions.verdict(&self.log, &header)? {
+                            Verdict::Show => {}
+                            Verdict::Skip => continue,
+                            Verdict::Wait => {
+                                self.log.unread();
+                                return Ok(Advance::End);
+                            }
+                        }
+                    }
                     let loaded = self.buffer.load(&header, self.log.batch());
                     let (header, decompressed) = loaded.map_err(|error| self.at_batch(error, &header))?;
                     self.decompressed = decompressed;

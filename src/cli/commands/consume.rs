@@ -53,6 +53,13 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "earliest|latest", help_heading = "Where")]
     reset: Option<Reset>,
 
+    /// Whether records of transactions are printed that were aborted or have not ended
+    ///
+    /// Only a broker's producers write transactions. With `read-committed`, what lies behind the beginning of one that has
+    /// not ended is not printed.
+    #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
+    isolation: Isolation,
+
     /// How partitions are merged: by timestamp, then offset, or one after the other
     #[arg(long, value_name = "ORDER", default_value = "time", help_heading = "Output")]
     order: OrderName,
@@ -69,6 +76,12 @@ pub(crate) struct ConsumeArgs {
 enum Reset {
     Earliest,
     Latest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -195,7 +208,11 @@ impl<'a> Selection<'a> {
             until_ms: self.until.map(|it| it.0),
         };
         reader.seek(from);
-        Ok(Some(Source { topic: topic.name.clone(), partition, records: RecordReader::new(reader), bounds }))
+        let records = match self.args.isolation {
+            Isolation::ReadUncommitted => RecordReader::new(reader),
+            Isolation::ReadCommitted => RecordReader::read_committed(reader)?,
+        };
+        Ok(Some(Source { topic: topic.name.clone(), partition, records, bounds }))
     }
 
     fn from(&self, reader: &LogReader, partition: i32, start: Offset, end: Offset) -> anyhow::Result<Offset> {
