@@ -10,6 +10,8 @@
 )]
 
 mod broker;
+mod dumped;
+mod histories;
 mod placement;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]
