@@ -124,25 +124,32 @@ impl Broker {
         self.kafka.run("Client", &[&[self.address().as_str()], args].concat(), stdin).stdout
     }
 
+    /// Every record of one topic.
+    pub(crate) fn records(&self, topic: &str, isolation: &str) -> Vec<Value> {
+        self.records_of_all(&[topic], isolation)
+    }
+
     pub(crate) fn create(&self, topic: &str, partitions: u32, configuration: &[&str]) {
         self.client(&[&["create", topic, &partitions.to_string()], configuration].concat(), b"");
     }
 
-    /// Every record of the topic as Kafka's consumer returns it, as envelopes, partition by partition.
-    pub(crate) fn records(&self, topic: &str, isolation: &str) -> Vec<Value> {
-        crate::support::json_lines(&self.client(&["consume", topic, isolation], b""))
+    /// Every record of the topics as Kafka's consumer returns it, as envelopes, partition by partition.
+    pub(crate) fn records_of_all(&self, topics: &[&str], isolation: &str) -> Vec<Value> {
+        crate::support::json_lines(&self.client(&[&["consume", isolation], topics].concat(), b""))
     }
 
-    /// What kafka-console-consumer prints of a topic from its beginning to its end, with those properties.
-    pub(crate) fn console_consumer(&self, topic: &str, options: &[&str]) -> String {
+    /// What kafka-console-consumer prints of a topic from its beginning on, with those options: that many records, which
+    /// spares it to wait for more.
+    pub(crate) fn console_consumer(&self, topic: &str, records: usize, options: &[&str]) -> String {
         let class = if self.kafka == Kafka::K2 {
             "kafka.tools.ConsoleConsumer"
         } else {
             "org.apache.kafka.tools.consumer.ConsoleConsumer"
         };
-        let address = self.address();
-        let args = ["--bootstrap-server", &address, "--topic", topic, "--from-beginning", "--timeout-ms", "3000"];
-        String::from_utf8(self.kafka.run(class, &[&args, options].concat(), b"").stdout).unwrap()
+        let (address, records) = (self.address(), records.to_string());
+        let args = ["--bootstrap-server", &address, "--topic", topic, "--from-beginning", "--timeout-ms", "20000"];
+        let output = self.kafka.run(class, &[&args[..], &["--max-messages", &records], options].concat(), b"");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// What kafka-get-offsets says at `time` (-2 earliest, -1 latest, or ms): `topic:partition:offset` lines.
@@ -153,7 +160,8 @@ impl Broker {
             "org.apache.kafka.tools.GetOffsetShell"
         };
         let address = self.address();
-        let args = ["--bootstrap-server", &address, "--topic", topic, "--time", time];
+        let option = if self.kafka == Kafka::K2 { "--broker-list" } else { "--bootstrap-server" };
+        let args = [option, &address, "--topic", topic, "--time", time];
         String::from_utf8(self.kafka.run(class, &args, b"").stdout).unwrap()
     }
 }

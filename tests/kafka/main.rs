@@ -11,11 +11,13 @@
 
 mod broker;
 mod dumped;
+mod filled;
 mod histories;
 mod placement;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]
 mod support;
+mod written;
 
 /// Makes of `fn name(kafka: Kafka)` a test for each version: `kafka_4::name`, `kafka_3::name`, `kafka_2::name`.
 macro_rules! on_every_kafka {

@@ -146,23 +146,23 @@ impl Dump<'_> {
             (attributes.has_delete_horizon(), "delete-horizon"),
         ];
         let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
-        let producer = |number: i64| if header.producer_id < 0 { Cell::Nothing } else { Cell::Number(number) };
+        let unless_none = |number: i64| if number < 0 { Cell::Nothing } else { Cell::Number(number) };
         vec![
             Cell::text(&self.file),
             Cell::Number(position.0 as i64),
             Cell::Number(header.magic.into()),
             Cell::Number(header.base_offset.0),
             Cell::Number(header.last_offset().0),
-            if header.record_count < 0 { Cell::Nothing } else { Cell::Number(header.record_count.into()) },
+            unless_none(header.record_count.into()),
             Cell::Number(header.size as i64),
             Cell::Text(codec),
             Cell::text(header.timestamp_type().name()),
             Cell::Time(header.base_timestamp),
             Cell::Time(header.max_timestamp),
             Cell::Number(header.leader_epoch.into()),
-            producer(header.producer_id),
-            producer(header.producer_epoch.into()),
-            producer(header.base_sequence.into()),
+            unless_none(header.producer_id),
+            unless_none(header.producer_epoch.into()),
+            unless_none(header.base_sequence.into()),
             if flags.is_empty() { Cell::Nothing } else { Cell::Text(flags.join(",")) },
             Cell::text(if checksum_matches { "ok" } else { "WRONG" }),
         ]

@@ -2,6 +2,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
+import java.io.FileInputStream;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
@@ -26,19 +27,34 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Kafka's own clients, for what its console tools do not print or do. Records go in and out as kdir's JSON envelopes. */
+/**
+ * Kafka's own clients, for what its console tools do not print or do. Records go in and out as kdir's JSON envelopes.
+ * Arguments: the broker's address, then commands with a `+` between them.
+ */
 public final class Client {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] args) throws Exception {
-        String[] rest = Arrays.copyOfRange(args, 2, args.length);
-        switch (args[1]) {
-            case "create" -> create(args[0], rest);
-            case "consume" -> consume(args[0], rest[0], rest[1]);
-            case "produce" -> produce(args[0], rest);
-            case "transactions" -> transactions(args[0], rest);
-            case "delete-records" -> deleteRecords(args[0], rest);
-            default -> throw new IllegalArgumentException(args[1]);
+        for (int start = 1, end; start < args.length; start = end + 1) {
+            end = start;
+            while (end < args.length && !args[end].equals("+")) {
+                end++;
+            }
+            run(args[0], args[start], Arrays.copyOfRange(args, start + 1, end));
+        }
+        // A transaction that is open stays open: closing its producer would abort it.
+        System.out.flush();
+        Runtime.getRuntime().halt(0);
+    }
+
+    private static void run(String bootstrap, String command, String[] args) throws Exception {
+        switch (command) {
+            case "create" -> create(bootstrap, args);
+            case "consume" -> consume(bootstrap, args[0], Arrays.copyOfRange(args, 1, args.length));
+            case "produce" -> produce(bootstrap, args);
+            case "transactions" -> transactions(bootstrap, args);
+            case "delete-records" -> deleteRecords(bootstrap, args);
+            default -> throw new IllegalArgumentException(command);
         }
     }
 
@@ -68,18 +84,21 @@ public final class Client {
         }
     }
 
-    /** Every record of a topic, partition by partition, as an envelope; up to the end that was there at the start. */
-    private static void consume(String bootstrap, String topic, String isolation) throws Exception {
+    /** ISOLATION TOPIC...: every record, partition by partition, as an envelope; up to the end that is there now. */
+    private static void consume(String bootstrap, String isolation, String[] topics) throws Exception {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", bootstrap);
         properties.put("isolation.level", isolation);
         properties.put("auto.offset.reset", "earliest");
+        properties.put("fetch.max.wait.ms", "10");
         var bytes = new ByteArrayDeserializer();
         var out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8)));
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, bytes, bytes)) {
-            var partitions = consumer.partitionsFor(topic).stream()
-                    .map(info -> new TopicPartition(topic, info.partition()))
-                    .sorted((one, other) -> one.partition() - other.partition()).toList();
+            var partitions = Arrays.stream(topics)
+                    .flatMap(topic -> consumer.partitionsFor(topic).stream()
+                            .map(info -> new TopicPartition(topic, info.partition()))
+                            .sorted((one, other) -> one.partition() - other.partition()))
+                    .toList();
             var ends = consumer.endOffsets(partitions);
             for (TopicPartition partition : partitions) {
                 consumer.assign(List.of(partition));
@@ -133,10 +152,12 @@ public final class Client {
         return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
-    /** Envelopes of stdin; arguments are properties of the producer. */
-    private static void produce(String bootstrap, String[] properties) throws Exception {
-        var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        try (KafkaProducer<byte[], byte[]> producer = producer(bootstrap, properties)) {
+    /** FILE [PROPERTY=VALUE...]: the envelopes of a file, `-` for stdin, with those properties of the producer. */
+    private static void produce(String bootstrap, String[] args) throws Exception {
+        var input = args[0].equals("-") ? System.in : new FileInputStream(args[0]);
+        String[] properties = Arrays.copyOfRange(args, 1, args.length);
+        try (var in = new BufferedReader(new InputStreamReader(input, StandardCharsets.UTF_8));
+                KafkaProducer<byte[], byte[]> producer = producer(bootstrap, properties)) {
             for (String line; (line = in.readLine()) != null; ) {
                 var node = JSON.readTree(line);
                 Integer partition = node.hasNonNull("partition") ? node.get("partition").asInt() : null;
@@ -195,8 +216,5 @@ public final class Client {
                 default -> throw new IllegalArgumentException(step);
             }
         }
-        // Closing would abort what is to stay open.
-        System.out.flush();
-        Runtime.getRuntime().halt(0);
     }
 }
