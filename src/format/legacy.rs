@@ -192,6 +192,8 @@ fn offsets_fall() -> FormatError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::batch::RecordCursor;
+    use crate::format::compression::{Compression, Compressor};
 
     const VECTOR_C: &str = "00000000000000000000001aa5da6a6201000000018bcfe56800000000026b31000000027631";
     const VECTOR_D: &str = "00000000000000000000001257e7496e0000000000026b31000000027631";
@@ -223,6 +225,114 @@ mod tests {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(Message::parse(&bytes).is_err(), "bit {bit}");
             }
+        }
+    }
+
+    /// A message of an old format.
+    fn message(magic: i8, offset: i64, codec: Codec, timestamp: i64, parts: [Option<&[u8]>; 2]) -> Vec<u8> {
+        let mut body = vec![magic as u8, codec.attribute_bits()];
+        if magic == 1 {
+            body.extend_from_slice(&timestamp.to_be_bytes());
+        }
+        for part in parts {
+            body.extend_from_slice(&part.map_or(-1, |part| part.len() as i32).to_be_bytes());
+            body.extend_from_slice(part.unwrap_or_default());
+        }
+        let mut message = offset.to_be_bytes().to_vec();
+        message.extend_from_slice(&(body.len() as i32 + 4).to_be_bytes());
+        message.extend_from_slice(&crc::crc32(&body).to_be_bytes());
+        message.extend_from_slice(&body);
+        message
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut compressed = Vec::new();
+        let compression = Compression { codec: Codec::Gzip, level: None };
+        Compressor::new(compression).compress(bytes, &mut compressed).unwrap();
+        compressed
+    }
+
+    /// Offset, timestamp and value of every record, and the header that goes with them.
+    fn read(bytes: &[u8]) -> Result<(BatchHeader, Vec<(i64, i64, Vec<u8>)>), FormatError> {
+        let header = BatchHeader::parse(bytes).unwrap();
+        let (mut inside, mut records) = (Vec::new(), Vec::new());
+        let made = to_records(&header, bytes, &mut Decompressor::default(), &mut inside, 1 << 20, &mut records)?;
+        let (mut cursor, mut found) = (RecordCursor::new(&made), Vec::new());
+        while let Some(span) = cursor.next(&records)? {
+            let record = span.record(&records);
+            let offset = made.base_offset.0 + i64::from(record.offset_delta);
+            let value = record.value.unwrap_or(b"null").to_vec();
+            found.push((offset, made.record_timestamp(record.timestamp_delta), value));
+        }
+        Ok((made, found))
+    }
+
+    fn wrapper(magic: i8, offset: i64, inside: &[(i64, i64)]) -> Vec<u8> {
+        let inner = |&(offset, timestamp): &(i64, i64)| {
+            message(magic, offset, Codec::None, timestamp, [None, Some(&offset.to_string().into_bytes())])
+        };
+        let messages: Vec<u8> = inside.iter().flat_map(inner).collect();
+        message(magic, offset, Codec::Gzip, 30, [None, Some(&gzip(&messages))])
+    }
+
+    #[test]
+    fn messages_inside_a_wrapper_have_the_offsets_that_their_format_gives_them() {
+        for (magic, wrapper_offset, inside, expected) in [
+            (0, 12, [5, 9, 12], [5, 9, 12]),
+            (1, 12, [0, 1, 2], [10, 11, 12]),
+            (1, 12, [0, 4, 7], [5, 9, 12]),
+            (1, 0, [3, 4, 5], [3, 4, 5]),
+            (0, 0, [3, 4, 5], [3, 4, 5]),
+        ] {
+            let bytes = wrapper(magic, wrapper_offset, &inside.map(|offset| (offset, 10 * offset)));
+            let (header, found) = read(&bytes).unwrap();
+            assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), expected, "v{magic} at {wrapper_offset}");
+            assert_eq!(
+                (header.base_offset.0, header.last_offset().0, header.record_count),
+                (expected[0], expected[2], 3)
+            );
+            let times = inside.map(|offset| if magic == 0 { -1 } else { 10 * offset });
+            assert_eq!(found.iter().map(|it| it.1).collect::<Vec<_>>(), times, "v{magic}");
+        }
+    }
+
+    #[test]
+    fn under_log_append_time_messages_inside_have_the_wrappers_time() {
+        let mut bytes = wrapper(1, 1, &[(0, 10), (1, 20)]);
+        bytes[ATTRIBUTES] |= 1 << 3;
+        let checksum = crc::crc32(&bytes[MAGIC..]);
+        bytes[CRC..MAGIC].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(read(&bytes).unwrap().1.iter().map(|it| it.1).collect::<Vec<_>>(), [30, 30]);
+    }
+
+    #[test]
+    fn an_uncompressed_message_is_one_record() {
+        let bytes = message(1, 7, Codec::None, 99, [Some(b"k"), None]);
+        assert_eq!(read(&bytes).unwrap().1, [(7, 99, b"null".to_vec())]);
+    }
+
+    #[test]
+    fn refuses_wrappers_that_break_their_rules() {
+        let plain = message(1, 0, Codec::None, 1, [None, Some(b"v")]);
+        let nested = message(1, 0, Codec::Gzip, 1, [None, Some(&gzip(&plain))]);
+        let older = message(0, 0, Codec::None, 1, [None, Some(b"v")]);
+        let mut damaged = plain.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        for (bytes, why) in [
+            (message(1, 5, Codec::Gzip, 1, [None, None]), "no value"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(b""))]), "nothing inside"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&nested))]), "a wrapper inside"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&older))]), "another format inside"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&damaged))]), "a wrong checksum inside"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&plain[..20]))]), "a message cut short inside"),
+            (message(1, 5, Codec::Zstd, 1, [None, Some(&gzip(&plain))]), "zstd"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&vec![0; 50])]), "no gzip"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&vec![0; 2 << 20]))]), "more than the limit"),
+            (wrapper(1, 5, &[(0, 1), (6, 1)]), "a last offset above the wrapper's"),
+            (wrapper(1, 5, &[(3, 1), (2, 1), (4, 1)]), "offsets that fall"),
+            (wrapper(0, 1 << 40, &[(0, 1), (1 << 40, 1)]), "offsets too far apart"),
+        ] {
+            assert!(read(&bytes).is_err(), "{why}");
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod broker;
+mod dump_agreement;
 mod dumped;
 mod filled;
 mod histories;
