@@ -252,8 +252,11 @@ mod tests {
         compressed
     }
 
-    /// Offset, timestamp and value of every record, and the header that goes with them.
-    fn read(bytes: &[u8]) -> Result<(BatchHeader, Vec<(i64, i64, Vec<u8>)>), FormatError> {
+    /// Offset, timestamp and value.
+    type Found = (i64, i64, Vec<u8>);
+
+    /// The header that the records go by, and every record.
+    fn read(bytes: &[u8]) -> Result<(BatchHeader, Vec<Found>), FormatError> {
         let header = BatchHeader::parse(bytes).unwrap();
         let (mut inside, mut records) = (Vec::new(), Vec::new());
         let made = to_records(&header, bytes, &mut Decompressor::default(), &mut inside, 1 << 20, &mut records)?;
@@ -326,7 +329,7 @@ mod tests {
             (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&damaged))]), "a wrong checksum inside"),
             (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&plain[..20]))]), "a message cut short inside"),
             (message(1, 5, Codec::Zstd, 1, [None, Some(&gzip(&plain))]), "zstd"),
-            (message(1, 5, Codec::Gzip, 1, [None, Some(&vec![0; 50])]), "no gzip"),
+            (message(1, 5, Codec::Gzip, 1, [None, Some(&[0; 50])]), "no gzip"),
             (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&vec![0; 2 << 20]))]), "more than the limit"),
             (wrapper(1, 5, &[(0, 1), (6, 1)]), "a last offset above the wrapper's"),
             (wrapper(1, 5, &[(3, 1), (2, 1), (4, 1)]), "offsets that fall"),

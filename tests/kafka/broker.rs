@@ -124,32 +124,28 @@ impl Broker {
         self.kafka.run("Client", &[&[self.address().as_str()], args].concat(), stdin).stdout
     }
 
-    /// Every record of one topic.
-    pub(crate) fn records(&self, topic: &str, isolation: &str) -> Vec<Value> {
-        self.records_of_all(&[topic], isolation)
-    }
-
-    pub(crate) fn create(&self, topic: &str, partitions: u32, configuration: &[&str]) {
-        self.client(&[&["create", topic, &partitions.to_string()], configuration].concat(), b"");
+    /// Creates topics, with a comma between them.
+    pub(crate) fn create(&self, topics: &str, partitions: u32, configuration: &[&str]) {
+        self.client(&[&["create", topics, &partitions.to_string()], configuration].concat(), b"");
     }
 
     /// Every record of the topics as Kafka's consumer returns it, as envelopes, partition by partition.
-    pub(crate) fn records_of_all(&self, topics: &[&str], isolation: &str) -> Vec<Value> {
+    pub(crate) fn records(&self, topics: &[&str], isolation: &str) -> Vec<Value> {
         crate::support::json_lines(&self.client(&[&["consume", isolation], topics].concat(), b""))
     }
 
-    /// What kafka-console-consumer prints of a topic from its beginning on, with those options: that many records, which
-    /// spares it to wait for more.
-    pub(crate) fn console_consumer(&self, topic: &str, records: usize, options: &[&str]) -> String {
-        let class = if self.kafka == Kafka::K2 {
-            "kafka.tools.ConsoleConsumer"
+    /// What kafka-console-consumer prints of topics, with a `|` between them, from their beginning on: that many records,
+    /// which spares it to wait for more.
+    pub(crate) fn console_consumer(&self, topics: &str, records: usize, options: &[&str]) -> String {
+        let (class, topics_option) = if self.kafka == Kafka::K2 {
+            ("kafka.tools.ConsoleConsumer", "--whitelist")
         } else {
-            "org.apache.kafka.tools.consumer.ConsoleConsumer"
+            ("org.apache.kafka.tools.consumer.ConsoleConsumer", "--include")
         };
         let (address, records) = (self.address(), records.to_string());
-        let args = ["--bootstrap-server", &address, "--topic", topic, "--from-beginning", "--timeout-ms", "20000"];
+        let args = ["--bootstrap-server", &address, topics_option, topics, "--from-beginning", "--timeout-ms", "20000"];
         let output = self.kafka.run(class, &[&args[..], &["--max-messages", &records], options].concat(), b"");
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What kafka-get-offsets says at `time` (-2 earliest, -1 latest, or ms): `topic:partition:offset` lines.

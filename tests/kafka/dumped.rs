@@ -3,8 +3,6 @@
 use crate::broker::Kafka;
 use crate::histories::{self, History, files};
 use crate::support::{Kdir, cut, flip};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -105,11 +103,7 @@ fn check_segment<'a>(path: &Path, dumped: &Dumped<'a>, codec: &str) -> Vec<&'a s
 
 /// A record as kafka-dump-log printed it is the one that went in.
 fn check_record(line: &str, record: &Value) {
-    let bytes = |name: &str| match (&record[name], &record[format!("{name}_b64")]) {
-        (_, Value::String(base64)) => Some(STANDARD.decode(base64).unwrap()),
-        (part, _) => part.as_str().map(|text| text.as_bytes().to_vec()),
-    };
-    let (key, value) = (bytes("key"), bytes("value"));
+    let (key, value) = (histories::bytes(record, "key"), histories::bytes(record, "value"));
     let size = |part: &Option<Vec<u8>>| part.as_ref().map_or(-1, |part| i64::try_from(part.len()).unwrap());
     assert_eq!(number(line, "offset"), record["offset"].as_i64().unwrap(), "{line}");
     assert_eq!(

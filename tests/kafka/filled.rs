@@ -86,6 +86,11 @@ pub(crate) fn fill(kafka: Kafka, kdir: &Kdir) -> Broker {
     // Its group's offsets make the topic in which they are kept.
     assert_eq!(broker.console_consumer("none", 300, &["--group", "readers"]).lines().count(), 300);
     await_cleaner(kdir);
+    // Until then, only the broker's memory knows what was deleted.
+    until("the broker has written down a log start offset", || {
+        let written = std::fs::read_to_string(kdir.path("log-start-offset-checkpoint")).unwrap_or_default();
+        written.lines().any(|line| line == "shortened 0 57")
+    });
     broker
 }
 

@@ -1,6 +1,8 @@
 //! Topics of every kind, written by the program alone, together with the records that went into them.
 
 use crate::support::{Kdir, Running};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,6 +46,14 @@ pub(crate) fn lines(records: &[Value]) -> String {
         writeln!(lines, "{record}").unwrap();
         lines
     })
+}
+
+/// The key or the value of an envelope.
+pub(crate) fn bytes(record: &Value, name: &str) -> Option<Vec<u8>> {
+    match &record[format!("{name}_b64")] {
+        Value::String(base64) => Some(STANDARD.decode(base64).unwrap()),
+        _ => record[name].as_str().map(|text| text.as_bytes().to_vec()),
+    }
 }
 
 /// Creates a topic without retention.
@@ -243,7 +253,9 @@ fn one_by_one(kdir: &Kdir) -> History {
     create(kdir, "one-by-one", &["-c", SMALL_SEGMENTS]);
     let stored = records(0..200);
     for record in &stored {
-        kdir.produce("one-by-one", &["-i", "json", "-z", "snappy"], lines(std::slice::from_ref(record)));
+        // What a sync costs, it costs each time.
+        let options = ["-i", "json", "-z", "snappy", "--sync", "never"];
+        kdir.produce("one-by-one", &options, lines(std::slice::from_ref(record)));
     }
     history(kdir, "one-by-one", "snappy", stored)
 }

@@ -53,11 +53,12 @@ write_properties() {
             "controller.quorum.voters=1@127.0.0.1:$other_port" \
             "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$other_port"
     fi
-    # One node, little memory, and a cleaner that does not wait. All else is stock.
+    # One node, little memory, and a cleaner and a checkpoint that do not wait. All else is stock.
     printf '%s\n' "log.dirs=$dir/log" \
         'offsets.topic.replication.factor=1' 'offsets.topic.num.partitions=3' 'group.initial.rebalance.delay.ms=0' \
         'transaction.state.log.replication.factor=1' 'transaction.state.log.min.isr=1' \
-        'transaction.state.log.num.partitions=3' 'log.cleaner.dedupe.buffer.size=8388608' 'log.cleaner.backoff.ms=500'
+        'transaction.state.log.num.partitions=3' 'log.cleaner.dedupe.buffer.size=8388608' 'log.cleaner.backoff.ms=500' \
+        'log.flush.start.offset.checkpoint.interval.ms=500'
 }
 
 # Waits until the log has a line that says so, and as long as the process lives.

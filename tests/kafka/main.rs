@@ -15,6 +15,7 @@ mod dumped;
 mod filled;
 mod histories;
 mod placement;
+mod served;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]
 mod support;

@@ -26,8 +26,8 @@ fn all_topics() -> Vec<&'static str> {
 fn ask(broker: &Broker) -> Said {
     let offsets = ["shortened", "transactions"];
     Said {
-        uncommitted: broker.records_of_all(&all_topics(), "read_uncommitted"),
-        committed: broker.records_of_all(&TRANSACTIONAL, "read_committed"),
+        uncommitted: broker.records(&all_topics(), "read_uncommitted"),
+        committed: broker.records(&TRANSACTIONAL, "read_committed"),
         offsets: offsets.map(|topic| (topic, ["-2", "-1"].map(|time| broker.get_offsets(topic, time)))).into(),
     }
 }

@@ -58,7 +58,7 @@ public final class Client {
         }
     }
 
-    /** TOPIC PARTITIONS [KEY=VALUE...] */
+    /** TOPIC[,TOPIC...] PARTITIONS [KEY=VALUE...] */
     private static void create(String bootstrap, String[] args) throws Exception {
         Map<String, String> configuration = new HashMap<>();
         for (int at = 2; at < args.length; at++) {
@@ -66,8 +66,9 @@ public final class Client {
             configuration.put(parts[0], parts[1]);
         }
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
-            var topic = new NewTopic(args[0], Integer.parseInt(args[1]), (short) 1).configs(configuration);
-            admin.createTopics(List.of(topic)).all().get();
+            var topics = Arrays.stream(args[0].split(","))
+                    .map(name -> new NewTopic(name, Integer.parseInt(args[1]), (short) 1).configs(configuration));
+            admin.createTopics(topics.toList()).all().get();
         }
     }
 
@@ -90,6 +91,7 @@ public final class Client {
         properties.put("bootstrap.servers", bootstrap);
         properties.put("isolation.level", isolation);
         properties.put("auto.offset.reset", "earliest");
+        // Closing a consumer, and going on to the next partition, waits for the fetch that is under way.
         properties.put("fetch.max.wait.ms", "10");
         var bytes = new ByteArrayDeserializer();
         var out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8)));
