@@ -14,6 +14,7 @@ mod delete;
 mod delete_records;
 mod describe;
 mod dump;
+mod golden;
 mod list;
 mod man;
 mod offsets;

@@ -13,6 +13,7 @@ mod broker;
 mod dump_agreement;
 mod dumped;
 mod filled;
+mod golden;
 mod histories;
 mod placement;
 mod served;

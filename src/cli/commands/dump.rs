@@ -146,6 +146,7 @@ impl Dump<'_> {
             (attributes.has_delete_horizon(), "delete-horizon"),
         ];
         let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+        let time_unless_none = |ms: i64| Cell::time((ms != -1).then_some(ms));
         let unless_none = |number: i64| if number < 0 { Cell::Nothing } else { Cell::Number(number) };
         vec![
             Cell::text(&self.file),
@@ -157,8 +158,8 @@ impl Dump<'_> {
             Cell::Number(header.size as i64),
             Cell::Text(codec),
             Cell::text(header.timestamp_type().name()),
-            Cell::Time(header.base_timestamp),
-            Cell::Time(header.max_timestamp),
+            time_unless_none(header.base_timestamp),
+            time_unless_none(header.max_timestamp),
             Cell::Number(header.leader_epoch.into()),
             unless_none(header.producer_id),
             unless_none(header.producer_epoch.into()),

@@ -1,17 +1,13 @@
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.JsonNode;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.FileInputStream;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
-import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -32,8 +28,6 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * Arguments: the broker's address, then commands with a `+` between them.
  */
 public final class Client {
-    private static final ObjectMapper JSON = new ObjectMapper();
-
     public static void main(String[] args) throws Exception {
         for (int start = 1, end; start < args.length; start = end + 1) {
             end = start;
@@ -107,39 +101,14 @@ public final class Client {
                 consumer.seekToBeginning(List.of(partition));
                 while (consumer.position(partition) < ends.get(partition)) {
                     for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
-                        out.println(JSON.writeValueAsString(envelope(record)));
+                        out.println(Envelope.line(
+                                record.topic(), record.partition(), record.offset(), record.timestamp(),
+                                record.timestampType(), record.key(), record.value(), record.headers()));
                     }
                 }
             }
         }
         out.flush();
-    }
-
-    private static ObjectNode envelope(ConsumerRecord<byte[], byte[]> record) {
-        ObjectNode line = JSON.createObjectNode();
-        line.put("topic", record.topic()).put("partition", record.partition()).put("offset", record.offset());
-        line.put("timestamp", record.timestamp()).put("timestamp_type", record.timestampType().name);
-        put(line, "key", record.key());
-        put(line, "value", record.value());
-        var headers = line.putArray("headers");
-        record.headers().forEach(header -> {
-            ObjectNode node = headers.addObject();
-            node.put("key", header.key());
-            put(node, "value", header.value());
-        });
-        return line;
-    }
-
-    private static void put(ObjectNode node, String name, byte[] bytes) {
-        if (bytes == null) {
-            node.putNull(name);
-            return;
-        }
-        try {
-            node.put(name, StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString());
-        } catch (CharacterCodingException notText) {
-            node.put(name + "_b64", Base64.getEncoder().encodeToString(bytes));
-        }
     }
 
     private static KafkaProducer<byte[], byte[]> producer(String bootstrap, String[] properties, String... more) {
@@ -161,7 +130,7 @@ public final class Client {
         try (var in = new BufferedReader(new InputStreamReader(input, StandardCharsets.UTF_8));
                 KafkaProducer<byte[], byte[]> producer = producer(bootstrap, properties)) {
             for (String line; (line = in.readLine()) != null; ) {
-                var node = JSON.readTree(line);
+                var node = Envelope.JSON.readTree(line);
                 Integer partition = node.hasNonNull("partition") ? node.get("partition").asInt() : null;
                 Long timestamp = node.hasNonNull("timestamp") ? node.get("timestamp").asLong() : null;
                 byte[] key = bytes(node.get("key")), value = bytes(node.get("value"));
@@ -175,7 +144,7 @@ public final class Client {
         }
     }
 
-    private static byte[] bytes(com.fasterxml.jackson.databind.JsonNode node) {
+    private static byte[] bytes(JsonNode node) {
         return node == null || node.isNull() ? null : node.asText().getBytes(StandardCharsets.UTF_8);
     }
 
