@@ -74,7 +74,7 @@ fn dump(kafka: Kafka, paths: &[PathBuf], options: &[&str]) -> Result<String, Str
     let (stdout, stderr) = kafka.dump_log(paths, options);
     let mut lines = stderr.lines();
     while let Some(line) = lines.next() {
-        // The tool of 4.3 compares the first offset of every segment with -1, and tells of those that do not begin at 0.
+        // The tool of 4.3 compares the first offset of every segment with -1, and names those that do not begin at 0.
         let path = line.strip_prefix("Non-consecutive offsets in ").filter(|_| kafka == Kafka::K4).ok_or(line)?;
         let first = base_offset(Path::new(path));
         if first == 0 || lines.next() != Some(&format!("  -1 is followed by {first}")) {

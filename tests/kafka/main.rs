@@ -14,7 +14,9 @@ mod dump_agreement;
 mod dumped;
 mod filled;
 mod golden;
+mod handover;
 mod histories;
+mod locks;
 mod placement;
 mod served;
 #[path = "../cli/support.rs"]

@@ -1,7 +1,8 @@
-//! A broker serves the partition folders that the program wrote, appends to them, and serves what the program appends in
-//! turn.
+//! A broker serves the partition folders that the program wrote, appends to them, and serves what the program then
+//! appends.
 
 use crate::broker::{Broker, Kafka};
+use crate::handover::{Start, folders, started, topics};
 use crate::histories::{self, FIRST_TIMESTAMP, History, files, lines};
 use crate::support::Kdir;
 use serde_json::{Value, json};
@@ -11,15 +12,6 @@ use std::fs;
 crate::on_every_kafka! {
     a_broker_that_checks_every_log_serves_what_kdir_wrote_and_they_take_turns_to_append,
     a_broker_that_trusts_the_indexes_serves_what_kdir_wrote_and_appends,
-}
-
-/// How the broker takes over the folders.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// Without the mark of a clean shutdown: it reads every batch and makes the indexes anew.
-    Checked,
-    /// With the mark: it believes what is there.
-    Trusted,
 }
 
 fn a_broker_that_checks_every_log_serves_what_kdir_wrote_and_they_take_turns_to_append(kafka: Kafka) {
@@ -55,18 +47,6 @@ fn a_broker_that_trusts_the_indexes_serves_what_kdir_wrote_and_appends(kafka: Ka
     broker.stop();
 }
 
-/// A broker that runs on the folders that the program wrote.
-fn started(kafka: Kafka, source: &Kdir, served: &Kdir, histories: &[History], start: Start) -> Broker {
-    let mut broker = Broker::start(kafka, served);
-    create_all(&broker, histories);
-    broker.stop();
-    hand_over(source, served, histories, start);
-    broker.start_again();
-    assert_eq!(broker.log().contains("Skipping recovery"), start == Start::Trusted, "{}", broker.log());
-    same_indexes(source, served, histories, start);
-    broker
-}
-
 /// What went in comes out of the broker and of the program, field by field. Returns it.
 fn served_alike(broker: &Broker, source: &Kdir, histories: &[History]) -> Vec<Value> {
     let expected: Vec<Value> = histories.iter().flat_map(|history| readable(source, history)).collect();
@@ -74,72 +54,6 @@ fn served_alike(broker: &Broker, source: &Kdir, histories: &[History]) -> Vec<Va
     assert_same(&broker.records(&topics(histories), "read_uncommitted"), &expected);
     quiet(broker, histories);
     expected
-}
-
-fn topics(histories: &[History]) -> Vec<&str> {
-    histories.iter().map(|history| history.topic).collect()
-}
-
-/// The folders of the partitions of a topic.
-fn folders(history: &History) -> impl Iterator<Item = String> {
-    (0..history.partitions).map(|partition| format!("{}-{partition}", history.topic))
-}
-
-/// Creates the topics on the broker, with the configurations that matter to what a broker does with the records.
-fn create_all(broker: &Broker, histories: &[History]) {
-    let mut alike = BTreeMap::<(u32, Vec<&str>), Vec<&str>>::new();
-    for history in histories {
-        // Kafka 4 has no smaller segments; most of ours are.
-        let mut configuration = vec!["retention.ms=-1", "segment.bytes=1048576"];
-        if history.topic == "stamped" {
-            configuration.push("message.timestamp.type=LogAppendTime");
-        }
-        alike.entry((history.partitions, configuration)).or_default().push(history.topic);
-    }
-    for ((partitions, configuration), topics) in alike {
-        broker.create(&topics.join(","), partitions, &configuration);
-    }
-}
-
-/// Puts the folders that the program wrote in the place of those of a stopped broker, of which the topic ids are kept.
-fn hand_over(source: &Kdir, served: &Kdir, histories: &[History], start: Start) {
-    for folder in histories.iter().flat_map(folders) {
-        let theirs = served.path(&folder);
-        // 2.8 makes none for a partition that is empty.
-        let metadata = fs::read(theirs.join("partition.metadata")).ok();
-        fs::remove_dir_all(&theirs).unwrap();
-        fs::create_dir(&theirs).unwrap();
-        for name in source.entries(&folder) {
-            fs::copy(source.path(&folder).join(&name), theirs.join(&name)).unwrap();
-        }
-        match metadata {
-            Some(metadata) => fs::write(theirs.join("partition.metadata"), metadata).unwrap(),
-            None => fs::remove_file(theirs.join("partition.metadata")).unwrap(),
-        }
-    }
-    let is_ours = |row: &String| histories.iter().any(|history| row.split(' ').next() == Some(history.topic));
-    if start == Start::Checked {
-        fs::remove_file(served.path(".kafka_cleanshutdown")).unwrap();
-        let mut rows = checkpoint(served, "recovery-point-offset-checkpoint");
-        rows.retain(|row| !is_ours(row));
-        write_checkpoint(served, "recovery-point-offset-checkpoint", &rows);
-    }
-    let mut rows = checkpoint(served, "log-start-offset-checkpoint");
-    rows.retain(|row| !is_ours(row));
-    let ours = checkpoint(source, "log-start-offset-checkpoint");
-    assert!(ours.iter().any(|row| row == "deleted 0 700"), "{ours:?}");
-    rows.extend(ours);
-    write_checkpoint(served, "log-start-offset-checkpoint", &rows);
-}
-
-/// The rows of a checkpoint file.
-fn checkpoint(kdir: &Kdir, name: &str) -> Vec<String> {
-    fs::read_to_string(kdir.path(name)).unwrap().lines().skip(2).map(str::to_owned).collect()
-}
-
-fn write_checkpoint(kdir: &Kdir, name: &str, rows: &[String]) {
-    let rows: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    fs::write(kdir.path(name), format!("0\n{}\n{rows}", rows.lines().count())).unwrap();
 }
 
 /// The records of a topic that are not deleted, partition by partition.
@@ -211,8 +125,8 @@ fn console_line(record: &Value) -> Vec<u8> {
     line
 }
 
-/// kafka-get-offsets and `kdir offsets` find the same: the ends, a time that a record has, one between two, and one past
-/// all, where neither says an offset.
+/// kafka-get-offsets and `kdir offsets` find the same: the ends, a time that a record has, one between two, and one
+/// past all, where neither says an offset.
 fn same_offsets(broker: &Broker, source: &Kdir, histories: &[History]) {
     let times = [300_000, 700_500, 3_000_000_000_000].map(|after| (FIRST_TIMESTAMP + after).to_string());
     let [exact, between, past] = [0, 1, 2].map(|at: usize| (times[at].as_str(), times[at].as_str()));
@@ -254,37 +168,13 @@ fn quiet(broker: &Broker, histories: &[History]) {
     let log = broker.log();
     let names: Vec<String> = histories.iter().flat_map(folders).collect();
     let warns = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("Exception");
-    // The broker has the high watermark of the empty topic that it made, takes the log start offset in its place, and looks
-    // for the batch of that, which begins below.
-    let is_known = |line: &&str| {
-        line.contains("partition=deleted-0,")
-            && line
-                .contains("Non-monotonic update of high watermark from (offset=700, segment=[-1:-1]) to (offset=691,")
-    };
+    // The broker has the high watermark of the empty topic that it made, takes the log start offset in its place, and
+    // looks for the batch of that, which begins below.
+    let known = "Non-monotonic update of high watermark from (offset=700, segment=[-1:-1]) to (offset=691,";
+    let is_known = |line: &&str| line.contains("partition=deleted-0,") && line.contains(known);
     let of_ours = |line: &&str| names.iter().any(|name| line.contains(name));
     let warnings: Vec<&str> = log.lines().filter(warns).filter(of_ours).filter(|line| !is_known(line)).collect();
     assert_eq!(warnings, <[&str; 0]>::default());
-}
-
-/// Whether it kept the indexes or made them anew, they are those that the program wrote.
-fn same_indexes(source: &Kdir, served: &Kdir, histories: &[History], start: Start) {
-    for history in histories {
-        for (suffix, entry_size) in [(".index", 8), (".timeindex", 12)] {
-            for path in files(source, history.topic, suffix) {
-                let name = path.strip_prefix(source.log_dir()).unwrap();
-                let (ours, theirs) = (fs::read(&path).unwrap(), fs::read(served.log_dir().join(name)).unwrap());
-                // The file of an active segment is as large as it may become.
-                let theirs: Vec<&[u8]> =
-                    theirs.chunks(entry_size).take_while(|entry| entry.iter().any(|&byte| byte != 0)).collect();
-                let mut ours: Vec<&[u8]> = ours.chunks(entry_size).collect();
-                if start == Start::Checked && suffix == ".timeindex" {
-                    // Each process that closes a log adds what it has seen to the time index, as a broker that stops does.
-                    ours.retain(|entry| theirs.contains(entry) || !["stamped", "one-by-one"].contains(&history.topic));
-                }
-                assert_eq!(theirs, ours, "{name:?}");
-            }
-        }
-    }
 }
 
 /// Three records for each partition.
