@@ -202,7 +202,7 @@ pub struct BatchHeader {
     pub record_count: i32,
 }
 
-/// Why there is no batch header at a place: three different answers, since each means something else for the log.
+/// Why there is no batch header at a place: different answers, since each means something else for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoBatch {
     /// Fewer bytes than a header has: perhaps the rest is still being written.
@@ -211,6 +211,13 @@ pub enum NoBatch {
     Zeros,
     /// Bytes that are no batch header.
     Invalid(FormatError),
+    /// A header that may be one of a format that came later; its size is of no known meaning but the same place.
+    Unknown {
+        /// Above 2, or below 0.
+        magic: i8,
+        /// The bytes of the whole batch.
+        size: usize,
+    },
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -261,9 +268,10 @@ impl BatchHeader {
         }
         match head.get(MAGIC).map(|&magic| magic as i8) {
             Some(magic @ (0 | 1)) if head.len() >= legacy_body(magic) => Self::parse_legacy(magic, head),
-            Some(magic) if head.len() == BATCH_HEADER_SIZE => {
-                Err(NoBatch::Invalid(FormatError::corrupt(format!("unknown record batch format (magic {magic})"))))
-            }
+            Some(magic) if head.len() == BATCH_HEADER_SIZE => Err(match announced_size(head) {
+                Some(size) => NoBatch::Unknown { magic, size },
+                None => NoBatch::Invalid(FormatError::corrupt("no batch header")),
+            }),
             _ => Err(NoBatch::Incomplete),
         }
     }
@@ -389,7 +397,6 @@ mod tests {
             (0, 0x80, "negative base offset"),
             (0, 0x7f, "a base offset without room above"),
             (8, 0x80, "negative length"),
-            (16, 7, "unknown magic"),
             (23, 0x80, "negative last offset delta"),
             (57, 0x80, "negative record count"),
         ] {
@@ -402,6 +409,17 @@ mod tests {
             assert!(matches!(BatchHeader::parse(&bytes), Err(NoBatch::Invalid(_))), "{why}");
         }
     }
+    #[test]
+    fn a_batch_of_an_unknown_format_is_told_with_its_size() {
+        let mut bytes = unhex(VECTOR_A);
+        for magic in [3_i8, 127, -1] {
+            bytes[MAGIC] = magic as u8;
+            assert_eq!(BatchHeader::parse(&bytes), Err(NoBatch::Unknown { magic, size: bytes.len() }));
+        }
+        bytes[8] = 0x80;
+        assert!(matches!(BatchHeader::parse(&bytes), Err(NoBatch::Invalid(_))), "a negative size");
+    }
+
     #[test]
     fn old_formats_are_told_by_the_magic() {
         for (vector, magic, timestamp_type, timestamp) in [

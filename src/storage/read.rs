@@ -4,8 +4,9 @@
 //! - It shows a batch only after its checksum has matched.
 //! - A last batch that is not whole or not valid is the end for now. It is read afresh from its first byte when the
 //!   reader looks again, since the writer may have finished it, or another may have cut it and written in its place.
-//! - The same is corruption, and said, when it lies below the recovery point, when valid batches follow, or when another
-//!   segment does; and only after size and file were looked at again and the bytes failed twice.
+//! - The same is corruption, and said, when it lies below the recovery point, when valid batches follow, when another
+//!   segment does, or when it is a whole batch of a format that is not known; and only after size and file were looked
+//!   at again and the bytes failed twice.
 //! - When a successor has appeared, the old segment is read to its end once more before it is left. A gap between two
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
@@ -302,6 +303,7 @@ impl LogReader {
         self.list_again()?;
         let is_last = self.bases.last().is_none_or(|&last| last <= log.base_offset);
         let lost = !is_last
+            || matches!(problem, NoBatch::Unknown { .. })
             || expected.max(self.next_offset) < self.recovery_point
             || scan::valid_batch_from(&log, position)?.is_some();
         if !lost {

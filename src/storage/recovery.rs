@@ -7,7 +7,7 @@
 //! 2. Each batch from there on is read and its checksum held against its bytes.
 //! 3. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
 //!    batch behind it: zeros (preallocation) silently, anything else after it was kept in a file beside the log. In any
-//!    other place it is corruption, which is reported and left as it is.
+//!    other place it is corruption, which is reported and left as it is; so is a whole batch of a format that is not known.
 //! 4. Index entries that the batches contradict, and everything behind them, are replaced.
 //!
 //! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
@@ -102,6 +102,7 @@ impl Check<'_> {
         let (log, position) = (walk.scanner.log().clone(), walk.scanner.position());
         let is_zero = scan::is_zero_from(&log.file, position)?;
         if !self.is_last
+            || matches!(problem, NoBatch::Unknown { .. })
             || walk.scanner.expected() < self.recovery_point
             || (!is_zero && scan::valid_batch_from(&log, position)?.is_some())
         {

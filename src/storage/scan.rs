@@ -98,6 +98,10 @@ impl Scanner {
                 ))))
             }
             Ok(header) => Step::Batch(header),
+            // What does not fit is garbage, not a batch of a later format.
+            Err(NoBatch::Unknown { size, .. }) if size as u64 > left => {
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt("no record batch")))
+            }
             Err(problem) => Step::Bad(problem),
         })
     }
@@ -206,6 +210,9 @@ impl Scanner {
             NoBatch::Incomplete => FormatError::corrupt("the batch is cut short"),
             NoBatch::Zeros => FormatError::corrupt("zeros in place of a batch"),
             NoBatch::Invalid(error) => error,
+            NoBatch::Unknown { magic, .. } => {
+                FormatError::corrupt(format!("a batch of an unknown format (magic {magic}), or a damaged one"))
+            }
         };
         at_place(what, &self.log.path, self.position(), self.expected)
     }

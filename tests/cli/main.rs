@@ -7,6 +7,7 @@
 )]
 
 mod alter;
+mod bad_input;
 mod completions;
 mod consume;
 mod create;

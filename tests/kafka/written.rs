@@ -39,13 +39,12 @@ fn reads_what_a_broker_wrote(kafka: Kafka) {
     check_console_consumer(&kdir, &broker);
     let said = ask(&broker);
     check(&kdir, &said, "beside the broker");
+    // The producer snapshots of a broker that runs are those of its closed segments.
+    check_dumps(&kdir, kafka, &[".log", ".index", ".timeindex", ".txnindex"]);
     broker.stop();
     check(&kdir, &said, "after the broker was stopped");
     check_without_transaction_indexes(&kdir, &said);
-    for suffix in [".log", ".index", ".timeindex", ".txnindex", ".snapshot"] {
-        let paths: Vec<PathBuf> = all_topics().iter().flat_map(|topic| files(&kdir, topic, suffix)).collect();
-        assert!(assert_dumps_agree(&kdir, kafka, &paths) > 0, "{suffix}");
-    }
+    check_dumps(&kdir, kafka, &[".log", ".index", ".timeindex", ".txnindex", ".snapshot"]);
     broker.start_again();
     broker.kill();
     check(&kdir, &said, "after the broker was killed");
@@ -158,6 +157,14 @@ fn check_console_consumer(kdir: &Kdir, broker: &Broker) {
             ours,
             "{topic}"
         );
+    }
+}
+
+/// Every file of those kinds, taken apart by both.
+fn check_dumps(kdir: &Kdir, kafka: Kafka, suffixes: &[&str]) {
+    for suffix in suffixes {
+        let paths: Vec<PathBuf> = all_topics().iter().flat_map(|topic| files(kdir, topic, suffix)).collect();
+        assert!(assert_dumps_agree(kdir, kafka, &paths) > 0, "{suffix}");
     }
 }
 
