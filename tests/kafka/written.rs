@@ -39,8 +39,8 @@ fn reads_what_a_broker_wrote(kafka: Kafka) {
     check_console_consumer(&kdir, &broker);
     let said = ask(&broker);
     check(&kdir, &said, "beside the broker");
-    // The producer snapshots of a broker that runs are those of its closed segments.
-    check_dumps(&kdir, kafka, &[".log", ".index", ".timeindex", ".txnindex"]);
+    // kafka-dump-log takes the unwritten part of a running broker's indexes for entries, and falls over.
+    check_dumps(&kdir, kafka, &[".log", ".txnindex"]);
     broker.stop();
     check(&kdir, &said, "after the broker was stopped");
     check_without_transaction_indexes(&kdir, &said);
