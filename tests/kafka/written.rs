@@ -95,8 +95,9 @@ fn check_committed(kdir: &Kdir, said: &Said, when: &str) {
         // From any offset on it is the rest of the same.
         for partition in 0..=theirs.iter().map(|record| record["partition"].as_i64().unwrap()).max().unwrap() {
             let theirs: Vec<Value> = theirs.iter().filter(|it| it["partition"] == partition).cloned().collect();
-            let last = theirs.last().unwrap()["offset"].as_i64().unwrap();
-            for offset in 0..=last + 1 {
+            let description = kdir.json(&["describe", topic, "-o", "json"]);
+            let end = description.iter().find(|row| row["partition"] == partition).unwrap()["log_end_offset"].as_i64();
+            for offset in 0..=end.unwrap() {
                 let rest = theirs.iter().position(|it| it["offset"].as_i64() >= Some(offset)).unwrap_or(theirs.len());
                 let (number, from) = (partition.to_string(), offset.to_string());
                 let options = [&committed[..], &["-p", &number, "--from-offset", &from]].concat();
