@@ -12,6 +12,8 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
+    /// It has found corruption, and told of it.
+    Corrupt,
     /// A signal ended it, in order.
     Signal(i32),
 }
@@ -43,6 +45,7 @@ pub(crate) fn clap(error: &clap::Error) -> ExitCode {
 pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCode {
     let error = match result {
         Ok(Exit::Done) => return ExitCode::SUCCESS,
+        Ok(Exit::Corrupt) => return ExitCode::from(CORRUPT),
         Ok(Exit::Signal(signal)) => return ExitCode::from((SIGNAL_BASE + signal) as u8),
         Err(error) => error,
     };

@@ -6,6 +6,7 @@
 
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
+use super::verify::{PARTITION_METADATA_FILE, PARTITION_METADATA_SIZE_MAX};
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::{FolderLock, atomic};
 use crate::format::properties::PartitionMetadata;
@@ -16,8 +17,6 @@ use uuid::Uuid;
 
 /// Where the length of a file name ends.
 const FILE_NAME_MAX: usize = 255;
-/// A partition's metadata larger than this is none.
-const METADATA_SIZE_MAX: usize = 4096;
 
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +124,7 @@ impl LogDir {
         let lock = FolderLock::take(&disk.open_folder(&path)?)?;
         if let Origin::TopicFile(topic_id) = topic.origin {
             let metadata = PartitionMetadata { version: 0, topic_id };
-            self.write_if_empty(&path, "partition.metadata", metadata.print().as_bytes())?;
+            self.write_if_empty(&path, PARTITION_METADATA_FILE, metadata.print().as_bytes())?;
         }
         self.write_if_empty(&path, storage::LEADER_EPOCH_FILE, b"0\n1\n0 0\n")?;
         if storage::segments::base_offsets(disk, &path)?.is_empty() {
@@ -136,7 +135,7 @@ impl LogDir {
 
     fn write_if_empty(&self, folder: &Path, name: &str, content: &[u8]) -> Result<()> {
         let path = folder.join(name);
-        if atomic::read_small(&*self.disk, &path, METADATA_SIZE_MAX)?.is_some_and(|bytes| !bytes.is_empty()) {
+        if atomic::read_small(&*self.disk, &path, PARTITION_METADATA_SIZE_MAX)?.is_some_and(|bytes| !bytes.is_empty()) {
             return Ok(());
         }
         Ok(atomic::put(&*self.disk, &folder.join(format!("{name}.tmp")), &path, content)?)

@@ -23,6 +23,7 @@ mod delete_records;
 mod error;
 mod syncer;
 pub mod topic;
+mod verify;
 mod writer;
 
 pub use alter::Alteration;
@@ -30,6 +31,7 @@ pub use create::{Created, NewTopic};
 pub use error::{LogDirError, Result};
 pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
+pub use verify::{CheckedPartition, TopicVerification};
 pub use writer::TopicWriter;
 
 use crate::disk::{Disk, DiskError, Folder, FolderEntry, FolderLock, SharedLock};
@@ -58,6 +60,15 @@ pub struct LogDir {
     /// Recovery points and log start offsets as they were when this log dir was first asked, or has changed them last;
     /// writers read the files anew.
     offsets: Mutex<Option<Arc<(OffsetRows, OffsetRows)>>>,
+}
+
+/// What [`LogDir::find_topics`] finds.
+#[derive(Debug, Default)]
+pub struct FoundTopics {
+    /// By name. One whose topic file is damaged is here as its folders show it.
+    pub topics: Vec<Topic>,
+    /// Topics whose file cannot be read, each with the reason.
+    pub damaged: Vec<(TopicName, LogDirError)>,
 }
 
 impl LogDir {
@@ -155,11 +166,23 @@ impl LogDir {
     /// # Errors
     /// When the disk fails or the topic file is damaged.
     pub fn find_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
-        if let Some(topic) = topic::read_topic_file(&*self.disk, &self.topic_file(name))? {
+        if let Some(topic) = self.read_topic_file(name)? {
             return Ok(Some(topic));
         }
         let topics = self.broker_topics(&self.disk.list(&self.root)?)?;
         Ok(topics.into_iter().find(|topic| topic.name == *name))
+    }
+
+    /// The topic that the topic file of that name describes, if there is such a file.
+    fn read_topic_file(&self, name: &TopicName) -> Result<Option<Topic>> {
+        let path = self.topic_file(name);
+        match topic::read_topic_file(&*self.disk, &path)? {
+            Some(topic) if topic.name != *name => {
+                let what = format!("it describes the topic {}", topic.name);
+                Err(LogDirError::DamagedFile { path, what })
+            }
+            read => Ok(read),
+        }
     }
 
     /// Every topic, by name.
@@ -167,18 +190,31 @@ impl LogDir {
     /// # Errors
     /// When the disk fails or a topic file is damaged.
     pub fn topics(&self) -> Result<Vec<Topic>> {
+        let mut found = self.find_topics()?;
+        if found.damaged.is_empty() { Ok(found.topics) } else { Err(found.damaged.swap_remove(0).1) }
+    }
+
+    /// Every topic, by name, and what keeps others from being read.
+    ///
+    /// # Errors
+    /// When the root cannot be listed.
+    pub fn find_topics(&self) -> Result<FoundTopics> {
         let entries = self.disk.list(&self.root)?;
-        let mut topics = Vec::new();
-        for entry in entries.iter().filter(|entry| !entry.is_folder) {
-            if entry.name.ends_with(topic::TOPIC_FILE_SUFFIX) {
-                topics.extend(topic::read_topic_file(&*self.disk, &self.root.join(&entry.name))?);
+        let mut of_brokers = self.broker_topics(&entries)?;
+        let mut found = FoundTopics::default();
+        let names = entries.iter().filter(|entry| !entry.is_folder).map(|entry| &entry.name);
+        for name in names.filter_map(|name| name.strip_suffix(topic::TOPIC_FILE_SUFFIX)?.parse().ok()) {
+            match self.read_topic_file(&name) {
+                Ok(topic) => found.topics.extend(topic),
+                // A file that describes no topic, without a folder of that topic, is somebody else's.
+                Err(LogDirError::DamagedFile { .. }) if of_brokers.iter().all(|topic| topic.name != name) => {}
+                Err(error) => found.damaged.push((name, error)),
             }
         }
-        let mut of_brokers = self.broker_topics(&entries)?;
-        of_brokers.retain(|of_broker| topics.iter().all(|topic| topic.name != of_broker.name));
-        topics.append(&mut of_brokers);
-        topics.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(topics)
+        of_brokers.retain(|of_broker| found.topics.iter().all(|topic| topic.name != of_broker.name));
+        found.topics.append(&mut of_brokers);
+        found.topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
     }
 
     /// The topics of which there are folders; what waits to be deleted is none.

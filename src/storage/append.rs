@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The file in a partition's folder that tells which leader epoch began at which offset.
 pub const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
 /// A larger one is none.
-const LEADER_EPOCH_SIZE_MAX: usize = 16 << 20;
+pub(super) const LEADER_EPOCH_SIZE_MAX: usize = 16 << 20;
 
 /// What the log dir's files say of a partition, read while the partition is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

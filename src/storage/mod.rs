@@ -32,6 +32,7 @@ pub mod segments;
 pub mod summary;
 mod sync;
 mod transactions;
+pub mod verify;
 
 pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log};
 pub use config::{CleanupPolicy, LogConfig};

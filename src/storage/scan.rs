@@ -78,6 +78,26 @@ impl Scanner {
     /// Looks at the next batch without passing it.
     #[inline]
     pub(crate) fn step(&mut self) -> Result<Step> {
+        Ok(match self.peek()? {
+            Step::Batch(header) if header.base_offset < self.expected => {
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
+                    "the batch begins at offset {}, but {} is the lowest that may follow",
+                    header.base_offset, self.expected
+                ))))
+            }
+            Step::Batch(header) if header.last_offset().relative_to(self.log.base_offset).is_none() => {
+                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
+                    "the batch ends at offset {}, which is too far from the base offset of its segment",
+                    header.last_offset()
+                ))))
+            }
+            found => found,
+        })
+    }
+
+    /// Looks at the next batch without passing it, whatever offsets it claims.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Result<Step> {
         let left = self.size.saturating_sub(self.position);
         if left == 0 {
             return Ok(Step::End);
@@ -85,18 +105,6 @@ impl Scanner {
         let bytes = self.bytes(BATCH_HEADER_SIZE.min(left as usize))?;
         Ok(match BatchHeader::parse(bytes) {
             Ok(header) if header.size as u64 > left => Step::Bad(NoBatch::Incomplete),
-            Ok(header) if header.base_offset < self.expected => {
-                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
-                    "the batch begins at offset {}, but {} is the lowest that may follow",
-                    header.base_offset, self.expected
-                ))))
-            }
-            Ok(header) if header.last_offset().relative_to(self.log.base_offset).is_none() => {
-                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
-                    "the batch ends at offset {}, which is too far from the base offset of its segment",
-                    header.last_offset()
-                ))))
-            }
             Ok(header) => Step::Batch(header),
             // What does not fit is garbage, not a batch of a later format.
             Err(NoBatch::Unknown { size, .. }) if size as u64 > left => {
@@ -104,6 +112,11 @@ impl Scanner {
             }
             Err(problem) => Step::Bad(problem),
         })
+    }
+
+    /// Goes to `position`, where a batch that begins at `expected` or above may follow.
+    pub(crate) fn go_to(&mut self, position: Position, expected: Offset) {
+        (self.position, self.expected) = (position.0, expected);
     }
 
     /// Passes a batch that [`Scanner::step`] has shown.
@@ -206,15 +219,7 @@ impl Scanner {
 
     /// What is wrong here, as an error.
     pub(crate) fn corrupt(&self, problem: NoBatch) -> StorageError {
-        let what = match problem {
-            NoBatch::Incomplete => FormatError::corrupt("the batch is cut short"),
-            NoBatch::Zeros => FormatError::corrupt("zeros in place of a batch"),
-            NoBatch::Invalid(error) => error,
-            NoBatch::Unknown { magic, .. } => {
-                FormatError::corrupt(format!("a batch of an unknown format (magic {magic}), or a damaged one"))
-            }
-        };
-        at_place(what, &self.log.path, self.position(), self.expected)
+        at_place(described(problem), &self.log.path, self.position(), self.expected)
     }
 
     /// The error of a batch that ends behind the beginning of the next.
@@ -228,6 +233,18 @@ impl Scanner {
     /// The error of a batch whose checksum is wrong.
     pub(crate) fn checksum_error(&self) -> NoBatch {
         NoBatch::Invalid(FormatError::corrupt("the checksum of the batch does not match its bytes"))
+    }
+}
+
+/// What is wrong at a place without a batch.
+pub(crate) fn described(problem: NoBatch) -> FormatError {
+    match problem {
+        NoBatch::Incomplete => FormatError::corrupt("the batch is cut short"),
+        NoBatch::Zeros => FormatError::corrupt("zeros in place of a batch"),
+        NoBatch::Invalid(error) => error,
+        NoBatch::Unknown { magic, .. } => {
+            FormatError::corrupt(format!("a batch of an unknown format (magic {magic}), or a damaged one"))
+        }
     }
 }
 
@@ -277,6 +294,15 @@ pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Opti
         at += last_start as u64 + 1;
     }
     Ok(None)
+}
+
+/// Whether a valid batch begins at `position`.
+pub(crate) fn is_valid_batch_at(log: &OpenLog, position: Position) -> Result<bool> {
+    let size = log.file.stat()?.size;
+    match header_at(&*log.file, position, size)? {
+        Some(header) => Scanner::new(log.clone(), position, 64 << 10)?.checksum_matches(&header),
+        None => Ok(false),
+    }
 }
 
 fn is_valid_batch(log: &OpenLog, bytes: &[u8], position: u64, size: u64) -> Result<bool> {

@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod retention;
+pub(crate) mod verify;
 
 use crate::logdir::{LogDir, Topic};
 use crate::storage::Notice;

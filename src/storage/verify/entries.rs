@@ -1,0 +1,180 @@
+//! Holds the entries of an index against the batches of its segment, both in the order of the file.
+
+use crate::format::header::BatchHeader;
+use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
+use crate::storage::Result;
+use crate::storage::index_file::{EntryRun, IndexEntry, IndexFile};
+use crate::units::{Offset, Position};
+use std::ops::Range;
+
+/// Some entries of an index, and what was found wrong with them.
+pub(super) struct Entries<'a, E> {
+    index: &'a IndexFile<E>,
+    run: EntryRun<E>,
+    left: Range<usize>,
+    /// How many are wrong, and the number of the first and what is wrong with it.
+    pub(super) wrong: Option<(usize, usize, String)>,
+}
+
+impl<'a, E: IndexEntry> Entries<'a, E> {
+    pub(super) fn new(index: &'a IndexFile<E>, range: Range<usize>) -> Self {
+        Self { index, run: EntryRun::default(), left: range, wrong: None }
+    }
+
+    /// The next entry; damaged ones before it are noted and passed.
+    fn peek(&mut self) -> Result<Option<E>> {
+        while !self.left.is_empty() {
+            match self.run.get(self.index, self.left.start)? {
+                Some(entry) => return Ok(Some(entry)),
+                None => self.reject(|| "the entry is no entry".into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry behind the next one.
+    fn following(&mut self) -> Result<Option<E>> {
+        if self.left.len() < 2 { Ok(None) } else { self.run.get(self.index, self.left.start + 1) }
+    }
+
+    fn accept(&mut self) {
+        self.left.start += 1;
+    }
+
+    fn reject(&mut self, what: impl FnOnce() -> String) {
+        let number = self.left.start;
+        match &mut self.wrong {
+            Some((count, _, _)) => *count += 1,
+            None => self.wrong = Some((1, number, what())),
+        }
+        self.left.start += 1;
+    }
+}
+
+/// The offset index of a unit.
+pub(super) struct OffsetEntries<'a> {
+    entries: Entries<'a, OffsetIndexEntry>,
+    base: Offset,
+    /// An entry that names a batch behind the one at its position, as brokers before 4.1 wrote one for all batches of an
+    /// append: right if a batch before the next entry ends at its offset.
+    awaited: Option<Offset>,
+}
+
+impl<'a> OffsetEntries<'a> {
+    pub(super) fn new(index: &'a IndexFile<OffsetIndexEntry>, range: Range<usize>, base: Offset) -> Self {
+        Self { entries: Entries::new(index, range), base, awaited: None }
+    }
+
+    /// Passes a batch.
+    pub(super) fn batch(&mut self, position: Position, header: &BatchHeader) -> Result<()> {
+        let last = header.last_offset();
+        while let Some(entry) = self.entries.peek()? {
+            let offset = entry.relative_offset.absolute(self.base);
+            if let Some(awaited) = self.awaited {
+                if awaited == last {
+                    self.awaited = None;
+                    self.entries.accept();
+                } else if awaited < last || self.entries.following()?.is_some_and(|next| next.position <= position) {
+                    self.awaited = None;
+                    self.entries.reject(|| format!("the entry has offset {awaited}, at which no batch ends"));
+                } else {
+                    return Ok(());
+                }
+                continue;
+            }
+            if entry.position > position {
+                return Ok(());
+            }
+            if entry.position < position {
+                self.entries.reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
+            } else if offset == last {
+                self.entries.accept();
+            } else if offset > last {
+                self.awaited = Some(offset);
+                return Ok(());
+            } else {
+                self.entries.reject(|| format!("the entry has offset {offset}, and its batch ends at {last}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out the entries that lead to damaged bytes.
+    pub(super) fn skip_below(&mut self, end: Position) -> Result<()> {
+        self.awaited = None;
+        while self.entries.peek()?.is_some_and(|entry| entry.position < end) {
+            self.entries.accept();
+        }
+        Ok(())
+    }
+
+    /// Judges what no batch has come for. `log_end` is where the log ends, if these are its last entries: what leads
+    /// behind it is being written.
+    pub(super) fn finish(mut self, log_end: Option<Position>) -> Result<Option<(usize, usize, String)>> {
+        while let Some(entry) = self.entries.peek()? {
+            if self.awaited.is_none() && log_end.is_some_and(|end| entry.position >= end) {
+                break;
+            }
+            self.awaited = None;
+            self.entries.reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
+        }
+        Ok(self.entries.wrong)
+    }
+}
+
+/// The time index of a unit.
+pub(super) struct TimeEntries<'a> {
+    entries: Entries<'a, TimeIndexEntry>,
+    base: Offset,
+    largest: i64,
+    /// The number and timestamp of the first entry: every unit before has to have smaller ones.
+    pub(super) first: Option<(usize, i64)>,
+}
+
+impl<'a> TimeEntries<'a> {
+    pub(super) fn new(index: &'a IndexFile<TimeIndexEntry>, range: Range<usize>, base: Offset) -> Self {
+        Self { entries: Entries::new(index, range), base, largest: -1, first: None }
+    }
+
+    /// Passes a batch.
+    pub(super) fn batch(&mut self, header: &BatchHeader) -> Result<()> {
+        self.largest = self.largest.max(header.max_timestamp);
+        while let Some(entry) = self.entries.peek()? {
+            let offset = entry.relative_offset.absolute(self.base);
+            if offset > header.last_offset() {
+                break;
+            }
+            // Some brokers before 3.8 wrote the offset of the record in place of the batch's last.
+            if offset >= header.base_offset && entry.timestamp == header.max_timestamp && entry.timestamp == self.largest {
+                self.first.get_or_insert((self.entries.left.start, entry.timestamp));
+                self.entries.accept();
+            } else {
+                let timestamp = entry.timestamp;
+                self.entries.reject(|| {
+                    format!("the entry says that {timestamp} is the largest timestamp up to offset {offset}, which it is not")
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out the entries that name damaged batches.
+    pub(super) fn skip_below(&mut self, end: Offset) -> Result<()> {
+        while self.entries.peek()?.is_some_and(|entry| entry.relative_offset.absolute(self.base) < end) {
+            self.entries.accept();
+        }
+        Ok(())
+    }
+
+    /// Judges what no batch has come for; see [`OffsetEntries::finish`]. Returns the largest timestamp as well.
+    pub(super) fn finish(mut self, log_end: Option<Offset>) -> Result<(Option<(usize, usize, String)>, i64)> {
+        while let Some(entry) = self.entries.peek()? {
+            let offset = entry.relative_offset.absolute(self.base);
+            if log_end.is_some_and(|end| offset >= end) {
+                break;
+            }
+            self.entries.reject(|| format!("the entry names offset {offset}, which is not in the segment"));
+        }
+        Ok((self.entries.wrong, self.largest))
+    }
+}

@@ -1,0 +1,201 @@
+//! What can be found wrong, and what it means for whoever owns the log.
+
+use crate::units::{Offset, Position};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Where in it; of an index entry, where the entry begins.
+    pub position: Option<Position>,
+    /// The first offset that it is about.
+    pub offset: Option<Offset>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong. Its text is a sentence for a person; [`Problem::meaning`] says what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Bytes up to `end` that are no valid batch, with more of the log behind them or durable records in them.
+    DamagedBatch {
+        /// Where the next valid batch begins, or the file ends.
+        end: Position,
+        /// The first offset behind the records that are lost.
+        next_offset: Offset,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The log ends in bytes that are no whole, valid batch.
+    TornTail {
+        /// How many bytes.
+        bytes: u64,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// A batch is whole, but stands where its base offset cannot be. [`Finding::offset`] is the right one.
+    WrongBaseOffset {
+        /// What its header says.
+        claimed: Offset,
+    },
+    /// A batch is whole, but its leader epoch is not the one that `leader-epoch-checkpoint` has for its offset.
+    WrongLeaderEpoch {
+        /// What its header says.
+        claimed: i32,
+        /// What the file says.
+        right: i32,
+    },
+    /// No batch has the offsets from [`Finding::offset`] on, in a log that was never compacted.
+    MissingOffsets {
+        /// The first offset that is there again.
+        next_offset: Offset,
+    },
+    /// A segment ends behind the base offset of the next one.
+    OverlappingSegments {
+        /// The base offset of the next segment.
+        base_offset: Offset,
+    },
+    /// Entries of an index that the batches contradict.
+    WrongIndexEntries {
+        /// How many.
+        count: usize,
+        /// What is wrong with the first of them.
+        what: String,
+    },
+    /// A small file does not say what it should.
+    DamagedFile {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file or folder cannot be read.
+    Unreadable {
+        /// What the operating system said.
+        what: String,
+    },
+    /// A broker stopped in the middle of replacing segments.
+    InterruptedCompaction,
+    /// The log ends below the offset that its recovery point says was durable.
+    EndsBelowRecoveryPoint {
+        /// The first offset that was not known to be durable.
+        recovery_point: Offset,
+    },
+    /// The log ends below its log start offset.
+    EndsBelowLogStart {
+        /// The log start offset.
+        log_start_offset: Offset,
+    },
+    /// The folder of a partition is missing although records in it were durable.
+    MissingFolder,
+    /// `partition.metadata` has another topic id than the topic file, or is missing.
+    WrongTopicId,
+    /// A name that a broker takes for a segment's and cannot parse.
+    StopsABroker,
+}
+
+impl Problem {
+    /// A word for scripts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DamagedBatch { .. } => "damaged-batch",
+            Self::TornTail { .. } => "torn-tail",
+            Self::WrongBaseOffset { .. } => "wrong-base-offset",
+            Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
+            Self::MissingOffsets { .. } => "missing-offsets",
+            Self::OverlappingSegments { .. } => "overlapping-segments",
+            Self::WrongIndexEntries { .. } => "wrong-index-entries",
+            Self::DamagedFile { .. } => "damaged-file",
+            Self::Unreadable { .. } => "unreadable",
+            Self::InterruptedCompaction => "interrupted-compaction",
+            Self::EndsBelowRecoveryPoint { .. } => "ends-below-recovery-point",
+            Self::EndsBelowLogStart { .. } => "ends-below-log-start",
+            Self::MissingFolder => "missing-folder",
+            Self::WrongTopicId => "wrong-topic-id",
+            Self::StopsABroker => "stops-a-broker",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DamagedBatch { what, .. }
+            | Self::TornTail { what, .. }
+            | Self::DamagedFile { what }
+            | Self::Unreadable { what } => f.write_str(what),
+            Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
+            Self::WrongLeaderEpoch { claimed, right } => {
+                write!(f, "the batch claims the leader epoch {claimed}, and {right} was the epoch at its offset")
+            }
+            Self::MissingOffsets { next_offset } => {
+                write!(f, "the next batch begins at offset {next_offset}, and nothing says that the log was compacted")
+            }
+            Self::OverlappingSegments { base_offset } => {
+                write!(f, "the segment ends behind the base offset {base_offset} of the next one")
+            }
+            Self::WrongIndexEntries { count: 1, what } => f.write_str(what),
+            Self::WrongIndexEntries { count, what } => write!(f, "{what}; {} more entries are wrong", count - 1),
+            Self::InterruptedCompaction => f.write_str("a broker stopped in the middle of replacing segments"),
+            Self::EndsBelowRecoveryPoint { recovery_point } => {
+                write!(f, "the log ends here, and everything below offset {recovery_point} was durable")
+            }
+            Self::EndsBelowLogStart { log_start_offset } => {
+                write!(f, "the log ends here, below its log start offset {log_start_offset}")
+            }
+            Self::MissingFolder => f.write_str("the partition's folder is missing, and records in it were durable"),
+            Self::WrongTopicId => f.write_str("the topic id is not that of the topic file"),
+            Self::StopsABroker => f.write_str("the name is that of a segment's file, but for its base offset"),
+        }
+    }
+}
+
+impl Finding {
+    /// What it means for the owner of the log, and whether a repair mends it.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let from = self.offset.unwrap_or_default();
+        match &self.problem {
+            Problem::DamagedBatch { next_offset, .. } | Problem::MissingOffsets { next_offset } => {
+                format!("{} lost; repair --skip-corrupt steps over", lost(from, *next_offset))
+            }
+            Problem::TornTail { bytes, .. } => format!(
+                "{bytes} bytes of an append that never ended, which the next producer or repair cuts; nothing \
+                 acknowledged was in them unless the disk has lied"
+            ),
+            Problem::WrongBaseOffset { .. } => format!("nothing is lost: repair gives it back its offset {from}"),
+            Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
+            Problem::OverlappingSegments { .. } => {
+                "readers skip what overlaps; repair --skip-corrupt takes the overlap away".into()
+            }
+            Problem::WrongIndexEntries { .. } => {
+                "nothing is lost and no answer is wrong, look-ups take longer; repair rebuilds the index".into()
+            }
+            Problem::DamagedFile { .. } => "repair makes the file anew from what the log says".into(),
+            Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
+            Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
+            Problem::EndsBelowRecoveryPoint { recovery_point } => {
+                format!("{} lost; repair --skip-corrupt goes on without", lost(from, *recovery_point))
+            }
+            Problem::EndsBelowLogStart { .. } => {
+                "no record of the log is shown; the next producer goes on at the log start offset".into()
+            }
+            Problem::MissingFolder => {
+                format!("{} lost; bring the folder back, or repair --skip-corrupt begins it anew", lost(Offset::ZERO, from))
+            }
+            Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
+            Problem::StopsABroker => "a broker does not start on this directory; move the file away".into(),
+        }
+    }
+}
+
+fn lost(from: Offset, next: Offset) -> String {
+    match next - from {
+        ..=0 => "no record is".into(),
+        1 => format!("the record at offset {from} is"),
+        _ => format!("the records at offsets {from} to {} are", next + -1),
+    }
+}

@@ -1,0 +1,212 @@
+//! Checks partitions: every batch checksum, every record inside, the order of offsets, the bounds of segments, leader
+//! epochs, and every index entry against the log. Reads only.
+//!
+//! The end of each log is fixed first, so that a log in use is judged by what was there when the check began: what is
+//! appended later is not looked at, and a segment that retention or a broker's cleaner takes away meanwhile is left out.
+//! Then the segments are cut into units at entries of their offset indexes, which the workers take one by one. A segment
+//! in which anything was found is walked a second time, from its file as it is named by then: what a writer or a cleaner
+//! was just changing is not reported.
+//!
+//! Gaps between offsets are legal in a log that was compacted, and only there. Whether it was is known from its
+//! configuration and checkpoint, or seen: a batch that has lost records.
+
+mod entries;
+mod finding;
+mod survey;
+mod walk;
+
+pub use finding::{Finding, Problem};
+
+use super::lookup::Indexes;
+use super::segments::OpenLog;
+use super::{Result, StorageError};
+use crate::disk::{Access, Disk};
+use crate::units::Offset;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use survey::Survey;
+use walk::{Frame, Unit, Walk, Walked};
+
+/// A partition to be checked.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its folder.
+    pub path: PathBuf,
+    /// From the checkpoint file; 0 without a row.
+    pub recovery_point: Offset,
+    /// From the checkpoint file; 0 without a row.
+    pub log_start_offset: Offset,
+    /// Whether offsets may be missing in the middle: the topic is compacted, or was.
+    pub gaps_are_legal: bool,
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// In the order of the log.
+    pub findings: Vec<Finding>,
+    /// Segments that were read.
+    pub segments: u64,
+    /// Bytes of their `.log` files.
+    pub bytes: u64,
+    /// Batches with a right checksum.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+}
+
+impl Checked {
+    /// Adds what was found elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.segments += other.segments;
+        self.bytes += other.bytes;
+        self.batches += other.batches;
+        self.records += other.records;
+    }
+}
+
+/// Partitions whose log ends are fixed, ready to be checked.
+pub struct Verification<'a> {
+    disk: &'a dyn Disk,
+    surveys: Vec<Survey>,
+    bytes: u64,
+}
+
+impl<'a> Verification<'a> {
+    /// Fixes the log ends of all `subjects`.
+    ///
+    /// # Errors
+    /// Never for what is wrong with a partition, which becomes a finding; when the disk fails otherwise.
+    pub fn begin(disk: &'a dyn Disk, subjects: Vec<Subject>) -> Result<Self> {
+        let surveys: Vec<Survey> =
+            subjects.into_iter().map(|subject| Survey::take(disk, subject)).collect::<Result<_>>()?;
+        let bytes = surveys.iter().flat_map(|survey| &survey.units).map(|unit| unit.end - unit.start).sum();
+        Ok(Self { disk, surveys, bytes })
+    }
+
+    /// How many bytes of `.log` files there are to be read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Checks them on so many threads. `on_progress` hears of bytes that were read. Returns one for each subject, in
+    /// their order.
+    ///
+    /// # Errors
+    /// When the disk fails in other ways than by refusing to read a file of a partition.
+    pub fn run(self, threads: usize, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Checked>> {
+        let place = |(at, survey): (usize, &Survey)| (0..survey.units.len()).map(move |unit| (at, unit)).collect::<Vec<_>>();
+        let jobs: Vec<(usize, usize)> = self.surveys.iter().enumerate().flat_map(place).collect();
+        let next = AtomicUsize::new(0);
+        let walked = Mutex::new(jobs.iter().map(|_| None).collect::<Vec<_>>());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.clamp(1, jobs.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(&(survey, unit)) = jobs.get(at) else { break };
+                        let survey = &self.surveys[survey];
+                        let outcome = walk(self.disk, survey, &survey.units[unit], on_progress);
+                        walked.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(outcome);
+                    }
+                });
+            }
+        });
+        let mut walked = walked.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten();
+        let mut checked = Vec::with_capacity(self.surveys.len());
+        for survey in self.surveys {
+            let outcomes = walked.by_ref().take(survey.units.len()).collect::<Result<Vec<_>>>()?;
+            checked.push(conclude(self.disk, survey, outcomes)?);
+        }
+        Ok(checked)
+    }
+}
+
+/// What became of a unit.
+enum Outcome {
+    Walked(Walked),
+    /// Its segment was removed meanwhile.
+    Gone,
+    /// The disk does not give it.
+    Unreadable(Finding),
+}
+
+fn walk(disk: &dyn Disk, survey: &Survey, unit: &Unit, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Outcome> {
+    let path = survey.segment_path(unit.base_offset);
+    let walked = || {
+        let file = disk.open(&path, Access::Read)?;
+        let log = OpenLog { base_offset: unit.base_offset, file, path: path.clone() };
+        let indexes = Indexes::open(disk, &survey.subject.path, unit.base_offset, Access::Read)?;
+        let frame = Frame { epochs: &survey.epochs, recovery_point: survey.subject.recovery_point, on_progress };
+        Walk::new(log, &indexes, unit, frame)?.run()
+    };
+    match walked() {
+        Ok(walked) => Ok(Outcome::Walked(walked)),
+        Err(StorageError::Disk(error)) if error.is_not_found() => Ok(Outcome::Gone),
+        Err(StorageError::Disk(error)) => Ok(Outcome::Unreadable(survey::unreadable(error))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts together what the units of a partition have shown.
+fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
+    let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
+    let gaps_are_legal = survey.subject.gaps_are_legal || is_compacted;
+    let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
+    let mut outcomes = outcomes.into_iter();
+    for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
+        let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
+        if is_suspect(&outcomes, gaps_are_legal) {
+            outcomes = vec![walk(disk, &survey, &whole(units), &|_| {})?];
+        }
+        checked.segments += 1;
+        checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Gone => {}
+                Outcome::Unreadable(finding) => checked.findings.push(finding),
+                Outcome::Walked(walked) => {
+                    checked.batches += walked.batches;
+                    checked.records += walked.records;
+                    checked.findings.extend(walked.findings);
+                    let is_shown = |gap: &Finding| matches!(gap.problem, Problem::MissingOffsets { next_offset }
+                        if !gaps_are_legal && next_offset > survey.subject.log_start_offset);
+                    checked.findings.extend(walked.gaps.into_iter().filter(is_shown));
+                }
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// Whether a segment has to be walked again, in one piece.
+fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
+    let mut largest_timestamp = -1;
+    outcomes.iter().any(|outcome| match outcome {
+        Outcome::Walked(walked) => {
+            let falls = walked.first_time_entry.is_some_and(|(_, timestamp)| timestamp < largest_timestamp);
+            largest_timestamp = largest_timestamp.max(walked.largest_timestamp);
+            falls
+                || !walked.findings.is_empty()
+                || !walked.ends_in_place
+                || !(gaps_are_legal || walked.gaps.is_empty())
+        }
+        Outcome::Gone | Outcome::Unreadable(_) => false,
+    })
+}
+
+/// The unit that all of a segment's units are parts of.
+fn whole(units: &[Unit]) -> Unit {
+    let (first, last) = (&units[0], units.last().expect("a segment has a unit"));
+    Unit {
+        end: last.end,
+        followed_by: last.followed_by,
+        ends_segment: true,
+        offset_entries: first.offset_entries.start..last.offset_entries.end,
+        time_entries: first.time_entries.start..last.time_entries.end,
+        ..first.clone()
+    }
+}

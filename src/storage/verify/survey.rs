@@ -1,0 +1,262 @@
+//! Looks at a partition before it is walked: lists its segments, fixes the log end, cuts them into units, and checks the
+//! small files and the names in the folder.
+
+use super::Subject;
+use super::finding::{Finding, Problem};
+use super::walk::Unit;
+use crate::disk::{Access, Disk, DiskError, atomic};
+use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
+use crate::format::header::{MAGIC_V2, NoBatch};
+use crate::format::{snapshot, txn};
+use crate::storage::append::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
+use crate::storage::file_name::{CLEANER_SUFFIXES, FileKind, parse_segment_name, segment_path};
+use crate::storage::lookup::{self, Indexes};
+use crate::storage::scan::{self, Scanner, Step, header_at};
+use crate::storage::segments::{self, OpenLog};
+use crate::storage::{Result, StorageError};
+use crate::units::{Offset, Position};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A segment is cut into units of about so many bytes, so that every core has work until the end.
+const UNIT_SIZE: u64 = 32 << 20;
+/// Bytes read at a time while the end of a log is looked for.
+const CHUNK: usize = 64 << 10;
+/// A half-written batch is looked at so often, with a pause between, before it counts as left behind.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(25);
+/// A snapshot or transaction index larger than this is none.
+const SMALL_FILE_MAX: usize = 64 << 20;
+
+/// A partition, ready to be walked.
+pub(super) struct Survey {
+    pub(super) subject: Subject,
+    pub(super) epochs: Vec<LeaderEpochRow>,
+    /// Oldest first, those of a segment together.
+    pub(super) units: Vec<Unit>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// A file that the disk does not give.
+pub(super) fn unreadable(error: DiskError) -> Finding {
+    let what = format!("{error}: {}", error.source);
+    Finding { path: error.path, position: None, offset: None, problem: Problem::Unreadable { what } }
+}
+
+impl Survey {
+    pub(super) fn take(disk: &dyn Disk, subject: Subject) -> Result<Self> {
+        let mut survey = Self { subject, epochs: Vec::new(), units: Vec::new(), findings: Vec::new() };
+        match survey.look(disk) {
+            Err(StorageError::Disk(error)) if error.is_not_found() && disk.stat(&survey.subject.path)?.is_none() => {
+                // Deleted while it was looked at.
+                survey.units.clear();
+            }
+            Err(StorageError::Disk(error)) => survey.findings.push(unreadable(error)),
+            other => other?,
+        }
+        Ok(survey)
+    }
+
+    pub(super) fn segment_path(&self, base_offset: Offset) -> PathBuf {
+        segment_path(&self.subject.path, base_offset, FileKind::Log)
+    }
+
+    fn note(&mut self, path: PathBuf, offset: Option<Offset>, problem: Problem) {
+        self.findings.push(Finding { path, position: None, offset, problem });
+    }
+
+    fn look(&mut self, disk: &dyn Disk) -> Result<()> {
+        let bases = segments::base_offsets(disk, &self.subject.path)?;
+        for (place, &base) in bases.iter().enumerate() {
+            let Some(log) = self.open(disk, base)? else { continue };
+            let indexes = Indexes::open(disk, &self.subject.path, base, Access::Read)?;
+            let followed_by = bases.get(place + 1).copied();
+            let end = match followed_by {
+                Some(_) => Position(log.file.stat()?.size),
+                None => match log_end(&log, &indexes)? {
+                    LogEnd::At(end, offset) => {
+                        self.check_bounds(&log, end, offset);
+                        end
+                    }
+                    LogEnd::Junk(end) => end,
+                },
+            };
+            self.cut(&log, &indexes, end, followed_by)?;
+        }
+        if bases.is_empty() && self.subject.recovery_point > self.subject.log_start_offset {
+            let problem = Problem::EndsBelowRecoveryPoint { recovery_point: self.subject.recovery_point };
+            self.note(self.subject.path.clone(), Some(self.subject.log_start_offset), problem);
+        }
+        self.check_names(disk, &bases)?;
+        self.read_epochs(disk)
+    }
+
+    fn open(&self, disk: &dyn Disk, base_offset: Offset) -> Result<Option<OpenLog>> {
+        match disk.open(&self.segment_path(base_offset), Access::Read) {
+            Ok(file) => Ok(Some(OpenLog::new(&self.subject.path, base_offset, file))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Holds the log end against what the checkpoint files promise.
+    fn check_bounds(&mut self, log: &OpenLog, end: Position, end_offset: Offset) {
+        let Subject { recovery_point, log_start_offset, .. } = self.subject;
+        let problem = if end_offset < recovery_point {
+            Problem::EndsBelowRecoveryPoint { recovery_point }
+        } else if end_offset < log_start_offset {
+            Problem::EndsBelowLogStart { log_start_offset }
+        } else {
+            return;
+        };
+        self.findings.push(Finding {
+            path: log.path.clone(),
+            position: Some(end),
+            offset: Some(end_offset),
+            problem,
+        });
+    }
+
+    /// Cuts a segment into units, at entries of its offset index that lead to valid batches.
+    fn cut(&mut self, log: &OpenLog, indexes: &Indexes, end: Position, followed_by: Option<Offset>) -> Result<()> {
+        let base = log.base_offset;
+        let mut unit = Unit {
+            base_offset: base,
+            start: Position::ZERO,
+            end,
+            expected: base,
+            followed_by,
+            ends_segment: true,
+            offset_entries: 0..indexes.offset.count(),
+            time_entries: 0..indexes.time.count(),
+        };
+        let mut wanted = UNIT_SIZE;
+        while wanted + UNIT_SIZE / 2 < end.0 {
+            let number = indexes.offset.partition_point(|entry| entry.position.0 < wanted)?;
+            wanted += UNIT_SIZE;
+            let Some(entry) = indexes.offset.get(number)?.filter(|entry| entry.position < end) else { break };
+            let Some(header) = header_at(&*log.file, entry.position, end.0)? else { continue };
+            // A message of an old format does not tell where its offsets begin.
+            if entry.position <= unit.start
+                || header.magic != MAGIC_V2
+                || header.base_offset < unit.expected
+                || !scan::is_valid_batch_at(log, entry.position)?
+            {
+                continue;
+            }
+            let times = indexes.time.partition_point(|it| it.relative_offset.absolute(base) < header.base_offset)?;
+            let rest = Unit {
+                start: entry.position,
+                expected: header.base_offset,
+                offset_entries: number..unit.offset_entries.end,
+                time_entries: times.max(unit.time_entries.start)..unit.time_entries.end,
+                ..unit.clone()
+            };
+            unit.end = rest.start;
+            unit.followed_by = Some(rest.expected);
+            unit.ends_segment = false;
+            unit.offset_entries.end = number.max(unit.offset_entries.start);
+            unit.time_entries.end = rest.time_entries.start;
+            self.units.push(std::mem::replace(&mut unit, rest));
+        }
+        self.units.push(unit);
+        Ok(())
+    }
+
+    fn check_names(&mut self, disk: &dyn Disk, bases: &[Offset]) -> Result<()> {
+        let mut names: Vec<String> = disk
+            .list(&self.subject.path)?
+            .into_iter()
+            .filter(|entry| !entry.is_folder)
+            .map(|entry| entry.name)
+            .collect();
+        names.sort_unstable();
+        for name in names {
+            let path = self.subject.path.join(&name);
+            match parse_segment_name(&name) {
+                Some((base, FileKind::TransactionIndex)) if bases.contains(&base) => {
+                    self.check_small_file(disk, path, base, check_transactions)?;
+                }
+                Some((base, FileKind::Snapshot)) => {
+                    self.check_small_file(disk, path, base, |bytes| Ok(drop(snapshot::decode(bytes)?)))?;
+                }
+                Some(_) => {}
+                None if CLEANER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) => {
+                    self.note(path, None, Problem::InterruptedCompaction);
+                }
+                None if name.ends_with(".log") || name.ends_with(".snapshot") => {
+                    self.note(path, None, Problem::StopsABroker);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_small_file(
+        &mut self,
+        disk: &dyn Disk,
+        path: PathBuf,
+        base: Offset,
+        check: impl Fn(&[u8]) -> std::result::Result<(), crate::format::FormatError>,
+    ) -> Result<()> {
+        if let Some(bytes) = atomic::read_small(disk, &path, SMALL_FILE_MAX)?
+            && let Err(error) = check(&bytes)
+        {
+            self.note(path, Some(base), Problem::DamagedFile { what: error.to_string() });
+        }
+        Ok(())
+    }
+
+    fn read_epochs(&mut self, disk: &dyn Disk) -> Result<()> {
+        let path = self.subject.path.join(LEADER_EPOCH_FILE);
+        let bytes = atomic::read_small(disk, &path, LEADER_EPOCH_SIZE_MAX)?.unwrap_or_default();
+        match LeaderEpochCheckpoint::parse(&bytes) {
+            Ok(checkpoint) => self.epochs = checkpoint.rows,
+            Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
+        }
+        Ok(())
+    }
+}
+
+fn check_transactions(bytes: &[u8]) -> std::result::Result<(), crate::format::FormatError> {
+    bytes.chunks(txn::ABORTED_TRANSACTION_SIZE).try_for_each(|entry| txn::AbortedTransaction::decode(entry).map(drop))
+}
+
+/// Where a log ends.
+enum LogEnd {
+    /// Behind a whole batch, and with what offset the next one begins.
+    At(Position, Offset),
+    /// With the file, in bytes that are no batch.
+    Junk(Position),
+}
+
+/// Where the log ends now. A batch that is being written is waited for; what no writer finishes within half a second
+/// belongs to the log, for the walk to judge, unless it is the zeros of preallocation.
+fn log_end(log: &OpenLog, indexes: &Indexes) -> Result<LogEnd> {
+    let size = log.file.stat()?.size;
+    let start = lookup::start_for_offset(log, size, &indexes.offset, Offset(i64::MAX))?.0;
+    let mut scanner = Scanner::new(log.clone(), start, CHUNK)?;
+    let mut looks = 0;
+    while scanner.position().0 < size {
+        let is_zero = match scanner.step()? {
+            Step::Batch(header) if scanner.checksum_matches(&header)? => {
+                scanner.pass(&header);
+                looks = 0;
+                continue;
+            }
+            Step::End => break,
+            step => matches!(step, Step::Bad(NoBatch::Zeros)) && scan::is_zero_from(&log.file, scanner.position())?,
+        };
+        if is_zero {
+            break;
+        }
+        if looks == LOOKS {
+            return Ok(LogEnd::Junk(Position(scanner.size())));
+        }
+        looks += 1;
+        std::thread::sleep(PAUSE);
+        scanner.refresh()?;
+    }
+    Ok(LogEnd::At(scanner.position(), scanner.expected()))
+}

@@ -1,0 +1,321 @@
+//! Walks a stretch of one segment, batch by batch and record by record.
+//!
+//! A checksum leaves out base offset and leader epoch, so these are held against the batches beside it and against
+//! `leader-epoch-checkpoint`. A batch that stands wrong is told from its neighbour by which of the two fits the rest.
+
+use super::entries::{OffsetEntries, TimeEntries};
+use super::finding::{Finding, Problem};
+use crate::format::FormatError;
+use crate::format::batch::RecordCursor;
+use crate::format::checkpoint::LeaderEpochRow;
+use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBatch};
+use crate::storage::Result;
+use crate::storage::lookup::Indexes;
+use crate::storage::record_buffer::RecordBuffer;
+use crate::storage::scan::{self, Scanner, Step};
+use crate::storage::segments::OpenLog;
+use crate::units::{Offset, Position};
+use std::ops::Range;
+use std::path::Path;
+
+/// Bytes read at a time: what fits a core's cache is copied and checked without a second trip to memory.
+const CHUNK: usize = 256 << 10;
+/// How many bytes pass between two words of progress.
+const PROGRESS_STEP: u64 = 1 << 20;
+
+/// A stretch of a segment: from one batch to the beginning of another, or to the end.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) base_offset: Offset,
+    pub(super) start: Position,
+    pub(super) end: Position,
+    /// The offset with which the first batch must begin, gaps aside.
+    pub(super) expected: Offset,
+    /// The offset with which what follows begins; `None` at the end of the log.
+    pub(super) followed_by: Option<Offset>,
+    pub(super) ends_segment: bool,
+    pub(super) offset_entries: Range<usize>,
+    pub(super) time_entries: Range<usize>,
+}
+
+/// What does not change from unit to unit of a partition.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) epochs: &'a [LeaderEpochRow],
+    pub(super) recovery_point: Offset,
+    pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// What a walk has found.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) findings: Vec<Finding>,
+    /// Findings that are none if the log was compacted.
+    pub(super) gaps: Vec<Finding>,
+    /// Whether a batch shows that the log was compacted: it has lost records.
+    pub(super) is_compacted: bool,
+    /// Whether the walk ended where its unit does: if not, the next one began at a wrong place.
+    pub(super) ends_in_place: bool,
+    pub(super) largest_timestamp: i64,
+    /// Number and timestamp of the first time entry.
+    pub(super) first_time_entry: Option<(usize, i64)>,
+    pub(super) batches: u64,
+    pub(super) records: u64,
+}
+
+/// The batch before the one that is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Previous {
+    position: Position,
+    end: Position,
+    claimed: Offset,
+    /// How many offsets it takes.
+    span: i64,
+    /// Where it begins higher than it would without a gap: the offset that was expected, and the place in `gaps`.
+    jumped: Option<(Offset, usize)>,
+    /// Where it begins lower than it can: the place in `findings`.
+    low: Option<usize>,
+}
+
+impl Previous {
+    /// What is wrong with its base offset, which is `right` if what follows begins at `next`, and else has no one place.
+    fn misplaced(&self, right: Offset, next: Offset) -> Problem {
+        let claimed = self.claimed;
+        if right + self.span == next {
+            return Problem::WrongBaseOffset { claimed };
+        }
+        let what = format!("the batch claims the base offset {claimed}, which the batches beside it contradict");
+        Problem::DamagedBatch { end: self.end, next_offset: next, what }
+    }
+}
+
+pub(super) struct Walk<'a> {
+    frame: Frame<'a>,
+    unit: &'a Unit,
+    scanner: Scanner,
+    buffer: RecordBuffer,
+    offsets: OffsetEntries<'a>,
+    times: TimeEntries<'a>,
+    expected: Offset,
+    previous: Option<Previous>,
+    walked: Walked,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(log: OpenLog, indexes: &'a Indexes, unit: &'a Unit, frame: Frame<'a>) -> Result<Self> {
+        let base = unit.base_offset;
+        Ok(Self {
+            frame,
+            unit,
+            scanner: Scanner::new(log, unit.start, CHUNK)?,
+            buffer: RecordBuffer::default(),
+            offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
+            times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
+            expected: unit.expected,
+            previous: None,
+            walked: Walked::default(),
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<Walked> {
+        let mut told = self.scanner.position();
+        while self.scanner.position() < self.unit.end {
+            match self.scanner.peek()? {
+                Step::Batch(header) if self.scanner.checksum_matches(&header)? => self.batch(&header)?,
+                Step::Batch(_) => self.damage(self.scanner.checksum_error())?,
+                Step::Bad(problem) => self.damage(problem)?,
+                // Cut while it was read: there is no more to be looked at.
+                Step::End => break,
+            }
+            let position = self.scanner.position();
+            if position - told >= PROGRESS_STEP || position >= self.unit.end {
+                (self.frame.on_progress)(position.min(self.unit.end) - told.min(self.unit.end));
+                told = position;
+            }
+        }
+        self.finish()
+    }
+
+    fn path(&self) -> &Path {
+        &self.scanner.log().path
+    }
+
+    fn finding(&self, position: Position, offset: Offset, problem: Problem) -> Finding {
+        Finding { path: self.path().to_owned(), position: Some(position), offset: Some(offset), problem }
+    }
+
+    fn batch(&mut self, stored: &BatchHeader) -> Result<()> {
+        let position = self.scanner.position();
+        self.scanner.load(stored)?;
+        let header = match self.look_inside(stored) {
+            Ok(header) => header,
+            Err(error) => {
+                let (end, next_offset) = (position + stored.size as u64, stored.next_offset());
+                let problem = Problem::DamagedBatch { end, next_offset, what: error.to_string() };
+                self.walked.findings.push(self.finding(position, stored.base_offset, problem));
+                *stored
+            }
+        };
+        self.order(position, position + stored.size as u64, &header);
+        self.epoch(position, &header);
+        self.offsets.batch(position, stored)?;
+        self.times.batch(stored)?;
+        self.walked.batches += 1;
+        self.scanner.pass(stored);
+        Ok(())
+    }
+
+    /// Steps through the records. Returns the header by which their offsets go.
+    fn look_inside(&mut self, stored: &BatchHeader) -> std::result::Result<BatchHeader, FormatError> {
+        let batch = self.scanner.loaded(stored);
+        let (header, is_plain) = self.buffer.load(stored, batch)?;
+        let records = if is_plain { self.buffer.plain() } else { &batch[BATCH_HEADER_SIZE..] };
+        if header.record_count > 0 && header.record_count - 1 != header.last_offset_delta {
+            self.walked.is_compacted = true;
+        }
+        let (mut cursor, mut last) = (RecordCursor::new(&header), -1);
+        while let Some(span) = cursor.next(records)? {
+            if span.offset_delta <= last {
+                return Err(FormatError::corrupt("the offsets of a batch's records do not rise"));
+            }
+            last = span.offset_delta;
+        }
+        self.walked.records += u64::from(header.record_count.unsigned_abs());
+        Ok(header)
+    }
+
+    /// Holds the offsets of a batch against those of the one before.
+    fn order(&mut self, position: Position, end: Position, header: &BatchHeader) {
+        let (claimed, span) = (header.base_offset, i64::from(header.last_offset_delta) + 1);
+        let mut batch = Previous { position, end, claimed, span, jumped: None, low: None };
+        if let Some(previous @ Previous { low: Some(low), .. }) = self.previous
+            && claimed != self.expected
+        {
+            let right = self.expected + -previous.span;
+            self.walked.findings[low].problem = previous.misplaced(right, claimed.max(self.expected));
+        }
+        if claimed < self.expected && !self.blame_previous(claimed) {
+            batch.low = Some(self.walked.findings.len());
+            self.walked.findings.push(self.finding(position, self.expected, Problem::WrongBaseOffset { claimed }));
+            self.expected = self.expected + span;
+        } else {
+            if claimed > self.expected {
+                batch.jumped = Some((self.expected, self.walked.gaps.len()));
+                let problem = Problem::MissingOffsets { next_offset: claimed };
+                self.walked.gaps.push(self.finding(position, self.expected, problem));
+            }
+            self.expected = claimed + span;
+        }
+        self.previous = Some(batch);
+    }
+
+    /// Whether the batch before is the one that stands wrong: it left a gap in which it has room before `next`.
+    fn blame_previous(&mut self, next: Offset) -> bool {
+        let Some(previous @ Previous { jumped: Some((right, gap)), .. }) = self.previous else { return false };
+        if right + previous.span > next {
+            return false;
+        }
+        self.walked.gaps.truncate(gap);
+        self.walked.findings.push(self.finding(previous.position, right, previous.misplaced(right, next)));
+        self.expected = next;
+        true
+    }
+
+    fn epoch(&mut self, position: Position, header: &BatchHeader) {
+        let epochs = self.frame.epochs;
+        let began = epochs.partition_point(|row| row.start_offset <= header.base_offset);
+        if header.magic == MAGIC_V2
+            && let Some(row) = began.checked_sub(1).map(|last| epochs[last])
+            && row.epoch != header.leader_epoch
+        {
+            let problem = Problem::WrongLeaderEpoch { claimed: header.leader_epoch, right: row.epoch };
+            self.walked.findings.push(self.finding(position, header.base_offset, problem));
+        }
+    }
+
+    /// Passes bytes that are no valid batch.
+    #[cold]
+    fn damage(&mut self, problem: NoBatch) -> Result<()> {
+        let position = self.scanner.position();
+        let what = scan::described(problem.clone()).to_string();
+        let behind = self.valid_batch_behind(position)?;
+        let end = behind.as_ref().map_or(Position(self.scanner.size()), |&(end, _)| end);
+        let next_offset = match &behind {
+            Some((_, header)) => Some(header.base_offset),
+            None => self.unit.followed_by.filter(|_| self.unit.ends_segment),
+        };
+        let is_torn = next_offset.is_none()
+            && self.expected >= self.frame.recovery_point
+            && !matches!(problem, NoBatch::Unknown { .. });
+        let problem = if is_torn {
+            Problem::TornTail { bytes: end - position, what }
+        } else {
+            let next_offset = next_offset.unwrap_or(self.frame.recovery_point).max(self.expected);
+            Problem::DamagedBatch { end, next_offset, what }
+        };
+        self.walked.findings.push(self.finding(position, self.expected, problem));
+        let expected = next_offset.unwrap_or(self.expected).max(self.expected);
+        self.offsets.skip_below(end)?;
+        self.times.skip_below(expected)?;
+        (self.expected, self.previous) = (expected, None);
+        self.scanner.go_to(end, self.unit.base_offset);
+        Ok(())
+    }
+
+    /// Where the log goes on behind damage: where the damaged batch says that it ends if a valid one begins there, since a
+    /// record may hold the bytes of a batch; else where one is found.
+    fn valid_batch_behind(&self, position: Position) -> Result<Option<(Position, BatchHeader)>> {
+        let (log, size) = (self.scanner.log(), self.scanner.size());
+        let announced = scan::header_at(&*log.file, position, size)?.map(|header| position + header.size as u64);
+        let found = match announced {
+            Some(end) if scan::is_valid_batch_at(log, end)? => Some(end),
+            _ => scan::valid_batch_from(log, position + 1)?,
+        };
+        let Some(end) = found else { return Ok(None) };
+        Ok(scan::header_at(&*log.file, end, size)?.map(|header| (end, header)))
+    }
+
+    fn finish(mut self) -> Result<Walked> {
+        let position = self.scanner.position();
+        let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
+        self.walked.ends_in_place = position == self.unit.end;
+        if let Some(next) = self.unit.followed_by
+            && self.walked.ends_in_place
+            && self.expected != next
+        {
+            self.join(position, next);
+        }
+        let (base, path) = (self.unit.base_offset, self.path().to_owned());
+        let log_end = is_log_end.then_some(position);
+        let wrong_offsets = self.offsets.finish(log_end)?;
+        self.walked.first_time_entry = self.times.first;
+        let (wrong_times, largest) = self.times.finish(is_log_end.then_some(self.expected))?;
+        self.walked.largest_timestamp = largest;
+        for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
+            if let Some((count, first, what)) = wrong {
+                self.walked.findings.push(Finding {
+                    path: path.with_extension(suffix),
+                    position: Some(Position((first * size) as u64)),
+                    offset: Some(base),
+                    problem: Problem::WrongIndexEntries { count, what },
+                });
+            }
+        }
+        Ok(self.walked)
+    }
+
+    /// Holds the last batch against what follows it: the next unit, or the next segment.
+    fn join(&mut self, position: Position, next: Offset) {
+        if next > self.expected {
+            let problem = Problem::MissingOffsets { next_offset: next };
+            self.walked.gaps.push(self.finding(position, self.expected, problem));
+        } else if !self.blame_previous(next) {
+            if self.unit.ends_segment {
+                let problem = Problem::OverlappingSegments { base_offset: next };
+                self.walked.findings.push(self.finding(position, next, problem));
+            } else {
+                self.walked.ends_in_place = false;
+            }
+        }
+    }
+}
