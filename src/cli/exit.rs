@@ -134,7 +134,6 @@ fn of_storage(error: &StorageError) -> Option<String> {
         StorageError::Corrupt { path, .. } if path.extension().is_some_and(|it| it == "log") => {
             format!("`kdir dump {}` shows the batches before the damage", path.display())
         }
-        StorageError::InterruptedCompaction { .. } => "start the broker once, which finishes it".into(),
         StorageError::HeldByBroker => "stop the broker first; reading works while it runs".into(),
         _ => return None,
     })

@@ -16,6 +16,42 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: i32) {
     batch[LEADER_EPOCH..LEADER_EPOCH + 4].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
+/// The first bytes of a batch (of at least its header) with the stored offset moved by `shift`, and with another leader
+/// epoch where one is given; the old formats have none.
+#[must_use]
+pub fn moved(head: &[u8], shift: i64, leader_epoch: Option<i32>) -> Vec<u8> {
+    let stored = i64::from_be_bytes(head[BASE_OFFSET..BASE_OFFSET + 8].try_into().expect("eight bytes"));
+    let mut field = stored.wrapping_add(shift).to_be_bytes().to_vec();
+    if let Some(epoch) = leader_epoch {
+        field.extend_from_slice(&head[BATCH_LENGTH..LEADER_EPOCH]);
+        field.extend_from_slice(&epoch.to_be_bytes());
+    }
+    field
+}
+
+/// A batch without records that takes the offsets from `base_offset` to `last_offset`, as Kafka's cleaner leaves it.
+///
+/// # Panics
+/// When the offsets are more than one batch can take.
+#[must_use]
+pub fn empty(base_offset: Offset, last_offset: Offset, leader_epoch: i32) -> [u8; BATCH_HEADER_SIZE] {
+    let delta = i32::try_from(last_offset - base_offset).expect("a batch reaches no further than a segment");
+    let mut bytes = [0; BATCH_HEADER_SIZE];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    put(BATCH_LENGTH, &((BATCH_HEADER_SIZE - LENGTH_OVERHEAD) as u32).to_be_bytes());
+    put(MAGIC, &MAGIC_V2.to_be_bytes());
+    put(LAST_OFFSET_DELTA, &delta.to_be_bytes());
+    put(BASE_TIMESTAMP, &(-1_i64).to_be_bytes());
+    put(MAX_TIMESTAMP, &(-1_i64).to_be_bytes());
+    put(PRODUCER_ID, &(-1_i64).to_be_bytes());
+    put(PRODUCER_EPOCH, &(-1_i16).to_be_bytes());
+    put(BASE_SEQUENCE, &(-1_i32).to_be_bytes());
+    let crc = crc::crc32c(&bytes[ATTRIBUTES..]);
+    bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
+    stamp(&mut bytes, base_offset, leader_epoch);
+    bytes
+}
+
 /// Steps through the records of one batch, uncompressed bytes in hand.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RecordCursor {

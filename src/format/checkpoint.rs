@@ -57,16 +57,14 @@ impl OffsetCheckpoint {
     /// # Errors
     /// With the line that is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let row = |line: &str| {
-            let mut words = line.split_whitespace();
-            let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
-            let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
-            if words.next().is_some() || partition < 0 || offset < 0 {
-                return None;
-            }
-            Some(OffsetCheckpointRow { topic: topic.to_owned(), partition, offset: Offset(offset) })
-        };
-        Ok(Self { rows: rows(bytes, row)? })
+        Ok(Self { rows: rows(bytes, offset_row)? })
+    }
+
+    /// The rows that can be read of a damaged file.
+    #[must_use]
+    pub fn salvage(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        Self { rows: text.lines().filter_map(offset_row).collect() }
     }
 
     /// The text of the file.
@@ -112,6 +110,16 @@ impl LeaderEpochCheckpoint {
         }
         text
     }
+}
+
+fn offset_row(line: &str) -> Option<OffsetCheckpointRow> {
+    let mut words = line.split_whitespace();
+    let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
+    let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+    if words.next().is_some() || partition < 0 || offset < 0 {
+        return None;
+    }
+    Some(OffsetCheckpointRow { topic: topic.to_owned(), partition, offset: Offset(offset) })
 }
 
 fn wrong_line(number: usize, what: &str) -> FormatError {

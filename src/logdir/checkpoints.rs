@@ -4,12 +4,13 @@
 
 use super::{LogDirError, Result};
 use crate::disk::{Disk, atomic};
+use crate::format::FormatError;
 use crate::format::checkpoint::{OffsetCheckpoint, OffsetCheckpointRow};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::Path;
 
 /// A checkpoint file larger than this is no checkpoint file: room for some 200 000 partitions of the longest names.
-const SIZE_MAX: usize = 64 << 20;
+pub(super) const SIZE_MAX: usize = 64 << 20;
 
 /// Which checkpoint file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,13 @@ impl OffsetRows {
         let path = root.join(file.name());
         let Some(bytes) = atomic::read_small(disk, &path, SIZE_MAX)? else { return Ok(Self::default()) };
         let rows = OffsetCheckpoint::parse(&bytes);
-        rows.map(Self).map_err(|error| LogDirError::DamagedFile { path, what: error.to_string() })
+        rows.map(Self).map_err(|error| {
+            let what = error.to_string();
+            match error {
+                FormatError::Unsupported { .. } => LogDirError::NewerFile { path, what },
+                _ => LogDirError::DamagedFile { path, what },
+            }
+        })
     }
 
     /// The offset of a partition; 0 without a row.

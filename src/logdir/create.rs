@@ -110,6 +110,9 @@ impl LogDir {
         if self.find_topic(&topic.name)?.map(|found| found.origin) != Some(topic.origin) {
             return Err(LogDirError::TopicDeleted { topic: topic.name.clone() });
         }
+        if self.disk.stat(&self.partition_path(partition))?.is_none() {
+            self.refuse_lost(partition)?;
+        }
         self.make_partition(topic, partition)?;
         self.sync_root()
     }
@@ -143,7 +146,7 @@ impl LogDir {
 }
 
 /// A random id as Kafka draws one: its text never holds a `-`, so that it can be given as an argument.
-fn new_topic_id() -> Uuid {
+pub(super) fn new_topic_id() -> Uuid {
     loop {
         let id = Uuid::new_v4();
         if !crate::format::properties::topic_id_to_text(id).contains('-') {

@@ -124,6 +124,14 @@ pub enum LogDirError {
         /// The topic.
         topic: TopicName,
     },
+    /// A small file of the log dir is of a later format.
+    #[error("{} is of a later format: {what}", path.display())]
+    NewerFile {
+        /// The file.
+        path: PathBuf,
+        /// Which format.
+        what: String,
+    },
     /// A small file of the log dir does not say what it should.
     #[error("{} is damaged: {what}", path.display())]
     DamagedFile {

@@ -21,6 +21,7 @@ mod create;
 mod delete;
 mod delete_records;
 mod error;
+mod repair;
 mod syncer;
 pub mod topic;
 mod verify;
@@ -29,13 +30,14 @@ mod writer;
 pub use alter::Alteration;
 pub use create::{Created, NewTopic};
 pub use error::{LogDirError, Result};
+pub use repair::RepairOptions;
 pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
 pub use verify::{CheckedPartition, TopicVerification};
 pub use writer::TopicWriter;
 
 use crate::disk::{Disk, DiskError, Folder, FolderEntry, FolderLock, SharedLock};
-use crate::storage::{Checkpoints, LogReader, LogWriter, StorageError};
+use crate::storage::{self, Checkpoints, LogReader, LogWriter, StorageError};
 use crate::units::{Offset, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, OffsetRows};
 use std::collections::BTreeMap;
@@ -255,15 +257,30 @@ impl LogDir {
     /// a time.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or durable records are nowhere.
     pub fn open_reader(&self, partition: &TopicPartition, chunk: usize) -> Result<Option<LogReader>> {
         let (recovery_point, log_start_offset) = self.checkpointed(partition)?;
         let path = self.partition_path(partition);
         match LogReader::open(&self.disk, &path, log_start_offset, recovery_point, chunk) {
-            Ok(reader) => Ok(Some(reader)),
-            Err(StorageError::PartitionDeleted { .. }) => Ok(None),
+            Ok(reader) => {
+                if reader.is_empty() {
+                    self.refuse_lost(partition)?;
+                }
+                Ok(Some(reader))
+            }
+            Err(StorageError::PartitionDeleted { .. }) => self.refuse_lost(partition).map(|()| None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Refuses a partition of which no segment was found although records in it were durable. Rows leave the checkpoint
+    /// files before a folder goes, so these are read after it.
+    fn refuse_lost(&self, partition: &TopicPartition) -> Result<()> {
+        let recovery_point = self.offset_rows(CheckpointFile::RecoveryPoint)?.get(partition);
+        if recovery_point <= self.offset_rows(CheckpointFile::LogStart)?.get(partition) {
+            return Ok(());
+        }
+        Err(storage::no_segments(&self.partition_path(partition), recovery_point).into())
     }
 
     /// Recovery point and log start offset as the checkpoint files had them when this log dir was first asked; 0 without
@@ -302,15 +319,10 @@ impl LogDir {
         let process_lock = self.lock.as_ref().expect("this log dir was opened to write");
         let partition = topic.partition(partition)?;
         let path = self.partition_path(&partition);
-        if self.disk.stat(&path)?.is_none() {
+        if self.is_half_made(topic, &path)? {
             self.make_missing_partition(topic, &partition)?;
         }
-        let clean_shutdown = self.root.join(CLEAN_SHUTDOWN_FILE);
-        if self.disk.stat(&clean_shutdown)?.is_some() {
-            let _lock = self.lock_root()?;
-            self.remove_if_there(&clean_shutdown)?;
-            self.sync_root()?;
-        }
+        self.remove_clean_shutdown_file()?;
         let read_checkpoints = || {
             let read = |file| match self.offset_rows(file) {
                 Ok(rows) => Ok(rows.get(&partition)),
@@ -324,6 +336,24 @@ impl LogDir {
         let config = topic.log_config();
         let writer = LogWriter::open(&self.disk, process_lock, &path, config, now_ms, read_checkpoints);
         writer.map_err(|error| self.at_topic(error, &topic.name))
+    }
+
+    /// Takes back a broker's word: from now on somebody else writes.
+    fn remove_clean_shutdown_file(&self) -> Result<()> {
+        let path = self.root.join(CLEAN_SHUTDOWN_FILE);
+        if self.disk.stat(&path)?.is_some() {
+            let _lock = self.lock_root()?;
+            self.remove_if_there(&path)?;
+            self.sync_root()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a crash has left a partition without its folder, or the folder without what a broker wants in it.
+    fn is_half_made(&self, topic: &Topic, path: &Path) -> Result<bool> {
+        let is_there = |path: &Path| Ok::<_, DiskError>(self.disk.stat(path)?.is_some());
+        let is_ours = matches!(topic.origin, Origin::TopicFile(_));
+        Ok(!is_there(path)? || is_ours && !is_there(&path.join(verify::PARTITION_METADATA_FILE))?)
     }
 
     /// Says of a partition that is gone that its topic is.

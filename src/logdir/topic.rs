@@ -137,22 +137,30 @@ impl Topic {
 
     /// Replaces the topic file. The caller holds the root lock.
     pub(super) fn write(&self, disk: &dyn Disk, root: &Path) -> Result<()> {
-        let Origin::TopicFile(topic_id) = self.origin else {
-            return Err(LogDirError::BrokerTopic { topic: self.name.clone() });
-        };
-        let topic_id = topic_id_to_text(topic_id);
-        let temporary = root.join(format!("{topic_id}.tmp"));
+        let temporary = root.join(format!("{}.tmp", topic_id_to_text(self.topic_id()?)));
+        let path = root.join(format!("{}{TOPIC_FILE_SUFFIX}", self.name));
+        Ok(atomic::replace(disk, &temporary, &path, &self.print()?)?)
+    }
+
+    fn topic_id(&self) -> Result<Uuid> {
+        match self.origin {
+            Origin::TopicFile(topic_id) => Ok(topic_id),
+            Origin::Broker => Err(LogDirError::BrokerTopic { topic: self.name.clone() }),
+        }
+    }
+
+    /// The text of the topic file.
+    pub(super) fn print(&self) -> Result<Vec<u8>> {
         let file = TopicFile {
             format_version: FORMAT_VERSION,
             name: self.name.to_string(),
-            topic_id,
+            topic_id: topic_id_to_text(self.topic_id()?),
             partitions: self.partitions.len() as i32,
             config: self.config.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         };
         let mut text = serde_json::to_vec_pretty(&file).expect("a struct of plain fields is JSON");
         text.push(b'\n');
-        let path = root.join(format!("{}{TOPIC_FILE_SUFFIX}", self.name));
-        Ok(atomic::replace(disk, &temporary, &path, &text)?)
+        Ok(text)
     }
 }
 
@@ -162,10 +170,8 @@ pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Top
     let damaged = |what: String| LogDirError::DamagedFile { path: path.to_owned(), what };
     let file: TopicFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if file.format_version > FORMAT_VERSION {
-        return Err(damaged(format!(
-            "format version {}, and this kdir reads up to {FORMAT_VERSION}",
-            file.format_version
-        )));
+        let what = format!("format version {}, and this kdir reads up to {FORMAT_VERSION}", file.format_version);
+        return Err(LogDirError::NewerFile { path: path.to_owned(), what });
     }
     let name: TopicName = file.name.parse().map_err(|error| damaged(format!("{error}")))?;
     let topic_id = topic_id_from_text(&file.topic_id).map_err(|error| damaged(error.to_string()))?;

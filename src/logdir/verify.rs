@@ -39,6 +39,16 @@ impl TopicVerification<'_> {
         self.logs.bytes()
     }
 
+    /// Leaves out the other partitions, and the files at the root.
+    #[must_use]
+    pub(super) fn only(mut self, partition: &TopicPartition) -> Self {
+        let kept: Vec<bool> = self.partitions.iter().map(|(it, _)| it == partition).collect();
+        let mut keep = kept.iter();
+        self.partitions.retain(|_| *keep.next().expect("one for each"));
+        self.logs.retain(&kept);
+        self
+    }
+
     /// Checks them on so many threads; `on_progress` hears of bytes that were read.
     ///
     /// # Errors
@@ -65,15 +75,14 @@ impl LogDir {
     /// When there is no topic of a name, or the root cannot be read.
     pub fn begin_verification(&self, names: &[TopicName]) -> Result<TopicVerification<'_>> {
         let (topics, mut root_findings) = self.topics_to_verify(names)?;
-        let [recovery_points, log_starts, _, cleaned] =
-            CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
-                Ok(rows) => Ok(rows),
-                Err(LogDirError::DamagedFile { path, what }) => {
-                    root_findings.push(damaged(path, what));
-                    Ok(OffsetRows::default())
-                }
-                Err(error) => Err(error),
-            });
+        let [recovery_points, log_starts, _, cleaned] = CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
+            Ok(rows) => Ok(rows),
+            Err(LogDirError::DamagedFile { path, what }) => {
+                root_findings.push(damaged(path, what));
+                Ok(OffsetRows::default())
+            }
+            Err(error) => Err(error),
+        });
         let (recovery_points, log_starts, cleaned) = (recovery_points?, log_starts?, cleaned?);
         let is_cleaner_known = self.disk.stat(&self.root.join(CheckpointFile::Cleaner.name()))?.is_some();
         let (mut partitions, mut subjects) = (Vec::new(), Vec::new());

@@ -14,10 +14,10 @@
 use super::config::LogConfig;
 use super::file_name::{FileKind, segment_path};
 use super::lookup::Indexes;
-use super::recovery::{Check, CheckedSegment, Notice, offset_entry, settle_folder, time_entry};
+use super::recovery::{Check, CheckedSegment, Notice, offset_entry, time_entry};
 use super::segments::{self, OpenLog};
 use super::sync::PendingSync;
-use super::{Result, StorageError, at_place};
+use super::{Result, StorageError, at_place, leftovers};
 use crate::disk::{Access, Disk, FileId, Folder, FolderLock, SharedLock, atomic};
 use crate::format::batch;
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
@@ -102,9 +102,9 @@ impl LogWriter {
             return Err(StorageError::HeldByBroker);
         }
         let checkpoints = read_checkpoints()?;
-        settle_folder(&**disk, path)?;
         let mut pending = PendingSync::new(Arc::clone(disk), path.to_owned(), Arc::clone(&folder));
         let mut notices = Vec::new();
+        leftovers::settle(&**disk, path, &mut notices)?;
         let opening = Opening { disk: &**disk, path, config: &config, checkpoints: &checkpoints };
         let active = opening.check_segments(&mut pending, &mut notices)?;
         let active_id = active.log.file.stat()?.id;
@@ -416,6 +416,17 @@ fn create_segment(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result
     })
 }
 
+/// The error of a log whose durable records are nowhere.
+#[must_use]
+pub fn no_segments(folder: &Path, recovery_point: Offset) -> StorageError {
+    StorageError::Corrupt {
+        path: folder.to_owned(),
+        position: Position::ZERO,
+        offset: recovery_point,
+        what: format!("there is no segment, and everything below offset {recovery_point} was durable"),
+    }
+}
+
 /// What it takes to find the end of a log.
 struct Opening<'a> {
     disk: &'a dyn Disk,
@@ -430,7 +441,10 @@ impl Opening<'_> {
         let bases = segments::base_offsets(self.disk, self.path)?;
         let believed = self.checkpoints.recovery_point;
         let Some(&last) = bases.last() else {
-            return self.begin_at(self.checkpoints.log_start_offset.max(believed), pending);
+            if believed > self.checkpoints.log_start_offset {
+                return Err(no_segments(self.path, believed));
+            }
+            return self.begin_at(self.checkpoints.log_start_offset, pending);
         };
         let first = segments::holding(&bases, believed);
         for &base in &bases[first..bases.len() - 1] {

@@ -43,8 +43,10 @@ impl FileKind {
 
 /// Behind the name of a file that is about to be removed.
 pub const DELETED_SUFFIX: &str = ".deleted";
-/// Behind the name of a file that a broker's cleaner is writing, or has written and not yet put in place.
-pub const CLEANER_SUFFIXES: [&str; 2] = [".cleaned", ".swap"];
+/// Behind the name of a file that a broker's cleaner is writing.
+pub const CLEANED_SUFFIX: &str = ".cleaned";
+/// Behind the name of a file that a broker's cleaner has written and not yet put in place.
+pub const SWAP_SUFFIX: &str = ".swap";
 
 /// The path of a segment's file: the base offset in 20 digits, a dot, the kind.
 #[must_use]

@@ -21,11 +21,13 @@ pub mod config;
 pub mod dump;
 pub mod file_name;
 mod index_file;
+mod leftovers;
 pub mod lookup;
 pub mod read;
 mod record_buffer;
 pub mod records;
 pub mod recovery;
+pub mod repair;
 pub mod retention;
 mod scan;
 pub mod segments;
@@ -34,7 +36,7 @@ mod sync;
 mod transactions;
 pub mod verify;
 
-pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log};
+pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log, no_segments};
 pub use config::{CleanupPolicy, LogConfig};
 pub use read::{LogReader, Next};
 pub use records::{Advance, RecordReader};
@@ -104,12 +106,6 @@ pub enum StorageError {
     #[error("an earlier write to {} failed; nothing more is written to it", path.display())]
     PreviousFailure {
         /// The partition's folder.
-        path: PathBuf,
-    },
-    /// A broker stopped in the middle of replacing segments.
-    #[error("{} is left from an interrupted compaction of a broker", path.display())]
-    InterruptedCompaction {
-        /// One of the files left.
         path: PathBuf,
     },
 }

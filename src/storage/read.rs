@@ -118,6 +118,12 @@ impl LogReader {
         self.next_offset
     }
 
+    /// Whether the folder had no segment when it was last listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bases.is_empty()
+    }
+
     /// The partition's folder.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -380,11 +386,7 @@ impl LogReader {
     }
 
     fn open_log(&self, base: Offset) -> Result<Option<OpenLog>> {
-        match self.disk.open(&segment_path(&self.path, base, FileKind::Log), Access::Read) {
-            Ok(file) => Ok(Some(OpenLog::new(&self.path, base, file))),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        segments::open_log(&*self.disk, &self.path, base)
     }
 
     /// Opens the segment that holds the next offset, at the batch that does or before it.

@@ -2,24 +2,29 @@
 //! the indexes in line with the batches.
 //!
 //! The work follows what lies behind the recovery point, not the size of the log. In numbered passes:
-//! 1. Below the recovery point everything is durable. The walk begins at the last batch there that both indexes are right
+//! 1. The folder: what an interrupted retention run or a broker's cleaner has left is finished or undone
+//!    ([`leftovers`](super::leftovers)). Files of other names are nobody's business here.
+//! 2. Without a segment, the log begins at its log start offset; it is corruption where durable records are missing.
+//! 3. Below the recovery point everything is durable. The walk begins at the last batch there that both indexes are right
 //!    about; an index without such an entry is rebuilt from the segment's start.
-//! 2. Each batch from there on is read and its checksum held against its bytes.
-//! 3. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
+//! 4. Each batch from there on is read and its checksum held against its bytes. Its offsets must lie in its segment and
+//!    rise: a segment whose name and content disagree is corruption.
+//! 5. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
 //!    batch behind it: zeros (preallocation) silently, anything else after it was kept in a file beside the log. In any
 //!    other place it is corruption, which is reported and left as it is; so is a whole batch of a format that is not known.
-//! 4. Index entries that the batches contradict, and everything behind them, are replaced.
+//! 6. Index entries that the batches contradict, and everything behind them, are replaced; a missing index is made.
+//! 7. A log that ends below its recovery point is corruption; one that ends below its log start goes on there.
 //!
 //! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
 
+use super::Result;
 use super::file_name::{FileKind, cut_path, segment_path};
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::lookup::{Indexes, start_for_offset, time_entry_is_right};
 use super::scan::{self, Scanner, Step, header_at};
 use super::segments::OpenLog;
 use super::sync::BATCH_COST_MIN;
-use super::{Result, StorageError};
 use crate::disk::{Access, Disk, DiskError};
 use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
@@ -46,6 +51,11 @@ pub enum Notice {
         bytes: u64,
         /// Where they are kept; `None` where the disk had no room for them.
         kept_as: Option<PathBuf>,
+    },
+    /// Segments that a broker's cleaner had written were put in the place of the old ones.
+    CompactionFinished {
+        /// The partition's folder.
+        path: PathBuf,
     },
 }
 
@@ -351,22 +361,4 @@ pub(crate) fn offset_entry(base: Offset, position: Position, last: Offset) -> Of
 pub(crate) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> TimeIndexEntry {
     let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
     TimeIndexEntry { timestamp, relative_offset }
-}
-
-/// Refuses a folder in which a broker's cleaner stopped half way: which of the files count is for the broker, or for a
-/// repair, to decide. Removes what a retention run had marked and not removed.
-pub(crate) fn settle_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
-    for entry in disk.list(folder)? {
-        let path = folder.join(&entry.name);
-        if super::file_name::CLEANER_SUFFIXES.iter().any(|suffix| entry.name.ends_with(suffix)) {
-            return Err(StorageError::InterruptedCompaction { path });
-        }
-        if entry.name.ends_with(super::file_name::DELETED_SUFFIX) && !entry.is_folder {
-            match disk.remove_file(&path) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ use super::append::LogWriter;
 use super::config::LogConfig;
 use super::file_name::{DELETED_SUFFIX, FileKind, segment_path};
 use super::lookup::{self, Indexes};
-use super::segments::{self, OpenLog, Segment};
+use super::segments::{self, Segment};
 use super::{Result, StorageError};
 use crate::disk::{Access, Disk};
 use crate::units::Offset;
@@ -164,12 +164,7 @@ pub fn plan(
 /// # Errors
 /// When the disk fails.
 pub fn largest_timestamp(disk: &dyn Disk, folder: &Path, base_offset: Offset, is_durable: bool) -> Result<Option<i64>> {
-    let file = match disk.open(&segment_path(folder, base_offset, FileKind::Log), Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let log = OpenLog::new(folder, base_offset, file);
+    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(None) };
     let indexes = Indexes::open(disk, folder, base_offset, Access::Read)?;
     Ok(lookup::largest_timestamp(&log, &indexes, is_durable)?.map(|(timestamp, _)| timestamp))
 }

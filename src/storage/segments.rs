@@ -1,8 +1,8 @@
 //! The segments of a partition as its folder lists them.
 
 use super::Result;
-use super::file_name::{FileKind, parse_segment_name, segment_path};
-use crate::disk::{Disk, DiskFile, FileId};
+use super::file_name::{FileKind, SWAP_SUFFIX, parse_segment_name, segment_path};
+use crate::disk::{Access, Disk, DiskFile, FileId, Stat};
 use crate::units::Offset;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,17 +20,46 @@ pub struct Segment {
     pub id: FileId,
 }
 
-/// The base offsets of the segments in `folder`, rising.
+/// The base offsets of the segments in `folder`, rising; those that a broker's cleaner is about to put in the place of
+/// others included.
 ///
 /// # Errors
 /// When the folder cannot be listed.
 pub fn base_offsets(disk: &dyn Disk, folder: &Path) -> Result<Vec<Offset>> {
     let names = disk.list(folder)?;
-    let logs = names.iter().filter(|entry| !entry.is_folder).filter_map(|entry| parse_segment_name(&entry.name));
+    let logs = names
+        .iter()
+        .filter(|entry| !entry.is_folder)
+        .filter_map(|entry| parse_segment_name(entry.name.strip_suffix(SWAP_SUFFIX).unwrap_or(&entry.name)));
     let mut bases: Vec<Offset> =
         logs.filter(|&(_, kind)| kind == FileKind::Log).map(|(base_offset, _)| base_offset).collect();
     bases.sort_unstable();
+    bases.dedup();
     Ok(bases)
+}
+
+/// Opens the `.log` of a segment to read; `None` where it is gone. One that a broker's cleaner has not yet given its
+/// final name is read under the name that it has.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn open_log(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result<Option<OpenLog>> {
+    for path in paths_of(folder, base_offset) {
+        match disk.open(&path, Access::Read) {
+            Ok(file) => return Ok(Some(OpenLog { base_offset, file, path })),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// The names that the `.log` of a segment can have; the final one once more at the end, since it may be given meanwhile.
+fn paths_of(folder: &Path, base_offset: Offset) -> [PathBuf; 3] {
+    let path = segment_path(folder, base_offset, FileKind::Log);
+    let mut swap = path.clone().into_os_string();
+    swap.push(SWAP_SUFFIX);
+    [path.clone(), swap.into(), path]
 }
 
 /// The segments in `folder`, oldest first. One that goes while it is looked at is left out.
@@ -40,9 +69,11 @@ pub fn base_offsets(disk: &dyn Disk, folder: &Path) -> Result<Vec<Offset>> {
 pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for base_offset in base_offsets(disk, folder)? {
-        if let Some(stat) = disk.stat(&segment_path(folder, base_offset, FileKind::Log))? {
-            let (size, modified_ms, id) = (stat.size, stat.modified_ms, stat.id);
-            segments.push(Segment { base_offset, size, modified_ms, id });
+        for path in paths_of(folder, base_offset) {
+            if let Some(Stat { size, modified_ms, id, .. }) = disk.stat(&path)? {
+                segments.push(Segment { base_offset, size, modified_ms, id });
+                break;
+            }
         }
     }
     Ok(segments)

@@ -1,12 +1,11 @@
 //! What a partition is, at the cost of its segments and not of their bytes.
 
-use super::file_name::{FileKind, segment_path};
 use super::read::LogReader;
 use super::retention::largest_timestamp;
 use super::scan::header_at;
 use super::segments::{self, Segment};
 use super::{Next, Result};
-use crate::disk::{Access, Disk};
+use crate::disk::Disk;
 use crate::format::header::BatchHeader;
 use crate::units::{Offset, Position};
 use std::path::Path;
@@ -90,11 +89,8 @@ pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: O
 }
 
 fn first_timestamp(disk: &dyn Disk, folder: &Path, segment: &Segment) -> Result<Option<i64>> {
-    match disk.open(&segment_path(folder, segment.base_offset, FileKind::Log), Access::Read) {
-        Ok(file) => Ok(header_at(&*file, Position::ZERO, segment.size)?.and_then(|header| timestamp_of(&header))),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let Some(log) = segments::open_log(disk, folder, segment.base_offset)? else { return Ok(None) };
+    Ok(header_at(&*log.file, Position::ZERO, segment.size)?.and_then(|header| timestamp_of(&header)))
 }
 
 /// The time of a batch: of its first record, unless a delete horizon stands in that place.

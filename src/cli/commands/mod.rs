@@ -12,6 +12,7 @@ pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod offsets;
 pub(crate) mod produce;
+pub(crate) mod repair;
 pub(crate) mod retention;
 pub(crate) mod verify;
 
@@ -56,6 +57,9 @@ fn told(notice: &Notice) -> String {
             };
             let bytes = counted(*bytes, "byte");
             format!("cut {bytes} of a batch left half written from {} at position {position}; {kept}", path.display())
+        }
+        Notice::CompactionFinished { path } => {
+            format!("finished the compaction that a broker had left half done in {}", path.display())
         }
     }
 }

@@ -3,10 +3,11 @@ use crate::cli::args;
 use crate::cli::exit::Exit;
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
+use crate::logdir::{CheckedPartition, LogDir};
 use crate::storage::verify::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicName, TopicPartition};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Check every checksum, record, offset and index entry
 ///
@@ -40,45 +41,57 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = context.open()?;
-    let verification = log_dir.begin_verification(&args.topic)?;
-    let total = verification.bytes();
-    let progress = Mutex::new((context.ui.progress(Some(total), Unit::Bytes), 0));
+    let found = check(&context.open()?, &args.topic, context)?;
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    for (partition, finding) in found.all() {
+        report.row(row(finding, partition, &context.root))?;
+    }
+    report.finish()?;
+    let findings = found.all().count();
+    let sum = |part: fn(&Checked) -> u64| found.partitions.iter().map(|it| part(&it.checked)).sum();
+    context.ui.status(&format!(
+        "checked {} in {} of {}: {}, {}",
+        super::counted(sum(|it| it.records), "record"),
+        super::counted(sum(|it| it.segments), "segment"),
+        super::counted(found.partitions.len() as u64, "partition"),
+        ByteSize(sum(|it| it.bytes)),
+        if findings == 0 { "nothing is wrong".into() } else { super::counted(findings as u64, "finding") }
+    ));
+    Ok(if findings == 0 { Exit::Done } else { Exit::Corrupt })
+}
+
+/// What a check has found.
+pub(super) struct Found {
+    /// In the files at the root.
+    pub(super) root: Vec<Finding>,
+    pub(super) partitions: Vec<CheckedPartition>,
+}
+
+impl Found {
+    /// Every finding, with the partition that it is in.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<&TopicPartition>, &Finding)> {
+        let of_partitions = self
+            .partitions
+            .iter()
+            .flat_map(|it| it.checked.findings.iter().map(move |finding| (Some(&it.partition), finding)));
+        self.root.iter().map(|finding| (None, finding)).chain(of_partitions)
+    }
+}
+
+/// Checks the topics of those names, or all, with progress on a terminal.
+pub(super) fn check(log_dir: &LogDir, topics: &[TopicName], context: &Context) -> anyhow::Result<Found> {
+    let verification = log_dir.begin_verification(topics)?;
+    let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {
-        let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.1 += bytes;
         let position = progress.1;
         progress.0.set(position, String::new);
     };
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    let mut all = Checked::default();
-    for finding in &verification.root_findings {
-        report.row(row(finding, None, &context.root))?;
-        all.findings.push(finding.clone());
-    }
+    let root = verification.root_findings.clone();
     let partitions = verification.run(threads(), &on_progress)?;
-    progress.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).0.finish();
-    let count = partitions.len() as u64;
-    for it in partitions {
-        for finding in &it.checked.findings {
-            report.row(row(finding, Some(&it.partition), &context.root))?;
-        }
-        all.add(it.checked);
-    }
-    report.finish()?;
-    let looked_at = format!(
-        "checked {} in {} of {}: {}, {}",
-        super::counted(all.records, "record"),
-        super::counted(all.segments, "segment"),
-        super::counted(count, "partition"),
-        ByteSize(all.bytes),
-        match all.findings.len() {
-            0 => "nothing is wrong".into(),
-            findings => super::counted(findings as u64, "finding"),
-        }
-    );
-    context.ui.status(&looked_at);
-    Ok(if all.findings.is_empty() { Exit::Done } else { Exit::Corrupt })
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).0.finish();
+    Ok(Found { root, partitions })
 }
 
 /// One worker for each core.
@@ -90,7 +103,8 @@ fn below(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-fn row(finding: &Finding, partition: Option<&TopicPartition>, root: &Path) -> Vec<Cell> {
+/// The cells of a finding; the last says what it means.
+pub(super) fn row(finding: &Finding, partition: Option<&TopicPartition>, root: &Path) -> Vec<Cell> {
     let number = |value: Option<i64>| value.map_or(Cell::Nothing, Cell::Number);
     vec![
         partition.map_or(Cell::Nothing, |it| Cell::text(&it.topic)),

@@ -86,7 +86,8 @@ impl<'a> OffsetEntries<'a> {
                 return Ok(());
             }
             if entry.position < position {
-                self.entries.reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
+                self.entries
+                    .reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
             } else if offset == last {
                 self.entries.accept();
             } else if offset > last {
@@ -145,7 +146,10 @@ impl<'a> TimeEntries<'a> {
                 break;
             }
             // Some brokers before 3.8 wrote the offset of the record in place of the batch's last.
-            if offset >= header.base_offset && entry.timestamp == header.max_timestamp && entry.timestamp == self.largest {
+            if offset >= header.base_offset
+                && entry.timestamp == header.max_timestamp
+                && entry.timestamp == self.largest
+            {
                 self.first.get_or_insert((self.entries.left.start, entry.timestamp));
                 self.entries.accept();
             } else {

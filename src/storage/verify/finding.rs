@@ -71,6 +71,11 @@ pub enum Problem {
         /// What is wrong with it.
         what: String,
     },
+    /// A file that only brokers keep, and make anew from the log, does not say what it should.
+    DamagedBrokerFile {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A file or folder cannot be read.
     Unreadable {
         /// What the operating system said.
@@ -109,6 +114,7 @@ impl Problem {
             Self::OverlappingSegments { .. } => "overlapping-segments",
             Self::WrongIndexEntries { .. } => "wrong-index-entries",
             Self::DamagedFile { .. } => "damaged-file",
+            Self::DamagedBrokerFile { .. } => "damaged-broker-file",
             Self::Unreadable { .. } => "unreadable",
             Self::InterruptedCompaction => "interrupted-compaction",
             Self::EndsBelowRecoveryPoint { .. } => "ends-below-recovery-point",
@@ -126,6 +132,7 @@ impl fmt::Display for Problem {
             Self::DamagedBatch { what, .. }
             | Self::TornTail { what, .. }
             | Self::DamagedFile { what }
+            | Self::DamagedBrokerFile { what }
             | Self::Unreadable { what } => f.write_str(what),
             Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
             Self::WrongLeaderEpoch { claimed, right } => {
@@ -169,12 +176,15 @@ impl Finding {
             Problem::WrongBaseOffset { .. } => format!("nothing is lost: repair gives it back its offset {from}"),
             Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
             Problem::OverlappingSegments { .. } => {
-                "readers skip what overlaps; repair --skip-corrupt takes the overlap away".into()
+                "readers skip what overlaps; one of the two files does not belong here: move it away".into()
             }
             Problem::WrongIndexEntries { .. } => {
                 "nothing is lost and no answer is wrong, look-ups take longer; repair rebuilds the index".into()
             }
             Problem::DamagedFile { .. } => "repair makes the file anew from what the log says".into(),
+            Problem::DamagedBrokerFile { .. } => {
+                "a broker makes it anew when it starts and finds no .kafka_cleanshutdown".into()
+            }
             Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
             Problem::EndsBelowRecoveryPoint { recovery_point } => {
@@ -184,7 +194,10 @@ impl Finding {
                 "no record of the log is shown; the next producer goes on at the log start offset".into()
             }
             Problem::MissingFolder => {
-                format!("{} lost; bring the folder back, or repair --skip-corrupt begins it anew", lost(Offset::ZERO, from))
+                format!(
+                    "{} lost; bring the folder back, or repair --skip-corrupt begins it anew",
+                    lost(Offset::ZERO, from)
+                )
             }
             Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
             Problem::StopsABroker => "a broker does not start on this directory; move the file away".into(),

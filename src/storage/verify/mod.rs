@@ -18,8 +18,7 @@ mod walk;
 pub use finding::{Finding, Problem};
 
 use super::lookup::Indexes;
-use super::segments::OpenLog;
-use super::{Result, StorageError};
+use super::{Result, StorageError, segments};
 use crate::disk::{Access, Disk};
 use crate::units::Offset;
 use std::path::PathBuf;
@@ -92,13 +91,20 @@ impl<'a> Verification<'a> {
         self.bytes
     }
 
+    /// Leaves out the subjects for which `kept` is false.
+    pub fn retain(&mut self, kept: &[bool]) {
+        let mut kept = kept.iter();
+        self.surveys.retain(|_| kept.next().is_none_or(|&kept| kept));
+    }
+
     /// Checks them on so many threads. `on_progress` hears of bytes that were read. Returns one for each subject, in
     /// their order.
     ///
     /// # Errors
     /// When the disk fails in other ways than by refusing to read a file of a partition.
     pub fn run(self, threads: usize, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Checked>> {
-        let place = |(at, survey): (usize, &Survey)| (0..survey.units.len()).map(move |unit| (at, unit)).collect::<Vec<_>>();
+        let place =
+            |(at, survey): (usize, &Survey)| (0..survey.units.len()).map(move |unit| (at, unit)).collect::<Vec<_>>();
         let jobs: Vec<(usize, usize)> = self.surveys.iter().enumerate().flat_map(place).collect();
         let next = AtomicUsize::new(0);
         let walked = Mutex::new(jobs.iter().map(|_| None).collect::<Vec<_>>());
@@ -135,19 +141,17 @@ enum Outcome {
 }
 
 fn walk(disk: &dyn Disk, survey: &Survey, unit: &Unit, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Outcome> {
-    let path = survey.segment_path(unit.base_offset);
     let walked = || {
-        let file = disk.open(&path, Access::Read)?;
-        let log = OpenLog { base_offset: unit.base_offset, file, path: path.clone() };
+        let Some(log) = segments::open_log(disk, &survey.subject.path, unit.base_offset)? else {
+            return Ok(Outcome::Gone);
+        };
         let indexes = Indexes::open(disk, &survey.subject.path, unit.base_offset, Access::Read)?;
         let frame = Frame { epochs: &survey.epochs, recovery_point: survey.subject.recovery_point, on_progress };
-        Walk::new(log, &indexes, unit, frame)?.run()
+        Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame)?.run()?))
     };
     match walked() {
-        Ok(walked) => Ok(Outcome::Walked(walked)),
-        Err(StorageError::Disk(error)) if error.is_not_found() => Ok(Outcome::Gone),
         Err(StorageError::Disk(error)) => Ok(Outcome::Unreadable(survey::unreadable(error))),
-        Err(error) => Err(error),
+        outcome => outcome,
     }
 }
 
@@ -172,8 +176,10 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
                     checked.batches += walked.batches;
                     checked.records += walked.records;
                     checked.findings.extend(walked.findings);
-                    let is_shown = |gap: &Finding| matches!(gap.problem, Problem::MissingOffsets { next_offset }
-                        if !gaps_are_legal && next_offset > survey.subject.log_start_offset);
+                    let is_shown = |gap: &Finding| {
+                        matches!(gap.problem, Problem::MissingOffsets { next_offset }
+                        if !gaps_are_legal && next_offset > survey.subject.log_start_offset)
+                    };
                     checked.findings.extend(walked.gaps.into_iter().filter(is_shown));
                 }
             }
@@ -189,10 +195,7 @@ fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
         Outcome::Walked(walked) => {
             let falls = walked.first_time_entry.is_some_and(|(_, timestamp)| timestamp < largest_timestamp);
             largest_timestamp = largest_timestamp.max(walked.largest_timestamp);
-            falls
-                || !walked.findings.is_empty()
-                || !walked.ends_in_place
-                || !(gaps_are_legal || walked.gaps.is_empty())
+            falls || !walked.findings.is_empty() || !walked.ends_in_place || !(gaps_are_legal || walked.gaps.is_empty())
         }
         Outcome::Gone | Outcome::Unreadable(_) => false,
     })

@@ -9,7 +9,7 @@ use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{MAGIC_V2, NoBatch};
 use crate::format::{snapshot, txn};
 use crate::storage::append::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
-use crate::storage::file_name::{CLEANER_SUFFIXES, FileKind, parse_segment_name, segment_path};
+use crate::storage::file_name::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name};
 use crate::storage::lookup::{self, Indexes};
 use crate::storage::scan::{self, Scanner, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
@@ -57,10 +57,6 @@ impl Survey {
         Ok(survey)
     }
 
-    pub(super) fn segment_path(&self, base_offset: Offset) -> PathBuf {
-        segment_path(&self.subject.path, base_offset, FileKind::Log)
-    }
-
     fn note(&mut self, path: PathBuf, offset: Option<Offset>, problem: Problem) {
         self.findings.push(Finding { path, position: None, offset, problem });
     }
@@ -68,7 +64,7 @@ impl Survey {
     fn look(&mut self, disk: &dyn Disk) -> Result<()> {
         let bases = segments::base_offsets(disk, &self.subject.path)?;
         for (place, &base) in bases.iter().enumerate() {
-            let Some(log) = self.open(disk, base)? else { continue };
+            let Some(log) = segments::open_log(disk, &self.subject.path, base)? else { continue };
             let indexes = Indexes::open(disk, &self.subject.path, base, Access::Read)?;
             let followed_by = bases.get(place + 1).copied();
             let end = match followed_by {
@@ -91,14 +87,6 @@ impl Survey {
         self.read_epochs(disk)
     }
 
-    fn open(&self, disk: &dyn Disk, base_offset: Offset) -> Result<Option<OpenLog>> {
-        match disk.open(&self.segment_path(base_offset), Access::Read) {
-            Ok(file) => Ok(Some(OpenLog::new(&self.subject.path, base_offset, file))),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Holds the log end against what the checkpoint files promise.
     fn check_bounds(&mut self, log: &OpenLog, end: Position, end_offset: Offset) {
         let Subject { recovery_point, log_start_offset, .. } = self.subject;
@@ -109,12 +97,7 @@ impl Survey {
         } else {
             return;
         };
-        self.findings.push(Finding {
-            path: log.path.clone(),
-            position: Some(end),
-            offset: Some(end_offset),
-            problem,
-        });
+        self.findings.push(Finding { path: log.path.clone(), position: Some(end), offset: Some(end_offset), problem });
     }
 
     /// Cuts a segment into units, at entries of its offset index that lead to valid batches.
@@ -181,7 +164,7 @@ impl Survey {
                     self.check_small_file(disk, path, base, |bytes| Ok(drop(snapshot::decode(bytes)?)))?;
                 }
                 Some(_) => {}
-                None if CLEANER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) => {
+                None if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) => {
                     self.note(path, None, Problem::InterruptedCompaction);
                 }
                 None if name.ends_with(".log") || name.ends_with(".snapshot") => {
@@ -203,7 +186,7 @@ impl Survey {
         if let Some(bytes) = atomic::read_small(disk, &path, SMALL_FILE_MAX)?
             && let Err(error) = check(&bytes)
         {
-            self.note(path, Some(base), Problem::DamagedFile { what: error.to_string() });
+            self.note(path, Some(base), Problem::DamagedBrokerFile { what: error.to_string() });
         }
         Ok(())
     }

@@ -1,0 +1,91 @@
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::Exit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::logdir::{CheckedPartition, RepairOptions};
+use crate::storage::repair::Remedy;
+use crate::storage::verify::Finding;
+use crate::units::TopicName;
+
+/// Mend what verify finds
+///
+/// First all of the topics' logs are checked, as `kdir verify` does it; a log without a finding is not touched, nor is
+/// anything sound in the others. Indexes are rebuilt, a half-written end is cut, offsets and epochs outside the checksum
+/// are put right, a broker's interrupted compaction is finished, damaged small files are made anew. With --skip-corrupt,
+/// damaged batches in the middle are stepped over: an empty batch keeps their offsets.
+///
+/// What is removed is kept beside the log: bytes as `cut-<base offset>-<position>`, files as `<name>.damaged`. Exit status
+/// 4 says that something is still wrong, or, with --dry-run, that something is.
+///
+/// Columns of JSON and TSV: topic, partition, path, position, offset, problem, what, remedy
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Example:\n  kdir repair --dry-run app && kdir repair app")]
+pub(crate) struct RepairArgs {
+    /// The topics; all without one
+    #[arg(value_parser = args::topic)]
+    topic: Vec<TopicName>,
+    /// Show what is wrong and what would be done; change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Give damaged records up, and go on behind them
+    #[arg(long)]
+    skip_corrupt: bool,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 8] = [
+    text("topic", ""),
+    number("partition", ""),
+    text("path", "FILE"),
+    number("position", "POSITION"),
+    number("offset", "OFFSET"),
+    text("problem", ""),
+    text("what", "WHAT IS WRONG"),
+    text("remedy", "WHAT IS DONE"),
+];
+
+pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let found = super::verify::check(&context.open()?, &args.topic, context)?;
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    for (partition, finding) in found.all() {
+        let mut cells = super::verify::row(finding, partition, &context.root);
+        let remedy = Remedy::of(&finding.problem, args.skip_corrupt);
+        cells.pop();
+        cells.push(Cell::text(remedy.text()));
+        report.row(cells)?;
+    }
+    report.finish()?;
+    let is_worth_it = |finding: &Finding| Remedy::of(&finding.problem, args.skip_corrupt).acts();
+    let count = found.all().count();
+    if count == 0 {
+        context.ui.status("nothing is wrong, nothing was changed");
+        return Ok(Exit::Done);
+    }
+    if args.dry_run || !found.all().any(|(_, finding)| is_worth_it(finding)) {
+        context.ui.status(&format!("{}, nothing was changed", super::counted(count as u64, "finding")));
+        return Ok(Exit::Corrupt);
+    }
+    let log_dir = context.open_to_write()?;
+    if found.root.iter().any(is_worth_it) {
+        log_dir.repair_root(&found.root)?;
+    }
+    let mut left: Vec<Finding> = found.root.iter().filter(|finding| !is_worth_it(finding)).cloned().collect();
+    let options = RepairOptions { skip_corrupt: args.skip_corrupt, threads: super::verify::threads() };
+    for CheckedPartition { partition, checked } in &found.partitions {
+        if checked.findings.iter().any(is_worth_it) {
+            let mut notices = Vec::new();
+            let remaining = log_dir.repair_partition(partition, options, &mut notices);
+            notices.iter().for_each(|notice| context.ui.status(&super::told(notice)));
+            left.extend(remaining?);
+        } else {
+            left.extend(checked.findings.iter().cloned());
+        }
+    }
+    for finding in &left {
+        context.ui.warning(&format!("{}: {}", finding.path.display(), finding.problem));
+    }
+    let mended = count.saturating_sub(left.len()) as u64;
+    context.ui.status(&format!("mended {}, {} left", super::counted(mended, "finding"), left.len()));
+    Ok(if left.is_empty() { Exit::Done } else { Exit::Corrupt })
+}
