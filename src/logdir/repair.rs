@@ -125,7 +125,7 @@ impl LogDir {
         }
         let mut findings = self.look_at(partition, options)?;
         for _ in 0..ROUNDS_MAX {
-            if !findings.iter().any(|finding| Remedy::of(&finding.problem, options.skip_corrupt).acts()) {
+            if !Remedy::of_all(&findings, options.skip_corrupt).iter().any(|remedy| remedy.acts()) {
                 break;
             }
             if self.disk.stat(&path)?.map(|stat| stat.id) != Some(folder.id()) {
@@ -146,7 +146,7 @@ impl LogDir {
     }
 
     fn look_at(&self, partition: &TopicPartition, options: RepairOptions) -> Result<Vec<Finding>> {
-        let verification = self.begin_verification(std::slice::from_ref(&partition.topic))?.only(partition);
+        let verification = self.begin_verification(std::slice::from_ref(&partition.topic), || {})?.only(partition);
         let checked = verification.run(options.threads, &|_| {})?;
         Ok(checked.into_iter().flat_map(|it: CheckedPartition| it.checked.findings).collect())
     }

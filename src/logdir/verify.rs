@@ -69,11 +69,11 @@ fn damaged(path: PathBuf, what: String) -> Finding {
 }
 
 impl LogDir {
-    /// Fixes the log ends of the topics of those names, or of all.
+    /// Fixes the log ends of the topics of those names, or of all. See [`Verification::begin`] for `pause`.
     ///
     /// # Errors
     /// When there is no topic of a name, or the root cannot be read.
-    pub fn begin_verification(&self, names: &[TopicName]) -> Result<TopicVerification<'_>> {
+    pub fn begin_verification(&self, names: &[TopicName], pause: fn()) -> Result<TopicVerification<'_>> {
         let (topics, mut root_findings) = self.topics_to_verify(names)?;
         let [recovery_points, log_starts, _, cleaned] = CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
             Ok(rows) => Ok(rows),
@@ -109,7 +109,7 @@ impl LogDir {
                 partitions.push((partition, findings));
             }
         }
-        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(&*self.disk, subjects)? })
+        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(&*self.disk, subjects, pause)? })
     }
 
     /// A topic whose file is damaged is checked by its folders.

@@ -447,8 +447,17 @@ impl Opening<'_> {
             return self.begin_at(self.checkpoints.log_start_offset, pending);
         };
         let first = segments::holding(&bases, believed);
-        for &base in &bases[first..bases.len() - 1] {
+        for pair in bases[first..].windows(2) {
+            let (base, next) = (pair[0], pair[1]);
             let closed = self.check(base, believed, false).run(notices)?;
+            if closed.next_offset > next {
+                return Err(StorageError::Corrupt {
+                    path: closed.log.path,
+                    position: Position(closed.size),
+                    offset: closed.next_offset,
+                    what: format!("the segment ends behind the base offset {next} of the next one"),
+                });
+            }
             pending.note_segment(base, Some(closed.log.file));
             pending.note_end(closed.next_offset, closed.bytes_walked);
         }

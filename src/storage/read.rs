@@ -10,7 +10,7 @@
 //! - When a successor has appeared, the old segment is read to its end once more before it is left. A gap between two
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
-use super::file_name::{FileKind, segment_path};
+use super::file_name::{FileKind, SWAP_SUFFIX, segment_path};
 use super::lookup::{self, HEADER_CHUNK, Indexes};
 use super::record_buffer::RecordBuffer;
 use super::scan::{self, Scanner, Step};
@@ -25,6 +25,9 @@ use std::sync::Arc;
 
 /// How often a listing may turn out stale in a row before the folder counts as broken.
 const LISTINGS_MAX: usize = 100;
+
+/// The end of a segment that has no successor yet.
+const NO_END: Offset = Offset(i64::MAX);
 
 /// What [`LogReader::next`] finds.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct LogReader {
     chunk: usize,
     bases: Vec<Offset>,
     scanner: Option<Scanner>,
+    /// Where the next segment begins; no batch of this one may claim an offset from there on.
+    segment_end: Offset,
     /// The batch that was shown last.
     current: Option<BatchHeader>,
     next_offset: Offset,
@@ -84,6 +89,7 @@ impl LogReader {
             chunk,
             bases,
             scanner: None,
+            segment_end: NO_END,
             current: None,
             next_offset: Offset::ZERO,
         };
@@ -159,7 +165,7 @@ impl LogReader {
             let indexes = Indexes::open(&*probe.disk, &probe.path, last, Access::Read)?;
             let (start, _) = lookup::start_for_offset(&log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?;
             probe.next_offset = last;
-            probe.scanner = Some(Scanner::new(log, start, HEADER_CHUNK)?);
+            probe.stand_in(Scanner::new(log, start, HEADER_CHUNK)?);
             while let Next::Batch(_) | Next::LogStartPassed { .. } = probe.next()? {}
             return Ok(probe.next_offset.max(self.log_start_offset));
         }
@@ -188,7 +194,7 @@ impl LogReader {
             }
             let start = lookup::start_for_time(&log, &indexes, timestamp)?;
             probe.next_offset = base.max(probe.log_start_offset());
-            probe.scanner = Some(Scanner::new(log, start, HEADER_CHUNK)?);
+            probe.stand_in(Scanner::new(log, start, HEADER_CHUNK)?);
             probe.current = None;
             if let Some(found) = probe.first_at_or_after(timestamp, next_base)? {
                 return Ok(Some(found));
@@ -247,8 +253,9 @@ impl LogReader {
                 Step::Batch(header) if header.last_offset() < self.next_offset => scanner.pass(&header),
                 Step::Batch(header) => {
                     if scanner.checksum_matches(&header)? {
-                        if scanner.overlaps_next(&header)? {
-                            return Err(scanner.overlap(&header));
+                        if scanner.overlaps_next(&header)? || header.next_offset() > self.segment_end {
+                            self.refuse_overlap(&header)?;
+                            continue;
                         }
                         scanner.load(&header)?;
                         self.current = Some(header);
@@ -271,6 +278,25 @@ impl LogReader {
                 }
             }
         }
+    }
+
+    /// Refuses a batch that claims offsets of the one behind it, or of the next segment: its base offset is damaged, or the
+    /// other's. The listing may be stale: a broker's cleaner puts one segment in the place of several, and while it does,
+    /// those stand beside the new one.
+    #[cold]
+    fn refuse_overlap(&mut self, header: &BatchHeader) -> Result<()> {
+        let known = self.segment_end;
+        self.list_again()?;
+        let scanner = self.scanner.as_mut().expect("a batch was found in a segment");
+        let is_new = scanner.log().path.extension().is_some_and(|it| it == SWAP_SUFFIX.trim_start_matches('.'));
+        if is_new && !scanner.overlaps_next(header)? {
+            self.segment_end = NO_END;
+            return Ok(());
+        }
+        if self.segment_end != known && !scanner.overlaps_next(header)? {
+            return Ok(());
+        }
+        Err(scanner.overlap(header))
     }
 
     /// Goes back before the batch that [`LogReader::next`] has shown last.
@@ -368,6 +394,11 @@ impl LogReader {
         Ok(true)
     }
 
+    fn stand_in(&mut self, scanner: Scanner) {
+        self.segment_end = self.successor(scanner.log().base_offset).unwrap_or(NO_END);
+        self.scanner = Some(scanner);
+    }
+
     fn successor(&self, base: Offset) -> Option<Offset> {
         self.bases.get(self.bases.partition_point(|&other| other <= base)).copied()
     }
@@ -378,6 +409,9 @@ impl LogReader {
             return Err(self.deleted());
         }
         self.bases = segments::base_offsets(&*self.disk, &self.path)?;
+        if let Some(scanner) = &self.scanner {
+            self.segment_end = self.successor(scanner.log().base_offset).unwrap_or(NO_END);
+        }
         Ok(())
     }
 
@@ -415,7 +449,7 @@ impl LogReader {
                 let size = log.file.stat()?.size;
                 start = lookup::start_for_offset(&log, size, &indexes.offset, self.next_offset)?.0;
             }
-            self.scanner = Some(Scanner::new(log, start, self.chunk)?);
+            self.stand_in(Scanner::new(log, start, self.chunk)?);
             return Ok(Opened::Segment);
         }
         Err(self.deleted())

@@ -54,6 +54,8 @@ pub enum Remedy {
     RewriteFile,
     /// The partition is begun anew behind its lost records.
     BeginAnew,
+    /// The log of the segment has to be mended first.
+    AfterTheLog,
     /// The next producer does it.
     Wait,
     /// Nothing can be done from here.
@@ -61,9 +63,20 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// The remedy of a problem.
+    /// What is done about each of the findings of a partition.
     #[must_use]
-    pub const fn of(problem: &Problem, skip_corrupt: bool) -> Self {
+    pub fn of_all(findings: &[Finding], skip_corrupt: bool) -> Vec<Self> {
+        let segment = |finding: &Finding| finding.path.with_extension("");
+        let stays_damaged = |finding: &&Finding| Self::of(&finding.problem, skip_corrupt) == Self::StepOverIfAsked;
+        let damaged: Vec<PathBuf> = findings.iter().filter(stays_damaged).map(segment).collect();
+        let remedy = |finding: &Finding| match Self::of(&finding.problem, skip_corrupt) {
+            Self::RebuildIndexes if damaged.contains(&segment(finding)) => Self::AfterTheLog,
+            remedy => remedy,
+        };
+        findings.iter().map(remedy).collect()
+    }
+
+    const fn of(problem: &Problem, skip_corrupt: bool) -> Self {
         match problem {
             Problem::DamagedBatch { .. } | Problem::MissingOffsets { .. } | Problem::EndsBelowRecoveryPoint { .. } => {
                 if skip_corrupt {
@@ -96,7 +109,7 @@ impl Remedy {
     /// Whether anything is done.
     #[must_use]
     pub const fn acts(self) -> bool {
-        !matches!(self, Self::StepOverIfAsked | Self::Wait | Self::Nothing)
+        !matches!(self, Self::StepOverIfAsked | Self::AfterTheLog | Self::Wait | Self::Nothing)
     }
 
     /// What is done, as a sentence for a person.
@@ -112,6 +125,7 @@ impl Remedy {
             Self::RebuildIndexes => "rebuild the indexes of the segment",
             Self::RewriteFile => "keep the file under another name, make it anew",
             Self::BeginAnew => "make the folder anew, its log behind the lost records",
+            Self::AfterTheLog => "nothing before the log is mended",
             Self::Wait => "nothing, the next producer mends it",
             Self::Nothing => "nothing can be done from here",
         }
@@ -144,13 +158,13 @@ impl Repair<'_> {
     /// # Errors
     /// When the disk fails. What was done stays done.
     pub fn apply(&self, findings: &[Finding], notices: &mut Vec<Notice>) -> Result<()> {
-        let remedy = |finding: &Finding| Remedy::of(&finding.problem, self.skip_corrupt);
-        if findings.iter().any(|finding| remedy(finding) == Remedy::FinishCompaction) {
+        let remedies = Remedy::of_all(findings, self.skip_corrupt);
+        if remedies.contains(&Remedy::FinishCompaction) {
             // Which segments there are is known only afterwards.
             return leftovers::settle(self.disk, self.path, notices);
         }
         let mut by_segment = BTreeMap::<Offset, Vec<&Finding>>::new();
-        for finding in findings.iter().filter(|finding| remedy(finding).acts()) {
+        for (finding, _) in findings.iter().zip(&remedies).filter(|(_, remedy)| remedy.acts()) {
             let name = finding.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match parse_segment_name(name) {
                 Some((base, FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex)) => {
@@ -171,7 +185,7 @@ impl Repair<'_> {
         }
         let is_damaged = |base: Offset| {
             let path = segment_path(self.path, base, FileKind::Log);
-            findings.iter().any(|finding| finding.path == path && remedy(finding) == Remedy::StepOverIfAsked)
+            findings.iter().zip(&remedies).any(|(it, remedy)| it.path == path && *remedy == Remedy::StepOverIfAsked)
         };
         let bases = segments::base_offsets(self.disk, self.path)?;
         for &base in by_segment.keys().filter(|&&base| !is_damaged(base)) {

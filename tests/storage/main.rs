@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod faults;
+mod flips;
 mod indexes;
 mod logdir;
 mod model;

@@ -6,6 +6,7 @@ use kdir::format::batch::BatchBuilder;
 use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::{FileKind, segment_path};
+use kdir::storage::verify::{Finding, Subject, Verification};
 use kdir::storage::{
     Advance, Appended, Checkpoints, LogConfig, LogReader, LogWriter, Notice, RecordReader, Result, create_empty_log,
 };
@@ -85,6 +86,14 @@ pub(crate) fn read_on(log: LogReader) -> Result<Vec<(i64, String)>> {
 
 pub(crate) fn values(disk: &FaultyDisk) -> Vec<String> {
     read_on(reader(disk)).unwrap().into_iter().map(|(_, value)| value).collect()
+}
+
+/// What a check of the partition finds.
+pub(crate) fn verify(disk: &FaultyDisk, checkpoints: Checkpoints) -> Vec<Finding> {
+    let Checkpoints { log_start_offset, recovery_point } = checkpoints;
+    let subject = Subject { path: folder(), recovery_point, log_start_offset, gaps_are_legal: false };
+    let checked = Verification::begin(disk, vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap();
+    checked.into_iter().flat_map(|it| it.findings).collect()
 }
 
 pub(crate) fn log_path(base: i64) -> PathBuf {

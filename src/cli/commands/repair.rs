@@ -2,7 +2,7 @@ use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::Exit;
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::logdir::{CheckedPartition, RepairOptions};
+use crate::logdir::RepairOptions;
 use crate::storage::repair::Remedy;
 use crate::storage::verify::Finding;
 use crate::units::TopicName;
@@ -48,38 +48,40 @@ const COLUMNS: [Column; 8] = [
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = super::verify::check(&context.open()?, &args.topic, context)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    for (partition, finding) in found.all() {
-        let mut cells = super::verify::row(finding, partition, &context.root);
-        let remedy = Remedy::of(&finding.problem, args.skip_corrupt);
-        cells.pop();
-        cells.push(Cell::text(remedy.text()));
-        report.row(cells)?;
+    let groups = found.groups();
+    for (partition, findings) in &groups {
+        let remedies = Remedy::of_all(findings, args.skip_corrupt);
+        for (finding, remedy) in findings.iter().zip(remedies) {
+            let mut cells = super::verify::row(finding, *partition, &context.root);
+            cells.pop();
+            cells.push(Cell::text(remedy.text()));
+            report.row(cells)?;
+        }
     }
     report.finish()?;
-    let is_worth_it = |finding: &Finding| Remedy::of(&finding.problem, args.skip_corrupt).acts();
-    let count = found.all().count();
+    let count = groups.iter().map(|(_, findings)| findings.len()).sum::<usize>();
     if count == 0 {
         context.ui.status("nothing is wrong, nothing was changed");
         return Ok(Exit::Done);
     }
-    if args.dry_run || !found.all().any(|(_, finding)| is_worth_it(finding)) {
+    let acts = |findings: &[Finding]| Remedy::of_all(findings, args.skip_corrupt).iter().any(|remedy| remedy.acts());
+    if args.dry_run || !groups.iter().any(|(_, findings)| acts(findings)) {
         context.ui.status(&format!("{}, nothing was changed", super::counted(count as u64, "finding")));
         return Ok(Exit::Corrupt);
     }
     let log_dir = context.open_to_write()?;
-    if found.root.iter().any(is_worth_it) {
-        log_dir.repair_root(&found.root)?;
-    }
-    let mut left: Vec<Finding> = found.root.iter().filter(|finding| !is_worth_it(finding)).cloned().collect();
     let options = RepairOptions { skip_corrupt: args.skip_corrupt, threads: super::verify::threads() };
-    for CheckedPartition { partition, checked } in &found.partitions {
-        if checked.findings.iter().any(is_worth_it) {
-            let mut notices = Vec::new();
-            let remaining = log_dir.repair_partition(partition, options, &mut notices);
-            notices.iter().for_each(|notice| context.ui.status(&super::told(notice)));
-            left.extend(remaining?);
-        } else {
-            left.extend(checked.findings.iter().cloned());
+    let mut left = Vec::new();
+    for (partition, findings) in groups {
+        match partition {
+            _ if !acts(findings) => left.extend(findings.iter().cloned()),
+            None => log_dir.repair_root(findings)?,
+            Some(partition) => {
+                let mut notices = Vec::new();
+                let remaining = log_dir.repair_partition(partition, options, &mut notices);
+                notices.iter().for_each(|notice| context.ui.status(&super::told(notice)));
+                left.extend(remaining?);
+            }
         }
     }
     for finding in &left {

@@ -8,6 +8,7 @@ use crate::storage::verify::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicName, TopicPartition};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Check every checksum, record, offset and index entry
 ///
@@ -28,6 +29,9 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     report: ReportArgs,
 }
+
+/// A writer finishes a batch within twenty of these.
+const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(25);
 
 const COLUMNS: [Column; 8] = [
     text("topic", ""),
@@ -68,6 +72,12 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// The findings at the root, then those of each partition.
+    pub(super) fn groups(&self) -> Vec<(Option<&TopicPartition>, &[Finding])> {
+        let of_partitions = self.partitions.iter().map(|it| (Some(&it.partition), &*it.checked.findings));
+        std::iter::once((None, &*self.root)).chain(of_partitions).collect()
+    }
+
     /// Every finding, with the partition that it is in.
     pub(super) fn all(&self) -> impl Iterator<Item = (Option<&TopicPartition>, &Finding)> {
         let of_partitions = self
@@ -80,7 +90,7 @@ impl Found {
 
 /// Checks the topics of those names, or all, with progress on a terminal.
 pub(super) fn check(log_dir: &LogDir, topics: &[TopicName], context: &Context) -> anyhow::Result<Found> {
-    let verification = log_dir.begin_verification(topics)?;
+    let verification = log_dir.begin_verification(topics, || std::thread::sleep(HALF_WRITTEN_PAUSE))?;
     let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);

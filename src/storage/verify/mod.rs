@@ -74,13 +74,14 @@ pub struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    /// Fixes the log ends of all `subjects`.
+    /// Fixes the log ends of all `subjects`. A batch that looks half written is looked at again after each `pause`, twenty
+    /// times, before it counts as left behind.
     ///
     /// # Errors
     /// Never for what is wrong with a partition, which becomes a finding; when the disk fails otherwise.
-    pub fn begin(disk: &'a dyn Disk, subjects: Vec<Subject>) -> Result<Self> {
+    pub fn begin(disk: &'a dyn Disk, subjects: Vec<Subject>, pause: fn()) -> Result<Self> {
         let surveys: Vec<Survey> =
-            subjects.into_iter().map(|subject| Survey::take(disk, subject)).collect::<Result<_>>()?;
+            subjects.into_iter().map(|subject| Survey::take(disk, subject, pause)).collect::<Result<_>>()?;
         let bytes = surveys.iter().flat_map(|survey| &survey.units).map(|unit| unit.end - unit.start).sum();
         Ok(Self { disk, surveys, bytes })
     }

@@ -16,7 +16,6 @@ use crate::storage::segments::{self, OpenLog};
 use crate::storage::{Result, StorageError};
 use crate::units::{Offset, Position};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A segment is cut into units of about so many bytes, so that every core has work until the end.
 const UNIT_SIZE: u64 = 32 << 20;
@@ -24,7 +23,6 @@ const UNIT_SIZE: u64 = 32 << 20;
 const CHUNK: usize = 64 << 10;
 /// A half-written batch is looked at so often, with a pause between, before it counts as left behind.
 const LOOKS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(25);
 /// A snapshot or transaction index larger than this is none.
 const SMALL_FILE_MAX: usize = 64 << 20;
 
@@ -44,9 +42,9 @@ pub(super) fn unreadable(error: DiskError) -> Finding {
 }
 
 impl Survey {
-    pub(super) fn take(disk: &dyn Disk, subject: Subject) -> Result<Self> {
+    pub(super) fn take(disk: &dyn Disk, subject: Subject, pause: fn()) -> Result<Self> {
         let mut survey = Self { subject, epochs: Vec::new(), units: Vec::new(), findings: Vec::new() };
-        match survey.look(disk) {
+        match survey.look(disk, pause) {
             Err(StorageError::Disk(error)) if error.is_not_found() && disk.stat(&survey.subject.path)?.is_none() => {
                 // Deleted while it was looked at.
                 survey.units.clear();
@@ -61,7 +59,7 @@ impl Survey {
         self.findings.push(Finding { path, position: None, offset, problem });
     }
 
-    fn look(&mut self, disk: &dyn Disk) -> Result<()> {
+    fn look(&mut self, disk: &dyn Disk, pause: fn()) -> Result<()> {
         let bases = segments::base_offsets(disk, &self.subject.path)?;
         for (place, &base) in bases.iter().enumerate() {
             let Some(log) = segments::open_log(disk, &self.subject.path, base)? else { continue };
@@ -69,7 +67,7 @@ impl Survey {
             let followed_by = bases.get(place + 1).copied();
             let end = match followed_by {
                 Some(_) => Position(log.file.stat()?.size),
-                None => match log_end(&log, &indexes)? {
+                None => match log_end(&log, &indexes, pause)? {
                     LogEnd::At(end, offset) => {
                         self.check_bounds(&log, end, offset);
                         end
@@ -214,9 +212,9 @@ enum LogEnd {
     Junk(Position),
 }
 
-/// Where the log ends now. A batch that is being written is waited for; what no writer finishes within half a second
-/// belongs to the log, for the walk to judge, unless it is the zeros of preallocation.
-fn log_end(log: &OpenLog, indexes: &Indexes) -> Result<LogEnd> {
+/// Where the log ends now. A batch that is being written is waited for; what no writer finishes in so many pauses belongs
+/// to the log, for the walk to judge, unless it is the zeros of preallocation.
+fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
     let size = log.file.stat()?.size;
     let start = lookup::start_for_offset(log, size, &indexes.offset, Offset(i64::MAX))?.0;
     let mut scanner = Scanner::new(log.clone(), start, CHUNK)?;
@@ -238,7 +236,7 @@ fn log_end(log: &OpenLog, indexes: &Indexes) -> Result<LogEnd> {
             return Ok(LogEnd::Junk(Position(scanner.size())));
         }
         looks += 1;
-        std::thread::sleep(PAUSE);
+        pause();
         scanner.refresh()?;
     }
     Ok(LogEnd::At(scanner.position(), scanner.expected()))
