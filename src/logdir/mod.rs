@@ -18,6 +18,7 @@ mod alter;
 mod checkpoints;
 pub mod config;
 mod create;
+mod cursor;
 mod delete;
 mod delete_records;
 mod error;

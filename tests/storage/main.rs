@@ -13,3 +13,4 @@ mod recovery;
 mod retention;
 mod rolling;
 mod support;
+mod survival;

@@ -18,6 +18,7 @@ mod walk;
 pub use finding::{Finding, Problem};
 
 use super::lookup::Indexes;
+use super::record_buffer::RecordBuffer;
 use super::{Result, StorageError, segments};
 use crate::disk::{Access, Disk};
 use crate::units::Offset;
@@ -109,18 +110,21 @@ impl<'a> Verification<'a> {
         let jobs: Vec<(usize, usize)> = self.surveys.iter().enumerate().flat_map(place).collect();
         let next = AtomicUsize::new(0);
         let walked = Mutex::new(jobs.iter().map(|_| None).collect::<Vec<_>>());
-        std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, jobs.len().max(1)) {
-                scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(&(survey, unit)) = jobs.get(at) else { break };
-                        let survey = &self.surveys[survey];
-                        let outcome = walk(self.disk, survey, &survey.units[unit], on_progress);
-                        walked.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(outcome);
-                    }
-                });
+        let work = || {
+            let mut buffer = RecordBuffer::default();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(survey, unit)) = jobs.get(at) else { break };
+                let survey = &self.surveys[survey];
+                let outcome = walk(self.disk, survey, &survey.units[unit], on_progress, &mut buffer);
+                walked.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(outcome);
             }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(jobs.len()) {
+                scope.spawn(work);
+            }
+            work();
         });
         let mut walked = walked.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten();
         let mut checked = Vec::with_capacity(self.surveys.len());
@@ -141,14 +145,20 @@ enum Outcome {
     Unreadable(Finding),
 }
 
-fn walk(disk: &dyn Disk, survey: &Survey, unit: &Unit, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Outcome> {
-    let walked = || {
+fn walk(
+    disk: &dyn Disk,
+    survey: &Survey,
+    unit: &Unit,
+    on_progress: &(dyn Fn(u64) + Sync),
+    buffer: &mut RecordBuffer,
+) -> Result<Outcome> {
+    let mut walked = || {
         let Some(log) = segments::open_log(disk, &survey.subject.path, unit.base_offset)? else {
             return Ok(Outcome::Gone);
         };
         let indexes = Indexes::open(disk, &survey.subject.path, unit.base_offset, Access::Read)?;
         let frame = Frame { epochs: &survey.epochs, recovery_point: survey.subject.recovery_point, on_progress };
-        Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame)?.run()?))
+        Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
     };
     match walked() {
         Err(StorageError::Disk(error)) => Ok(Outcome::Unreadable(survey::unreadable(error))),
@@ -165,7 +175,7 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
         if is_suspect(&outcomes, gaps_are_legal) {
-            outcomes = vec![walk(disk, &survey, &whole(units), &|_| {})?];
+            outcomes = vec![walk(disk, &survey, &whole(units), &|_| {}, &mut RecordBuffer::default())?];
         }
         checked.segments += 1;
         checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();

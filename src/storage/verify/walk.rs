@@ -93,7 +93,7 @@ pub(super) struct Walk<'a> {
     frame: Frame<'a>,
     unit: &'a Unit,
     scanner: Scanner,
-    buffer: RecordBuffer,
+    buffer: &'a mut RecordBuffer,
     offsets: OffsetEntries<'a>,
     times: TimeEntries<'a>,
     expected: Offset,
@@ -102,13 +102,19 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(log: OpenLog, indexes: &'a Indexes, unit: &'a Unit, frame: Frame<'a>) -> Result<Self> {
+    pub(super) fn new(
+        log: OpenLog,
+        indexes: &'a Indexes,
+        unit: &'a Unit,
+        frame: Frame<'a>,
+        buffer: &'a mut RecordBuffer,
+    ) -> Result<Self> {
         let base = unit.base_offset;
         Ok(Self {
             frame,
             unit,
             scanner: Scanner::new(log, unit.start, CHUNK)?,
-            buffer: RecordBuffer::default(),
+            buffer,
             offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
             expected: unit.expected,

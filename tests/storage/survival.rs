@@ -1,0 +1,325 @@
+//! A whole log dir at work, with one failing operation at a time, and one crash at a time, at every operation.
+//!
+//! The workload makes a topic, appends to its partitions through two writers that take turns (one syncs, the other never
+//! does) over many rolls, keeps a reader's positions, adds a partition, moves a log start, applies retention, and makes
+//! and deletes another topic. After each fault the log dir is opened anew: everything acknowledged is there, nothing that
+//! was never written is, no offset is given twice, and a check finds nothing.
+
+use super::support::NOW;
+use kdir::disk::Disk;
+use kdir::disk::faulty::FaultyDisk;
+use kdir::format::batch::BatchBuilder;
+use kdir::format::record::NewRecord;
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{
+    Acknowledged, Alteration, Created, LogDir, LogDirError, NewTopic, OnSync, RepairOptions, Result, SyncPolicy, Topic,
+    TopicWriter,
+};
+use kdir::storage::{Advance, LogConfig, RecordReader, StorageError, retention};
+use kdir::units::{Offset, TopicName, TopicPartition};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const ROOT: &str = "/d";
+const POSITIONS: &str = "/d/positions";
+/// Crashes that are tried at each operation, in the ordinary run.
+const SEEDS: u64 = 6;
+
+/// What a partition may and must hold.
+#[derive(Default, Debug)]
+struct Partition {
+    /// What appends have returned, by offset.
+    written: BTreeMap<i64, String>,
+    /// The value of an append that did not return.
+    attempted: Option<String>,
+    /// Everything below has become durable.
+    acknowledged: i64,
+    /// Below this, records may be gone.
+    removed: i64,
+    /// A position that was kept.
+    kept: i64,
+}
+
+#[derive(Default, Debug)]
+struct World {
+    partitions: [Partition; 3],
+    created: bool,
+    altered: bool,
+    other_created: bool,
+    other_deletion: Option<bool>,
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Acknowledged>>);
+
+impl OnSync for Heard {
+    fn acknowledged(&self, stretch: &Acknowledged) {
+        self.0.lock().unwrap().push(*stretch);
+    }
+    fn failed(&self) {}
+}
+
+fn disk() -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    disk.create_folder(Path::new(ROOT)).unwrap();
+    disk.open_folder(Path::new("/")).unwrap().sync().unwrap();
+    disk.reset_counts();
+    disk
+}
+
+fn open(disk: &FaultyDisk) -> Result<LogDir> {
+    LogDir::open_to_write(Arc::new(disk.clone()), Path::new(ROOT))
+}
+
+fn name(text: &str) -> TopicName {
+    text.parse().unwrap()
+}
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition { topic: name("app"), partition: number }
+}
+
+fn config() -> TopicConfig {
+    let settings = [("segment.bytes", "1100"), ("index.interval.bytes", "300"), ("max.message.bytes", "1100")];
+    TopicConfig::from_stored(settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into()).unwrap()
+}
+
+fn create(log_dir: &LogDir, text: &str, partitions: i32) -> Result<Topic> {
+    match log_dir.create_topic(&NewTopic { name: name(text), partitions, config: config() })? {
+        Created::New(topic) | Created::Existing(topic) => Ok(topic),
+    }
+}
+
+fn append(writer: &mut TopicWriter, number: usize, to: i32, world: &mut World) -> Result<()> {
+    let value = format!("value {number} {}", "x".repeat(150));
+    let mut builder = BatchBuilder::new(0);
+    let timestamp_ms = NOW + number as i64;
+    builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
+    let mut scratch = Vec::new();
+    let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
+    let it = &mut world.partitions[to as usize];
+    it.attempted = Some(value.clone());
+    let appended = writer.append(to, batch, NOW)?;
+    it.attempted = None;
+    let before = it.written.insert(appended.base_offset.0, value);
+    assert_eq!(before, None, "an offset was given twice");
+    Ok(())
+}
+
+fn hear(heard: &Heard, world: &mut World) {
+    for stretch in heard.0.lock().unwrap().drain(..) {
+        let it = &mut world.partitions[stretch.partition as usize];
+        it.acknowledged = it.acknowledged.max(stretch.last_offset.0 + 1);
+    }
+}
+
+fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
+    let log_dir = Arc::new(open(disk)?);
+    let topic = create(&log_dir, "app", 2)?;
+    world.created = true;
+    let heard = Arc::new(Heard::default());
+    let listener: Arc<dyn OnSync> = Arc::clone(&heard) as Arc<dyn OnSync>;
+    let mut syncing = TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::Always, Arc::clone(&listener));
+    let mut careless =
+        TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::Never, Arc::new(Heard::default()));
+    for number in 0..24 {
+        let writer = if number % 3 == 1 { &mut careless } else { &mut syncing };
+        append(writer, number, number as i32 / 2 % 2, world)?;
+        if number % 6 == 5 {
+            let synced = syncing.sync_point();
+            hear(&heard, world);
+            synced?;
+        }
+        if number == 15 {
+            let position = world.partitions[1].written.len() as i64;
+            log_dir.keep_positions(Path::new(POSITIONS), &[(partition(1), Offset(position))])?;
+            world.partitions[1].kept = position;
+        }
+    }
+    careless.finish(NOW)?;
+    let more = |_: &Topic| -> Result<Alteration> { Ok(Alteration { config: None, partitions: Some(3) }) };
+    let topic = log_dir.alter_topic(&name("app"), more)?;
+    world.altered = true;
+    world.partitions[0].removed = 3;
+    log_dir.delete_records(&topic, 0, Offset(3), NOW)?;
+    let mut to_the_new = TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::End, listener);
+    for number in 24..32 {
+        append(&mut to_the_new, number, 2, world)?;
+    }
+    let finished = to_the_new.finish(NOW);
+    hear(&heard, world);
+    finished?;
+    retain(&log_dir, &topic, world)?;
+    let finished = syncing.finish(NOW);
+    hear(&heard, world);
+    finished?;
+    let other = create(&log_dir, "other", 1)?;
+    world.other_created = true;
+    drop(log_dir.open_writer(&other, 0, NOW)?);
+    world.other_deletion = Some(false);
+    log_dir.delete_topic(&name("other"), |_| {})?;
+    world.other_deletion = Some(true);
+    Ok(())
+}
+
+fn retain(log_dir: &LogDir, topic: &Topic, world: &mut World) -> Result<()> {
+    world.partitions[1].removed = world.partitions[1].written.len() as i64 - 1;
+    let limits = LogConfig { retention_bytes: 1500, ..topic.log_config() };
+    let mut writer = log_dir.open_writer(topic, 1, NOW)?;
+    let (recovery_point, log_start_offset) = log_dir.checkpointed(&partition(1))?;
+    let plan = retention::apply(&mut writer, &limits, log_start_offset, recovery_point, NOW, |_| {})?;
+    world.partitions[1].removed = plan.log_start_offset().0;
+    Ok(())
+}
+
+/// Every record up to the end or the first damage.
+fn read_all(log_dir: &LogDir, number: i32) -> Result<(BTreeMap<i64, String>, Option<StorageError>)> {
+    let Some(log) = log_dir.open_reader(&partition(number), 4096)? else { return Ok((BTreeMap::new(), None)) };
+    let (mut records, mut read) = (RecordReader::new(log), BTreeMap::new());
+    loop {
+        match records.advance() {
+            Ok(Advance::Record) => {
+                let value = records.record().value.unwrap_or_default().to_vec();
+                read.insert(records.offset().0, String::from_utf8(value).unwrap());
+            }
+            Ok(_) => return Ok((read, None)),
+            Err(error) => return Ok((read, Some(error))),
+        }
+    }
+}
+
+/// Holds what is left against what was promised. After a crash, damage is legal above everything acknowledged; it must
+/// not hide what lies before it, and a repair mends it.
+fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
+    let log_dir = open(disk).unwrap();
+    let found = log_dir.find_topic(&name("app")).unwrap();
+    assert!(found.is_some() || !world.created, "{what}: the topic is gone");
+    let Some(topic) = found else { return };
+    assert!(topic.partitions.len() == 3 || !world.altered, "{what}: {:?}", topic.partitions);
+    assert_eq!(topic.log_config().segment_bytes, 1100, "{what}");
+    for &number in &topic.partitions {
+        let it = &world.partitions[number as usize];
+        let what = &format!("{what}, partition {number}");
+        let (before, damage) = read_all(&log_dir, number).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let end = match log_dir.open_writer(&topic, number, NOW) {
+            Ok(mut writer) => {
+                assert!(damage.is_none(), "{what}: a reader found damage and a writer did not: {damage:?}");
+                let end = writer.log_end_offset().0;
+                let appended = super::support::append(&mut writer, &["after"]);
+                assert_eq!(appended.base_offset.0, end, "{what}");
+                end
+            }
+            Err(LogDirError::Storage(StorageError::Corrupt { offset, .. }))
+                if has_crashed && offset.0 >= it.acknowledged =>
+            {
+                assert!(damage.is_some(), "{what}: a writer found damage and a reader did not");
+                let options = RepairOptions { skip_corrupt: true, threads: 1 };
+                let left = log_dir.repair_partition(&partition(number), options, &mut Vec::new()).unwrap();
+                assert_eq!(left, [], "{what}: after the repair");
+                log_dir.open_writer(&topic, number, NOW).unwrap().log_end_offset().0
+            }
+            Err(error) => panic!("{what}: {error}"),
+        };
+        assert!(end >= it.acknowledged.max(it.kept), "{what}: log end {end}, {it:?}");
+        let (after, damage) = read_all(&log_dir, number).unwrap();
+        assert!(damage.is_none(), "{what}: {damage:?}");
+        for (offset, value) in before.iter().chain(&after).filter(|(_, value)| *value != "after") {
+            let is_written = it.written.get(offset) == Some(value);
+            // The append that failed may have left its batch whole: its record was never promised, and never denied.
+            let is_attempted = !it.written.contains_key(offset) && it.attempted.as_ref() == Some(value);
+            assert!(is_written || is_attempted, "{what}: {offset} {value}");
+        }
+        for (offset, value) in it.written.range(it.removed..it.acknowledged.max(it.kept)) {
+            assert_eq!(after.get(offset), Some(value), "{what}: offset {offset} is lost");
+            assert_eq!(before.get(offset), Some(value), "{what}: offset {offset} is hidden");
+        }
+    }
+    match log_dir.find_topic(&name("other")).unwrap() {
+        Some(other) => {
+            assert_ne!(world.other_deletion, Some(true), "{what}: a deleted topic is back");
+            // The next writer completes a folder that was half made.
+            drop(log_dir.open_writer(&other, 0, NOW).unwrap());
+        }
+        None => assert!(!world.other_created || world.other_deletion.is_some(), "{what}: a topic is gone"),
+    }
+    if world.partitions[1].kept > 0 {
+        let kept = log_dir.kept_positions(Path::new(POSITIONS)).unwrap();
+        assert_eq!(kept, Some(vec![(partition(1), Offset(world.partitions[1].kept))]), "{what}");
+    }
+    // What a crash has left of a deletion is finished by the next change of topics.
+    create(&log_dir, "next", 1).unwrap();
+    let verification = log_dir.begin_verification(&[], || {}).unwrap();
+    assert_eq!(verification.root_findings, [], "{what}");
+    for it in verification.run(1, &|_| {}).unwrap() {
+        assert_eq!(it.checked.findings, [], "{what}, {}", it.partition);
+    }
+}
+
+fn operations() -> u64 {
+    let disk = disk();
+    work(&disk, &mut World::default()).unwrap();
+    disk.operations()
+}
+
+fn crash_everywhere(seeds: std::ops::Range<u64>) {
+    for number in 1..=operations() {
+        for seed in seeds.clone() {
+            let disk = disk();
+            disk.crash_at(number);
+            let mut world = World::default();
+            let result = work(&disk, &mut world).map_err(|error| error.to_string());
+            let what = format!("crash at {number}, seed {seed}, {result:?}, {:?}", disk.trace().last());
+            check(&disk.crash(seed), &world, true, &what);
+        }
+    }
+}
+
+#[test]
+fn a_log_dir_survives_a_failure_at_any_operation() {
+    for number in 1..=operations() {
+        for persistent in [false, true] {
+            let disk = disk();
+            if persistent {
+                disk.fail_from(number)
+            } else {
+                disk.fail_once_at(number)
+            }
+            let mut world = World::default();
+            let result = work(&disk, &mut world).map_err(|error| error.to_string());
+            let what = format!("failure at {number} (persistent: {persistent}), {result:?}, {:?}", disk.trace().last());
+            check(&disk.kill(), &world, false, &what);
+        }
+    }
+}
+
+#[test]
+fn a_log_dir_survives_a_crash_at_any_operation() {
+    crash_everywhere(0..SEEDS);
+}
+
+#[test]
+#[ignore = "takes minutes; `.ci/run` runs it"]
+fn a_log_dir_survives_a_crash_at_any_operation_in_many_ways() {
+    let seeds = std::env::var("KDIR_CRASH_SEEDS").map_or(100, |text| text.parse().unwrap());
+    crash_everywhere(SEEDS..SEEDS + seeds);
+}
+
+#[test]
+fn a_full_disk_leaves_a_log_dir_whole() {
+    let mut fitted = 0;
+    for room in (0..40_000).step_by(97) {
+        let disk = disk();
+        disk.space_left(room);
+        let mut world = World::default();
+        let result = work(&disk, &mut world);
+        if let Err(error) = &result {
+            let storage_full = matches!(error, LogDirError::Disk(_) | LogDirError::Storage(StorageError::Disk(_)));
+            assert!(storage_full, "{room} bytes left: {error}");
+        }
+        fitted += usize::from(result.is_ok());
+        let result = result.map_err(|error| error.to_string());
+        check(&disk.kill(), &world, false, &format!("{room} bytes left, {result:?}"));
+    }
+    assert!(fitted > 0, "the last rounds are to have room for all");
+}
