@@ -6,6 +6,7 @@ mod concurrency;
 mod faults;
 mod flips;
 mod indexes;
+mod leftovers;
 mod logdir;
 mod model;
 mod reading;

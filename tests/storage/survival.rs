@@ -15,6 +15,7 @@ use kdir::logdir::{
     Acknowledged, Alteration, Created, LogDir, LogDirError, NewTopic, OnSync, RepairOptions, Result, SyncPolicy, Topic,
     TopicWriter,
 };
+use kdir::storage::verify::{Finding, Problem};
 use kdir::storage::{Advance, LogConfig, RecordReader, StorageError, retention};
 use kdir::units::{Offset, TopicName, TopicPartition};
 use std::collections::BTreeMap;
@@ -214,9 +215,7 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
                 if has_crashed && offset.0 >= it.acknowledged =>
             {
                 assert!(damage.is_some(), "{what}: a writer found damage and a reader did not");
-                let options = RepairOptions { skip_corrupt: true, threads: 1 };
-                let left = log_dir.repair_partition(&partition(number), options, &mut Vec::new()).unwrap();
-                assert_eq!(left, [], "{what}: after the repair");
+                assert_eq!(repaired(&log_dir, &partition(number)), [], "{what}: after the repair");
                 log_dir.open_writer(&topic, number, NOW).unwrap().log_end_offset().0
             }
             Err(error) => panic!("{what}: {error}"),
@@ -252,8 +251,24 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
     let verification = log_dir.begin_verification(&[], || {}).unwrap();
     assert_eq!(verification.root_findings, [], "{what}");
     for it in verification.run(1, &|_| {}).unwrap() {
-        assert_eq!(it.checked.findings, [], "{what}, {}", it.partition);
+        let mut findings = it.checked.findings;
+        // A segment that was closed by the writer that never syncs may have lost its last batches whole.
+        if has_crashed && !findings.is_empty() && findings.iter().all(|it| is_gap_in_what_was_not_promised(it, world)) {
+            findings = repaired(&log_dir, &it.partition);
+        }
+        assert_eq!(findings, [], "{what}, {}", it.partition);
     }
+}
+
+fn repaired(log_dir: &LogDir, partition: &TopicPartition) -> Vec<Finding> {
+    let options = RepairOptions { skip_corrupt: true, threads: 1 };
+    log_dir.repair_partition(partition, options, &mut Vec::new()).unwrap()
+}
+
+fn is_gap_in_what_was_not_promised(finding: &Finding, world: &World) -> bool {
+    let number: usize = finding.path.parent().unwrap().to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
+    matches!(finding.problem, Problem::MissingOffsets { .. })
+        && finding.offset.unwrap().0 >= world.partitions[number].acknowledged
 }
 
 fn operations() -> u64 {
