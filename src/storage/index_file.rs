@@ -168,6 +168,24 @@ impl<E: IndexEntry> IndexFile<E> {
         }
     }
 
+    /// Where bytes stand behind the entries that are neither the zeros of preallocation nor an entry that has come since.
+    pub(crate) fn junk_behind(&self) -> Result<Option<u64>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut at = (self.count * E::SIZE) as u64;
+        let mut piece = vec![0; E::SIZE * RUN];
+        loop {
+            let read = file.read_at(&mut piece, at)?;
+            let junk = piece[..read].chunks(E::SIZE).position(|entry| {
+                entry.iter().any(|&byte| byte != 0) && (entry.len() < E::SIZE || E::decode(entry).is_none())
+            });
+            match junk {
+                Some(place) => return Ok(Some(at + (place * E::SIZE) as u64)),
+                None if read < piece.len() => return Ok(None),
+                None => at += read as u64,
+            }
+        }
+    }
+
     /// Whether the file is exactly its entries, nothing behind them.
     pub(crate) fn is_trimmed(&self) -> Result<bool> {
         match &self.file {

@@ -11,6 +11,7 @@ mod logdir;
 mod model;
 mod reading;
 mod recovery;
+mod repair;
 mod retention;
 mod rolling;
 mod support;

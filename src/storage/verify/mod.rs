@@ -187,9 +187,10 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
                     checked.batches += walked.batches;
                     checked.records += walked.records;
                     checked.findings.extend(walked.findings);
-                    let is_shown = |gap: &Finding| {
-                        matches!(gap.problem, Problem::MissingOffsets { next_offset }
-                        if !gaps_are_legal && next_offset > survey.subject.log_start_offset)
+                    let log_start_offset = survey.subject.log_start_offset;
+                    let is_shown = |gap: &Finding| match gap.problem {
+                        Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
+                        _ => !gaps_are_legal,
                     };
                     checked.findings.extend(walked.gaps.into_iter().filter(is_shown));
                 }

@@ -9,7 +9,7 @@ use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{MAGIC_V2, NoBatch};
 use crate::format::{snapshot, txn};
 use crate::storage::append::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
-use crate::storage::file_name::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name};
+use crate::storage::file_name::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_path};
 use crate::storage::lookup::{self, Indexes};
 use crate::storage::scan::{self, Scanner, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
@@ -75,6 +75,8 @@ impl Survey {
                     LogEnd::Junk(end) => end,
                 },
             };
+            self.check_behind(&log, FileKind::OffsetIndex, indexes.offset.junk_behind()?);
+            self.check_behind(&log, FileKind::TimeIndex, indexes.time.junk_behind()?);
             self.cut(&log, &indexes, end, followed_by)?;
         }
         if bases.is_empty() && self.subject.recovery_point > self.subject.log_start_offset {
@@ -96,6 +98,17 @@ impl Survey {
             return;
         };
         self.findings.push(Finding { path: log.path.clone(), position: Some(end), offset: Some(end_offset), problem });
+    }
+
+    fn check_behind(&mut self, log: &OpenLog, index: FileKind, junk: Option<u64>) {
+        let Some(position) = junk.map(Position) else { return };
+        let what = "bytes that are no entries stand behind the last entry".into();
+        self.findings.push(Finding {
+            path: segment_path(&self.subject.path, log.base_offset, index),
+            position: Some(position),
+            offset: Some(log.base_offset),
+            problem: Problem::WrongIndexEntries { count: 1, what },
+        });
     }
 
     /// Cuts a segment into units, at entries of its offset index that lead to valid batches.

@@ -291,6 +291,12 @@ impl<'a> Walk<'a> {
         {
             self.join(position, next);
         }
+        if let Some(Previous { claimed, jumped: Some((_, gap)), .. }) = self.previous
+            && is_log_end
+        {
+            // Batches are appended at the log end offset: behind the last one, it is that batch that stands wrong.
+            self.walked.gaps[gap].problem = Problem::WrongBaseOffset { claimed };
+        }
         let (base, path) = (self.unit.base_offset, self.path().to_owned());
         let log_end = is_log_end.then_some(position);
         let wrong_offsets = self.offsets.finish(log_end)?;

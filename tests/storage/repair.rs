@@ -1,0 +1,231 @@
+//! What a repair does about each damage, what it keeps, and what it leaves alone.
+
+use super::support::{
+    NOW, append_at, batch_size, bytes_of, disk_with_partition, folder, log_path, names, open, open_at, overwrite, path,
+    read_on, reader, values, verify,
+};
+use kdir::disk::Disk;
+use kdir::disk::faulty::FaultyDisk;
+use kdir::storage::file_name::FileKind;
+use kdir::storage::repair::Repair;
+use kdir::storage::verify::{Finding, Problem};
+use kdir::storage::{Checkpoints, LogConfig, LogWriter, StorageError};
+use kdir::units::Offset;
+use std::collections::BTreeMap;
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: 800, index_interval_bytes: 200, ..LogConfig::default() }
+}
+
+fn value(number: i64) -> String {
+    format!("value {number:02} {}", "x".repeat(60))
+}
+
+/// Thirty batches of one record, six in each of five segments.
+fn log() -> FaultyDisk {
+    let disk = disk_with_partition();
+    let mut writer = open_at(&disk, config(), Checkpoints::default()).unwrap();
+    for number in 0..30 {
+        append_at(&mut writer, &[&value(number)], NOW + number).unwrap();
+    }
+    writer.close(NOW).unwrap();
+    disk
+}
+
+fn per_segment() -> i64 {
+    800 / batch() as i64
+}
+
+fn batch() -> usize {
+    batch_size(&value(0)) as usize
+}
+
+fn repair_once(disk: &FaultyDisk, skip_corrupt: bool) -> kdir::storage::Result<Vec<Finding>> {
+    let opened = disk.open_folder(&folder())?;
+    let findings = verify(disk, Checkpoints::default());
+    let (path, index_interval_bytes) = (&*folder(), config().index_interval_bytes);
+    if !findings.is_empty() {
+        Repair { disk, folder: &*opened, path, index_interval_bytes, skip_corrupt }
+            .apply(&findings, &mut Vec::new())?;
+    }
+    Ok(verify(disk, Checkpoints::default()))
+}
+
+/// What is left of the findings.
+fn repair(disk: &FaultyDisk, skip_corrupt: bool) -> Vec<Finding> {
+    let mut left = repair_once(disk, skip_corrupt).unwrap();
+    for _ in 0..2 {
+        left = repair_once(disk, skip_corrupt).unwrap();
+    }
+    left
+}
+
+fn contents(disk: &FaultyDisk) -> BTreeMap<String, Vec<u8>> {
+    names(disk).into_iter().map(|name| (name.clone(), bytes_of(disk, &folder().join(name)))).collect()
+}
+
+fn flip(disk: &FaultyDisk, path: &std::path::Path, byte: usize, bits: u8) {
+    let mut bytes = bytes_of(disk, path);
+    bytes[byte] ^= bits;
+    overwrite(disk, path, &bytes);
+}
+
+fn offsets(disk: &FaultyDisk) -> Vec<i64> {
+    read_on(reader(disk)).unwrap().into_iter().map(|(offset, _)| offset).collect()
+}
+
+#[test]
+fn a_sound_partition_is_not_touched() {
+    let disk = log();
+    let before = contents(&disk);
+    disk.reset_counts();
+    assert_eq!(repair(&disk, true), []);
+    assert_eq!(disk.operations(), 0, "{:?}", disk.trace());
+    assert_eq!(contents(&disk), before);
+}
+
+#[test]
+fn damage_in_the_middle_is_left_alone_unless_it_is_given_up() {
+    let disk = log();
+    let damaged = per_segment() + 2;
+    let start = 2 * batch();
+    let segment = log_path(per_segment());
+    flip(&disk, &segment, start + 80, 1);
+    let bytes = bytes_of(&disk, &segment);
+    assert!(matches!(repair(&disk, false)[..], [Finding { problem: Problem::DamagedBatch { .. }, .. }]));
+    assert_eq!(bytes_of(&disk, &segment), bytes);
+    assert!(matches!(read_on(reader(&disk)), Err(StorageError::Corrupt { .. })));
+    assert_eq!(repair(&disk, true), []);
+    let expected: Vec<i64> = (0..30).filter(|&offset| offset != damaged).collect();
+    assert_eq!(offsets(&disk), expected, "every sound record is there, at its own offset");
+    let kept = folder().join(format!("cut-{:020}-{start}", per_segment()));
+    assert_eq!(bytes_of(&disk, &kept), bytes[start..start + batch()]);
+    let mut writer = open(&disk);
+    assert_eq!(append_at(&mut writer, &["after"], NOW).unwrap().base_offset, Offset(30));
+}
+
+#[test]
+fn every_flipped_bit_in_a_log_is_mended_and_nothing_else_is_lost() {
+    let disk = log();
+    let bases = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap();
+    for base in [bases[0].0, bases[1].0, bases.last().unwrap().0] {
+        let sound = bytes_of(&disk, &log_path(base));
+        for bit in (0..sound.len() * 8).step_by(29) {
+            let disk = disk.kill();
+            flip(&disk, &log_path(base), bit / 8, 1 << (bit % 8));
+            let what = format!("segment {base}, bit {} of byte {}", bit % 8, bit / 8);
+            assert_eq!(repair(&disk, true), [], "{what}");
+            let hit = base + (bit / 8 / batch()) as i64;
+            let left = read_on(reader(&disk)).unwrap();
+            for number in (0..30).filter(|&number| number != hit) {
+                assert!(left.contains(&(number, value(number))), "{what}: record {number} is lost");
+            }
+            assert!(left.iter().all(|(offset, text)| *text == value(*offset)), "{what}: {left:?}");
+            // Neither field is under the checksum, and both can be known.
+            let is_outside_the_checksum = matches!(bit / 8 % batch(), 0..8 | 12..16) && bit % (batch() * 8) != 7;
+            if is_outside_the_checksum {
+                assert_eq!((left.len(), bytes_of(&disk, &log_path(base))), (30, sound.clone()), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_kept() {
+    let disk = log();
+    let last = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().last().unwrap().0;
+    let bytes = bytes_of(&disk, &log_path(last));
+    let whole = bytes.len() - batch();
+    overwrite(&disk, &log_path(last), &bytes[..bytes.len() - 10]);
+    assert!(matches!(verify(&disk, Checkpoints::default())[..], [Finding { problem: Problem::TornTail { .. }, .. }]));
+    assert_eq!(repair(&disk, false), []);
+    assert_eq!(offsets(&disk), (0..29).collect::<Vec<_>>());
+    let kept = folder().join(format!("cut-{last:020}-{whole}"));
+    assert_eq!(bytes_of(&disk, &kept), bytes[whole..bytes.len() - 10]);
+}
+
+#[test]
+fn wrong_indexes_are_rebuilt_as_they_were() {
+    for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+        let disk = log();
+        let right = bytes_of(&disk, &path(0, kind));
+        let damages = [right.iter().map(|byte| byte ^ 0x11).collect(), vec![0xa5; 500], {
+            let mut doubled = right.clone();
+            doubled.extend_from_slice(&right);
+            doubled
+        }];
+        for damaged in damages {
+            overwrite(&disk, &path(0, kind), &damaged);
+            let found = verify(&disk, Checkpoints::default());
+            assert!(matches!(found[..], [Finding { problem: Problem::WrongIndexEntries { .. }, .. }]), "{found:?}");
+            assert_eq!(repair(&disk, false), []);
+            assert_eq!(bytes_of(&disk, &path(0, kind)), right);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_ends_below_its_recovery_point_never_gives_an_offset_twice() {
+    let disk = log();
+    let durable = Checkpoints { recovery_point: Offset(30), ..Checkpoints::default() };
+    let last = *kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().last().unwrap();
+    overwrite(&disk, &log_path(last.0), &[]);
+    let findings = verify(&disk, durable);
+    assert!(
+        matches!(findings[..], [Finding { problem: Problem::EndsBelowRecoveryPoint { .. }, .. }, ..]),
+        "{findings:?}"
+    );
+    assert!(open_at(&disk, config(), durable).is_err());
+    let opened = disk.open_folder(&folder()).unwrap();
+    let (path, index_interval_bytes) = (&*folder(), 200);
+    let repair = Repair { disk: &disk, folder: &*opened, path, index_interval_bytes, skip_corrupt: true };
+    repair.apply(&findings, &mut Vec::new()).unwrap();
+    assert_eq!(verify(&disk, durable), []);
+    let mut writer: LogWriter = open_at(&disk, config(), durable).unwrap();
+    assert_eq!(append_at(&mut writer, &["after"], NOW).unwrap().base_offset, Offset(30));
+    assert_eq!(values(&disk).last().unwrap(), "after");
+}
+
+#[test]
+fn a_damaged_epoch_file_is_kept_and_made_anew_from_the_batches() {
+    let disk = log();
+    let file = folder().join("leader-epoch-checkpoint");
+    overwrite(&disk, &file, b"0\n2\n0 0\nnonsense\n");
+    assert_eq!(repair(&disk, false), []);
+    assert_eq!(bytes_of(&disk, &file), b"0\n1\n0 0\n");
+    let kept = folder().join("leader-epoch-checkpoint.damaged");
+    assert_eq!(bytes_of(&disk, &kept), b"0\n2\n0 0\nnonsense\n");
+}
+
+#[test]
+fn a_crash_during_a_repair_loses_no_sound_record_and_the_next_repair_mends_it() {
+    let prepare = || {
+        let disk = log();
+        flip(&disk, &log_path(0), 2 * batch() + 80, 1);
+        flip(&disk, &log_path(per_segment()), batch() + 80, 1);
+        flip(&disk, &path(per_segment(), FileKind::OffsetIndex), 7, 0x40);
+        disk.open_folder(&folder()).unwrap().sync().unwrap();
+        for name in names(&disk) {
+            disk.open(&folder().join(name), kdir::disk::Access::Read).unwrap().sync().unwrap();
+        }
+        disk.reset_counts();
+        disk
+    };
+    let hit = [2, per_segment() + 1];
+    let counted = prepare();
+    repair_once(&counted, true).unwrap();
+    for number in 1..=counted.operations() {
+        for seed in 0..6 {
+            let disk = prepare();
+            disk.crash_at(number);
+            let _ = repair_once(&disk, true);
+            let disk = disk.crash(seed);
+            let what = format!("crash at {number}, seed {seed}: {:?}", names(&disk));
+            assert_eq!(repair(&disk, true), [], "{what}");
+            let expected: Vec<i64> = (0..30).filter(|offset| !hit.contains(offset)).collect();
+            assert_eq!(offsets(&disk), expected, "{what}");
+            let kept = names(&disk).iter().filter(|name| name.starts_with("cut-")).count();
+            assert!(kept >= 2, "{what}: what was removed is kept");
+        }
+    }
+}
