@@ -266,12 +266,13 @@ impl TopicConfig {
     /// # Errors
     /// When a known key has a value that it does not take.
     pub fn from_stored(stored: BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        for (key, value) in &stored {
-            if let Some(definition) = DEFINITIONS.iter().find(|definition| definition.key == key) {
-                definition.canonical(value)?;
-            }
+        let mut overrides = BTreeMap::new();
+        for (key, value) in stored {
+            let known = DEFINITIONS.iter().find(|definition| definition.key == key);
+            let value = known.map_or(Ok(value.clone()), |definition| definition.canonical(&value))?;
+            overrides.insert(key, value);
         }
-        Ok(Self { overrides: stored })
+        Ok(Self { overrides })
     }
 
     /// Sets a key.
@@ -485,5 +486,8 @@ mod tests {
         assert_eq!(config.overrides().collect::<Vec<_>>(), [("future.key", "x")]);
         assert_eq!(config.unset("future.key"), Ok(true));
         assert!(TopicConfig::from_stored(BTreeMap::from([("retention.ms".to_owned(), "x".to_owned())])).is_err());
+        // A hand may have written what the command line takes.
+        let by_hand = TopicConfig::from_stored(BTreeMap::from([("retention.ms".to_owned(), "7d".to_owned())])).unwrap();
+        assert_eq!(by_hand.integer("retention.ms"), 604_800_000);
     }
 }

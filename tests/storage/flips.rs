@@ -9,6 +9,7 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::FileKind;
+use kdir::storage::verify::Problem;
 use kdir::storage::{Checkpoints, LogConfig, LogWriter, StorageError, segments};
 use kdir::units::Offset;
 use std::path::PathBuf;
@@ -120,4 +121,109 @@ fn a_flipped_bit_in_an_index_changes_no_answer() {
         each_flip(&disk, kind, |what| assert_eq!(answers(what), right, "{what}"));
     }
     assert_eq!(verify(&disk, durable), []);
+}
+
+mod small_files {
+    use super::*;
+    use kdir::disk::Disk;
+    use kdir::logdir::config::TopicConfig;
+    use kdir::logdir::{LogDir, LogDirError, NewTopic, RepairOptions};
+    use kdir::units::TopicPartition;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const FILES: [&str; 5] = [
+        "app.json",
+        "recovery-point-offset-checkpoint",
+        "log-start-offset-checkpoint",
+        "app-0/leader-epoch-checkpoint",
+        "app-0/partition.metadata",
+    ];
+
+    fn log_dir(disk: &FaultyDisk) -> LogDir {
+        LogDir::open_to_write(Arc::new(disk.clone()), Path::new("/d")).unwrap()
+    }
+
+    fn partition() -> TopicPartition {
+        TopicPartition { topic: "app".parse().unwrap(), partition: 0 }
+    }
+
+    fn topic() -> FaultyDisk {
+        let disk = FaultyDisk::new();
+        disk.create_folder(Path::new("/d")).unwrap();
+        let dir = log_dir(&disk);
+        let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "1500".to_owned())].into()).unwrap();
+        let new = NewTopic { name: "app".parse().unwrap(), partitions: 1, config };
+        dir.create_topic(&new).unwrap();
+        let topic = dir.topic(&new.name).unwrap();
+        let mut writer = dir.open_writer(&topic, 0, NOW).unwrap();
+        for number in 0..20 {
+            append(&mut writer, number, CODECS[number as usize % CODECS.len()]);
+        }
+        writer.close(NOW).unwrap();
+        dir.delete_records(&topic, 0, Offset(4), NOW).unwrap();
+        let row = b"0\n1\napp 0 60\n";
+        overwrite(&disk, Path::new("/d/recovery-point-offset-checkpoint"), row);
+        disk
+    }
+
+    /// Offset and value of what can be read, or `None` where a file is said to be damaged.
+    fn read(disk: &FaultyDisk) -> Option<Vec<(i64, String)>> {
+        let dir = log_dir(disk);
+        let read = dir.topic(&partition().topic).and_then(|_| dir.open_reader(&partition(), 4096));
+        match read {
+            Ok(Some(log)) => Some(read_until_damage(log)),
+            Ok(None) => Some(Vec::new()),
+            Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. } | LogDirError::Storage(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_small_file_never_alters_a_record_and_is_mended() {
+        let disk = topic();
+        let whole = read(&disk).unwrap();
+        assert_eq!((whole.len(), whole[0].0), (56, 4));
+        let mut found = 0;
+        for file in FILES {
+            let path = Path::new("/d").join(file);
+            let bytes = bytes_of(&disk, &path);
+            for bit in 0..bytes.len() * 8 {
+                let disk = disk.kill();
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                overwrite(&disk, &path, &flipped);
+                let what = format!("{file}, bit {} of byte {}", bit % 8, bit / 8);
+                // Records below the log start can show again, or more be hidden: never another record, at no other place.
+                for (offset, value) in read(&disk).unwrap_or_default() {
+                    let number = offset / 3;
+                    assert!(value.starts_with(&format!("value {number}.{} ", offset % 3)), "{what}: {offset} {value}");
+                }
+                let dir = log_dir(&disk);
+                let findings = |dir: &LogDir| match dir.begin_verification(&[], || {}) {
+                    Ok(verification) => {
+                        let root = verification.root_findings.clone();
+                        let checked = verification.run(1, &|_| {}).unwrap();
+                        Some((root, checked.into_iter().flat_map(|it| it.checked.findings).collect::<Vec<_>>()))
+                    }
+                    Err(LogDirError::NewerFile { .. }) => None,
+                    Err(error) => panic!("{what}: {error}"),
+                };
+                // What may be of a later format is left alone.
+                let Some((root, inside)) = findings(&dir) else { continue };
+                found += usize::from(!root.is_empty() || !inside.is_empty());
+                if !root.is_empty() {
+                    dir.repair_root(&root).unwrap();
+                }
+                if dir.topic(&partition().topic).is_ok() {
+                    let options = RepairOptions { skip_corrupt: true, threads: 1 };
+                    dir.repair_partition(&partition(), options, &mut Vec::new()).unwrap();
+                    let (root, mut inside) = findings(&dir).unwrap();
+                    inside.retain(|it| !matches!(it.problem, Problem::EndsBelowLogStart { .. }));
+                    assert_eq!((root, inside), Default::default(), "{what}");
+                }
+            }
+        }
+        assert!(found > 500, "{found}");
+    }
 }
