@@ -52,8 +52,14 @@ _kdir() {
             kdir,produce)
                 cmd="kdir__subcmd__produce"
                 ;;
+            kdir,repair)
+                cmd="kdir__subcmd__repair"
+                ;;
             kdir,retention)
                 cmd="kdir__subcmd__retention"
+                ;;
+            kdir,verify)
+                cmd="kdir__subcmd__verify"
                 ;;
             *)
                 ;;
@@ -62,7 +68,7 @@ _kdir() {
 
     case "${cmd}" in
         kdir)
-            opts="-d -q -v -h -V --log-dir --quiet --verbose --color --help --version create list describe alter delete produce consume offsets delete-records retention dump completions man"
+            opts="-d -q -v -h -V --log-dir --quiet --verbose --color --help --version create list describe alter delete produce consume offsets delete-records retention verify repair dump completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -655,6 +661,40 @@ _kdir() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kdir__subcmd__repair)
+            opts="-n -o -d -q -v -h --dry-run --skip-corrupt --output --log-dir --quiet --verbose --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kdir__subcmd__retention)
             opts="-n -o -d -q -v -h --dry-run --retention --retention-bytes --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -670,6 +710,40 @@ _kdir() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kdir__subcmd__verify)
+            opts="-o -d -q -v -h --output --log-dir --quiet --verbose --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --output)
                     COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
                     return 0

@@ -42,6 +42,8 @@ complete -c kdir -n "__fish_kdir_needs_command" -f -a "consume" -d 'Print record
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "offsets" -d 'Show the first offset at or after a time, per partition'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "delete-records" -d 'Delete records before an offset or a time'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "retention" -d 'Apply retention once'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "verify" -d 'Check every checksum, record, offset and index entry'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "repair" -d 'Mend what verify finds'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "dump" -d 'Show what is inside the files of a log dir'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "man" -d 'Print a manual page'
@@ -187,6 +189,28 @@ complete -c kdir -n "__fish_kdir_using_subcommand retention" -s n -l dry-run -d 
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
+json\t'One JSON object a line'
+tsv\t'Tab-separated columns without a header'"
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s n -l dry-run -d 'Show what is wrong and what would be done; change nothing'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -l skip-corrupt -d 'Give damaged records up, and go on behind them'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s q -l quiet -d 'Say nothing but errors'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s v -l verbose -d 'Say more of what is done'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
 tsv\t'Tab-separated columns without a header'"

@@ -12,15 +12,15 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
-    /// It has found corruption, and told of it.
-    Corrupt,
+    /// Something is wrong, and was told.
+    Told(u8),
     /// A signal ended it, in order.
     Signal(i32),
 }
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-const CORRUPT: u8 = 4;
+pub(crate) const CORRUPT: u8 = 4;
 /// What shells add to the number of a signal.
 const SIGNAL_BASE: i32 = 128;
 
@@ -45,7 +45,7 @@ pub(crate) fn clap(error: &clap::Error) -> ExitCode {
 pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCode {
     let error = match result {
         Ok(Exit::Done) => return ExitCode::SUCCESS,
-        Ok(Exit::Corrupt) => return ExitCode::from(CORRUPT),
+        Ok(Exit::Told(code)) => return ExitCode::from(code),
         Ok(Exit::Signal(signal)) => return ExitCode::from((SIGNAL_BASE + signal) as u8),
         Err(error) => error,
     };
@@ -54,12 +54,38 @@ pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCod
     {
         return ExitCode::SUCCESS;
     }
-    let ui = Ui::new(global.quiet, global.verbose, global.color);
-    ui.error(&message(&error));
-    if let Some(hint) = hint(&error) {
+    tell(Ui::new(global.quiet, global.verbose, global.color), &error);
+    ExitCode::from(number(&error))
+}
+
+fn tell(ui: Ui, error: &anyhow::Error) {
+    ui.error(&message(error));
+    if let Some(hint) = hint(error) {
         ui.hint(&hint);
     }
-    ExitCode::from(number(&error))
+}
+
+/// What failed of many things while the rest went on: told at once, and remembered for the exit code.
+pub(crate) struct Failures {
+    ui: Ui,
+    worst: u8,
+}
+
+impl Failures {
+    pub(crate) const fn new(ui: Ui) -> Self {
+        Self { ui, worst: 0 }
+    }
+
+    /// Tells of one.
+    pub(crate) fn tell(&mut self, error: impl Into<anyhow::Error>) {
+        let error = error.into();
+        tell(self.ui, &error);
+        self.worst = self.worst.max(number(&error));
+    }
+
+    pub(crate) const fn exit(&self) -> Exit {
+        if self.worst == 0 { Exit::Done } else { Exit::Told(self.worst) }
+    }
 }
 
 /// The error and its causes, each said once.
@@ -121,6 +147,7 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }
+        LogDirError::DamagedFile { .. } => "`kdir repair` keeps the file under another name and makes it anew".into(),
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,
     })
@@ -132,7 +159,10 @@ fn of_storage(error: &StorageError) -> Option<String> {
             "give an offset in that range, or earliest or latest; consume also takes --reset earliest|latest".into()
         }
         StorageError::Corrupt { path, .. } if path.extension().is_some_and(|it| it == "log") => {
-            format!("`kdir dump {}` shows the batches before the damage", path.display())
+            format!(
+                "`kdir verify` tells what is wrong, `kdir repair` mends it; `kdir dump {}` shows the batches before it",
+                path.display()
+            )
         }
         StorageError::HeldByBroker => "stop the broker first; reading works while it runs".into(),
         _ => return None,

@@ -21,8 +21,10 @@ mod man;
 mod offsets;
 mod pipes;
 mod produce;
+mod repair;
 mod retention;
 mod support;
+mod verify;
 
 use support::Kdir;
 

@@ -137,6 +137,24 @@ impl Kdir {
         indented.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
     }
 
+    /// Every file of the log dir with its bytes, by its path in it.
+    pub(crate) fn contents(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let mut contents = std::collections::BTreeMap::new();
+        let mut folders = vec![self.log_dir()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(self.log_dir()).unwrap().to_str().unwrap().to_owned();
+                    contents.insert(name, fs::read(path).unwrap());
+                }
+            }
+        }
+        contents
+    }
+
     /// Names of the log dir's entries.
     pub(crate) fn entries(&self, folder: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.path(folder))
@@ -146,6 +164,13 @@ impl Kdir {
         names.sort();
         names
     }
+}
+
+/// Takes a `.lock` file as a broker does, for as long as the file lives.
+pub(crate) fn hold_as_a_broker(path: &Path) -> fs::File {
+    let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    file
 }
 
 /// Every line as JSON.

@@ -10,7 +10,7 @@ use kdir::storage::file_name::FileKind;
 use kdir::storage::verify::Problem;
 use kdir::storage::{Checkpoints, LogConfig, Notice, StorageError, segments};
 use kdir::units::Offset;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const KINDS: [FileKind; 3] = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex];
 
@@ -39,7 +39,7 @@ fn with(path: PathBuf, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-fn exists(disk: &FaultyDisk, path: &PathBuf) -> bool {
+fn exists(disk: &FaultyDisk, path: &Path) -> bool {
     disk.stat(path).unwrap().is_some()
 }
 

@@ -1,6 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
 use crate::logdir::{LogDir, Origin, Topic};
@@ -54,12 +54,19 @@ const SEGMENT_COLUMNS: [Column; 7] = [
 
 pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let log_dir = context.open()?;
-    let topics = super::named_topics(&log_dir, &args.topic)?;
+    let mut failures = Failures::new(context.ui);
+    let topics = super::named_topics_or_all(&log_dir, &args.topic, &mut failures)?;
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     for topic in &topics {
         for &partition in &topic.partitions {
-            let summary = summary(&log_dir, topic, partition)?;
+            let summary = match summary(&log_dir, topic, partition) {
+                Ok(summary) => summary,
+                Err(error) => {
+                    failures.tell(error);
+                    continue;
+                }
+            };
             if args.segments {
                 segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
             } else {
@@ -71,10 +78,10 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     if args.report.output == ReportFormat::Table && !args.segments {
         context.ui.data(configurations(&topics).as_bytes())?;
     }
-    if topics.is_empty() {
+    if topics.is_empty() && failures.exit() == Exit::Done {
         context.ui.status(&format!("there are no topics in {}", context.root.display()));
     }
-    Ok(Exit::Done)
+    Ok(failures.exit())
 }
 
 fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<Summary> {

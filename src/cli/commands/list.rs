@@ -1,5 +1,5 @@
 use crate::cli::Context;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::logdir::{LogDir, Topic};
 use crate::storage::segments;
@@ -27,9 +27,16 @@ const COLUMNS: [Column; 4] = [
 pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let log_dir = context.open()?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    let topics = log_dir.topics()?;
+    let mut failures = Failures::new(context.ui);
+    let topics = super::named_topics_or_all(&log_dir, &[], &mut failures)?;
     for topic in &topics {
-        let (records, bytes) = totals(&log_dir, topic)?;
+        let (records, bytes) = match totals(&log_dir, topic) {
+            Ok(totals) => totals,
+            Err(error) => {
+                failures.tell(error);
+                continue;
+            }
+        };
         report.row(vec![
             Cell::text(&topic.name),
             Cell::Number(topic.partitions.len() as i64),
@@ -38,10 +45,10 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
         ])?;
     }
     report.finish()?;
-    if topics.is_empty() {
+    if topics.is_empty() && failures.exit() == Exit::Done {
         context.ui.status(&format!("there are no topics in {}", context.root.display()));
     }
-    Ok(Exit::Done)
+    Ok(failures.exit())
 }
 
 /// Records and bytes of a topic.

@@ -16,15 +16,13 @@ pub(crate) mod repair;
 pub(crate) mod retention;
 pub(crate) mod verify;
 
+use super::exit::Failures;
 use crate::logdir::{LogDir, Topic};
 use crate::storage::Notice;
 use crate::units::{Offset, TopicName, TopicPartition};
 
-/// The topics of those names, or all of them.
+/// The topics of those names, each once.
 fn named_topics(log_dir: &LogDir, names: &[TopicName]) -> anyhow::Result<Vec<Topic>> {
-    if names.is_empty() {
-        return Ok(log_dir.topics()?);
-    }
     let mut topics: Vec<Topic> = Vec::new();
     for name in names {
         if !topics.iter().any(|topic| topic.name == *name) {
@@ -32,6 +30,19 @@ fn named_topics(log_dir: &LogDir, names: &[TopicName]) -> anyhow::Result<Vec<Top
         }
     }
     Ok(topics)
+}
+
+/// The topics of those names; without a name, all that can be read.
+fn named_topics_or_all(log_dir: &LogDir, names: &[TopicName], failures: &mut Failures) -> anyhow::Result<Vec<Topic>> {
+    if !names.is_empty() {
+        return named_topics(log_dir, names);
+    }
+    let mut found = log_dir.find_topics()?;
+    for (name, error) in found.damaged {
+        failures.tell(error);
+        found.topics.retain(|topic| topic.name != name);
+    }
+    Ok(found.topics)
 }
 
 /// Log start and log end offset of a partition.

@@ -1,6 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::logdir::RepairOptions;
 use crate::storage::repair::Remedy;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Ex
     let acts = |findings: &[Finding]| Remedy::of_all(findings, args.skip_corrupt).iter().any(|remedy| remedy.acts());
     if args.dry_run || !groups.iter().any(|(_, findings)| acts(findings)) {
         context.ui.status(&format!("{}, nothing was changed", super::counted(count as u64, "finding")));
-        return Ok(Exit::Corrupt);
+        return Ok(Exit::Told(CORRUPT));
     }
     let log_dir = context.open_to_write()?;
     let options = RepairOptions { skip_corrupt: args.skip_corrupt, threads: super::verify::threads() };
@@ -89,5 +89,5 @@ pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     let mended = count.saturating_sub(left.len()) as u64;
     context.ui.status(&format!("mended {}, {} left", super::counted(mended, "finding"), left.len()));
-    Ok(if left.is_empty() { Exit::Done } else { Exit::Corrupt })
+    Ok(if left.is_empty() { Exit::Done } else { Exit::Told(CORRUPT) })
 }

@@ -1,6 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args::{self, Retention};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
 use crate::logdir::{LogDir, Origin, Topic};
@@ -53,13 +53,21 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     let (mut removed, mut bytes) = (0, 0);
-    for topic in chosen(args, &log_dir, context)? {
+    let mut failures = Failures::new(context.ui);
+    for topic in chosen(args, &log_dir, context, &mut failures)? {
         let limits = limits(args, &topic);
         for &partition in &topic.partitions {
-            let plan = if args.dry_run {
-                plan(&log_dir, &topic, partition, &limits)?
+            let planned = if args.dry_run {
+                plan(&log_dir, &topic, partition, &limits)
             } else {
-                apply(&log_dir, &topic, partition, &limits, context)?
+                apply(&log_dir, &topic, partition, &limits, context)
+            };
+            let plan = match planned {
+                Ok(plan) => plan,
+                Err(error) => {
+                    failures.tell(error);
+                    continue;
+                }
             };
             for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
                 report.row(row(&topic, partition, decision, &limits))?;
@@ -71,13 +79,18 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     report.finish()?;
     let verb = if args.dry_run { "would remove" } else { "removed" };
     context.ui.status(&format!("{verb} {}, {}", super::counted(removed, "segment"), ByteSize(bytes)));
-    Ok(Exit::Done)
+    Ok(failures.exit())
 }
 
 /// The topics that the run is about.
-fn chosen(args: &RetentionArgs, log_dir: &LogDir, context: &Context) -> anyhow::Result<Vec<Topic>> {
+fn chosen(
+    args: &RetentionArgs,
+    log_dir: &LogDir,
+    context: &Context,
+    failures: &mut Failures,
+) -> anyhow::Result<Vec<Topic>> {
     let has_limits = args.retention.is_some() || args.retention_bytes.is_some();
-    let mut topics = super::named_topics(log_dir, &args.topic)?;
+    let mut topics = super::named_topics_or_all(log_dir, &args.topic, failures)?;
     topics.retain(|topic| {
         if args.topic.is_empty() && topic.name.is_internal() {
             return false;

@@ -1,6 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
 use crate::logdir::{CheckedPartition, LogDir};
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Ex
         ByteSize(sum(|it| it.bytes)),
         if findings == 0 { "nothing is wrong".into() } else { super::counted(findings as u64, "finding") }
     ));
-    Ok(if findings == 0 { Exit::Done } else { Exit::Corrupt })
+    Ok(if findings == 0 { Exit::Done } else { Exit::Told(CORRUPT) })
 }
 
 /// What a check has found.

@@ -7,13 +7,22 @@ use crate::storage::index_file::{EntryRun, IndexEntry, IndexFile};
 use crate::units::{Offset, Position};
 use std::ops::Range;
 
+/// Entries that the batches contradict.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) count: usize,
+    /// The number of the first one in the index.
+    pub(super) first: usize,
+    /// What is wrong with that.
+    pub(super) what: String,
+}
+
 /// Some entries of an index, and what was found wrong with them.
 pub(super) struct Entries<'a, E> {
     index: &'a IndexFile<E>,
     run: EntryRun<E>,
     left: Range<usize>,
-    /// How many are wrong, and the number of the first and what is wrong with it.
-    pub(super) wrong: Option<(usize, usize, String)>,
+    wrong: Option<Wrong>,
 }
 
 impl<'a, E: IndexEntry> Entries<'a, E> {
@@ -42,10 +51,10 @@ impl<'a, E: IndexEntry> Entries<'a, E> {
     }
 
     fn reject(&mut self, what: impl FnOnce() -> String) {
-        let number = self.left.start;
+        let first = self.left.start;
         match &mut self.wrong {
-            Some((count, _, _)) => *count += 1,
-            None => self.wrong = Some((1, number, what())),
+            Some(wrong) => wrong.count += 1,
+            None => self.wrong = Some(Wrong { count: 1, first, what: what() }),
         }
         self.left.start += 1;
     }
@@ -111,7 +120,7 @@ impl<'a> OffsetEntries<'a> {
 
     /// Judges what no batch has come for. `log_end` is where the log ends, if these are its last entries: what leads
     /// behind it is being written.
-    pub(super) fn finish(mut self, log_end: Option<Position>) -> Result<Option<(usize, usize, String)>> {
+    pub(super) fn finish(mut self, log_end: Option<Position>) -> Result<Option<Wrong>> {
         while let Some(entry) = self.entries.peek()? {
             if self.awaited.is_none() && log_end.is_some_and(|end| entry.position >= end) {
                 break;
@@ -171,7 +180,7 @@ impl<'a> TimeEntries<'a> {
     }
 
     /// Judges what no batch has come for; see [`OffsetEntries::finish`]. Returns the largest timestamp as well.
-    pub(super) fn finish(mut self, log_end: Option<Offset>) -> Result<(Option<(usize, usize, String)>, i64)> {
+    pub(super) fn finish(mut self, log_end: Option<Offset>) -> Result<(Option<Wrong>, i64)> {
         while let Some(entry) = self.entries.peek()? {
             let offset = entry.relative_offset.absolute(self.base);
             if log_end.is_some_and(|end| offset >= end) {

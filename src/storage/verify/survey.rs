@@ -172,7 +172,7 @@ impl Survey {
                     self.check_small_file(disk, path, base, check_transactions)?;
                 }
                 Some((base, FileKind::Snapshot)) => {
-                    self.check_small_file(disk, path, base, |bytes| Ok(drop(snapshot::decode(bytes)?)))?;
+                    self.check_small_file(disk, path, base, |bytes| snapshot::decode(bytes).map(drop))?;
                 }
                 Some(_) => {}
                 None if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) => {

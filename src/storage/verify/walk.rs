@@ -3,7 +3,7 @@
 //! A checksum leaves out base offset and leader epoch, so these are held against the batches beside it and against
 //! `leader-epoch-checkpoint`. A batch that stands wrong is told from its neighbour by which of the two fits the rest.
 
-use super::entries::{OffsetEntries, TimeEntries};
+use super::entries::{OffsetEntries, TimeEntries, Wrong};
 use super::finding::{Finding, Problem};
 use crate::format::FormatError;
 use crate::format::batch::RecordCursor;
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
         let (wrong_times, largest) = self.times.finish(is_log_end.then_some(self.expected))?;
         self.walked.largest_timestamp = largest;
         for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
-            if let Some((count, first, what)) = wrong {
+            if let Some(Wrong { count, first, what }) = wrong {
                 self.walked.findings.push(Finding {
                     path: path.with_extension(suffix),
                     position: Some(Position((first * size) as u64)),
