@@ -29,7 +29,8 @@ fn main() {
     println!("{} bytes in lines of {LINE_SIZE}, medians of {runs} turns, {}", bytes, machine());
     bench.write_lines(bytes);
     bench.produce(bytes);
-    bench.consume(bytes);
+    bench.read("consume", bytes);
+    bench.read("verify", bytes);
     bench.one_record();
     fs::remove_dir_all(&bench.root).unwrap();
 }
@@ -100,7 +101,8 @@ impl Bench {
         println!("    {:.2} GB/s, peak memory {:.1} MiB", rate(bytes, &ours), peak as f64 / 1024.0);
     }
 
-    fn consume(&self, bytes: u64) {
+    /// Reads all that was produced, against `cat` of the same segments.
+    fn read(&self, command: &str, bytes: u64) {
         let (mut ours, mut theirs, mut peak) = (Vec::new(), Vec::new(), 0);
         let segments: Vec<PathBuf> = fs::read_dir(self.path("log-dir/bench-0"))
             .unwrap()
@@ -109,11 +111,11 @@ impl Bench {
             .collect();
         for _ in 0..self.runs {
             theirs.push(run(Command::new("cat").args(&segments).stdout(Stdio::null())).time);
-            let run = run(self.kdir(&["consume", "bench"]).stdout(Stdio::null()));
+            let run = run(self.kdir(&[command, "bench"]).stdout(Stdio::null()));
             ours.push(run.time);
             peak = peak.max(run.peak_kib);
         }
-        row("consume > /dev/null, against cat SEGMENTS > /dev/null", &mut ours, &mut theirs);
+        row(&format!("{command} > /dev/null, against cat SEGMENTS > /dev/null"), &mut ours, &mut theirs);
         println!("    {:.2} GB/s, peak memory {:.1} MiB", rate(bytes, &ours), peak as f64 / 1024.0);
     }
 

@@ -135,7 +135,7 @@ fn outside_the_batch() -> FormatError {
 }
 
 /// Reads a length and steps over as many bytes; -1 is null.
-#[inline]
+#[inline(always)]
 fn read_span(bytes: &[u8], at: &mut usize) -> Result<(usize, usize), FormatError> {
     let length = varint::read_i32(bytes, at)?;
     let Ok(length) = usize::try_from(length) else {

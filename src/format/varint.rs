@@ -44,18 +44,31 @@ pub fn put(out: &mut [u8], at: &mut usize, value: i64) {
 }
 
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.
-#[inline]
+#[inline(always)]
 pub fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, FormatError> {
     let first = *bytes.get(*at).ok_or_else(cut)?;
     *at += 1;
-    let raw = if first < 0x80 { u64::from(first) } else { read_rest(bytes, at, u64::from(first & 0x7f))? };
+    // One byte and two are nearly all that there are.
+    let raw = if first < 0x80 {
+        u64::from(first)
+    } else if let Some(&second @ 0..0x80) = bytes.get(*at) {
+        *at += 1;
+        u64::from(first & 0x7f) | u64::from(second) << 7
+    } else {
+        read_rest(bytes, at, u64::from(first & 0x7f))?
+    };
     Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
 /// Reads a 32-bit varint at `*at` and moves `*at` behind it.
-#[inline]
+#[inline(always)]
 pub fn read_i32(bytes: &[u8], at: &mut usize) -> Result<i32, FormatError> {
-    i32::try_from(read_i64(bytes, at)?).map_err(|_| FormatError::corrupt("a 32-bit varint is out of range"))
+    i32::try_from(read_i64(bytes, at)?).map_err(|_| out_of_range())
+}
+
+#[cold]
+fn out_of_range() -> FormatError {
+    FormatError::corrupt("a 32-bit varint is out of range")
 }
 
 #[cold]
@@ -63,6 +76,7 @@ fn cut() -> FormatError {
     FormatError::corrupt("a varint is cut short")
 }
 
+#[inline(never)]
 fn read_rest(bytes: &[u8], at: &mut usize, mut raw: u64) -> Result<u64, FormatError> {
     for group in 1..VARINT_SIZE_MAX {
         let byte = *bytes.get(*at).ok_or_else(cut)?;
