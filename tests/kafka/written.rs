@@ -41,13 +41,22 @@ fn reads_what_a_broker_wrote(kafka: Kafka) {
     check(&kdir, &said, "beside the broker");
     // kafka-dump-log takes the unwritten part of a running broker's indexes for entries, and falls over.
     check_dumps(&kdir, kafka, &[".log", ".txnindex"]);
+    nothing_is_wrong(&kdir);
     broker.stop();
     check(&kdir, &said, "after the broker was stopped");
+    nothing_is_wrong(&kdir);
     check_without_transaction_indexes(&kdir, &said);
     check_dumps(&kdir, kafka, &[".log", ".index", ".timeindex", ".txnindex", ".snapshot"]);
     broker.start_again();
     broker.kill();
     check(&kdir, &said, "after the broker was killed");
+    nothing_is_wrong(&kdir);
+}
+
+/// Every checksum, record, epoch and index entry of a broker is as `verify` expects it.
+#[track_caller]
+fn nothing_is_wrong(kdir: &Kdir) {
+    kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
 }
 
 /// What the program prints of a topic, partition by partition.
