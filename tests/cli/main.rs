@@ -1,4 +1,5 @@
-//! The binary as a user meets it: a module per subcommand, and what lies between processes in `pipes`.
+//! The binary as a user meets it: a module per subcommand, and what lies between processes in
+//! `pipes`, `kills` and `crowds`; `full_disk` is what its name says.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,8 @@ mod delete_records;
 mod describe;
 mod dump;
 mod golden;
+mod history;
+mod kills;
 mod list;
 mod man;
 mod offsets;

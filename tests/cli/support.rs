@@ -155,6 +155,15 @@ impl Kdir {
         contents
     }
 
+    /// Sees that every topic is whole: what describes it and what reads all of it finds nothing to say.
+    pub(crate) fn assert_sound(&self) {
+        for topic in self.json(&["list", "-o", "json"]) {
+            let topic = topic["topic"].as_str().unwrap();
+            self.run(&["describe", topic, "--segments"]).code(0).stderr("");
+            self.run(&["consume", topic]).code(0).stderr("");
+        }
+    }
+
     /// Names of the log dir's entries.
     pub(crate) fn entries(&self, folder: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.path(folder))
@@ -211,6 +220,53 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(started.elapsed() < DEADLINE, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Chance that can be had again (splitmix64): the same seed, the same draws.
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// One of them.
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// A pause shorter than that.
+    pub(crate) fn pause(&mut self, less_than: Duration) {
+        std::thread::sleep(Duration::from_micros(self.below(less_than.as_micros() as u64)));
+    }
+
+    /// Chance of its own for somebody else.
+    pub(crate) fn split(&mut self) -> Self {
+        Self(self.next())
+    }
+}
+
+/// The number in an environment variable; without it, another one.
+pub(crate) fn from_environment(variable: &str, otherwise: impl FnOnce() -> u64) -> u64 {
+    std::env::var(variable).map_or_else(|_| otherwise(), |text| text.parse().unwrap())
+}
+
+/// The seed that KDIR_SEED holds, or else one that differs from run to run. The test prints it.
+pub(crate) fn seed() -> u64 {
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    from_environment("KDIR_SEED", || now().as_nanos() as u64)
 }
 
 /// A process that does not outlive its test.
