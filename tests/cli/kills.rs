@@ -1,7 +1,7 @@
 //! Producers that are killed at any moment, beside others that are not and a follower.
 
-use crate::history::{self, Fed, Log};
-use crate::support::{Chance, Kdir, Running, from_environment, next, seed, until};
+use crate::history::{self, Fed, Log, Producer, line};
+use crate::support::{Chance, Kdir, Running, from_environment, json_lines, next, seed, until};
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +33,7 @@ fn kill_producers(count: u64) {
         let round = Round::new(&kdir, &mut chance);
         println!("round {number}: {:?}", round.options);
         round.run(&mut chance);
+        println!("  {} batches left half written", round.cuts());
         kdir.assert_sound();
     }
 }
@@ -41,6 +42,8 @@ fn kill_producers(count: u64) {
 struct Round<'a> {
     kdir: &'a Kdir,
     partitions: u64,
+    /// The most lines that a producer is fed at a time: about what fills a segment.
+    lines_max: u64,
     options: Vec<String>,
     /// The number of the next producer.
     producer: AtomicU64,
@@ -57,14 +60,14 @@ impl<'a> Round<'a> {
             format!("--config=index.interval.bytes={index_interval}"),
         ];
         kdir.create("app", &options.iter().map(String::as_str).collect::<Vec<_>>());
-        Self { kdir, partitions, options, producer: AtomicU64::new(0) }
+        Self { kdir, partitions, lines_max: (segment_bytes / 100).min(2000), options, producer: AtomicU64::new(0) }
     }
 
     fn run(&self, chance: &mut Chance) {
         let mut follower = Running::start(self.kdir.process(&["consume", "app", "-F", "-o", "json"]));
         let shown = follower.lines();
         let runs = self.runs(chance);
-        let log = history::log(self.kdir.records("app"));
+        let log = history::log(&self.kdir.records("app"));
         history::check(&log, &runs);
         self.probe(&log, chance);
         // What the follower has shown on the way is what is there now, and it shows the rest.
@@ -73,7 +76,7 @@ impl<'a> Round<'a> {
         follower.signal(Signal::TERM);
         assert_eq!(follower.wait(), (Some(143), String::new(), String::new()));
         lines.extend(shown);
-        assert_eq!(history::log(lines.iter().map(|line| serde_json::from_str(line).unwrap())), log);
+        assert_eq!(history::log(&json_lines(lines.join("\n").as_bytes())), log);
     }
 
     /// Kills some producers while another one is left alone.
@@ -98,83 +101,56 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// A producer with options drawn by chance.
-    fn start(&self, chance: &mut Chance) -> (Running, Fed) {
-        let producer = self.producer.fetch_add(1, Ordering::Relaxed);
-        let sync = chance.of(&["always", "20ms", "1s", "end"]);
-        let compression = chance.of(&["none", "none", "gzip", "snappy", "lz4", "zstd"]);
-        let batch_size = chance.of(&["1", "1KiB", "128KiB"]);
-        let mut args = vec!["-q", "produce", "app", "-o", "json", "--sync", sync, "-z", compression];
-        args.extend(["--batch-size", batch_size]);
-        let partition = chance.below(self.partitions).to_string();
-        let step = chance.of(&[1, self.partitions]);
-        if step == 1 {
-            args.extend(["-p", &partition]);
-        }
-        let run = Fed { producer, lines: 0, step, ended_in_order: false, acknowledged: Default::default() };
-        (Running::start(self.kdir.process(&args)), run)
-    }
-
-    fn feed(process: &mut Running, run: &mut Fed, count: u64) {
-        process.write(history::lines(run.producer, run.lines, count));
-        run.lines += count;
+    fn start(&self, chance: &mut Chance) -> Producer {
+        let number = self.producer.fetch_add(1, Ordering::Relaxed);
+        Producer::start(self.kdir, number, self.partitions, chance)
     }
 
     /// A producer that is killed at some moment: while it starts, waits for input, writes or syncs.
     fn victim(&self, chance: &mut Chance) -> Fed {
         let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT]);
-        let (mut process, mut run) = self.start(chance);
+        let mut producer = self.start(chance);
         for _ in 0..chance.below(12) {
-            let count = chance.of(&[1, 3, 30, 300, 1000]);
-            Self::feed(&mut process, &mut run, count);
+            producer.feed(chance.of(&[1, 3, 30, self.lines_max]));
             chance.pause(Duration::from_millis(4));
         }
         if chance.below(4) == 0 {
-            process.write(&history::line(run.producer, run.lines)[..3]);
+            producer.process.write("a line that has only begun");
         }
         if signal == Signal::INT {
             // A shell has its background jobs ignore it, and with them the tests and what they start: until it reads.
-            process.write(" ");
-            until("it reads its input", || process.has_read_all());
+            producer.process.write(" ");
+            until("it reads its input", || producer.process.has_read_all());
         }
         chance.pause(Duration::from_millis(3));
-        process.signal(signal);
-        let (code, stdout, stderr) = process.wait();
-        assert_eq!((code, stderr.as_str()), (Some(128 + signal.as_raw()), ""), "{run:?}");
-        let (acknowledged, summary) = history::acknowledged(&stdout);
-        run.acknowledged = acknowledged;
-        // Without a summary, the signal came before the producer had begun.
-        run.ended_in_order = signal != Signal::KILL;
-        assert!(summary.is_some() || run.acknowledged.is_empty() || signal == Signal::KILL, "{stdout}");
-        run
+        producer.process.signal(signal);
+        producer.signalled(128 + signal.as_raw())
     }
 
     /// A producer that goes on until the others are dead.
     fn survivor(&self, chance: &mut Chance, over: &AtomicBool) -> Fed {
-        let (mut process, mut run) = self.start(chance);
-        let stdout = process.lines();
+        let mut producer = self.start(chance);
         while !over.load(Ordering::Relaxed) {
-            let count = chance.of(&[1, 3, 30, 300]);
-            Self::feed(&mut process, &mut run, count);
+            producer.feed(chance.of(&[1, 3, 30, self.lines_max]));
             chance.pause(Duration::from_millis(20));
         }
-        assert_eq!(process.end(), (Some(0), String::new(), String::new()), "{run:?}");
-        let (acknowledged, summary) = history::acknowledged(&stdout.iter().map(|line| line + "\n").collect::<String>());
-        run.acknowledged = acknowledged;
-        run.ended_in_order = true;
-        assert!(summary.is_some());
-        assert_eq!(run.acknowledged_count(), run.lines, "{run:?}");
-        run
+        producer.end()
+    }
+
+    /// How many tails were cut.
+    fn cuts(&self) -> usize {
+        let of_partition = |partition| self.kdir.entries(&format!("app-{partition}"));
+        (0..self.partitions).flat_map(of_partition).filter(|name| name.starts_with("cut-")).count()
     }
 
     /// Readers that begin in the middle find the same.
     fn probe(&self, log: &Log, chance: &mut Chance) {
         for (partition, records) in log {
             for _ in 0..PROBES {
-                let (offset, value) = &records[chance.below(records.len() as u64) as usize];
-                let (partition, offset) = (partition.to_string(), offset.to_string());
+                let record = records[chance.below(records.len() as u64) as usize];
+                let (partition, offset) = (partition.to_string(), record.offset.to_string());
                 let found = self.kdir.text(&["consume", "app", "-p", &partition, "--from-offset", &offset, "-n1"]);
-                assert_eq!(found, format!("{value}\n"), "offset {offset} of partition {partition}");
+                assert_eq!(found, line(record.producer, record.number) + "\n", "offset {offset} of {partition}");
             }
         }
     }

@@ -12,6 +12,7 @@ mod bad_input;
 mod completions;
 mod consume;
 mod create;
+mod crowds;
 mod delete;
 mod delete_records;
 mod describe;

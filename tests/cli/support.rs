@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -263,6 +264,15 @@ pub(crate) fn from_environment(variable: &str, otherwise: impl FnOnce() -> u64) 
     std::env::var(variable).map_or_else(|_| otherwise(), |text| text.parse().unwrap())
 }
 
+/// Sets a flag when it goes, also when a test fails: who waits for it is in another thread.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The seed that KDIR_SEED holds, or else one that differs from run to run. The test prints it.
 pub(crate) fn seed() -> u64 {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -333,7 +343,8 @@ impl Running {
         receiver.recv_timeout(DEADLINE).unwrap()
     }
 
-    /// Closes its stdin and waits for its end. Exit code and stderr; stdout where nobody took it, if it is little.
+    /// Closes its stdin and waits for its end. Exit code, stdout and stderr: stdout where nobody took it, if it is little,
+    /// and stderr without waits for a lock, which are the disk's.
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         drop(self.0.stdin.take());
         self.wait()
@@ -354,6 +365,8 @@ impl Running {
             pipe.read_to_string(&mut stdout).unwrap();
         }
         self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let is_wait = |line: &&str| line.starts_with("waiting for another process that holds ");
+        let stderr = stderr.split_inclusive('\n').filter(|line| !is_wait(line)).collect();
         (code(status), stdout, stderr)
     }
 }
