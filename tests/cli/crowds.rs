@@ -85,7 +85,8 @@ struct Crowd<'a> {
 
 impl Crowd<'_> {
     fn producer(&self, chance: &mut Chance) -> Producer {
-        Producer::start(self.kdir, self.producer.fetch_add(1, Ordering::Relaxed), PARTITIONS, chance)
+        let number = self.producer.fetch_add(1, Ordering::Relaxed);
+        Producer::start(|args| self.kdir.process(args), number, PARTITIONS, chance)
     }
 
     /// One phase. Returns the runs of the producers that came and went.

@@ -4,9 +4,11 @@
 //! producer in one partition are its lines in order, each `step` behind the one before, where `step` is the number of
 //! partitions that the producer spreads its lines over.
 
-use crate::support::{Chance, Kdir, Running};
+use crate::support::{Chance, Running};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::process::Command;
 use std::sync::mpsc::Receiver;
 
 /// What a reader has shown, by partition, in its order.
@@ -98,8 +100,14 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Starts one on the topic `app`, which has that many partitions, with options drawn by chance.
-    pub(crate) fn start(kdir: &Kdir, producer: u64, partitions: u64, chance: &mut Chance) -> Self {
+    /// Starts one on the topic `app`, which has that many partitions, with options drawn by chance. `command` makes the
+    /// process from its arguments.
+    pub(crate) fn start(
+        command: impl FnOnce(&[&str]) -> Command,
+        producer: u64,
+        partitions: u64,
+        chance: &mut Chance,
+    ) -> Self {
         let sync = chance.of(&["always", "20ms", "1s", "end"]);
         let compression = chance.of(&["none", "none", "gzip", "snappy", "lz4", "zstd"]);
         let batch_size = chance.of(&["1", "1KiB", "128KiB"]);
@@ -110,7 +118,7 @@ impl Producer {
         if step == 1 {
             args.extend(["-p", &partition]);
         }
-        let mut process = Running::start(kdir.process(&args));
+        let mut process = Running::start(command(&args));
         let stdout = process.lines();
         let acknowledged = BTreeMap::new();
         Self {
@@ -128,13 +136,24 @@ impl Producer {
         run.lines += count;
     }
 
-    /// Waits for its end after a signal that has this exit code.
-    pub(crate) fn signalled(self, code: i32) -> Fed {
+    /// Waits for its end after a signal.
+    pub(crate) fn signalled(self, signal: Signal) -> Fed {
         let Self { process, stdout, mut run } = self;
-        assert_eq!(process.wait(), (Some(code), String::new(), String::new()), "{run:?}");
+        assert_eq!(process.wait(), (Some(128 + signal.as_raw()), String::new(), String::new()), "{run:?}");
         run.listen(&stdout.iter().collect::<Vec<_>>());
-        // Without a summary, the signal came before the producer had begun.
-        run.in_order = run.summarized || code != 137;
+        // Without a summary, SIGINT or SIGTERM came before the producer had begun.
+        run.in_order = run.summarized || matches!(signal, Signal::INT | Signal::TERM);
+        run
+    }
+
+    /// Closes its stdin. It may have been killed by the system for a file that was to grow too large.
+    pub(crate) fn end_or_killed(self) -> Fed {
+        let Self { process, stdout, mut run } = self;
+        let (code, _, stderr) = process.end();
+        run.listen(&stdout.iter().collect::<Vec<_>>());
+        run.in_order = run.summarized;
+        let expected = if run.summarized { 0 } else { 128 + Signal::XFSZ.as_raw() };
+        assert_eq!((code, stderr.as_str()), (Some(expected), ""), "{run:?}");
         run
     }
 

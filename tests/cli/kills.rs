@@ -3,6 +3,7 @@
 use crate::history::{self, Fed, Log, Producer, line};
 use crate::support::{Chance, Kdir, Running, from_environment, json_lines, next, seed, until};
 use rustix::process::Signal;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -101,15 +102,17 @@ impl<'a> Round<'a> {
         })
     }
 
-    fn start(&self, chance: &mut Chance) -> Producer {
-        let number = self.producer.fetch_add(1, Ordering::Relaxed);
-        Producer::start(self.kdir, number, self.partitions, chance)
+    fn start(&self, command: impl FnOnce(&[&str]) -> Command, chance: &mut Chance) -> Producer {
+        Producer::start(command, self.producer.fetch_add(1, Ordering::Relaxed), self.partitions, chance)
     }
 
     /// A producer that is killed at some moment: while it starts, waits for input, writes or syncs.
     fn victim(&self, chance: &mut Chance) -> Fed {
-        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT]);
-        let mut producer = self.start(chance);
+        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT, Signal::XFSZ]);
+        if signal == Signal::XFSZ {
+            return self.victim_in_a_write(chance);
+        }
+        let mut producer = self.start(|args| self.kdir.process(args), chance);
         for _ in 0..chance.below(12) {
             producer.feed(chance.of(&[1, 3, 30, self.lines_max]));
             chance.pause(Duration::from_millis(4));
@@ -124,12 +127,28 @@ impl<'a> Round<'a> {
         }
         chance.pause(Duration::from_millis(3));
         producer.process.signal(signal);
-        producer.signalled(128 + signal.as_raw())
+        producer.signalled(signal)
+    }
+
+    /// A producer that is killed in the middle of a write, if it comes to that.
+    fn victim_in_a_write(&self, chance: &mut Chance) -> Fed {
+        let blocks = self.active_blocks(chance) + chance.below(8);
+        let mut producer = self.start(|args| self.kdir.process_with_short_files(blocks, args), chance);
+        // No more than a pipe holds, so that it is fed before it can be dead.
+        producer.feed(1 + chance.below(self.lines_max.min(300)));
+        producer.end_or_killed()
+    }
+
+    /// How many blocks of 512 bytes the active segment of some partition has now.
+    fn active_blocks(&self, chance: &mut Chance) -> u64 {
+        let partition = format!("app-{}", chance.below(self.partitions));
+        let active = self.kdir.entries(&partition).into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+        std::fs::metadata(self.kdir.path(&partition).join(active)).unwrap().len() / 512
     }
 
     /// A producer that goes on until the others are dead.
     fn survivor(&self, chance: &mut Chance, over: &AtomicBool) -> Fed {
-        let mut producer = self.start(chance);
+        let mut producer = self.start(|args| self.kdir.process(args), chance);
         while !over.load(Ordering::Relaxed) {
             producer.feed(chance.of(&[1, 3, 30, self.lines_max]));
             chance.pause(Duration::from_millis(20));

@@ -88,7 +88,19 @@ impl Kdir {
 
     /// The program as a process with pipes.
     pub(crate) fn process(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kdir"));
+        self.piped(Command::new(env!("CARGO_BIN_EXE_kdir")), args)
+    }
+
+    /// The same, but the system kills it when a file of its would grow beyond that many blocks of 512 bytes: in the middle
+    /// of a write, of which what fits is done.
+    pub(crate) fn process_with_short_files(&self, blocks: u64, args: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "ulimit -c 0 && ulimit -f \"$0\" && exec \"$@\"", &blocks.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_kdir"));
+        self.piped(command, args)
+    }
+
+    fn piped(&self, mut command: Command, args: &[&str]) -> Command {
         command.env_clear().envs(self.environment()).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
