@@ -60,9 +60,10 @@ impl Summary {
 /// # Errors
 /// When the disk fails or the log is corrupt at its end.
 pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
+    // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
+    let listed = segments::list(&**disk, reader.path())?;
     let log_end_offset = reader.log_end_offset()?;
     let log_start_offset = reader.log_start_offset();
-    let listed = segments::list(&**disk, reader.path())?;
     let mut summaries = Vec::with_capacity(listed.len());
     for (place, &segment) in listed.iter().enumerate() {
         let next_offset = listed.get(place + 1).map_or(log_end_offset, |next| next.base_offset);

@@ -129,9 +129,10 @@ fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> 
     let partition = topic.partition(partition)?;
     let Some(reader) = log_dir.open_reader(&partition, 0)? else { return Ok(Plan::default()) };
     let (recovery_point, _) = log_dir.checkpointed(&partition)?;
-    let log_end_offset = reader.log_end_offset()?;
     let (disk, path) = (log_dir.disk(), reader.path());
+    // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
     let segments = segments::list(&**disk, path)?;
+    let log_end_offset = reader.log_end_offset()?;
     let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };
     Ok(retention::plan(log, limits, crate::cli::now().0, |segment, next_offset| {
         retention::largest_timestamp(&**disk, path, segment.base_offset, next_offset <= recovery_point)
