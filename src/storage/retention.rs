@@ -7,8 +7,8 @@
 //! | 3 time | policy holds `delete`, `retention.ms` ≥ 0 | now minus its largest timestamp is *more* than `retention.ms` |
 //!
 //! Each pass works on what the one before has left, from the oldest segment on, and stops at the first that stays. The
-//! active segment is not exempt: when all go, an empty one is rolled at the log end offset first. An empty last segment
-//! always stays. A segment without any timestamp counts by the time its file last changed.
+//! active segment is not exempt: when all go, an empty one is rolled at the log end offset before the last goes. An empty
+//! last segment always stays. A segment without any timestamp counts by the time its file last changed.
 //!
 //! Removing is renaming to `.deleted` and then unlinking, oldest first, the `.log` of a segment last: a crash leaves a
 //! log without a hole, perhaps a segment without indexes (which the next run removes again) and renamed files (which the
@@ -195,24 +195,31 @@ pub fn apply(
         let plan = plan(log, limits, now_ms, |segment, next_offset| {
             largest_timestamp(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)
         })?;
-        if plan.going().count() == segments.len() && !segments.is_empty() {
+        let going: Vec<&Decision> = plan.going().collect();
+        if let Some((last, before)) = going.split_last()
+            && going.len() == segments.len()
+        {
+            // On a full disk, a new segment may take what the others leave.
+            remove(&*disk, &folder, before, &mut on_removed)?;
             writer.roll_for_removal(now_ms)?;
+            remove(&*disk, &folder, &[last], &mut on_removed)?;
+        } else {
+            remove(&*disk, &folder, &going, &mut on_removed)?;
         }
-        remove(&*disk, &folder, &plan, &mut on_removed)?;
         Ok(plan)
     })
 }
 
-fn remove(disk: &dyn Disk, folder: &Path, plan: &Plan, on_removed: &mut dyn FnMut(&Decision)) -> Result<()> {
-    if plan.going().next().is_none() {
+fn remove(disk: &dyn Disk, folder: &Path, going: &[&Decision], on_removed: &mut dyn FnMut(&Decision)) -> Result<()> {
+    if going.is_empty() {
         return Ok(());
     }
     let paths =
         |decision: &Decision| FileKind::ALL.map(|kind| segment_path(folder, decision.segment.base_offset, kind));
-    for path in plan.going().flat_map(paths) {
+    for path in going.iter().copied().flat_map(paths) {
         unless_missing(disk.rename(&path, &marked(&path)))?;
     }
-    for decision in plan.going() {
+    for decision in going {
         for path in paths(decision) {
             unless_missing(disk.remove_file(&marked(&path)))?;
         }
