@@ -2,7 +2,8 @@
 //!
 //! What is acknowledged is durable: the stretches that are handed out here were synced with everything before them. The
 //! recovery point follows, after the data that it vouches for: when a segment was closed, and at the end when it lags by
-//! more than [`RECOVERY_POINT_LAG_MAX`]. After a failed sync nothing more is acknowledged.
+//! more than [`RECOVERY_POINT_LAG_MAX`]. After a failed sync nothing more is acknowledged. A recovery point that cannot be
+//! written, on a full disk say, ends the run as well, but what is in the log by then is synced and acknowledged first.
 
 use super::{LogDir, Result};
 use crate::disk::FileId;
@@ -72,7 +73,8 @@ struct Shared {
 pub(super) struct Syncer {
     shared: Arc<Shared>,
     policy: SyncPolicy,
-    thread: Option<JoinHandle<Result<()>>>,
+    /// Ends early when a sync has failed (the outer error) or a recovery point could not be written (the inner one).
+    thread: Option<JoinHandle<Result<Result<()>>>>,
 }
 
 impl Syncer {
@@ -106,7 +108,7 @@ impl Syncer {
 
     /// A place where the input may stand still: everything before it is synced under [`SyncPolicy::Always`].
     pub(super) fn sync_point(&self) -> Result<()> {
-        if self.policy == SyncPolicy::Always { self.shared.sync_dirty() } else { Ok(()) }
+        if self.policy == SyncPolicy::Always { self.shared.sync_dirty()?.write() } else { Ok(()) }
     }
 
     /// Whether the thread has failed; its error comes out of [`Syncer::finish`].
@@ -118,13 +120,16 @@ impl Syncer {
     pub(super) fn finish(&mut self) -> Result<()> {
         self.shared.state().stop = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
+        let beside = match self.thread.take() {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            None => Ok(()),
+        };
         if self.policy == SyncPolicy::Never {
             return Ok(());
         }
-        self.shared.sync_dirty()?;
+        let due = self.shared.sync_dirty()?;
+        beside?;
+        due.write()?;
         self.shared.catch_up_recovery_points()
     }
 }
@@ -134,26 +139,29 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sync_regularly(&self, interval: Duration) -> Result<()> {
+    fn sync_regularly(&self, interval: Duration) -> Result<Result<()>> {
         loop {
             let state = self.wake.wait_while(self.state(), |state| !state.dirty && !state.stop);
             let state = state.unwrap_or_else(PoisonError::into_inner);
             let waited = self.wake.wait_timeout_while(state, interval, |state| !state.stop);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if state.stop {
-                return Ok(());
+                return Ok(Ok(()));
             }
             state.dirty = false;
             drop(state);
-            if let Err(error) = self.sync_dirty() {
+            let written = self.sync_dirty().map(DueRecoveryPoints::write);
+            if !matches!(written, Ok(Ok(()))) {
                 self.on_sync.failed();
-                return Err(error);
+                return written;
             }
         }
     }
 
-    fn sync_dirty(&self) -> Result<()> {
+    /// Syncs and acknowledges everything. The recovery points that are due are left to be written.
+    fn sync_dirty(&self) -> Result<DueRecoveryPoints<'_>> {
         let partitions = self.state().partitions.clone();
+        let mut due = Vec::new();
         for it in partitions {
             if !pending(&it).is_dirty() {
                 continue;
@@ -167,10 +175,10 @@ impl Shared {
                 });
             }
             if durable.rolled {
-                self.write_recovery_point(&it, durable.through)?;
+                due.push((it, durable.through));
             }
         }
-        Ok(())
+        Ok(DueRecoveryPoints { shared: self, due })
     }
 
     fn catch_up_recovery_points(&self) -> Result<()> {
@@ -188,6 +196,18 @@ impl Shared {
         self.log_dir.advance_recovery_point(&it.partition, it.folder, through)?;
         pending(it).recovery_point_written();
         Ok(())
+    }
+}
+
+/// Recovery points that are to be written, since a segment was closed.
+struct DueRecoveryPoints<'a> {
+    shared: &'a Shared,
+    due: Vec<(Partition, Offset)>,
+}
+
+impl DueRecoveryPoints<'_> {
+    fn write(self) -> Result<()> {
+        self.due.iter().try_for_each(|(it, through)| self.shared.write_recovery_point(it, *through))
     }
 }
 
