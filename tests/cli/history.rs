@@ -29,6 +29,11 @@ pub(crate) fn line(producer: u64, number: u64) -> String {
     format!("{producer}:{number}:{}", format!("{word:x}").repeat(times))
 }
 
+/// Lines of a producer, each with its end.
+pub(crate) fn lines(producer: u64, numbers: std::ops::Range<u64>) -> String {
+    numbers.map(|number| line(producer, number) + "\n").collect()
+}
+
 /// Takes an envelope.
 pub(crate) fn show(log: &mut Log, envelope: &Value) {
     let number = |name: &str| envelope[name].as_i64().unwrap();
@@ -65,22 +70,26 @@ pub(crate) struct Fed {
 }
 
 impl Fed {
+    /// A producer that was fed that many lines and has not said anything.
+    pub(crate) fn new(producer: u64, lines: u64, step: u64) -> Self {
+        Self { producer, lines, step, acknowledged: BTreeMap::new(), summarized: false, in_order: false }
+    }
+
     fn acknowledged_count(&self) -> u64 {
         self.acknowledged.values().map(|offsets| offsets.len() as u64).sum()
     }
 
     /// Takes what the producer has said on stdout. Where there is a summary, it says the same as the lines before.
-    fn listen(&mut self, stdout: &[String]) {
+    pub(crate) fn listen(&mut self, stdout: &[Value]) {
         for line in stdout {
             assert!(!self.summarized, "the summary comes last: {stdout:?}");
-            let line: Value = serde_json::from_str(line).unwrap();
             if line["event"] == "summary" {
                 let told: BTreeMap<i64, u64> = (line["partitions"].as_array().unwrap().iter())
                     .map(|it| (it["partition"].as_i64().unwrap(), it["records"].as_u64().unwrap()))
                     .collect();
                 let counted = |(&partition, offsets): (&i64, &Vec<i64>)| (partition, offsets.len() as u64);
                 assert_eq!(told, self.acknowledged.iter().map(counted).collect(), "{stdout:?}");
-                self.summarized = true;
+                (self.summarized, self.in_order) = (true, true);
                 continue;
             }
             assert_eq!(line["event"], "durable", "{line}");
@@ -120,19 +129,14 @@ impl Producer {
         }
         let mut process = Running::start(command(&args));
         let stdout = process.lines();
-        let acknowledged = BTreeMap::new();
-        Self {
-            process,
-            stdout,
-            run: Fed { producer, lines: 0, step, acknowledged, summarized: false, in_order: false },
-        }
+        Self { process, stdout, run: Fed::new(producer, 0, step) }
     }
 
     /// Feeds it its next lines.
     pub(crate) fn feed(&mut self, count: u64) {
         let run = &mut self.run;
-        let lines = (run.lines..run.lines + count).map(|number| line(run.producer, number) + "\n");
-        self.process.write(lines.collect::<String>());
+        // Of one that has failed, the end tells more than the pipe.
+        let _ = self.process.try_write(lines(run.producer, run.lines..run.lines + count));
         run.lines += count;
     }
 
@@ -140,9 +144,9 @@ impl Producer {
     pub(crate) fn signalled(self, signal: Signal) -> Fed {
         let Self { process, stdout, mut run } = self;
         assert_eq!(process.wait(), (Some(128 + signal.as_raw()), String::new(), String::new()), "{run:?}");
-        run.listen(&stdout.iter().collect::<Vec<_>>());
+        run.listen(&stdout.iter().map(|line| serde_json::from_str(&line).unwrap()).collect::<Vec<_>>());
         // Without a summary, SIGINT or SIGTERM came before the producer had begun.
-        run.in_order = run.summarized || matches!(signal, Signal::INT | Signal::TERM);
+        run.in_order |= matches!(signal, Signal::INT | Signal::TERM);
         run
     }
 
@@ -150,8 +154,7 @@ impl Producer {
     pub(crate) fn end_or_killed(self) -> Fed {
         let Self { process, stdout, mut run } = self;
         let (code, _, stderr) = process.end();
-        run.listen(&stdout.iter().collect::<Vec<_>>());
-        run.in_order = run.summarized;
+        run.listen(&stdout.iter().map(|line| serde_json::from_str(&line).unwrap()).collect::<Vec<_>>());
         let expected = if run.summarized { 0 } else { 128 + Signal::XFSZ.as_raw() };
         assert_eq!((code, stderr.as_str()), (Some(expected), ""), "{run:?}");
         run
@@ -161,8 +164,7 @@ impl Producer {
     pub(crate) fn end(self) -> Fed {
         let Self { process, stdout, mut run } = self;
         assert_eq!(process.end(), (Some(0), String::new(), String::new()), "{run:?}");
-        run.listen(&stdout.iter().collect::<Vec<_>>());
-        run.in_order = true;
+        run.listen(&stdout.iter().map(|line| serde_json::from_str(&line).unwrap()).collect::<Vec<_>>());
         assert!(run.summarized && run.acknowledged_count() == run.lines, "{run:?}");
         run
     }

@@ -108,7 +108,7 @@ impl<'a> Round<'a> {
 
     /// A producer that is killed at some moment: while it starts, waits for input, writes or syncs.
     fn victim(&self, chance: &mut Chance) -> Fed {
-        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT, Signal::XFSZ]);
+        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT, Signal::XFSZ, Signal::XFSZ]);
         if signal == Signal::XFSZ {
             return self.victim_in_a_write(chance);
         }
@@ -132,10 +132,10 @@ impl<'a> Round<'a> {
 
     /// A producer that is killed in the middle of a write, if it comes to that.
     fn victim_in_a_write(&self, chance: &mut Chance) -> Fed {
-        let blocks = self.active_blocks(chance) + chance.below(8);
+        let blocks = self.active_blocks(chance) + 1 + chance.below(3);
         let mut producer = self.start(|args| self.kdir.process_with_short_files(blocks, args), chance);
         // No more than a pipe holds, so that it is fed before it can be dead.
-        producer.feed(1 + chance.below(self.lines_max.min(300)));
+        producer.feed(chance.of(&[10, 30, 100, 300]));
         producer.end_or_killed()
     }
 

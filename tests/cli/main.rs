@@ -17,6 +17,7 @@ mod delete;
 mod delete_records;
 mod describe;
 mod dump;
+mod full_disk;
 mod golden;
 mod history;
 mod kills;

@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,11 +20,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The program, a log dir that does not exist yet, and nothing else.
 pub(crate) struct Kdir {
     temp: TempDir,
+    log_dir: PathBuf,
 }
 
 impl Kdir {
     pub(crate) fn new() -> Self {
-        Self { temp: tempfile::tempdir().unwrap() }
+        let temp = tempfile::tempdir().unwrap();
+        Self { log_dir: temp.path().join("log"), temp }
+    }
+
+    /// With the log dir in another place.
+    pub(crate) fn with_log_dir(self, log_dir: PathBuf) -> Self {
+        Self { log_dir, ..self }
     }
 
     /// With a topic of that name and those options.
@@ -40,7 +47,7 @@ impl Kdir {
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {
-        self.temp().join("log")
+        self.log_dir.clone()
     }
 
     /// A path in the log dir.
@@ -309,7 +316,16 @@ impl Running {
 
     /// Writes to its stdin, which stays open.
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.stdin.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
+        self.try_write(bytes).unwrap();
+    }
+
+    /// Writes to its stdin, unless it has ended.
+    pub(crate) fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.stdin.as_mut().unwrap().write_all(bytes.as_ref())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Whether everything that was written to its stdin has been read.
