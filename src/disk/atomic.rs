@@ -18,13 +18,19 @@ pub fn replace(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> 
 /// Does the same but for syncing the folder: the caller does, once for several files.
 ///
 /// # Errors
-/// When the disk fails. The old file is then still there.
+/// When the disk fails. The old file is then still there, and the temporary one removed if that can be done.
 pub fn put(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let file = disk.open(temporary, Access::Create)?;
-    file.set_len(0)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(temporary, path)
+    let put = file
+        .set_len(0)
+        .and_then(|()| file.write_at(bytes, 0))
+        .and_then(|()| file.sync())
+        .and_then(|()| disk.rename(temporary, path));
+    if put.is_err() {
+        // On a full disk it would stay for good where its name is not used again, as a topic's id is not.
+        let _ = disk.remove_file(temporary);
+    }
+    put
 }
 
 /// The folder that holds `path`.
