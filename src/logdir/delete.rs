@@ -2,7 +2,8 @@
 //!
 //! Under the root lock: the topic file is renamed to `<topic-id>.deleted`, rows leave the checkpoint files, the folders
 //! are renamed to the form in which a broker sets aside what it will remove. Then, without the lock, the folders are
-//! emptied and removed, and the renamed topic file last.
+//! emptied and removed, and the renamed topic file last. On a disk that is too full to write the checkpoint files anew, rows
+//! leave them when the folders are gone.
 //!
 //! States that a crash can leave: a `.deleted` file with any of the rest undone. Whoever finds one while creating or
 //! deleting a topic does the rest; until then the topic is gone for everybody, since its topic file is. A broker's topic
@@ -27,7 +28,7 @@ impl LogDir {
     /// # Errors
     /// When there is no such topic or the disk fails. What was begun is finished by the next `create` or `delete`.
     pub fn delete_topic(&self, name: &TopicName, mut on_removed: impl FnMut(&Path)) -> Result<Topic> {
-        let (topic, marker, folders) = {
+        let (topic, marker, folders, rows_stay) = {
             let _lock = self.lock_root()?;
             self.finish_deletions()?;
             let topic = self.topic(name)?;
@@ -40,10 +41,17 @@ impl LogDir {
                     Some(marker)
                 }
             };
-            self.set_aside(name)?;
-            (topic, marker, self.folders_set_aside(name)?)
+            let rows_stay = self.set_aside(name)?;
+            (topic, marker, self.folders_set_aside(name)?, rows_stay)
         };
         self.remove_folders(&folders, &mut on_removed)?;
+        if rows_stay {
+            let _lock = self.lock_root()?;
+            // Rows of a new topic of that name are not touched: whoever made it has seen to the old ones.
+            if self.disk.stat(&self.topic_file(name))?.is_none() {
+                self.forget_rows(name)?;
+            }
+        }
         if let Some(marker) = marker {
             self.remove_if_there(&marker)?;
         }
@@ -51,16 +59,23 @@ impl LogDir {
         Ok(topic)
     }
 
-    /// Takes a topic's rows and folders out of the way of a new topic of its name.
-    fn set_aside(&self, name: &TopicName) -> Result<()> {
-        for file in CheckpointFile::ALL {
-            self.forget_topic(file, name)?;
-        }
+    /// Takes a topic's rows and folders out of the way of a new topic of its name. Tells whether rows have stayed, since the
+    /// disk is full.
+    fn set_aside(&self, name: &TopicName) -> Result<bool> {
+        let rows_stay = match self.forget_rows(name) {
+            Err(LogDirError::Disk(error)) if error.is_full() => true,
+            forgotten => forgotten.map(|()| false)?,
+        };
         for partition in self.partition_folders()?.filter(|it| it.topic == *name) {
             let path = self.partition_path(&partition);
             self.disk.rename(&path, &self.root.join(set_aside_name(&partition)))?;
         }
-        self.sync_root()
+        self.sync_root()?;
+        Ok(rows_stay)
+    }
+
+    fn forget_rows(&self, name: &TopicName) -> Result<()> {
+        CheckpointFile::ALL.into_iter().try_for_each(|file| self.forget_topic(file, name))
     }
 
     /// The folders of a topic that wait to be removed.
@@ -88,10 +103,11 @@ impl LogDir {
     /// Finishes what a crash has interrupted. The caller holds the root lock.
     pub(super) fn finish_deletions(&self) -> Result<()> {
         for (marker, deleted) in self.topics_to_delete(&self.disk.list(&self.root)?)? {
-            if self.disk.stat(&self.topic_file(&deleted))?.is_none() {
-                self.set_aside(&deleted)?;
-            }
+            let rows_stay = self.disk.stat(&self.topic_file(&deleted))?.is_none() && self.set_aside(&deleted)?;
             self.remove_folders(&self.folders_set_aside(&deleted)?, &mut |_| {})?;
+            if rows_stay {
+                self.forget_rows(&deleted)?;
+            }
             self.remove_if_there(&marker)?;
             self.sync_root()?;
         }

@@ -29,7 +29,6 @@ use crate::disk::{Access, Disk, DiskError};
 use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Bytes read at a time while a segment is walked.
@@ -139,17 +138,13 @@ impl Check<'_> {
         }
         match copy_from(self.disk, log, position, &path) {
             Ok(()) => Ok(Some(path)),
-            Err(error) if is_full(&error) => {
+            Err(error) if error.is_full() => {
                 self.disk.remove_file(&path)?;
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn is_full(error: &DiskError) -> bool {
-    matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn copy_from(disk: &dyn Disk, log: &OpenLog, position: Position, path: &Path) -> std::result::Result<(), DiskError> {

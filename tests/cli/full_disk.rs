@@ -115,6 +115,8 @@ impl Step<'_> {
             let was_full = disk.was_full(&run);
             (self.after)(&disk.kdir, &run);
             disk.kdir.assert_sound();
+            let left: Vec<String> = disk.kdir.entries("").into_iter().filter(|name| name.ends_with(".tmp")).collect();
+            assert_eq!(left, Vec::<String>::new(), "left by {:?} with room for {count}", self.args);
             disk.make_room();
             (self.with_room)(&disk.kdir);
             disk.kdir.assert_sound();
@@ -295,6 +297,26 @@ fn retention_frees_a_full_disk() {
         };
         let step = Step { before: &some_segments, args: &args, after: &after, with_room: &|_| {} };
         assert_eq!(step.needs(&disk, room), 0, "{room:?} {limit}");
+    }
+}
+
+#[test]
+fn a_topic_deleted_on_a_full_disk_frees_it() {
+    let disk = small_disk();
+    let before = |kdir: &Kdir| {
+        some_segments(kdir);
+        // Both checkpoint files hold rows of it.
+        kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:5"]).code(0).stderr("");
+        kdir.create("other", &[]);
+    };
+    let after = |kdir: &Kdir, _: &Output| {
+        assert!(!kdir.path("app-0").exists());
+        kdir.produce("other", &[], "one\n");
+    };
+    for room in BOTH {
+        let step =
+            Step { before: &before, args: &["-q", "delete", "app", "--yes"], after: &after, with_room: &some_segments };
+        assert_eq!(step.needs(&disk, room), 0);
     }
 }
 
