@@ -74,6 +74,30 @@ fn crowd(length: Duration) {
     kdir.assert_sound();
 }
 
+#[test]
+fn retention_that_empties_a_topic_beside_its_producers_gives_no_offset_twice() {
+    let seed = seed();
+    println!("KDIR_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let kdir = Kdir::with_topic("app", &[&format!("-P{PARTITIONS}"), "-c", "segment.bytes=4000"]);
+    let crowd = Crowd { kdir: &kdir, producer: AtomicU64::new(0) };
+    let mut staying: Vec<Producer> = (0..PRODUCERS).map(|_| crowd.producer(&mut chance)).collect();
+    let over = AtomicBool::new(false);
+    let empty = |_: &mut Ends| drop(kdir.json(&["-q", "retention", "-o", "json", "--retention-bytes", "0"]));
+    let mut runs = std::thread::scope(|scope| {
+        let set_over = SetOnDrop(&over);
+        let emptying = [(); 2].map(|()| scope.spawn(|| repeat(&over, empty)));
+        let runs: Vec<Fed> = (0..4).flat_map(|_| crowd.write(&mut staying, &mut chance)).collect();
+        drop(set_over);
+        assert!(emptying.map(|emptying| emptying.join().unwrap()).iter().sum::<u32>() > 0);
+        runs
+    });
+    runs.extend(staying.into_iter().map(Producer::end));
+    let mut truth = Truth::new(&runs);
+    truth.check(&history::log(&kdir.records("app")));
+    kdir.assert_sound();
+}
+
 /// The log end offsets by partition.
 type Ends = BTreeMap<i64, i64>;
 
