@@ -1,12 +1,13 @@
 //! From an offset or a time to a place in a segment, through the indexes.
 //!
 //! Every entry is held against the batch at its place before it is used, so a wrong index costs a longer scan and
-//! changes no answer.
+//! changes no answer. What that batch cannot tell is believed: that it is one of the log's own and not a value that holds
+//! a batch, and that no batch before it has a larger timestamp than its time entry.
 
 use super::Result;
 use super::file_name::{FileKind, segment_path};
 use super::index_file::IndexFile;
-use super::scan::{Scanner, Step, header_at};
+use super::scan::{Scanner, Step, header_at, is_valid_batch};
 use super::segments::OpenLog;
 use crate::disk::{Access, Disk};
 use crate::format::header::BatchHeader;
@@ -59,16 +60,16 @@ pub(crate) fn start_for_offset(
     Ok((Position::ZERO, 0))
 }
 
-/// Whether an offset entry leads to a batch that ends at its offset. Brokers before 4.1 wrote one entry for several
-/// batches (the last offset of all, the position of the first): such a one is right if its batch's checksum is.
+/// Whether an offset entry leads to a batch that ends at its offset, or before it: brokers before 4.1 wrote one entry for
+/// several batches (the last offset of all, the position of the first). The checksum is asked as well, since an entry goes
+/// to disk before its batch: a crash can leave the entry with no more of the batch than its header.
 pub(crate) fn entry_is_right(log: &OpenLog, size: u64, entry: &OffsetIndexEntry) -> Result<bool> {
     let offset = entry.relative_offset.absolute(log.base_offset);
     let Some(header) = header_at(&*log.file, entry.position, size)? else { return Ok(false) };
     if header.base_offset < log.base_offset || header.last_offset() > offset {
         return Ok(false);
     }
-    Ok(header.last_offset() == offset
-        || Scanner::new(log.clone(), entry.position, HEADER_CHUNK)?.checksum_matches(&header)?)
+    is_valid_batch(log, &header, entry.position, size)
 }
 
 /// The header of the first batch that ends at or behind `offset`, with its position, and the scanner standing before it.
@@ -85,11 +86,15 @@ fn batch_ending_behind(log: &OpenLog, indexes: &Indexes, offset: Offset) -> Resu
     Ok((scanner, None))
 }
 
-/// Whether a time entry tells the truth about the batch that it names: that it ends there and has that max timestamp.
+/// Whether a time entry tells the truth about the batch that it names: that it ends there and has that max timestamp. As
+/// for an offset entry, all of the batch has to be there.
 pub(crate) fn time_entry_is_right(log: &OpenLog, indexes: &Indexes, entry: &TimeIndexEntry) -> Result<bool> {
     let offset = entry.relative_offset.absolute(log.base_offset);
-    let (_, found) = batch_ending_behind(log, indexes, offset)?;
-    Ok(found.is_some_and(|header| header.last_offset() == offset && header.max_timestamp == entry.timestamp))
+    let (scanner, found) = batch_ending_behind(log, indexes, offset)?;
+    match found.filter(|header| header.last_offset() == offset && header.max_timestamp == entry.timestamp) {
+        Some(header) => is_valid_batch(log, &header, scanner.position(), scanner.size()),
+        None => Ok(false),
+    }
 }
 
 /// The largest timestamp of a segment and the last offset of the batch that has it first; `None` where no batch has a
@@ -115,9 +120,9 @@ pub(crate) fn largest_timestamp(log: &OpenLog, indexes: &Indexes, trusted: bool)
     Ok(largest)
 }
 
-/// Where to begin to scan a segment for the first record at or after `timestamp`: every batch before this place is
-/// older throughout.
-pub(crate) fn start_for_time(log: &OpenLog, indexes: &Indexes, timestamp: i64) -> Result<Position> {
+/// Stands where the first record of a segment at or after `timestamp` is to be looked for: every batch before this place
+/// is older throughout.
+pub(crate) fn scan_from_time(log: &OpenLog, indexes: &Indexes, timestamp: i64) -> Result<Scanner> {
     let mut count = indexes.time.partition_point(|entry| entry.timestamp < timestamp)?;
     for _ in 0..WRONG_ENTRIES_MAX {
         if count == 0 {
@@ -128,9 +133,9 @@ pub(crate) fn start_for_time(log: &OpenLog, indexes: &Indexes, timestamp: i64) -
             && time_entry_is_right(log, indexes, &entry)?
         {
             let behind = entry.relative_offset.absolute(log.base_offset).next();
-            return Ok(batch_ending_behind(log, indexes, behind)?.0.position());
+            return Ok(batch_ending_behind(log, indexes, behind)?.0);
         }
         count -= 1;
     }
-    Ok(Position::ZERO)
+    Scanner::new(log.clone(), Position::ZERO, HEADER_CHUNK)
 }

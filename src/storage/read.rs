@@ -192,9 +192,9 @@ impl LogReader {
                     continue;
                 }
             }
-            let start = lookup::start_for_time(&log, &indexes, timestamp)?;
             probe.next_offset = base.max(probe.log_start_offset());
-            probe.stand_in(Scanner::new(log, start, HEADER_CHUNK)?);
+            // It knows the offset that it has come to, by which a torn end is told from damage of what was durable.
+            probe.stand_in(lookup::scan_from_time(&log, &indexes, timestamp)?);
             probe.current = None;
             if let Some(found) = probe.first_at_or_after(timestamp, next_base)? {
                 return Ok(Some(found));

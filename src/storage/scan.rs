@@ -164,8 +164,7 @@ impl Scanner {
         };
         match next {
             Some(next) if next.base_offset < header.next_offset() => {
-                let mut scanner = Scanner::new(self.log.clone(), Position(behind), self.chunk)?;
-                Ok(behind + next.size as u64 <= scanner.size && scanner.checksum_matches(&next)?)
+                is_valid_batch(&self.log, &next, Position(behind), self.size)
             }
             _ => Ok(false),
         }
@@ -287,8 +286,12 @@ pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Opti
         };
         // The magic byte is the rarest thing in a header that can be searched for.
         for start in memchr::memchr3_iter(0, 1, 2, &piece[MAGIC_AT..=last_start + MAGIC_AT]) {
-            if is_valid_batch(log, &piece[start..read], at + start as u64, size)? {
-                return Ok(Some(Position(at + start as u64)));
+            let (bytes, place) = (&piece[start..read], Position(at + start as u64));
+            if header::announced_size(bytes).is_some_and(|announced| place.0 + announced as u64 <= size)
+                && let Ok(header) = BatchHeader::parse(bytes)
+                && is_valid_batch(log, &header, place, size)?
+            {
+                return Ok(Some(place));
             }
         }
         at += last_start as u64 + 1;
@@ -300,21 +303,22 @@ pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Opti
 pub(crate) fn is_valid_batch_at(log: &OpenLog, position: Position) -> Result<bool> {
     let size = log.file.stat()?.size;
     match header_at(&*log.file, position, size)? {
-        Some(header) => Scanner::new(log.clone(), position, 64 << 10)?.checksum_matches(&header),
+        Some(header) => is_valid_batch(log, &header, position, size),
         None => Ok(false),
     }
 }
 
-fn is_valid_batch(log: &OpenLog, bytes: &[u8], position: u64, size: u64) -> Result<bool> {
-    let Some(announced) = header::announced_size(bytes) else { return Ok(false) };
-    if position + announced as u64 > size {
+/// Whether all of the batch with this header is there, its checksum is right and, as far as that costs little, its records
+/// can be.
+pub(crate) fn is_valid_batch(log: &OpenLog, header: &BatchHeader, position: Position, size: u64) -> Result<bool> {
+    if position.0 + header.size as u64 > size
+        || header.attributes.codec().is_err()
+        || (header.magic != MAGIC_V2 && !parts_fill(log, header, position.0)?)
+    {
         return Ok(false);
     }
-    let Ok(header) = BatchHeader::parse(bytes) else { return Ok(false) };
-    if header.attributes.codec().is_err() || (header.magic != MAGIC_V2 && !parts_fill(log, &header, position)?) {
-        return Ok(false);
-    }
-    Scanner::new(log.clone(), Position(position), 64 << 10)?.checksum_matches(&header)
+    // No byte behind the batch is read: a lookup asks for one of them, wherever it lies.
+    Scanner::new(log.clone(), position, header.size.min(64 << 10))?.checksum_matches(header)
 }
 
 /// Whether key and value take up a message of an old format exactly: its magic, 0 or 1, is so common that this has to be
