@@ -254,39 +254,42 @@ impl Decompressor {
         };
         decoder.reinit().map_err(|error| failed(Codec::Zstd, error))?;
         let mut input = zstd::stream::raw::InBuffer::around(bytes);
+        let mut filled = 0;
         loop {
-            let filled = out.len();
-            // One byte over the limit tells a stream that ends there from one that goes on.
-            if filled > limit {
-                return Err(FormatError::TooLarge { limit });
-            }
-            let room = grown(filled, bytes.len()).min(limit + 1 - filled);
-            out.resize(filled + room, 0);
+            make_room(out, filled, bytes.len(), limit)?;
             let mut output = OutBuffer::around(&mut out[filled..]);
             let hint = decoder.run(&mut input, &mut output).map_err(|error| failed(Codec::Zstd, error))?;
-            let written = output.pos();
-            out.truncate(filled + written);
+            filled += output.pos();
             let all_read = input.pos == bytes.len();
             if all_read && hint == 0 {
                 break;
             }
-            if all_read && written < room {
+            if all_read && filled < out.len() {
                 return Err(failed(Codec::Zstd, "the data is cut short"));
             }
         }
         self.zstd = Some(decoder);
-        if out.len() > limit { Err(FormatError::TooLarge { limit }) } else { Ok(()) }
+        out.truncate(filled);
+        if filled > limit { Err(FormatError::TooLarge { limit }) } else { Ok(()) }
     }
 }
 
-/// How much more room to give an output of which so much is filled.
-fn grown(filled: usize, compressed: usize) -> usize {
-    filled.max(compressed * 4).max(4096)
+/// Gives an output of which all is filled more room, up to one byte over the limit: it tells data that ends there from
+/// data that goes on. Room that was given before is used up first, since a stream may give its data in tiny pieces.
+fn make_room(out: &mut Vec<u8>, filled: usize, compressed: usize, limit: usize) -> Result<(), FormatError> {
+    if filled > limit {
+        return Err(FormatError::TooLarge { limit });
+    }
+    if filled == out.len() {
+        let more = filled.max(compressed * 4).max(4096);
+        out.resize(filled + more.min(limit + 1 - filled), 0);
+    }
+    Ok(())
 }
 
 #[expect(clippy::little_endian_bytes, reason = "the trailer of a gzip member is little-endian")]
 mod gzip {
-    use super::{Codec, FormatError, Read, failed, grown};
+    use super::{Codec, FormatError, Read, failed, make_room};
     use flate2::{Compress, FlushCompress, Status};
 
     /// No name, no time, no particular system: what Kafka's Java clients write since JDK 16.
@@ -310,16 +313,13 @@ mod gzip {
 
     pub(super) fn decompress(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
         let mut decoder = flate2::bufread::MultiGzDecoder::new(bytes);
+        let mut filled = 0;
         loop {
-            let filled = out.len();
-            if filled > limit {
-                return Err(FormatError::TooLarge { limit });
-            }
-            let room = grown(filled, bytes.len()).min(limit + 1 - filled);
-            out.resize(filled + room, 0);
+            make_room(out, filled, bytes.len(), limit)?;
             let read = decoder.read(&mut out[filled..]).map_err(|error| failed(Codec::Gzip, error))?;
-            out.truncate(filled + read);
+            filled += read;
             if read == 0 {
+                out.truncate(filled);
                 return Ok(());
             }
         }
@@ -405,6 +405,8 @@ mod lz4 {
     /// Plain bytes in a block, and the byte that says so.
     const BLOCK_SIZE: usize = 64 << 10;
     const BLOCK_SIZE_BYTE: u8 = 0x40;
+    /// The most bytes that one compressed byte gives: it makes a match longer by so much.
+    const EXPANSION_MAX: usize = 255;
     /// Set in the length of a block that is stored as it is.
     const STORED: u32 = 1 << 31;
 
@@ -494,8 +496,9 @@ mod lz4 {
                 out.extend_from_slice(block);
                 continue;
             }
+            // A block takes no more room than its bytes can fill: a frame may hold very many of a few bytes.
             let filled = out.len();
-            out.resize(filled + room, 0);
+            out.resize(filled + room.min(block.len() * EXPANSION_MAX), 0);
             let Ok(written) = decompress_into(block, &mut out[filled..]) else {
                 out.truncate(filled);
                 return Err(too_large(&frame, limit, filled));
