@@ -3,6 +3,7 @@
 use super::exit;
 use crate::logdir::Topic;
 use crate::logdir::config::TopicConfig;
+use crate::logdir::topic::PARTITIONS_MAX;
 use crate::units::{ByteSize, Duration, Timestamp, TopicName};
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
@@ -166,9 +167,6 @@ pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
         _ => Err(format!("expected a number of partitions from 1 to {PARTITIONS_MAX}")),
     }
 }
-
-/// The most partitions that a topic can be given here: each is a folder with five files.
-pub(crate) const PARTITIONS_MAX: i32 = 100_000;
 
 /// A topic name.
 pub(crate) fn topic(text: &str) -> Result<TopicName, String> {

@@ -261,18 +261,18 @@ fn list(text: &str, words: &[&str]) -> Option<String> {
 }
 
 impl TopicConfig {
-    /// Takes a configuration from a topic file. Keys that are not known here are kept: a newer version wrote them.
+    /// Takes a configuration from a topic file, which a person may have edited: values count as [`TopicConfig::set`] would
+    /// take them. Keys that are not known here are kept: a newer version wrote them.
     ///
     /// # Errors
     /// When a known key has a value that it does not take.
-    pub fn from_stored(stored: BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let mut overrides = BTreeMap::new();
-        for (key, value) in stored {
-            let known = DEFINITIONS.iter().find(|definition| definition.key == key);
-            let value = known.map_or(Ok(value.clone()), |definition| definition.canonical(&value))?;
-            overrides.insert(key, value);
+    pub fn from_stored(mut stored: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        for (key, value) in &mut stored {
+            if let Some(definition) = DEFINITIONS.iter().find(|definition| definition.key == key) {
+                *value = definition.canonical(value)?;
+            }
         }
-        Ok(Self { overrides })
+        Ok(Self { overrides: stored })
     }
 
     /// Sets a key.
@@ -486,8 +486,18 @@ mod tests {
         assert_eq!(config.overrides().collect::<Vec<_>>(), [("future.key", "x")]);
         assert_eq!(config.unset("future.key"), Ok(true));
         assert!(TopicConfig::from_stored(BTreeMap::from([("retention.ms".to_owned(), "x".to_owned())])).is_err());
-        // A hand may have written what the command line takes.
-        let by_hand = TopicConfig::from_stored(BTreeMap::from([("retention.ms".to_owned(), "7d".to_owned())])).unwrap();
-        assert_eq!(by_hand.integer("retention.ms"), 604_800_000);
+    }
+
+    #[test]
+    fn what_a_person_wrote_into_the_topic_file_counts_as_on_the_command_line() {
+        for (key, text, value) in [
+            ("segment.bytes", "64MiB", "67108864"),
+            ("retention.ms", " 7d", "604800000"),
+            ("compression.type", "zstd ", "zstd"),
+            ("cleanup.policy", "compact, delete", "compact,delete"),
+        ] {
+            let config = TopicConfig::from_stored(BTreeMap::from([(key.to_owned(), text.to_owned())])).unwrap();
+            assert_eq!(config.text(key), value);
+        }
     }
 }

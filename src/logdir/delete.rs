@@ -119,7 +119,7 @@ impl LogDir {
         let mut topics = Vec::new();
         for entry in entries.iter().filter(|it| !it.is_folder && it.name.ends_with(DELETED_TOPIC_SUFFIX)) {
             let marker = self.root.join(&entry.name);
-            match topic::read_topic_file(&*self.disk, &marker) {
+            match topic::read_set_aside(&*self.disk, &marker) {
                 Ok(Some(topic)) => topics.push((marker, topic.name)),
                 // Gone meanwhile, or somebody else's file of such a name.
                 Ok(None) | Err(LogDirError::DamagedFile { .. }) => {}

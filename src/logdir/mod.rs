@@ -176,16 +176,8 @@ impl LogDir {
         Ok(topics.into_iter().find(|topic| topic.name == *name))
     }
 
-    /// The topic that the topic file of that name describes, if there is such a file.
     fn read_topic_file(&self, name: &TopicName) -> Result<Option<Topic>> {
-        let path = self.topic_file(name);
-        match topic::read_topic_file(&*self.disk, &path)? {
-            Some(topic) if topic.name != *name => {
-                let what = format!("it describes the topic {}", topic.name);
-                Err(LogDirError::DamagedFile { path, what })
-            }
-            read => Ok(read),
-        }
+        topic::read_topic_file(&*self.disk, &self.topic_file(name))
     }
 
     /// Every topic, by name.

@@ -29,6 +29,8 @@ use uuid::Uuid;
 /// Behind the topic's name.
 pub(super) const TOPIC_FILE_SUFFIX: &str = ".json";
 const FORMAT_VERSION: u32 = 1;
+/// The most partitions that a topic can have here: each is a folder with five files.
+pub const PARTITIONS_MAX: i32 = 100_000;
 /// A topic file larger than this is none.
 const SIZE_MAX: usize = 1 << 20;
 
@@ -164,8 +166,20 @@ impl Topic {
     }
 }
 
-/// The topic that a topic file describes; `None` where there is no such file.
+/// The topic of that topic file; `None` where there is no such file. A file of another name is a copy, or was renamed: what
+/// is written to the topic would go to another's folders.
 pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Topic>> {
+    let Some(topic) = read_set_aside(disk, path)? else { return Ok(None) };
+    let own_name = format!("{}{TOPIC_FILE_SUFFIX}", topic.name);
+    if path.file_name().is_some_and(|name| name != &*own_name) {
+        let (path, what) = (path.to_owned(), format!("it describes the topic of {own_name}"));
+        return Err(LogDirError::DamagedFile { path, what });
+    }
+    Ok(Some(topic))
+}
+
+/// The topic that a topic file describes, whatever the file is called by now; `None` where there is no such file.
+pub(super) fn read_set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<Topic>> {
     let Some(bytes) = atomic::read_small(disk, path, SIZE_MAX)? else { return Ok(None) };
     let damaged = |what: String| LogDirError::DamagedFile { path: path.to_owned(), what };
     let file: TopicFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -175,8 +189,8 @@ pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Top
     }
     let name: TopicName = file.name.parse().map_err(|error| damaged(format!("{error}")))?;
     let topic_id = topic_id_from_text(&file.topic_id).map_err(|error| damaged(error.to_string()))?;
-    if file.partitions < 1 {
-        return Err(damaged(format!("{} partitions", file.partitions)));
+    if !(1..=PARTITIONS_MAX).contains(&file.partitions) {
+        return Err(damaged(format!("{} partitions, and a topic has 1 to {PARTITIONS_MAX}", file.partitions)));
     }
     let config = TopicConfig::from_stored(file.config).map_err(|error| damaged(error.to_string()))?;
     let partitions = (0..file.partitions).collect();
