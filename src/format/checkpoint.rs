@@ -115,11 +115,11 @@ impl LeaderEpochCheckpoint {
 fn offset_row(line: &str) -> Option<OffsetCheckpointRow> {
     let mut words = line.split_whitespace();
     let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
-    let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
-    if words.next().is_some() || partition < 0 || offset < 0 {
+    let (partition, offset) = (partition.parse().ok()?, Offset(offset.parse().ok()?));
+    if words.next().is_some() || partition < 0 || !(Offset::ZERO..=Offset::BASE_MAX).contains(&offset) {
         return None;
     }
-    Some(OffsetCheckpointRow { topic: topic.to_owned(), partition, offset: Offset(offset) })
+    Some(OffsetCheckpointRow { topic: topic.to_owned(), partition, offset })
 }
 
 fn wrong_line(number: usize, what: &str) -> FormatError {
@@ -187,6 +187,8 @@ mod tests {
             ("0\n1\na 0\n", "line 3"),
             ("0\n1\na 0 1 2\n", "line 3"),
             ("0\n1\na -1 1\n", "line 3"),
+            ("0\n1\na 1 -1\n", "line 3"),
+            ("0\n1\na 1 9223372036854775807\n", "line 3"),
             ("0\n2\na 0 1\n\n", "line 4"),
         ] {
             let error = OffsetCheckpoint::parse(text.as_bytes()).unwrap_err().to_string();

@@ -83,8 +83,6 @@ pub(super) const LENGTH_OVERHEAD: usize = LEADER_EPOCH;
 pub const MAGIC_V2: i8 = 2;
 /// Where the magic stands, in every format.
 pub const MAGIC_AT: usize = MAGIC;
-/// The largest base offset that leaves room for every last offset delta.
-const BASE_OFFSET_MAX: i64 = i64::MAX - i32::MAX as i64 - 1;
 
 const LEGACY_CRC: usize = LENGTH_OVERHEAD;
 const LEGACY_ATTRIBUTES: usize = MAGIC + 1;
@@ -249,7 +247,7 @@ impl BatchHeader {
             base_sequence: i32::from_be_bytes(array(bytes, BASE_SEQUENCE)),
             record_count: i32::from_be_bytes(array(bytes, RECORD_COUNT)),
         };
-        if (0..=BASE_OFFSET_MAX).contains(&header.base_offset.0)
+        if (Offset::ZERO..=Offset::BASE_MAX).contains(&header.base_offset)
             && (BATCH_HEADER_SIZE..=LENGTH_OVERHEAD + i32::MAX as usize).contains(&header.size)
             && header.last_offset_delta >= 0
             && header.record_count >= 0
@@ -295,7 +293,7 @@ impl BatchHeader {
             record_count: if attributes.codec() == Ok(Codec::None) { 1 } else { -1 },
         };
         let sizes = legacy_body(magic) + 8..=LENGTH_OVERHEAD + i32::MAX as usize;
-        if (0..=BASE_OFFSET_MAX).contains(&header.base_offset.0) && sizes.contains(&header.size) {
+        if (Offset::ZERO..=Offset::BASE_MAX).contains(&header.base_offset) && sizes.contains(&header.size) {
             return Ok(header);
         }
         Err(header.impossible())

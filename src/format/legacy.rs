@@ -166,7 +166,10 @@ fn append_records(
         if is_compressed && (message.magic != header.magic || message.attributes & 7 != 0) {
             return Err(FormatError::corrupt("a compressed message holds one of another format, or a compressed one"));
         }
-        let offset = Offset(message.offset.0.checked_add(added).ok_or_else(offsets_fall)?);
+        let offset = message.offset.0.checked_add(added).map(Offset);
+        let offset = offset.filter(|offset| (Offset::ZERO..=Offset::BASE_MAX).contains(offset));
+        let offset =
+            offset.ok_or_else(|| FormatError::corrupt("a message inside a compressed one has an impossible offset"))?;
         let timestamp_ms = message.timestamp.unwrap_or(-1);
         if made.record_count == 0 {
             (made.base_offset, made.base_timestamp) = (offset, timestamp_ms);
@@ -333,6 +336,8 @@ mod tests {
             (message(1, 5, Codec::Gzip, 1, [None, Some(&gzip(&vec![0; 2 << 20]))]), "more than the limit"),
             (wrapper(1, 5, &[(0, 1), (6, 1)]), "a last offset above the wrapper's"),
             (wrapper(1, 5, &[(3, 1), (2, 1), (4, 1)]), "offsets that fall"),
+            (wrapper(0, 5, &[(-1, 1), (5, 1)]), "a negative offset"),
+            (wrapper(0, 5, &[(i64::MAX, 1)]), "an offset with none behind it"),
             (wrapper(0, 1 << 40, &[(0, 1), (1 << 40, 1)]), "offsets too far apart"),
         ] {
             assert!(read(&bytes).is_err(), "{why}");

@@ -190,6 +190,9 @@ impl LogWriter {
             return Err(StorageError::HeldByBroker);
         }
         self.catch_up(now_ms)?;
+        if self.active.next_offset > Offset::BASE_MAX {
+            return Err(self.offsets_used_up());
+        }
         let rolled = self.should_roll(header, now_ms);
         if rolled {
             self.roll(now_ms)?;
@@ -213,6 +216,13 @@ impl LogWriter {
         self.appended = true;
         self.pending().note_append(base_offset, last_offset, batch.len() as u64);
         Ok(Appended { base_offset, last_offset, rolled })
+    }
+
+    #[cold]
+    fn offsets_used_up(&self) -> StorageError {
+        let (path, position) = (self.active.log.path.clone(), Position(self.active.size));
+        let what = "no offset is left for another batch".to_owned();
+        StorageError::Unsupported { path, position, offset: self.active.next_offset, what }
     }
 
     /// Kafka's rule: an entry for a batch that begins strictly more than `index.interval.bytes` behind the last batch

@@ -54,14 +54,15 @@ pub fn segment_path(folder: &Path, base_offset: Offset, kind: FileKind) -> PathB
     folder.join(format!("{:020}.{}", base_offset.0, kind.suffix()))
 }
 
-/// The base offset and kind of a segment's file; `None` for any other name.
+/// The base offset and kind of a segment's file; `None` for any other name, also of one that no batch could be in.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<(Offset, FileKind)> {
     let (digits, suffix) = name.split_once('.')?;
     if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    Some((Offset(digits.parse().ok()?), FileKind::from_suffix(suffix)?))
+    let base_offset = Offset(digits.parse().ok()?);
+    Some((base_offset, FileKind::from_suffix(suffix)?)).filter(|_| base_offset <= Offset::BASE_MAX)
 }
 
 /// The path of what was cut from a log: a name that neither a broker nor this program takes for a segment.
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn names_go_there_and_back() {
         for kind in FileKind::ALL {
-            for base in [0, 170_210, i64::MAX] {
+            for base in [0, 170_210, Offset::BASE_MAX.0] {
                 let path = segment_path(Path::new("/t-0"), Offset(base), kind);
                 let name = path.file_name().unwrap().to_str().unwrap();
                 assert_eq!(parse_segment_name(name), Some((Offset(base), kind)));
@@ -93,6 +94,7 @@ mod tests {
             "00000000000000000000.log.deleted",
             "0000000000000000000x.log",
             "99999999999999999999.log",
+            "09223372036854775807.log",
             "000000000000000000000.log",
             "cut-00000000000000000000-17",
             "partition.metadata",

@@ -14,6 +14,9 @@ impl Offset {
     /// The first offset of a partition that never lost a record.
     pub const ZERO: Self = Self(0);
 
+    /// The largest offset that a batch or a segment may begin at: whatever it holds has an offset behind it.
+    pub const BASE_MAX: Self = Self(i64::MAX - i32::MAX as i64 - 1);
+
     /// The offset after this one.
     #[must_use]
     pub const fn next(self) -> Self {
@@ -42,7 +45,7 @@ impl Position {
 pub struct RelativeOffset(pub u32);
 
 impl RelativeOffset {
-    /// The offset that this one stands for in a segment that starts at `base`.
+    /// The offset that this one stands for in a segment that starts at `base`, which [`Offset::BASE_MAX`] bounds.
     #[must_use]
     pub const fn absolute(self, base: Offset) -> Offset {
         Offset(base.0 + self.0 as i64)
