@@ -46,6 +46,9 @@ const UNFINISHED: [(&str, &str); 5] = [
     ("TODO", "open an issue, or state the limit and its reason"),
 ];
 
+/// Where our source lies.
+const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
+
 const LONGEST_LINE: usize = 130;
 const LONGEST_FILE: usize = 600;
 
@@ -293,7 +296,7 @@ fn crates_are_used_where_they_belong() {
 #[test]
 fn nothing_is_marked_unfinished() {
     let mut findings = Vec::new();
-    for source in sources(&["src", "tests", "benches"]).iter().filter(|source| !source.is_this_file()) {
+    for source in sources(&EVERYWHERE).iter().filter(|source| !source.is_this_file()) {
         for (number, line) in source.lines() {
             for (word, instead) in UNFINISHED {
                 if words(line, word).next().is_some() {
@@ -308,7 +311,7 @@ fn nothing_is_marked_unfinished() {
 #[test]
 fn lines_are_plain_and_short() {
     let mut findings = Vec::new();
-    for source in sources(&["src", "tests", "benches"]) {
+    for source in sources(&EVERYWHERE) {
         for (number, line) in source.lines() {
             let path = &source.path;
             if line.contains('\t') {

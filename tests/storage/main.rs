@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod any_bytes;
 mod concurrency;
+pub mod entry_points;
 mod faults;
 mod flips;
 mod indexes;
@@ -14,5 +16,6 @@ mod recovery;
 mod repair;
 mod retention;
 mod rolling;
+pub mod seeds;
 mod support;
 mod survival;
