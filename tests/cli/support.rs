@@ -175,8 +175,9 @@ impl Kdir {
         contents
     }
 
-    /// Sees that every topic is whole: what describes it and what reads all of it finds nothing to say.
+    /// Sees that every topic is whole: what checks it, what describes it and what reads all of it finds nothing to say.
     pub(crate) fn assert_sound(&self) {
+        self.run(&["-q", "verify"]).code(0).stdout("").stderr("");
         for topic in self.json(&["list", "-o", "json"]) {
             let topic = topic["topic"].as_str().unwrap();
             self.run(&["describe", topic, "--segments"]).code(0).stderr("");
