@@ -4,8 +4,9 @@
 //! follower is suspended meanwhile, so that retention passes it, which it has to tell exactly.
 
 use crate::history::{self, Fed, Log, Producer, Truth};
-use crate::support::{Chance, Kdir, Running, SetOnDrop, json_lines, seed, until};
+use crate::support::{Chance, Kdir, Running, SetOnDrop, json_lines, seed, until, without_waits};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -43,7 +44,10 @@ fn crowd(length: Duration) {
     let crowd = Crowd { kdir: &kdir, producer: AtomicU64::new(0) };
     let mut followers: Vec<Follower> = (0..FOLLOWERS).map(|_| Follower::start(&kdir)).collect();
     let mut staying: Vec<Producer> = (0..PRODUCERS).map(|_| crowd.producer(&mut chance)).collect();
-    let (over, mut runs) = (AtomicBool::new(false), Vec::new());
+    // Once without retention: followers begin at the first record.
+    let mut runs = crowd.write(&mut staying, &mut chance);
+    crowd.let_followers_catch_up(&mut followers, &staying, &runs);
+    let over = AtomicBool::new(false);
     let looks = std::thread::scope(|scope| {
         let over = &over;
         let set_over = SetOnDrop(over);
@@ -56,9 +60,7 @@ fn crowd(length: Duration) {
             suspended.suspend();
             runs.extend(crowd.write(&mut staying, &mut chance));
             suspended.signal(Signal::CONT);
-            let fed: u64 = staying.iter().map(|producer| &producer.run).chain(&runs).map(|run| run.lines).sum();
-            let ends = stored(&kdir, fed);
-            followers.iter_mut().for_each(|follower| follower.catch_up(&ends));
+            crowd.let_followers_catch_up(&mut followers, &staying, &runs);
             phase += 1;
         }
         runs.extend(staying.into_iter().map(Producer::end));
@@ -83,7 +85,7 @@ fn retention_that_empties_a_topic_beside_its_producers_gives_no_offset_twice() {
     let crowd = Crowd { kdir: &kdir, producer: AtomicU64::new(0) };
     let mut staying: Vec<Producer> = (0..PRODUCERS).map(|_| crowd.producer(&mut chance)).collect();
     let over = AtomicBool::new(false);
-    let empty = |_: &mut Ends| drop(kdir.json(&["-q", "retention", "-o", "json", "--retention-bytes", "0"]));
+    let empty = |_: &mut Ends| drop(retain(&kdir, "0"));
     let mut runs = std::thread::scope(|scope| {
         let set_over = SetOnDrop(&over);
         let emptying = [(); 2].map(|()| scope.spawn(|| repeat(&over, empty)));
@@ -136,6 +138,13 @@ impl Crowd<'_> {
         })
     }
 
+    /// Waits until all that was fed is stored and every follower has shown the last record.
+    fn let_followers_catch_up(&self, followers: &mut [Follower], staying: &[Producer], runs: &[Fed]) {
+        let fed: u64 = staying.iter().map(|producer| &producer.run).chain(runs).map(|run| run.lines).sum();
+        let ends = stored(self.kdir, fed);
+        followers.iter_mut().for_each(|follower| follower.catch_up(&ends));
+    }
+
     /// Producers one after the other.
     fn come_and_go(&self, mut chance: Chance, end: Instant) -> Vec<Fed> {
         let mut runs = Vec::new();
@@ -170,8 +179,16 @@ fn repeat(over: &AtomicBool, mut work: impl FnMut(&mut Ends)) -> u32 {
     count
 }
 
+/// Runs retention and tells what it has removed.
+fn retain(kdir: &Kdir, bytes: &str) -> Vec<Value> {
+    let run = kdir.run(&["-q", "retention", "-o", "json", "--retention-bytes", bytes]).code(0);
+    let stderr = std::str::from_utf8(&run.get_output().stderr).unwrap();
+    assert_eq!(without_waits(stderr), "");
+    json_lines(&run.get_output().stdout)
+}
+
 fn apply_retention(kdir: &Kdir, _: &mut Ends) {
-    let removed = kdir.json(&["-q", "retention", "-o", "json", "--retention-bytes", KEPT]);
+    let removed = retain(kdir, KEPT);
     assert!(removed.iter().all(|segment| segment["action"] == "remove"), "{removed:?}");
     std::thread::sleep(Duration::from_millis(20));
 }

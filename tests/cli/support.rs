@@ -394,10 +394,14 @@ impl Running {
             pipe.read_to_string(&mut stdout).unwrap();
         }
         self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        let is_wait = |line: &&str| line.starts_with("waiting for another process that holds ");
-        let stderr = stderr.split_inclusive('\n').filter(|line| !is_wait(line)).collect();
-        (code(status), stdout, stderr)
+        (code(status), stdout, without_waits(&stderr))
     }
+}
+
+/// What was said, but for waits for a lock: that it took longer than a second is the machine's.
+pub(crate) fn without_waits(stderr: &str) -> String {
+    let is_wait = |line: &&str| line.starts_with("waiting for another process that holds ");
+    stderr.split_inclusive('\n').filter(|line| !is_wait(line)).collect()
 }
 
 /// The exit code, as a shell tells it: 128 and more for a process that a signal ended.
