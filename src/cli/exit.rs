@@ -158,11 +158,8 @@ fn of_storage(error: &StorageError) -> Option<String> {
         StorageError::OffsetOutOfRange { .. } => {
             "give an offset in that range, or earliest or latest; consume also takes --reset earliest|latest".into()
         }
-        StorageError::Corrupt { path, .. } if path.extension().is_some_and(|it| it == "log") => {
-            format!(
-                "`kdir verify` tells what is wrong, `kdir repair` mends it; `kdir dump {}` shows the batches before it",
-                path.display()
-            )
+        StorageError::Corrupt { .. } => {
+            "`kdir verify` tells all that is wrong, `kdir repair --dry-run` what can be done about it".into()
         }
         StorageError::HeldByBroker => "stop the broker first; reading works while it runs".into(),
         _ => return None,

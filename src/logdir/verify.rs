@@ -6,6 +6,7 @@ use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::disk::atomic;
 use crate::format::properties::PartitionMetadata;
+use crate::storage::segments;
 use crate::storage::verify::{Checked, Finding, Problem, Subject, Verification};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
@@ -135,6 +136,10 @@ impl LogDir {
         Ok((topics, findings))
     }
 
+    fn holds_nothing(&self, subject: &Subject) -> Result<bool> {
+        Ok(segments::list(&*self.disk, &subject.path)?.iter().all(|segment| segment.size == 0))
+    }
+
     fn check_folder(&self, topic: &Topic, partition: &TopicPartition, subject: &Subject) -> Result<Vec<Finding>> {
         let durable = subject.recovery_point.max(subject.log_start_offset);
         if self.disk.stat(&subject.path)?.is_none() {
@@ -149,6 +154,8 @@ impl LogDir {
         Ok(match metadata {
             Some(Ok(metadata)) if metadata.topic_id == topic_id => Vec::new(),
             Some(Err(error)) => vec![damaged(path, error.to_string())],
+            // A crash has left it half made, and the next writer completes it.
+            None if self.holds_nothing(subject)? => Vec::new(),
             _ => vec![Finding { path, position: None, offset: None, problem: Problem::WrongTopicId }],
         })
     }

@@ -154,7 +154,7 @@ impl fmt::Display for Problem {
                 write!(f, "the log ends here, below its log start offset {log_start_offset}")
             }
             Self::MissingFolder => f.write_str("the partition's folder is missing, and records in it were durable"),
-            Self::WrongTopicId => f.write_str("the topic id is not that of the topic file"),
+            Self::WrongTopicId => f.write_str("the file does not name the id that the topic file has"),
             Self::StopsABroker => f.write_str("the name is that of a segment's file, but for its base offset"),
         }
     }
