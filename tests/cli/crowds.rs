@@ -52,7 +52,7 @@ fn crowd(length: Duration) {
         let over = &over;
         let set_over = SetOnDrop(over);
         let crowd = &crowd;
-        let looks: [fn(&Kdir, &mut Ends); 4] = [apply_retention, describe, list, consume];
+        let looks: [fn(&Kdir, &mut Ends); 5] = [apply_retention, describe, list, consume, verify];
         let looking = looks.map(|look| scope.spawn(move || repeat(over, |ends| look(crowd.kdir, ends))));
         let (started, mut phase) = (Instant::now(), 0);
         while started.elapsed() < length {
@@ -71,7 +71,7 @@ fn crowd(length: Duration) {
     let passed: usize = followers.into_iter().map(|follower| follower.end(&mut truth)).sum();
     let (records, processes) = (truth.count(), runs.len());
     println!("{records} records of {processes} producers; {passed} times retention passed a follower");
-    println!("{looks:?} runs of retention, describe, list and consume");
+    println!("{looks:?} runs of retention, describe, list, consume and verify");
     assert!(passed > 0, "no follower was ever passed by retention, so none had that to tell");
     kdir.assert_sound();
 }
@@ -222,6 +222,11 @@ fn consume(kdir: &Kdir, _: &mut Ends) {
     for gap in gaps(&shown, None) {
         assert!(missed.contains(&gap), "{gap:?} is not among {missed:?}");
     }
+}
+
+/// A log in use is whole up to where it ended when the check began.
+fn verify(kdir: &Kdir, _: &mut Ends) {
+    kdir.run(&["-q", "verify"]).code(0).stdout("").stderr("");
 }
 
 /// Partition, the first offset that is missing, and the first one behind it.

@@ -26,8 +26,10 @@ pub(super) struct Entries<'a, E> {
 }
 
 impl<'a, E: IndexEntry> Entries<'a, E> {
+    /// The entries of `range`, as far as they are still there: retention takes the indexes of a segment before its log.
     pub(super) fn new(index: &'a IndexFile<E>, range: Range<usize>) -> Self {
-        Self { index, run: EntryRun::default(), left: range, wrong: None }
+        let count = index.count();
+        Self { index, run: EntryRun::default(), left: range.start.min(count)..range.end.min(count), wrong: None }
     }
 
     /// The next entry; damaged ones before it are noted and passed.
