@@ -8,11 +8,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
-use super::{Result, SharedLock, Stat, named};
+use super::{FILE_MODE, Result, SharedLock, Stat, named};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,7 +67,7 @@ impl PosixSharedLock {
 fn lock_file_at(path: &Path) -> Result<Option<File>> {
     loop {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
         let file = named("open", path, options.open(path))?;
         match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => {}

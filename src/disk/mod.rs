@@ -24,6 +24,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What the umask takes from. Nothing is ever writable by all: who can write to a log can forge it.
+const FILE_MODE: u32 = 0o664;
+const FOLDER_MODE: u32 = 0o775;
+
 /// A file system operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}", path.display())]

@@ -3,10 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door through which everything else goes to std::fs")]
 
 use super::lock::PosixSharedLock;
-use super::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat, lock, named};
-use std::fs::{self, File, OpenOptions};
+use super::{
+    Access, Disk, DiskError, DiskFile, FILE_MODE, FOLDER_MODE, FileId, Folder, FolderEntry, Result, SharedLock, Stat,
+    lock, named,
+};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +51,7 @@ pub fn open_input(path: &Path) -> Result<File> {
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(access != Access::Read).create(access == Access::Create);
+        options.read(true).write(access != Access::Read).create(access == Access::Create).mode(FILE_MODE);
         let doing = if access == Access::Create { "create" } else { "open" };
         let file = named(doing, path, options.open(path))?;
         Ok(Arc::new(RealFile { file, path: path.to_owned() }))
@@ -68,10 +71,9 @@ impl Disk for RealDisk {
             let entry = named("list", folder, entry)?;
             let mut kind = named("list", folder, entry.file_type())?;
             if kind.is_symlink() {
-                // A partition may be linked in from another disk; a dangling link is nothing.
-                match fs::metadata(entry.path()) {
-                    Ok(metadata) => kind = metadata.file_type(),
-                    Err(_) => continue,
+                // A partition may be linked in from another disk. A link that leads nowhere is a file that is not there.
+                if let Ok(metadata) = fs::metadata(entry.path()) {
+                    kind = metadata.file_type();
                 }
             }
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -81,7 +83,7 @@ impl Disk for RealDisk {
     }
 
     fn create_folder(&self, path: &Path) -> Result<()> {
-        named("create", path, fs::create_dir(path))
+        named("create", path, DirBuilder::new().mode(FOLDER_MODE).create(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

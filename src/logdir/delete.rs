@@ -14,6 +14,7 @@ use super::{LogDir, LogDirError, Origin, Result, Topic, topic};
 use crate::disk::FolderEntry;
 use crate::format::properties::topic_id_to_text;
 use crate::units::{TopicName, TopicPartition};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -87,12 +88,21 @@ impl LogDir {
 
     fn remove_folders(&self, folders: &[PathBuf], on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
         for folder in folders {
-            for entry in self.disk.list(folder)?.into_iter().filter(|entry| !entry.is_folder) {
+            for entry in self.disk.list(folder)? {
                 let path = folder.join(entry.name);
-                self.remove_if_there(&path)?;
-                on_removed(&path);
+                match self.remove_if_there(&path) {
+                    // A folder that somebody has put there goes as well, as it does with a broker. A link is removed, never
+                    // what it leads to.
+                    Err(_) if entry.is_folder => self.remove_folders(&[path], on_removed)?,
+                    removed => {
+                        removed?;
+                        on_removed(&path);
+                    }
+                }
             }
             match self.disk.remove_folder(folder) {
+                // The folder was linked in from elsewhere: what was in it is gone, the link goes.
+                Err(error) if error.source.kind() == ErrorKind::NotADirectory => self.remove_if_there(folder)?,
                 Err(error) if !error.is_not_found() => return Err(error.into()),
                 _ => {}
             }

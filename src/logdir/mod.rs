@@ -344,9 +344,13 @@ impl LogDir {
 
     /// Whether a crash has left a partition without its folder, or the folder without what a broker wants in it.
     fn is_half_made(&self, topic: &Topic, path: &Path) -> Result<bool> {
-        let is_there = |path: &Path| Ok::<_, DiskError>(self.disk.stat(path)?.is_some());
         let is_ours = matches!(topic.origin, Origin::TopicFile(_));
-        Ok(!is_there(path)? || is_ours && !is_there(&path.join(verify::PARTITION_METADATA_FILE))?)
+        Ok(match self.disk.stat(path)? {
+            Some(stat) if stat.is_folder && is_ours => {
+                self.disk.stat(&path.join(verify::PARTITION_METADATA_FILE))?.is_none()
+            }
+            found => found.is_none(),
+        })
     }
 
     /// Says of a partition that is gone that its topic is.

@@ -147,7 +147,12 @@ impl LogDir {
             let missing = Finding { path, position: None, offset, problem: Problem::MissingFolder };
             return Ok(if durable > Offset::ZERO { vec![missing] } else { Vec::new() });
         }
+        let is_folder = self.disk.stat(&subject.path)?.is_some_and(|stat| stat.is_folder);
         let Origin::TopicFile(topic_id) = topic.origin else { return Ok(Vec::new()) };
+        if !is_folder {
+            // Said by whoever lists it.
+            return Ok(Vec::new());
+        }
         let path = self.partition_path(partition).join(PARTITION_METADATA_FILE);
         let bytes = atomic::read_small(&*self.disk, &path, PARTITION_METADATA_SIZE_MAX)?;
         let metadata = bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| PartitionMetadata::parse(&bytes));

@@ -31,7 +31,7 @@ pub struct PendingSync {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     folder: Arc<dyn Folder>,
-    /// From the segment that holds the recovery point to the active one.
+    /// From the segment that holds the recovery point to the active one, in the order of their base offsets.
     segments: Vec<Unsynced>,
     folder_changed: bool,
     /// The stretches of offsets that this writer appended and that are not durable.
@@ -70,13 +70,14 @@ impl PendingSync {
         }
     }
 
-    /// Notes a segment, oldest first; the last one noted is the active one. Whoever made a segment that is new to this
+    /// Notes a segment; the one with the highest base offset is the active one. Whoever made a segment that is new to this
     /// writer may have died before the folder was synced, so that is left to be done here.
     pub(super) fn note_segment(&mut self, base_offset: Offset, log: Option<Arc<dyn DiskFile>>) {
         match self.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
             Some(known) => known.log = log.or_else(|| known.log.take()),
             None => {
-                self.segments.push(Unsynced { base_offset, log });
+                let place = self.segments.partition_point(|segment| segment.base_offset < base_offset);
+                self.segments.insert(place, Unsynced { base_offset, log });
                 self.folder_changed = true;
             }
         }

@@ -20,6 +20,7 @@ mod dump;
 mod full_disk;
 mod golden;
 mod history;
+mod hostile;
 mod kills;
 mod list;
 mod man;

@@ -1,6 +1,6 @@
 //! Random histories of one partition, held against a plain list.
 
-use super::support::{NOW, append_at, disk_with_partition, open_at, read_on, reader_at};
+use super::support::{NOW, append_at, disk_with_partition, open_at, read_on, reader_at, verify};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::{Checkpoints, LogConfig, LogWriter, retention, sync_now};
 use kdir::units::Offset;
@@ -8,8 +8,14 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Writer 0 or 1 appends so many records.
-    Append(usize, usize),
+    /// Writer 0 or 1 appends so many records, at a time so far from the first.
+    Append(usize, usize, i64),
+    /// Writers opened from now on have segments of so many bytes, and index entries so far apart.
+    Alter(u64, u64),
+    /// Somebody reads from an offset on, so far (in hundredths) into the log.
+    ReadFromOffset(i64),
+    /// Somebody asks for the first record at or after a time.
+    ReadFromTime(i64),
     /// Writer 0 or 1 syncs, and what it appended is durable with everything before.
     Sync(usize),
     /// A writer is closed and opened anew.
@@ -26,7 +32,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..2_usize, 1..4_usize).prop_map(|(writer, count)| Step::Append(writer, count)),
+        8 => (0..2_usize, 1..4_usize, 0..40_i64).prop_map(|(writer, count, time)| Step::Append(writer, count, time)),
+        1 => (150..700_u64, 0..400_u64).prop_map(|(segment, interval)| Step::Alter(segment, interval)),
+        2 => (0..=100_i64).prop_map(Step::ReadFromOffset),
+        2 => (-1..42_i64).prop_map(Step::ReadFromTime),
         3 => (0..2_usize).prop_map(Step::Sync),
         1 => (0..2_usize).prop_map(Step::Reopen),
         1 => (1..5_i64).prop_map(Step::DeleteRecords),
@@ -41,8 +50,8 @@ struct World {
     config: LogConfig,
     checkpoints: Checkpoints,
     writers: Vec<LogWriter>,
-    /// Every record that was ever appended, by offset.
-    appended: Vec<String>,
+    /// Every record that was ever appended, with its time, by offset.
+    appended: Vec<(String, i64)>,
     /// Everything below was acknowledged.
     durable: i64,
     number: usize,
@@ -65,13 +74,30 @@ impl World {
 
     fn run(&mut self, step: &Step) {
         match *step {
-            Step::Append(writer, count) => {
+            Step::Append(writer, count, time) => {
                 let values: Vec<String> = (0..count).map(|at| format!("{}", self.number + at)).collect();
                 self.number += count;
                 let values_ref: Vec<&str> = values.iter().map(String::as_str).collect();
-                let appended = append_at(&mut self.writers[writer], &values_ref, NOW + self.number as i64).unwrap();
+                let appended = append_at(&mut self.writers[writer], &values_ref, NOW + time).unwrap();
                 assert_eq!(appended.base_offset.0, self.appended.len() as i64);
-                self.appended.extend(values);
+                self.appended.extend(values.into_iter().map(|value| (value, NOW + time)));
+            }
+            Step::Alter(segment_bytes, index_interval_bytes) => {
+                self.config = LogConfig { segment_bytes, index_interval_bytes, ..self.config.clone() };
+            }
+            Step::ReadFromOffset(hundredths) => {
+                let mut log = reader_at(&self.disk, self.checkpoints);
+                let start = log.log_start_offset().0;
+                let from = start + (self.appended.len() as i64 - start) * hundredths / 100;
+                log.seek(Offset(from));
+                assert_eq!(read_on(log).unwrap(), self.expected(from), "from {from}");
+            }
+            Step::ReadFromTime(time) => {
+                let log = reader_at(&self.disk, self.checkpoints);
+                let start = log.log_start_offset().0;
+                let wanted = (start..).zip(&self.appended[start as usize..]).find(|(_, (_, at))| *at >= NOW + time);
+                let wanted = wanted.map(|(offset, (_, at))| (Offset(offset), *at));
+                assert_eq!(log.offset_for_time(NOW + time).unwrap(), wanted, "at {time}");
             }
             Step::Sync(writer) => {
                 let durable = sync_now(self.writers[writer].pending_sync()).unwrap();
@@ -85,7 +111,7 @@ impl World {
                 self.writers[writer] = open_at(&self.disk, self.config.clone(), self.checkpoints).unwrap();
             }
             Step::DeleteRecords(count) => {
-                self.run(&Step::Append(0, 1));
+                self.run(&Step::Append(0, 1, 20));
                 self.run(&Step::Sync(0));
                 let end = self.appended.len() as i64;
                 self.checkpoints.log_start_offset.0 = (self.checkpoints.log_start_offset.0 + count).min(end);
@@ -121,10 +147,12 @@ impl World {
     fn check(&self, step: &Step) {
         let log = reader_at(&self.disk, self.checkpoints);
         let start = log.log_start_offset().0.max(self.checkpoints.log_start_offset.0);
-        let read = read_on(log).unwrap();
-        let expected: Vec<(i64, String)> =
-            (start..self.appended.len() as i64).map(|at| (at, self.appended[at as usize].clone())).collect();
-        assert_eq!(read, expected, "after {step:?}");
+        assert_eq!(read_on(log).unwrap(), self.expected(start), "after {step:?}");
+        assert_eq!(verify(&self.disk, self.checkpoints), [], "after {step:?}");
+    }
+
+    fn expected(&self, start: i64) -> Vec<(i64, String)> {
+        (start..self.appended.len() as i64).map(|at| (at, self.appended[at as usize].0.clone())).collect()
     }
 }
 
@@ -136,5 +164,23 @@ proptest! {
         for step in &steps {
             world.run(step);
         }
+    }
+}
+
+/// Found as a random history: behind an empty active segment a writer noted an older one, took it for the active one, and
+/// synced nothing else from then on.
+#[test]
+fn a_writer_that_began_at_an_empty_segment_syncs_what_comes_into_it() {
+    use Step::{Append, Crash, DeleteRecords, Sync};
+    let mut world = World::new();
+    let cut_to_an_empty_segment = Crash(13_246_413_471_328_555_600);
+    let mut steps = vec![Append(0, 1, 0); 6];
+    steps.extend([cut_to_an_empty_segment, Sync(0), Append(1, 1, 0), DeleteRecords(1), Append(0, 1, 0), Sync(0)]);
+    for step in &steps {
+        world.run(step);
+    }
+    for seed in 0..50 {
+        let end = world.disk.crash(seed);
+        assert_eq!(reader_at(&end, world.checkpoints).log_end_offset().unwrap(), Offset(world.durable), "seed {seed}");
     }
 }
