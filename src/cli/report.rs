@@ -36,8 +36,6 @@ pub(crate) enum Cell {
     Number(i64),
     Bytes(u64),
     Time(i64),
-    /// A path in full, and as a table shows it.
-    Path(String, String),
     /// Shown in JSON only.
     Json(Value),
     /// There is none.
@@ -59,7 +57,6 @@ impl Cell {
             Self::Number(number) => number.to_string(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
             Self::Time(timestamp_ms) => Timestamp(*timestamp_ms).to_civil(zone),
-            Self::Path(_, short) => short.clone(),
             Self::Json(_) => String::new(),
             Self::Nothing => "-".into(),
         }
@@ -67,7 +64,7 @@ impl Cell {
 
     fn plain(&self) -> String {
         match self {
-            Self::Text(text) | Self::Path(text, _) => text.replace(['\t', '\n', '\r'], " "),
+            Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
             Self::Number(number) | Self::Time(number) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
             Self::Json(_) | Self::Nothing => String::new(),
@@ -76,7 +73,7 @@ impl Cell {
 
     fn json(&self) -> Value {
         match self {
-            Self::Text(text) | Self::Path(text, _) => text.as_str().into(),
+            Self::Text(text) => text.as_str().into(),
             Self::Number(number) | Self::Time(number) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),
             Self::Json(value) => value.clone(),

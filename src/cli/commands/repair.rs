@@ -1,7 +1,8 @@
+use super::verify::Findings;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{CORRUPT, Exit};
-use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::cli::report::{Column, ReportArgs, number, text};
 use crate::logdir::RepairOptions;
 use crate::storage::repair::Remedy;
 use crate::storage::verify::Finding;
@@ -37,25 +38,22 @@ pub(crate) struct RepairArgs {
 const COLUMNS: [Column; 8] = [
     text("topic", ""),
     number("partition", ""),
-    text("path", "FILE"),
-    number("position", "POSITION"),
-    number("offset", "OFFSET"),
+    text("path", ""),
+    number("position", ""),
+    number("offset", ""),
     text("problem", ""),
-    text("what", "WHAT IS WRONG"),
-    text("remedy", "WHAT IS DONE"),
+    text("what", ""),
+    text("remedy", ""),
 ];
 
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = super::verify::check(&context.open()?, &args.topic, context)?;
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let mut report = Findings::new(context, args.report.output, &COLUMNS);
     let groups = found.groups();
     for (partition, findings) in &groups {
         let remedies = Remedy::of_all(findings, args.skip_corrupt);
         for (finding, remedy) in findings.iter().zip(remedies) {
-            let mut cells = super::verify::row(finding, *partition, &context.root);
-            cells.pop();
-            cells.push(Cell::text(remedy.text()));
-            report.row(cells)?;
+            report.add(finding, *partition, remedy.text())?;
         }
     }
     report.finish()?;

@@ -1,12 +1,11 @@
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{CORRUPT, Exit};
-use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::cli::ui::Unit;
+use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
+use crate::cli::ui::{OutputError, Unit};
 use crate::logdir::{CheckedPartition, LogDir};
 use crate::storage::verify::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicName, TopicPartition};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,21 +35,21 @@ const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(25);
 const COLUMNS: [Column; 8] = [
     text("topic", ""),
     number("partition", ""),
-    text("path", "FILE"),
-    number("position", "POSITION"),
-    number("offset", "OFFSET"),
+    text("path", ""),
+    number("position", ""),
+    number("offset", ""),
     text("problem", ""),
-    text("what", "WHAT IS WRONG"),
-    text("meaning", "WHAT IT MEANS"),
+    text("what", ""),
+    text("meaning", ""),
 ];
 
 pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = check(&context.open()?, &args.topic, context)?;
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let mut findings_report = Findings::new(context, args.report.output, &COLUMNS);
     for (partition, finding) in found.all() {
-        report.row(row(finding, partition, &context.root))?;
+        findings_report.add(finding, partition, &finding.meaning())?;
     }
-    report.finish()?;
+    findings_report.finish()?;
     let findings = found.all().count();
     let sum = |part: fn(&Checked) -> u64| found.partitions.iter().map(|it| part(&it.checked)).sum();
     context.ui.status(&format!(
@@ -109,21 +108,48 @@ pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn below(path: &Path, root: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+/// Findings, each with what follows from it or is done about it: rows in JSON and TSV, a few lines each for a person.
+pub(super) struct Findings<'a> {
+    context: &'a Context,
+    /// Where rows are wanted.
+    rows: Option<Report<'a>>,
 }
 
-/// The cells of a finding; the last says what it means.
-pub(super) fn row(finding: &Finding, partition: Option<&TopicPartition>, root: &Path) -> Vec<Cell> {
-    let number = |value: Option<i64>| value.map_or(Cell::Nothing, Cell::Number);
-    vec![
-        partition.map_or(Cell::Nothing, |it| Cell::text(&it.topic)),
-        number(partition.map(|it| it.partition.into())),
-        Cell::Path(finding.path.display().to_string(), below(&finding.path, root)),
-        number(finding.position.map(|Position(position)| position as i64)),
-        number(finding.offset.map(|offset| offset.0)),
-        Cell::text(finding.problem.name()),
-        Cell::text(&finding.problem),
-        Cell::text(finding.meaning()),
-    ]
+impl<'a> Findings<'a> {
+    pub(super) fn new(context: &'a Context, format: ReportFormat, columns: &'a [Column]) -> Self {
+        let rows = || Report::new(context.ui, format, &context.zone, columns);
+        Self { context, rows: (format != ReportFormat::Table).then(rows) }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        finding: &Finding,
+        partition: Option<&TopicPartition>,
+        then: &str,
+    ) -> Result<(), OutputError> {
+        let number = |value: Option<i64>| value.map_or(Cell::Nothing, Cell::Number);
+        let position = finding.position.map(|Position(position)| position as i64);
+        let offset = finding.offset.map(|offset| offset.0);
+        if let Some(rows) = &mut self.rows {
+            return rows.row(vec![
+                partition.map_or(Cell::Nothing, |it| Cell::text(&it.topic)),
+                number(partition.map(|it| it.partition.into())),
+                Cell::text(finding.path.display()),
+                number(position),
+                number(offset),
+                Cell::text(finding.problem.name()),
+                Cell::text(&finding.problem),
+                Cell::text(then),
+            ]);
+        }
+        let place = |name: &str, value: Option<i64>| value.map_or(String::new(), |value| format!("  {name} {value}"));
+        let (position, offset) = (place("position", position), place("offset", offset));
+        let path = finding.path.strip_prefix(&self.context.root).unwrap_or(&finding.path).display();
+        let text = format!("{path}{position}{offset}\n    {}\n    {then}\n", finding.problem);
+        self.context.ui.data(text.as_bytes())
+    }
+
+    pub(super) fn finish(self) -> Result<(), OutputError> {
+        self.rows.map_or(Ok(()), Report::finish)
+    }
 }

@@ -93,10 +93,10 @@ impl<'a> OffsetEntries<'a> {
                 }
                 continue;
             }
-            if entry.position > position {
+            if entry.position > position && offset > last {
                 return Ok(());
             }
-            if entry.position < position {
+            if entry.position != position {
                 self.entries
                     .reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
             } else if offset == last {
@@ -122,9 +122,12 @@ impl<'a> OffsetEntries<'a> {
 
     /// Judges what no batch has come for. `log_end` is where the log ends, if these are its last entries: what leads
     /// behind it is being written.
-    pub(super) fn finish(mut self, log_end: Option<Position>) -> Result<Option<Wrong>> {
+    pub(super) fn finish(mut self, log_end: Option<(Position, Offset)>) -> Result<Option<Wrong>> {
         while let Some(entry) = self.entries.peek()? {
-            if self.awaited.is_none() && log_end.is_some_and(|end| entry.position >= end) {
+            let is_behind = |(position, offset): (Position, Offset)| {
+                entry.position >= position && entry.relative_offset.absolute(self.base) >= offset
+            };
+            if self.awaited.is_none() && log_end.is_some_and(is_behind) {
                 break;
             }
             self.awaited = None;

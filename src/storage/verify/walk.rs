@@ -298,8 +298,7 @@ impl<'a> Walk<'a> {
             self.walked.gaps[gap].problem = Problem::WrongBaseOffset { claimed };
         }
         let (base, path) = (self.unit.base_offset, self.path().to_owned());
-        let log_end = is_log_end.then_some(position);
-        let wrong_offsets = self.offsets.finish(log_end)?;
+        let wrong_offsets = self.offsets.finish(is_log_end.then_some((position, self.expected)))?;
         self.walked.first_time_entry = self.times.first;
         let (wrong_times, largest) = self.times.finish(is_log_end.then_some(self.expected))?;
         self.walked.largest_timestamp = largest;
