@@ -233,6 +233,8 @@ impl LogWriter {
             self.active.largest_timestamp = (max_timestamp, last_offset);
         }
         if position - self.active.indexed_position > self.config.index_interval_bytes {
+            // A writer with another interval, since the topic was altered, has brought the indexes in line with its own.
+            self.active.indexes.offset.catch_up()?;
             self.active.indexes.offset.append(&offset_entry(base, Position(position), last_offset))?;
             self.active.indexed_position = position;
             self.write_time_entry()?;
@@ -244,6 +246,7 @@ impl LogWriter {
     /// place meanwhile (its final one): both are derived from the same batches, so one overwrites the other unharmed.
     fn write_time_entry(&mut self) -> Result<()> {
         let largest = self.active.largest_timestamp;
+        self.active.indexes.time.catch_up()?;
         let indexed = self.active.indexes.time.last()?.map_or(-1, |entry| entry.timestamp);
         if largest.0 > indexed {
             self.active.indexes.time.append(&time_entry(self.active.log.base_offset, largest))?;

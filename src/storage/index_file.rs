@@ -108,6 +108,11 @@ impl<E: IndexEntry> IndexFile<E> {
         Ok(())
     }
 
+    /// Counts the entries anew if somebody else has changed how many there are.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        if self.is_trimmed()? { Ok(()) } else { self.reload() }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count
     }

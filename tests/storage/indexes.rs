@@ -128,3 +128,21 @@ fn a_time_is_found_though_timestamps_step_back() {
     }
     assert_eq!(read_on(reader(&disk)).unwrap().len(), 200);
 }
+
+/// Found as a random history: a topic was altered between the starts of two producers.
+#[test]
+fn writers_with_different_intervals_keep_one_index_right() {
+    let config = |index_interval_bytes| LogConfig { index_interval_bytes, ..LogConfig::default() };
+    for (first, second) in [(235, 0), (0, 235), (100, 1000)] {
+        let disk = disk_with_partition();
+        let mut writers =
+            [first, second].map(|interval| open_at(&disk, config(interval), Checkpoints::default()).unwrap());
+        for number in 0..40 {
+            append_at(&mut writers[number % 2], &["a value"], NOW + number as i64).unwrap();
+            if number % 7 == 3 {
+                writers[1] = open_at(&disk, config(second), Checkpoints::default()).unwrap();
+            }
+            assert_eq!(super::support::verify(&disk, Checkpoints::default()), [], "{first}, {second}, record {number}");
+        }
+    }
+}
