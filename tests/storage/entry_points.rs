@@ -88,7 +88,7 @@ fn sealed(log: &[u8]) -> Vec<u8> {
 /// and the counts of one batch and what stands behind its header; 3 a codec and what it is to compress.
 ///
 /// - A header says only what its bytes say, and a batch with another checksum than that of its bytes is told.
-/// - Records are as many as the header has it, their offsets lie within the batch, and each one that is read can be
+/// - Records are as many as the header has it and take up all bytes, their offsets lie within the batch, and each one that is read can be
 ///   written and read back.
 /// - What a codec gives is never larger than its limit, and what it compressed is what it gives back.
 pub fn batch(input: &[u8]) {
@@ -131,16 +131,16 @@ fn records_of(header: &BatchHeader, batch: &[u8]) -> std::result::Result<(), For
         legacy::to_records(header, batch, &mut decompressor, &mut inside, PLAIN_SIZE_MAX, &mut plain)?
     };
     assert!(inside.len() <= PLAIN_SIZE_MAX && plain.len() <= PLAIN_SIZE_MAX + batch.len());
-    let (mut cursor, mut count) = (RecordCursor::new(&made), 0);
+    let (mut cursor, mut count, mut end) = (RecordCursor::new(&made), 0, 0);
     while let Some(span) = cursor.next(&plain)? {
         let record = span.record(&plain);
         assert!((0..=made.last_offset_delta).contains(&record.offset_delta));
         assert!(record.headers.iter().count() == record.headers.len());
         let _ = (made.record_timestamp(record.timestamp_delta), ControlType::parse(record.key.unwrap_or_default()));
         is_written_and_read_back(&record);
-        count += 1;
+        (count, end) = (count + 1, span.end);
     }
-    assert_eq!(count, made.record_count);
+    assert_eq!((count, end), (made.record_count, plain.len()));
     Ok(())
 }
 
@@ -391,7 +391,7 @@ const NOW: i64 = 1_700_000_000_000;
 pub const INDEX_INTERVAL_BYTES: u64 = 100;
 const INDEX_KINDS: [FileKind; 3] = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
 /// How many offsets are read from.
-const STARTS_MAX: usize = 24;
+const STARTS_MAX: usize = 12;
 
 /// The files of a partition of one segment, and what the log dir says of it.
 pub struct Segment {
