@@ -47,7 +47,7 @@ const UNFINISHED: [(&str, &str); 5] = [
 ];
 
 /// Where our source lies.
-const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
+const EVERYWHERE: [&str; 6] = ["src", "tests", "benches", "fuzz/src", "fuzz/examples", "fuzz/fuzz_targets"];
 
 const LONGEST_LINE: usize = 130;
 const LONGEST_FILE: usize = 600;
