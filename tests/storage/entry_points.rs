@@ -88,8 +88,8 @@ fn sealed(log: &[u8]) -> Vec<u8> {
 /// and the counts of one batch and what stands behind its header; 3 a codec and what it is to compress.
 ///
 /// - A header says only what its bytes say, and a batch with another checksum than that of its bytes is told.
-/// - Records are as many as the header has it and take up all bytes, their offsets lie within the batch, and each one that is read can be
-///   written and read back.
+/// - Records are as many as the header has it and take up all bytes, their offsets lie within the batch, and each one that
+///   is read can be written and read back.
 /// - What a codec gives is never larger than its limit, and what it compressed is what it gives back.
 pub fn batch(input: &[u8]) {
     let Some((&kind, bytes)) = input.split_first() else { return };
