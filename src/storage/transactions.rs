@@ -5,7 +5,8 @@
 //!
 //! The marker is looked for ahead of the reader. What the transaction index of the reader's segment says spares that for
 //! an aborted transaction: an entry is believed once its producer's batches have been seen at both of its offsets, so an
-//! index that is missing, short or wrong costs time and changes no answer. Whether a transaction was open where the reader
+//! index that is missing, short or wrong costs time and changes no answer. (What those two cannot tell is believed: that
+//! no other transaction of the producer ends between them.) Whether a transaction was open where the reader
 //! starts is told by the newest producer snapshot below that place and the batches from there on; without one, by the log
 //! from its start.
 //! Sources: `TransactionIndex.java`, `ProducerStateManager.java`, `CompletedFetch.java`.
@@ -13,7 +14,7 @@
 use super::file_name::{FileKind, parse_segment_name, segment_path};
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
-use super::{Result, at_place};
+use super::{Result, StorageError, at_place};
 use crate::disk::{Disk, atomic};
 use crate::format::batch::RecordCursor;
 use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
@@ -229,19 +230,28 @@ impl Transactions {
     /// ends.
     fn is_right(&mut self, log: &LogReader, entry: &AbortedTransaction) -> Result<bool> {
         let mut reader = log.another(CHUNK)?;
-        reader.seek(Offset(entry.first_offset));
-        let Next::Batch(first) = reader.next()? else { return Ok(false) };
+        let Some(first) = batch_at(&mut reader, Offset(entry.first_offset))? else { return Ok(false) };
         let begins = first.base_offset.0 == entry.first_offset && is_transactional_data(&first);
         if !begins || first.producer_id != entry.producer_id {
             return Ok(false);
         }
-        reader.seek(Offset(entry.last_offset));
-        let Next::Batch(last) = reader.next()? else { return Ok(false) };
+        let Some(last) = batch_at(&mut reader, Offset(entry.last_offset))? else { return Ok(false) };
         let ends = last.base_offset.0 == entry.last_offset && last.attributes.is_control();
         if !ends || last.producer_id != entry.producer_id {
             return Ok(false);
         }
-        Ok(control_type(&mut self.buffer, &reader, &last)? == Some(ControlType::Abort))
+        Ok(control_type(&mut self.buffer, &reader, &last).is_ok_and(|kind| kind == Some(ControlType::Abort)))
+    }
+}
+
+/// The batch that holds `offset` or follows it. `None` where the log ends before, which an entry may lie behind, and where
+/// it is damaged: a reader names that when it comes there.
+fn batch_at(reader: &mut LogReader, offset: Offset) -> Result<Option<BatchHeader>> {
+    reader.seek(offset);
+    match reader.next() {
+        Ok(Next::Batch(header)) => Ok(Some(header)),
+        Ok(_) | Err(StorageError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

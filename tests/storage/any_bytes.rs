@@ -10,9 +10,10 @@ use super::{entry_points, seeds};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::compression::{Codec, Compression, Compressor, Decompressor};
+use kdir::format::header::MAGIC_AT;
 use kdir::logdir::{LogDir, LogDirError};
 use kdir::storage::file_name::FileKind;
-use kdir::storage::{Checkpoints, LogConfig, StorageError};
+use kdir::storage::{Advance, Checkpoints, LogConfig, RecordReader, StorageError};
 use kdir::units::Offset;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -238,4 +239,23 @@ fn at_the_end_of_all_offsets_a_log_is_read_and_takes_no_more() {
     // A name behind it is none of a segment.
     overwrite(&disk, &log_path(i64::MAX), b"no batch");
     assert_eq!(read_on(reader_at(&disk, last)).unwrap().len(), 1);
+}
+
+#[test]
+fn an_aborted_transaction_that_the_index_has_end_behind_a_torn_end_is_waited_for() {
+    let golden = include_bytes!("../data/kafka/transactions-0/00000000000000000000.log");
+    let mut log = golden[..467].to_vec();
+    let (torn, next) = (302, 373);
+    log[torn + 70] ^= 1;
+    log[next + MAGIC_AT] = 4;
+    let mut entry = vec![0; 2];
+    for field in [1_i64, 1, 8, 9] {
+        entry.extend_from_slice(&field.to_be_bytes());
+    }
+    let disk = disk_with_partition();
+    overwrite(&disk, &log_path(0), &log);
+    overwrite(&disk, &path(0, FileKind::TransactionIndex), &entry);
+    let mut records = RecordReader::read_committed(reader(&disk)).unwrap();
+    assert_eq!(records.advance().unwrap(), Advance::Record);
+    assert_eq!((records.offset(), records.advance().unwrap()), (Offset(0), Advance::End));
 }

@@ -462,8 +462,8 @@ impl Segment {
 ///
 /// - A reader shows no batch with a wrong checksum, none below the offset that it was asked for, and none twice.
 /// - No index changes what it shows, nor what is found by time or counts as committed; but for an entry that leads to a
-///   whole batch inside of another, or one that has the time of its batch but not the largest so far: the batch that it
-///   names cannot tell.
+///   whole batch inside of another, one that has the time of its batch but not the largest so far, and one that makes two
+///   transactions one: the batches that it names cannot tell.
 /// - A writer opens what a reader reads to its end, and nothing else; what it refuses stays as it is, what it opens reads
 ///   as before, to the end and without damage. Opening it again changes nothing.
 /// - What is appended then is read behind all that was there.
@@ -473,7 +473,10 @@ pub fn segment(input: &[u8]) {
     let (disk, bare) = (segment.disk(true), segment.disk(false));
     ask_everything(&disk, &segment);
     let is_sound = read(&bare, Checkpoints { log_start_offset: Offset::ZERO, ..checkpoints }, None).end.is_some();
-    let may_compare = is_sound && !holds_a_batch_inside(&segment.log) && !has_a_smaller_time_entry(&segment);
+    let may_compare = is_sound
+        && !holds_a_batch_inside(&segment.log)
+        && !has_a_smaller_time_entry(&segment)
+        && !spans_a_marker(&segment);
     let before = read(&bare, checkpoints, None);
     if may_compare {
         indexes_change_no_answer(&disk, &bare, checkpoints, &before);
@@ -617,6 +620,22 @@ fn has_a_smaller_time_entry(segment: &Segment) -> bool {
             return true;
         }
         largest = largest.max(header.max_timestamp);
+        rest = rest.get(header.size..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether a producer has a marker within what the transaction index has as one transaction of it.
+fn spans_a_marker(segment: &Segment) -> bool {
+    let entries = || segment.indexes[2].chunks(34).filter_map(|chunk| AbortedTransaction::decode(chunk).ok());
+    let mut rest = &segment.log[..];
+    while let Ok(header) = BatchHeader::parse(rest) {
+        let spans = |it: AbortedTransaction| {
+            it.producer_id == header.producer_id && (it.first_offset..it.last_offset).contains(&header.base_offset.0)
+        };
+        if header.attributes.is_control() && entries().any(spans) {
+            return true;
+        }
         rest = rest.get(header.size..).unwrap_or_default();
     }
     false
