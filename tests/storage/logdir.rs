@@ -273,3 +273,37 @@ fn a_directory_that_a_broker_holds_is_refused_and_one_that_it_takes_later_is_lef
     disk.release_exclusive(lock);
     append(&mut open(&disk).unwrap().open_writer(&topic, 0, NOW).unwrap(), &["b"]);
 }
+
+struct Deaf;
+
+impl kdir::logdir::OnSync for Deaf {
+    fn acknowledged(&self, _: &kdir::logdir::Acknowledged) {}
+    fn failed(&self) {}
+}
+
+#[test]
+fn a_topic_made_anew_beside_its_producer_does_not_get_the_recovery_point_of_the_old_one() {
+    let disk = disk();
+    let log_dir = Arc::new(open(&disk).unwrap());
+    let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "100".to_owned())].into()).unwrap();
+    let new = NewTopic { name: name("app"), partitions: 1, config };
+    let Created::New(topic) = log_dir.create_topic(&new).unwrap() else { panic!("it was there already") };
+    let policy = kdir::logdir::SyncPolicy::End;
+    let mut writer = kdir::logdir::TopicWriter::new(Arc::clone(&log_dir), topic, policy, Arc::new(Deaf));
+    for _ in 0..4 {
+        let mut builder = kdir::format::batch::BatchBuilder::new(0);
+        let record =
+            kdir::format::record::NewRecord { timestamp_ms: NOW, key: None, value: Some(b"old"), headers: &[] };
+        builder.push(&record);
+        writer.append(0, builder.finish(None, None, usize::MAX, &mut Vec::new()).unwrap(), NOW).unwrap();
+    }
+    let other = open(&disk).unwrap();
+    other.delete_topic(&new.name, |_| {}).unwrap();
+    other.create_topic(&new).unwrap();
+    let finished = writer.finish(NOW);
+    assert!(matches!(finished, Err(LogDirError::TopicDeleted { .. })), "{finished:?}");
+    let partition = TopicPartition { topic: new.name.clone(), partition: 0 };
+    assert_eq!(open(&disk).unwrap().checkpointed(&partition).unwrap(), (Offset(0), Offset(0)));
+    let topic = other.topic(&new.name).unwrap();
+    assert_eq!(append(&mut other.open_writer(&topic, 0, NOW).unwrap(), &["new"]).base_offset, Offset(0));
+}
