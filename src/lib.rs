@@ -13,7 +13,7 @@
 //! | 5 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks, syncing |
 //! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
-//! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention |
+//! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, checking, mending |
 //! | 2 | [`disk`] | the only door to the file system, and a disk in memory that fails on demand |
 //! | 1 | [`mod@format`] | Kafka's formats as pure functions over bytes |
 //! | 0 | [`units`] | offsets, positions, sizes, times, names |

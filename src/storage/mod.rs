@@ -2,7 +2,7 @@
 //!
 //! A partition is a folder of segments; a segment is a `.log` of record batches with two sparse indexes beside it. A
 //! [`LogWriter`] appends whole batches at the log end offset, a [`LogReader`] reads them from an offset on, and
-//! [`retention`] removes whole segments from the front.
+//! [`retention`] removes whole segments from the front. [`verify`] holds all of it against the rules, [`repair`] mends it.
 //!
 //! What must stay true:
 //! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed.

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes read at a time while a segment is walked.
 const WALK_CHUNK: usize = 256 << 10;
-/// How many cuts at one place are kept before the last is overwritten.
-const CUTS_MAX: usize = 1000;
+/// How much is kept under one name before the last is overwritten.
+const KEPT_MAX: usize = 1000;
 
 /// Something that was done to the log and that its owner should be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,14 +128,7 @@ impl Check<'_> {
 
     /// Copies what is about to be cut. On a full disk the cut goes on without: it never was a whole batch.
     fn keep(&self, log: &OpenLog, position: Position) -> Result<Option<PathBuf>> {
-        let first = cut_path(self.folder, self.base_offset, position);
-        let mut path = first.clone();
-        for number in 1..CUTS_MAX {
-            if self.disk.stat(&path)?.is_none() {
-                break;
-            }
-            path = PathBuf::from(format!("{}.{number}", first.display()));
-        }
+        let path = free_name(self.disk, &cut_path(self.folder, self.base_offset, position))?;
         match copy_from(self.disk, log, position, &path) {
             Ok(()) => Ok(Some(path)),
             Err(error) if error.is_full() => {
@@ -145,6 +138,18 @@ impl Check<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// `path`, or the same with a number behind it if something of that name was kept before.
+pub(super) fn free_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
+    let mut name = path.to_owned();
+    for number in 1..KEPT_MAX {
+        if disk.stat(&name)?.is_none() {
+            break;
+        }
+        name = PathBuf::from(format!("{}.{number}", path.display()));
+    }
+    Ok(name)
 }
 
 fn copy_from(disk: &dyn Disk, log: &OpenLog, position: Position, path: &Path) -> std::result::Result<(), DiskError> {

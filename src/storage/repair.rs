@@ -15,7 +15,7 @@
 
 use super::append::{LEADER_EPOCH_FILE, create_empty_log};
 use super::file_name::{FileKind, cut_path, parse_segment_name, segment_path};
-use super::recovery::{Check, Notice};
+use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
 use super::segments::{self, OpenLog};
 use super::verify::{Finding, Problem};
@@ -330,18 +330,6 @@ fn copy(from: &dyn DiskFile, bytes: std::ops::Range<u64>, to: &dyn DiskFile, pos
         at += read as u64;
     }
     Ok(at - bytes.start)
-}
-
-/// `path`, or with a number behind it if something of that name was kept before.
-fn free_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
-    let mut name = path.to_owned();
-    for number in 1.. {
-        if disk.stat(&name)?.is_none() {
-            break;
-        }
-        name = PathBuf::from(format!("{}.{number}", path.display()));
-    }
-    Ok(name)
 }
 
 /// Keeps a copy of a damaged file beside it, named `<name>.damaged` (the name cut where it is too long for that), and puts

@@ -257,7 +257,7 @@ fn repaired(kdir: &Kdir) -> History {
     create(kdir, REPAIRED, &["-c", SMALL_SEGMENTS]);
     let stored = records(0..1500);
     kdir.produce(REPAIRED, &SMALL_BATCHES, lines(&stored));
-    for (log, position) in files(kdir, REPAIRED, ".log").iter().zip([100, 5000, 16_000]) {
+    for (log, position) in files(kdir, REPAIRED, ".log").iter().zip([100, 5000, 15_000]) {
         crate::support::flip(log, position);
     }
     kdir.run(&["-q", "repair", REPAIRED, "--skip-corrupt"]).code(0);

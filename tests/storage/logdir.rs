@@ -281,22 +281,50 @@ impl kdir::logdir::OnSync for Deaf {
     fn failed(&self) {}
 }
 
+/// A topic of small segments, and what appends a batch to it.
+fn small_segments() -> NewTopic {
+    let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "100".to_owned())].into()).unwrap();
+    NewTopic { name: name("app"), partitions: 1, config }
+}
+
+fn produce(writer: &mut kdir::logdir::TopicWriter, values: &[&str]) {
+    for value in values {
+        let mut builder = kdir::format::batch::BatchBuilder::new(0);
+        let value = Some(value.as_bytes());
+        builder.push(&kdir::format::record::NewRecord { timestamp_ms: NOW, key: None, value, headers: &[] });
+        writer.append(0, builder.finish(None, None, usize::MAX, &mut Vec::new()).unwrap(), NOW).unwrap();
+    }
+}
+
+fn producer(log_dir: &Arc<LogDir>, topic: &Topic) -> kdir::logdir::TopicWriter {
+    let policy = kdir::logdir::SyncPolicy::End;
+    kdir::logdir::TopicWriter::new(Arc::clone(log_dir), topic.clone(), policy, Arc::new(Deaf))
+}
+
+#[test]
+fn a_producer_that_ends_late_does_not_take_the_recovery_point_back() {
+    let disk = disk();
+    let log_dir = Arc::new(open(&disk).unwrap());
+    log_dir.create_topic(&small_segments()).unwrap();
+    let topic = log_dir.topic(&name("app")).unwrap();
+    let (mut late, mut other) = (producer(&log_dir, &topic), producer(&log_dir, &topic));
+    produce(&mut late, &["1", "2", "3"]);
+    produce(&mut other, &["4", "5", "6"]);
+    other.finish(NOW).unwrap();
+    let row = || log_dir.checkpointed(&topic.partition(0).unwrap()).unwrap().0;
+    assert_eq!(row(), Offset(6));
+    late.finish(NOW).unwrap();
+    assert_eq!(row(), Offset(6));
+}
+
 #[test]
 fn a_topic_made_anew_beside_its_producer_does_not_get_the_recovery_point_of_the_old_one() {
     let disk = disk();
     let log_dir = Arc::new(open(&disk).unwrap());
-    let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "100".to_owned())].into()).unwrap();
-    let new = NewTopic { name: name("app"), partitions: 1, config };
+    let new = small_segments();
     let Created::New(topic) = log_dir.create_topic(&new).unwrap() else { panic!("it was there already") };
-    let policy = kdir::logdir::SyncPolicy::End;
-    let mut writer = kdir::logdir::TopicWriter::new(Arc::clone(&log_dir), topic, policy, Arc::new(Deaf));
-    for _ in 0..4 {
-        let mut builder = kdir::format::batch::BatchBuilder::new(0);
-        let record =
-            kdir::format::record::NewRecord { timestamp_ms: NOW, key: None, value: Some(b"old"), headers: &[] };
-        builder.push(&record);
-        writer.append(0, builder.finish(None, None, usize::MAX, &mut Vec::new()).unwrap(), NOW).unwrap();
-    }
+    let mut writer = producer(&log_dir, &topic);
+    produce(&mut writer, &["old"; 4]);
     let other = open(&disk).unwrap();
     other.delete_topic(&new.name, |_| {}).unwrap();
     other.create_topic(&new).unwrap();

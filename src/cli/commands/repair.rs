@@ -2,7 +2,7 @@ use super::verify::Findings;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{CORRUPT, Exit};
-use crate::cli::report::{Column, ReportArgs, number, text};
+use crate::cli::report::{Column, ReportArgs};
 use crate::logdir::RepairOptions;
 use crate::storage::repair::Remedy;
 use crate::storage::verify::Finding;
@@ -35,16 +35,7 @@ pub(crate) struct RepairArgs {
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 8] = [
-    text("topic", ""),
-    number("partition", ""),
-    text("path", ""),
-    number("position", ""),
-    number("offset", ""),
-    text("problem", ""),
-    text("what", ""),
-    text("remedy", ""),
-];
+const COLUMNS: [Column; 8] = super::verify::columns("remedy");
 
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = super::verify::check(&context.open()?, &args.topic, context)?;

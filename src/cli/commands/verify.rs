@@ -32,16 +32,21 @@ pub(crate) struct VerifyArgs {
 /// A writer finishes a batch within twenty of these.
 const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(25);
 
-const COLUMNS: [Column; 8] = [
-    text("topic", ""),
-    number("partition", ""),
-    text("path", ""),
-    number("position", ""),
-    number("offset", ""),
-    text("problem", ""),
-    text("what", ""),
-    text("meaning", ""),
-];
+/// The columns of findings; the last is what follows from one, or is done about it.
+pub(super) const fn columns(last: &'static str) -> [Column; 8] {
+    [
+        text("topic", ""),
+        number("partition", ""),
+        text("path", ""),
+        number("position", ""),
+        number("offset", ""),
+        text("problem", ""),
+        text("what", ""),
+        text(last, ""),
+    ]
+}
+
+const COLUMNS: [Column; 8] = columns("meaning");
 
 pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = check(&context.open()?, &args.topic, context)?;
