@@ -8,6 +8,7 @@ pub mod entry_points;
 mod faults;
 mod flips;
 mod indexes;
+mod interleaved;
 mod leftovers;
 mod logdir;
 mod model;

@@ -1,0 +1,250 @@
+//! A reader, and somebody who changes the log in the middle of any of its looks at the disk.
+//!
+//! Run once and count how often the reader looks (lists, stats, opens and reads); then once for each number, with the change
+//! made just before that look. Whatever the moment, the reader shows every record once and in order, and takes nothing for
+//! damage that was only being written.
+
+use super::support::{
+    NOW, append_at, bytes_of, disk_with_partition, folder, log_path, open_at, overwrite, path, shared,
+};
+use kdir::disk::faulty::FaultyDisk;
+use kdir::disk::{Access, Disk, DiskFile, Folder, FolderEntry, Result, SharedLock, Stat};
+use kdir::storage::file_name::FileKind;
+use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogWriter, RecordReader, retention};
+use kdir::units::Offset;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+type Change = Box<dyn FnOnce() + Send>;
+
+/// Counts looks, and makes a change before one of them.
+#[derive(Clone)]
+struct Looks(Arc<Mutex<(usize, Option<(usize, Change)>)>>);
+
+impl Looks {
+    fn new(change: Option<(usize, Change)>) -> Self {
+        Self(Arc::new(Mutex::new((0, change))))
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    fn look(&self) {
+        let mut looks = self.0.lock().unwrap();
+        looks.0 += 1;
+        if looks.1.as_ref().is_some_and(|(at, _)| *at == looks.0) {
+            let change = looks.1.take().unwrap().1;
+            drop(looks);
+            change();
+        }
+    }
+}
+
+struct LookedAt<T> {
+    inner: T,
+    looks: Looks,
+}
+
+impl Disk for LookedAt<Arc<dyn Disk>> {
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
+        self.looks.look();
+        Ok(Arc::new(LookedAt { inner: self.inner.open(path, access)?, looks: self.looks.clone() }))
+    }
+    fn stat(&self, path: &Path) -> Result<Option<Stat>> {
+        self.looks.look();
+        self.inner.stat(path)
+    }
+    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
+        self.looks.look();
+        self.inner.list(folder)
+    }
+    fn create_folder(&self, path: &Path) -> Result<()> {
+        self.inner.create_folder(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        self.inner.remove_file(path)
+    }
+    fn remove_folder(&self, path: &Path) -> Result<()> {
+        self.inner.remove_folder(path)
+    }
+    fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>> {
+        self.inner.open_folder(path)
+    }
+    fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
+        self.inner.share(path)
+    }
+}
+
+impl DiskFile for LookedAt<Arc<dyn DiskFile>> {
+    fn stat(&self) -> Result<Stat> {
+        self.looks.look();
+        self.inner.stat()
+    }
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
+        self.looks.look();
+        self.inner.read_at(buffer, position)
+    }
+    fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
+        self.inner.write_at(bytes, position)
+    }
+    fn set_len(&self, size: u64) -> Result<()> {
+        self.inner.set_len(size)
+    }
+    fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+}
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: 220, index_interval_bytes: 0, ..LogConfig::default() }
+}
+
+/// Two segments of three records each, the second one active, and their writer.
+fn six() -> (FaultyDisk, LogWriter) {
+    let disk = disk_with_partition();
+    let mut writer = open_at(&disk, config(), Checkpoints::default()).unwrap();
+    append(&mut writer, 0..6);
+    (disk, writer)
+}
+
+fn append(writer: &mut LogWriter, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        append_at(writer, &[&number.to_string()], NOW).unwrap();
+    }
+}
+
+/// Reads to the end so many times. The offsets shown, and those missed and said to be.
+fn follow(disk: &FaultyDisk, looks: &Looks, chunk: usize, times: usize) -> (Vec<i64>, Vec<i64>) {
+    let disk: Arc<dyn Disk> = Arc::new(LookedAt { inner: shared(disk), looks: looks.clone() });
+    let log = LogReader::open(&disk, &folder(), Offset(0), Offset(0), chunk).unwrap();
+    let mut records = RecordReader::new(log);
+    let (mut shown, mut missed) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        loop {
+            match records.advance().unwrap() {
+                Advance::Record => {
+                    let value = records.record().value.unwrap();
+                    assert_eq!(value, records.offset().0.to_string().as_bytes(), "another record");
+                    shown.push(records.offset().0);
+                }
+                Advance::LogStartPassed { missed_from, log_start_offset } => {
+                    missed.extend(missed_from.0..log_start_offset.0);
+                }
+                _ => break,
+            }
+        }
+    }
+    (shown, missed)
+}
+
+/// Calls `check` with what a reader saw, for the change made before each of its looks.
+fn at_each_look(prepare: impl Fn() -> (FaultyDisk, Change), check: impl Fn(&[i64], &[i64], &str)) {
+    for chunk in [64, 4096] {
+        let counted = Looks::new(None);
+        let (disk, _) = prepare();
+        follow(&disk, &counted, chunk, 2);
+        assert!(counted.count() > 10);
+        for number in 1..=counted.count() {
+            let (disk, change) = prepare();
+            let (shown, missed) = follow(&disk, &Looks::new(Some((number, change))), chunk, 3);
+            check(&shown, &missed, &format!("chunk {chunk}, before look {number}: {shown:?}, missed {missed:?}"));
+        }
+    }
+}
+
+#[test]
+fn records_and_rolls_that_come_at_any_moment_are_shown_once_and_in_order() {
+    for count in [1, 2, 4, 9] {
+        let prepare = move || {
+            let (disk, mut writer) = six();
+            let change: Change = Box::new(move || append(&mut writer, 6..6 + count));
+            (disk, change)
+        };
+        at_each_look(prepare, |shown, missed, what| {
+            assert_eq!((shown, missed), (&*(0..6 + count).collect::<Vec<_>>(), &[][..]), "{what}");
+        });
+    }
+}
+
+#[test]
+fn a_batch_that_is_finished_at_any_moment_is_shown_and_never_damage() {
+    for (left, after) in [(1, 0), (30, 0), (68, 0), (30, 1), (30, 4), (68, 9)] {
+        let prepare = move || {
+            let (disk, mut writer) = six();
+            append(&mut writer, 6..7 + after);
+            let last = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap();
+            let whole: Vec<_> =
+                last.iter().map(|base| (log_path(base.0), bytes_of(&disk, &log_path(base.0)))).collect();
+            // As it was while the seventh record was being written.
+            for base in last.iter().filter(|base| base.0 > 6) {
+                for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+                    disk.remove_file(&path(base.0, kind)).unwrap();
+                }
+            }
+            let torn = whole.iter().find(|(path, _)| *path == log_path(6)).unwrap();
+            overwrite(&disk, &torn.0, &torn.1[..left]);
+            let other = disk.clone();
+            let change: Change =
+                Box::new(move || whole.iter().for_each(|(path, bytes)| overwrite(&other, path, bytes)));
+            (disk, change)
+        };
+        at_each_look(prepare, |shown, missed, what| {
+            assert_eq!((shown, missed), (&*(0..7 + after).collect::<Vec<_>>(), &[][..]), "{left} bytes, {what}");
+        });
+    }
+}
+
+#[test]
+fn records_that_retention_takes_at_any_moment_are_shown_or_said_to_be_missed() {
+    for (kept, after) in [(0, 0), (0, 5), (200, 0), (200, 5)] {
+        let prepare = move || {
+            let (disk, mut writer) = six();
+            append(&mut writer, 6..12);
+            let change: Change = Box::new(move || {
+                let limits = LogConfig { retention_bytes: kept, ..config() };
+                retention::apply(&mut writer, &limits, Offset(0), Offset(0), NOW, |_| {}).unwrap();
+                append(&mut writer, 12..12 + after);
+            });
+            (disk, change)
+        };
+        at_each_look(prepare, |shown, missed, what| {
+            let mut all = [shown, missed].concat();
+            all.sort_unstable();
+            assert!(shown.is_sorted(), "{what}");
+            // A reader that began afterwards has missed nothing, and none is told of what left nothing behind it to be read.
+            let first = if all.first().is_some_and(|&first| first < 6) { 0 } else { all.first().copied().unwrap_or(0) };
+            let end = if after == 0 && kept == 0 { first + all.len() as i64 } else { 12 + after };
+            assert_eq!(all, (first..end).collect::<Vec<_>>(), "{what}");
+        });
+    }
+}
+
+#[test]
+fn segments_that_a_cleaner_replaces_at_any_moment_hide_nothing_that_it_kept() {
+    let prepare = || {
+        let (disk, writer) = six();
+        drop(writer);
+        let other = disk.clone();
+        let change: Change = Box::new(move || {
+            // The first segment without its second record, put in place as a broker does it.
+            let bytes = bytes_of(&other, &log_path(0));
+            let batch = bytes.len() / 3;
+            let swap = format!("{}.swap", log_path(0).display());
+            overwrite(&other, Path::new(&swap), &[&bytes[..batch], &bytes[2 * batch..]].concat());
+            for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+                let file = path(0, kind);
+                other.rename(&file, Path::new(&format!("{}.deleted", file.display()))).unwrap();
+            }
+            other.rename(Path::new(&swap), &log_path(0)).unwrap();
+        });
+        (disk, change)
+    };
+    at_each_look(prepare, |shown, missed, what| {
+        let kept: Vec<i64> = shown.iter().copied().filter(|offset| *offset != 1).collect();
+        assert_eq!((&*kept, missed), (&[0, 2, 3, 4, 5][..], &[][..]), "{what}");
+    });
+}
