@@ -17,26 +17,45 @@ use std::sync::{Arc, Mutex};
 
 type Change = Box<dyn FnOnce() + Send>;
 
+#[derive(Default)]
+struct Looked {
+    count: usize,
+    lists: usize,
+    /// Made before the look of that number.
+    change: Option<(usize, Change)>,
+    /// Left out of the list of that number.
+    hidden: Option<(usize, String)>,
+}
+
 /// Counts looks, and makes a change before one of them.
-#[derive(Clone)]
-struct Looks(Arc<Mutex<(usize, Option<(usize, Change)>)>>);
+#[derive(Clone, Default)]
+struct Looks(Arc<Mutex<Looked>>);
 
 impl Looks {
-    fn new(change: Option<(usize, Change)>) -> Self {
-        Self(Arc::new(Mutex::new((0, change))))
+    fn with_change(number: usize, change: Change) -> Self {
+        Self(Arc::new(Mutex::new(Looked { change: Some((number, change)), ..Looked::default() })))
     }
 
-    fn count(&self) -> usize {
-        self.0.lock().unwrap().0
+    fn hiding(list: usize, name: String) -> Self {
+        Self(Arc::new(Mutex::new(Looked { hidden: Some((list, name)), ..Looked::default() })))
     }
 
     fn look(&self) {
-        let mut looks = self.0.lock().unwrap();
-        looks.0 += 1;
-        if looks.1.as_ref().is_some_and(|(at, _)| *at == looks.0) {
-            let change = looks.1.take().unwrap().1;
-            drop(looks);
+        let mut looked = self.0.lock().unwrap();
+        looked.count += 1;
+        let count = looked.count;
+        if let Some((_, change)) = looked.change.take_if(|(at, _)| *at == count) {
+            drop(looked);
             change();
+        }
+    }
+
+    fn list(&self, entries: &mut Vec<FolderEntry>) {
+        let mut looked = self.0.lock().unwrap();
+        looked.lists += 1;
+        let lists = looked.lists;
+        if let Some((_, hidden)) = looked.hidden.take_if(|(at, _)| *at == lists) {
+            entries.retain(|entry| entry.name != hidden);
         }
     }
 }
@@ -57,7 +76,9 @@ impl Disk for LookedAt<Arc<dyn Disk>> {
     }
     fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
         self.looks.look();
-        self.inner.list(folder)
+        let mut entries = self.inner.list(folder)?;
+        self.looks.list(&mut entries);
+        Ok(entries)
     }
     fn create_folder(&self, path: &Path) -> Result<()> {
         self.inner.create_folder(path)
@@ -144,13 +165,14 @@ fn follow(disk: &FaultyDisk, looks: &Looks, chunk: usize, times: usize) -> (Vec<
 /// Calls `check` with what a reader saw, for the change made before each of its looks.
 fn at_each_look(prepare: impl Fn() -> (FaultyDisk, Change), check: impl Fn(&[i64], &[i64], &str)) {
     for chunk in [64, 4096] {
-        let counted = Looks::new(None);
+        let counted = Looks::default();
         let (disk, _) = prepare();
         follow(&disk, &counted, chunk, 2);
-        assert!(counted.count() > 10);
-        for number in 1..=counted.count() {
+        let count = counted.0.lock().unwrap().count;
+        assert!(count > 10);
+        for number in 1..=count {
             let (disk, change) = prepare();
-            let (shown, missed) = follow(&disk, &Looks::new(Some((number, change))), chunk, 3);
+            let (shown, missed) = follow(&disk, &Looks::with_change(number, change), chunk, 3);
             check(&shown, &missed, &format!("chunk {chunk}, before look {number}: {shown:?}, missed {missed:?}"));
         }
     }
@@ -247,4 +269,26 @@ fn segments_that_a_cleaner_replaces_at_any_moment_hide_nothing_that_it_kept() {
         let kept: Vec<i64> = shown.iter().copied().filter(|offset| *offset != 1).collect();
         assert_eq!((&*kept, missed), (&[0, 2, 3, 4, 5][..], &[][..]), "{what}");
     });
+}
+
+/// Listing a folder is no single moment: a name that is changed meanwhile may be in none of what comes.
+#[test]
+fn a_list_that_lacks_a_segment_once_hides_no_record() {
+    let prepare = || {
+        let (disk, mut writer) = six();
+        append(&mut writer, 6..12);
+        disk
+    };
+    let disk = prepare();
+    let counted = Looks::default();
+    follow(&disk, &counted, 4096, 2);
+    let lists = counted.0.lock().unwrap().lists;
+    // What a reader finds first it has to take for the log start.
+    for base in kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().into_iter().skip(1) {
+        let name = log_path(base.0).file_name().unwrap().to_str().unwrap().to_owned();
+        for list in 1..=lists + 2 {
+            let (shown, missed) = follow(&disk, &Looks::hiding(list, name.clone()), 4096, 3);
+            assert_eq!((&*shown, &*missed), (&*(0..12).collect::<Vec<_>>(), &[][..]), "{name} not in list {list}");
+        }
+    }
 }
