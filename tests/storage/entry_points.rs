@@ -494,8 +494,10 @@ pub fn segment(input: &[u8]) {
     };
     let end = writer.log_end_offset();
     drop(writer);
+    // Without a recovery point the writer has made the indexes right, wherever they led.
+    let is_right = may_compare || is_checked_whole;
     let after = read(&disk, checkpoints, None);
-    if is_sound {
+    if is_right {
         assert_eq!(after.end.map(|it| it.max(checkpoints.log_start_offset)), Some(end));
         assert_eq!(after.shown, before.shown);
     }
@@ -519,7 +521,7 @@ pub fn segment(input: &[u8]) {
         return;
     }
     assert_eq!(append(&mut writer).expect("a disk without faults"), end);
-    if is_sound {
+    if is_right {
         let last = read(&disk, checkpoints, Some(end));
         assert_eq!((last.shown.len(), last.end), (1, Some(end.next())));
     }
