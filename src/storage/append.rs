@@ -201,7 +201,7 @@ impl LogWriter {
         let last_offset = base_offset + i64::from(header.last_offset_delta);
         batch::stamp(batch, base_offset, self.leader_epoch);
         let position = self.active.size;
-        let written = self.write_index(position, last_offset, header.max_timestamp).and_then(|()| {
+        let written = self.write_index(position, last_offset, header.max_timestamp, now_ms).and_then(|()| {
             self.active.log.file.write_at(batch, position)?;
             Ok(())
         });
@@ -227,26 +227,34 @@ impl LogWriter {
 
     /// Kafka's rule: an entry for a batch that begins strictly more than `index.interval.bytes` behind the last batch
     /// that has one, the first batch of a segment never.
-    fn write_index(&mut self, position: u64, last_offset: Offset, max_timestamp: i64) -> Result<()> {
+    fn write_index(&mut self, position: u64, last_offset: Offset, max_timestamp: i64, now_ms: i64) -> Result<()> {
         let base = self.active.log.base_offset;
+        if position - self.active.indexed_position > self.config.index_interval_bytes {
+            self.settle_indexes(now_ms)?;
+        }
         if max_timestamp > self.active.largest_timestamp.0 {
             self.active.largest_timestamp = (max_timestamp, last_offset);
         }
         if position - self.active.indexed_position > self.config.index_interval_bytes {
-            // A writer with another interval, since the topic was altered, has brought the indexes in line with its own.
-            self.active.indexes.offset.catch_up()?;
             self.active.indexes.offset.append(&offset_entry(base, Position(position), last_offset))?;
             self.active.indexed_position = position;
-            self.write_time_entry()?;
+            self.write_time_entry(now_ms)?;
         }
         Ok(())
     }
 
+    /// Brings the indexes in line again where somebody else has changed them and not the log: a writer that was killed
+    /// between an entry and its batch, or one that opened with another interval, since the topic was altered.
+    fn settle_indexes(&mut self, now_ms: i64) -> Result<()> {
+        let indexes = &self.active.indexes;
+        if indexes.offset.is_trimmed()? && indexes.time.is_trimmed()? { Ok(()) } else { self.look_again(now_ms) }
+    }
+
     /// Adds the largest timestamp so far, unless it is there. Another process may have added the same entry at the same
     /// place meanwhile (its final one): both are derived from the same batches, so one overwrites the other unharmed.
-    fn write_time_entry(&mut self) -> Result<()> {
+    fn write_time_entry(&mut self, now_ms: i64) -> Result<()> {
+        self.settle_indexes(now_ms)?;
         let largest = self.active.largest_timestamp;
-        self.active.indexes.time.catch_up()?;
         let indexed = self.active.indexes.time.last()?.map_or(-1, |entry| entry.timestamp);
         if largest.0 > indexed {
             self.active.indexes.time.append(&time_entry(self.active.log.base_offset, largest))?;
@@ -262,6 +270,11 @@ impl LogWriter {
         if same && (self.active.next_offset == base || !self.has_successor()?) {
             return Ok(());
         }
+        self.look_again(now_ms)
+    }
+
+    /// Learns what the log is now.
+    fn look_again(&mut self, now_ms: i64) -> Result<()> {
         if self.disk.stat(&self.path)?.map(|stat| stat.id) != Some(self.folder.id()) {
             return Err(StorageError::PartitionDeleted { path: self.path.clone() });
         }
@@ -318,7 +331,7 @@ impl LogWriter {
     /// Closes the active segment and begins the next one at the log end offset. The old segment is durable before the
     /// new one appears: a power failure then leaves no segment behind a torn one.
     fn roll(&mut self, now_ms: i64) -> Result<()> {
-        self.write_time_entry()?;
+        self.write_time_entry(now_ms)?;
         if self.syncs_rolls {
             self.active.log.file.sync()?;
             self.active.indexes.offset.sync()?;
@@ -375,7 +388,7 @@ impl LogWriter {
         }
         self.locked(|writer| {
             writer.catch_up(now_ms)?;
-            writer.write_time_entry()
+            writer.write_time_entry(now_ms)
         })
     }
 

@@ -108,11 +108,6 @@ impl<E: IndexEntry> IndexFile<E> {
         Ok(())
     }
 
-    /// Counts the entries anew if somebody else has changed how many there are.
-    pub(crate) fn catch_up(&mut self) -> Result<()> {
-        if self.is_trimmed()? { Ok(()) } else { self.reload() }
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -146,3 +146,34 @@ fn writers_with_different_intervals_keep_one_index_right() {
         }
     }
 }
+
+/// Found by killing processes: an entry goes to disk before its batch.
+#[test]
+fn an_entry_that_a_killed_writer_left_without_its_batch_is_taken_back_by_those_that_go_on() {
+    let config = LogConfig { index_interval_bytes: 200, ..LogConfig::default() };
+    for entries in 1..4 {
+        for before in 0..12 {
+            let disk = disk_with_partition();
+            let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+            for number in 0..before {
+                append_at(&mut writer, &["a value"], NOW + number).unwrap();
+            }
+            let size = bytes_of(&disk, &path(0, FileKind::Log)).len() as u64;
+            let entry = OffsetIndexEntry {
+                relative_offset: Offset(before + 7).relative_to(Offset(0)).unwrap(),
+                position: kdir::units::Position(size),
+            };
+            let mut index = bytes_of(&disk, &path(0, FileKind::OffsetIndex));
+            for _ in 0..entries {
+                index.extend_from_slice(&entry.encode());
+            }
+            super::support::overwrite(&disk, &path(0, FileKind::OffsetIndex), &index);
+            for number in before..before + 20 {
+                append_at(&mut writer, &["a value"], NOW + number).unwrap();
+            }
+            writer.close(NOW).unwrap();
+            let found = super::support::verify(&disk, Checkpoints::default());
+            assert_eq!(found, [], "{entries} entries after {before} records");
+        }
+    }
+}
