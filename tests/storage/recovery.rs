@@ -244,3 +244,25 @@ fn an_epoch_is_begun_where_none_was_and_carried_by_batches() {
     append(&mut open(&disk), &["d"]);
     assert_eq!(bytes_of(&disk, &log_path(0))[before + 12..before + 16], 7_i32.to_be_bytes());
 }
+
+#[test]
+fn a_segment_whose_name_and_content_disagree_is_corruption_and_found() {
+    let config = LogConfig { segment_bytes: 150, ..LogConfig::default() };
+    for (from, to) in [(2, 3), (2, 1), (0, 1)] {
+        let disk = disk_with_partition();
+        let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+        for value in ["a", "b", "c", "d", "e"] {
+            append(&mut writer, &[value]);
+        }
+        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+            kdir::disk::Disk::rename(&disk, &path(from, kind), &path(to, kind)).unwrap();
+        }
+        let before = names(&disk);
+        let what = format!("{from} named {to}");
+        assert!(!super::support::verify(&disk, Checkpoints::default()).is_empty(), "{what}");
+        let opened = open_at(&disk, config.clone(), Checkpoints::default());
+        // A name below the content could be that of a segment whose first records a cleaner has taken.
+        assert!(to < from || matches!(opened, Err(StorageError::Corrupt { .. })), "{what}");
+        assert_eq!(names(&disk), before, "{what}: nothing was made or removed");
+    }
+}
