@@ -3,7 +3,7 @@
 //!
 //! The work follows what lies behind the recovery point, not the size of the log. In numbered passes:
 //! 1. The folder: what an interrupted retention run or a broker's cleaner has left is finished or undone
-//!    ([`leftovers`](super::leftovers)). Files of other names are nobody's business here.
+//!    (see `leftovers.rs`). Files of other names are nobody's business here.
 //! 2. Without a segment, the log begins at its log start offset; it is corruption where durable records are missing.
 //! 3. Below the recovery point everything is durable. The walk begins at the last batch there that both indexes are right
 //!    about; an index without such an entry is rebuilt from the segment's start.

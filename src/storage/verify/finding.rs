@@ -17,7 +17,7 @@ pub struct Finding {
     pub problem: Problem,
 }
 
-/// What is wrong. Its text is a sentence for a person; [`Problem::meaning`] says what follows from it.
+/// What is wrong. Its text is a sentence for a person; [`Finding::meaning`] says what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
