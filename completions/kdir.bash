@@ -174,7 +174,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__consume)
-            opts="-p -n -F -o -D -d -q -v -h --partition --from-offset --to-offset --since --until --max-records --follow --reset --isolation --order --output --delimiter --log-dir --quiet --verbose --color --help"
+            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --reset --follow --cursor-file --speed --grep --grep-not --key --key-not --header --header-not --isolation --order --output --format --delimiter --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -204,6 +204,10 @@ _kdir() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --tail)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-records)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -214,6 +218,38 @@ _kdir() {
                     ;;
                 --reset)
                     COMPREPLY=($(compgen -W "earliest latest" -- "${cur}"))
+                    return 0
+                    ;;
+                --cursor-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --speed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grep-not)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-not)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --header)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --header-not)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --isolation)
@@ -230,6 +266,14 @@ _kdir() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "value json len32" -- "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --delimiter)

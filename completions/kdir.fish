@@ -132,10 +132,19 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -s p -l partition -d 
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l from-offset -d 'Where to begin [default: earliest]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l to-offset -d 'Where to stop; the record at this offset is not printed' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l since -d 'Only records at or after this time' -r
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -l until -d 'Only records before this time' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l until -d 'Only records before this time; with --follow, end when it has come' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l tail -d 'Only the last N of the records that all other options leave, over all partitions' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s n -l max-records -d 'Stop after this many records' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l reset -d 'Where to begin when --from-offset is outside the log, in place of an error' -r -f -a "earliest\t''
 latest\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l cursor-file -d 'Start after what FILE says, and keep there what was printed' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l speed -d 'Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep -d 'Only records whose value matches' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep-not -d 'Only records whose value does not match' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l key -d 'Only records whose key matches' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l key-not -d 'Only records whose key does not match' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l header -d 'Only records with such a header' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l header-not -d 'Only records without such a header' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l isolation -d 'Whether records of transactions are printed that were aborted or have not ended' -r -f -a "read-uncommitted\t''
 read-committed\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l order -d 'How partitions are merged: by timestamp, then offset, or one after the other' -r -f -a "time\t''
@@ -143,12 +152,13 @@ partition\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s o -l output -d 'Form of a record' -r -f -a "value\t''
 json\t''
 len32\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s f -l format -d 'Print each record by a template, as in -f \'%T %k %s\\n\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'What follows each value: any bytes, or none; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go on when the end is reached, and print what is appended. It may not be durable yet: after a power failure, its offsets can be given again'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go on when the end is reached, and print what is appended'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s h -l help -d 'Print help (see more with \'--help\')'

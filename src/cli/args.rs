@@ -1,9 +1,9 @@
 //! Value parsers that commands share.
 
 use super::exit;
-use crate::logdir::Topic;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
+use crate::logdir::{Topic, TopicPattern};
 use crate::units::{ByteSize, Duration, Timestamp, TopicName};
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
@@ -171,6 +171,11 @@ pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
 /// A topic name.
 pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
     text.parse().map_err(|error: crate::units::name::TopicNameError| error.to_string())
+}
+
+/// A topic name, or a pattern for several.
+pub(crate) fn topic_pattern(text: &str) -> Result<TopicPattern, String> {
+    text.parse().map_err(|error: crate::logdir::TopicPatternError| error.to_string())
 }
 
 /// The partitions that the user named, or all of the topic.

@@ -139,6 +139,7 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::TopicNotFound { topic, .. } => {
             format!("make it with `kdir create {topic}`, or produce with --create; `kdir list` shows what is there")
         }
+        LogDirError::NoTopicMatches { .. } => "`kdir list` shows what is there".into(),
         LogDirError::TopicExists { .. } => "add --if-not-exists to leave it as it is".into(),
         LogDirError::PartitionsHaveGaps { .. } => "name the partition with -p".into(),
         LogDirError::BrokerTopic { topic } => {
@@ -147,6 +148,7 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }
+        LogDirError::NoPositions { .. } => "remove it to begin anew, or name another with --cursor-file".into(),
         LogDirError::DamagedFile { .. } => "`kdir repair` keeps the file under another name and makes it anew".into(),
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,

@@ -135,6 +135,11 @@ pub(crate) fn stdout_is_file() -> bool {
         .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile)
 }
 
+/// Whether stdout goes to a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Says something from where there is no [`Ui`].
 pub(crate) fn say(message: &str) {
     eprintln!("{message}");

@@ -39,7 +39,7 @@ impl LogDir {
     /// When it cannot be read, or holds something else.
     pub fn kept_positions(&self, file: &Path) -> Result<Option<Vec<(TopicPartition, Offset)>>> {
         let Some(bytes) = atomic::read_small(&*self.disk, file, SIZE_MAX)? else { return Ok(None) };
-        let damaged = |what: String| LogDirError::DamagedFile { path: file.to_owned(), what };
+        let damaged = |what: String| LogDirError::NoPositions { path: file.to_owned(), what };
         let rows = OffsetCheckpoint::parse(&bytes).map_err(|error| damaged(error.to_string()))?.rows;
         let position = |row: OffsetCheckpointRow| {
             let topic = row.topic.parse().map_err(|error| damaged(format!("{error}")))?;

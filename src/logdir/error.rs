@@ -51,6 +51,14 @@ pub enum LogDirError {
         /// The log dir.
         path: PathBuf,
     },
+    /// No topic has a name that a pattern matches.
+    #[error("no topic in {} matches {pattern}", path.display())]
+    NoTopicMatches {
+        /// The pattern.
+        pattern: String,
+        /// The log dir.
+        path: PathBuf,
+    },
     /// The topic was deleted while it was in use.
     #[error("the topic {topic} was deleted meanwhile")]
     TopicDeleted {
@@ -130,6 +138,14 @@ pub enum LogDirError {
         /// The file.
         path: PathBuf,
         /// Which format.
+        what: String,
+    },
+    /// A file that was to keep a reader's positions holds something else.
+    #[error("{} keeps no positions: {what}", path.display())]
+    NoPositions {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         what: String,
     },
     /// A small file of the log dir does not say what it should.

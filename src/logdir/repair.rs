@@ -8,7 +8,7 @@
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
 use super::verify::{PARTITION_METADATA_FILE, PARTITION_METADATA_SIZE_MAX};
-use super::{CheckedPartition, LogDir, LogDirError, Origin, Result, Topic};
+use super::{CheckedPartition, LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
 use crate::disk::{FolderLock, atomic};
 use crate::format::checkpoint::OffsetCheckpoint;
 use crate::format::properties::PartitionMetadata;
@@ -146,7 +146,8 @@ impl LogDir {
     }
 
     fn look_at(&self, partition: &TopicPartition, options: RepairOptions) -> Result<Vec<Finding>> {
-        let verification = self.begin_verification(std::slice::from_ref(&partition.topic), || {})?.only(partition);
+        let verification =
+            self.begin_verification(&[TopicPattern::Name(partition.topic.clone())], || {})?.only(partition);
         let checked = verification.run(options.threads, &|_| {})?;
         Ok(checked.into_iter().flat_map(|it: CheckedPartition| it.checked.findings).collect())
     }

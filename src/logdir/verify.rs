@@ -3,7 +3,7 @@
 //! Nothing is written and nothing is locked. What is wrong is a finding; the rest is checked all the same.
 
 use super::checkpoints::{CheckpointFile, OffsetRows};
-use super::{LogDir, LogDirError, Origin, Result, Topic};
+use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
 use crate::disk::atomic;
 use crate::format::properties::PartitionMetadata;
 use crate::storage::segments;
@@ -70,12 +70,12 @@ fn damaged(path: PathBuf, what: String) -> Finding {
 }
 
 impl LogDir {
-    /// Fixes the log ends of the topics of those names, or of all. See [`Verification::begin`] for `pause`.
+    /// Fixes the log ends of the topics that are meant, or of all. See [`Verification::begin`] for `pause`.
     ///
     /// # Errors
-    /// When there is no topic of a name, or the root cannot be read.
-    pub fn begin_verification(&self, names: &[TopicName], pause: fn()) -> Result<TopicVerification<'_>> {
-        let (topics, mut root_findings) = self.topics_to_verify(names)?;
+    /// When there is no topic that one of them means, or the root cannot be read.
+    pub fn begin_verification(&self, patterns: &[TopicPattern], pause: fn()) -> Result<TopicVerification<'_>> {
+        let (topics, mut root_findings) = self.topics_to_verify(patterns)?;
         let [recovery_points, log_starts, _, cleaned] = CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
             Ok(rows) => Ok(rows),
             Err(LogDirError::DamagedFile { path, what }) => {
@@ -114,25 +114,24 @@ impl LogDir {
     }
 
     /// A topic whose file is damaged is checked by its folders.
-    fn topics_to_verify(&self, names: &[TopicName]) -> Result<(Vec<Topic>, Vec<Finding>)> {
+    fn topics_to_verify(&self, patterns: &[TopicPattern]) -> Result<(Vec<Topic>, Vec<Finding>)> {
         let found = self.find_topics()?;
+        let is_meant = |name: &TopicName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name));
         let mut findings = Vec::new();
         for (name, error) in found.damaged {
             match error {
-                LogDirError::DamagedFile { path, what } if names.is_empty() || names.contains(&name) => {
-                    findings.push(damaged(path, what));
-                }
+                LogDirError::DamagedFile { path, what } if is_meant(&name) => findings.push(damaged(path, what)),
                 LogDirError::DamagedFile { .. } => {}
                 error => return Err(error),
             }
         }
         let mut topics = found.topics;
-        for name in names {
-            if topics.iter().all(|topic| topic.name != *name) && findings.is_empty() {
-                return Err(LogDirError::TopicNotFound { topic: name.clone(), path: self.root.clone() });
+        for pattern in patterns {
+            if topics.iter().all(|topic| !pattern.matches(&topic.name)) && findings.is_empty() {
+                return Err(self.no_topic(pattern));
             }
         }
-        topics.retain(|topic| names.is_empty() || names.contains(&topic.name));
+        topics.retain(|topic| is_meant(&topic.name));
         Ok((topics, findings))
     }
 

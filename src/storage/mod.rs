@@ -39,7 +39,7 @@ pub mod verify;
 pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log, no_segments};
 pub use config::{CleanupPolicy, LogConfig};
 pub use read::{LogReader, Next};
-pub use records::{Advance, RecordReader};
+pub use records::{Advance, Bounds, RecordReader};
 pub use recovery::Notice;
 pub use segments::Segment;
 pub use sync::{Durable, PendingSync, SyncJob, sync_now};

@@ -1,4 +1,8 @@
 //! From batches to records: steps through each, and leaves out what is not a record to be shown.
+//!
+//! A batch is not decompressed when its header says that none of its records is wanted: it lies outside the offsets, its
+//! largest timestamp is too old, or the log gave all of it one timestamp that is too late. (Otherwise nothing in a batch
+//! bounds its times from below.)
 
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
@@ -6,7 +10,7 @@ use super::transactions::{Transactions, Verdict};
 use super::{Result, at_place};
 use crate::format::FormatError;
 use crate::format::batch::RecordCursor;
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, TimestampType};
+use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, TimestampType};
 use crate::format::record::{Record, RecordSpan};
 use crate::units::Offset;
 
@@ -26,7 +30,19 @@ pub enum Advance {
     },
 }
 
-/// Reads a partition record by record. Control batches and records below the starting offset are left out.
+/// Which records of a partition are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// None at or above this offset.
+    pub end: Option<Offset>,
+    /// None before this time, ms.
+    pub since_ms: Option<i64>,
+    /// None at or after this time, ms.
+    pub until_ms: Option<i64>,
+}
+
+/// Reads a partition record by record. Control batches, records below the starting offset and records outside the bounds
+/// are left out.
 pub struct RecordReader {
     log: LogReader,
     buffer: RecordBuffer,
@@ -37,6 +53,12 @@ pub struct RecordReader {
     head: RecordSpan,
     /// No record below this offset is shown.
     start: Offset,
+    /// Behind the batches that have been stepped through.
+    behind: Offset,
+    bounds: Bounds,
+    /// The first record that was left out because it was too late, or the batch that holds it.
+    too_late: Option<Offset>,
+    is_done: bool,
     /// Where only committed records are wanted.
     transactions: Option<Transactions>,
 }
@@ -54,8 +76,19 @@ impl RecordReader {
             cursor: RecordCursor::default(),
             head: RecordSpan::default(),
             start,
+            behind: start,
+            bounds: Bounds::default(),
+            too_late: None,
+            is_done: false,
             transactions: None,
         }
+    }
+
+    /// The same, but only what lies within `bounds`.
+    #[must_use]
+    pub const fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// The same, but only what was committed: without the records of aborted transactions, and up to the first
@@ -74,6 +107,24 @@ impl RecordReader {
         &self.log
     }
 
+    /// Whether nothing more can come: the end of the bounds has been reached.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// The offset to go on at for whoever has dealt with all records before the one found last: that one, or what lies
+    /// behind all that was seen; never past a record that was left out as too late.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        let next = match (self.header, self.bounds.end) {
+            (_, Some(end)) if self.is_done => end.max(self.start),
+            (Some(_), _) => self.offset(),
+            (None, _) => self.behind,
+        };
+        self.too_late.map_or(next, |offset| offset.min(next))
+    }
+
     /// Goes to the next record.
     ///
     /// # Errors
@@ -86,40 +137,101 @@ impl RecordReader {
                 match self.cursor.next(records) {
                     Ok(Some(span)) => {
                         self.head = span;
-                        if header.base_offset + i64::from(span.offset_delta) >= self.start {
+                        if self.is_wanted(&header) {
                             return Ok(Advance::Record);
+                        }
+                        if self.is_done {
+                            return Ok(Advance::End);
                         }
                         continue;
                     }
-                    Ok(None) => self.header = None,
+                    Ok(None) => {
+                        self.header = None;
+                        self.behind = self.behind.max(header.next_offset());
+                    }
                     Err(error) => return Err(self.at_batch(error, &header)),
                 }
             }
-            match self.log.next()? {
-                Next::Batch(header) if header.attributes.is_control() => {}
-                Next::Batch(header) => {
-                    if let Some(transactions) = &mut self.transactions {
-                        match transactions.verdict(&self.log, &header)? {
-                            Verdict::Show => {}
-                            Verdict::Skip => continue,
-                            Verdict::Wait => {
-                                self.log.unread();
-                                return Ok(Advance::End);
-                            }
-                        }
-                    }
-                    let loaded = self.buffer.load(&header, self.log.batch());
-                    let (header, decompressed) = loaded.map_err(|error| self.at_batch(error, &header))?;
-                    self.decompressed = decompressed;
-                    self.cursor = RecordCursor::new(&header);
-                    self.header = Some(header);
-                }
-                Next::End => return Ok(Advance::End),
-                Next::LogStartPassed { missed_from, log_start_offset } => {
-                    return Ok(Advance::LogStartPassed { missed_from, log_start_offset });
-                }
+            if let Some(ended) = self.next_batch()? {
+                return Ok(ended);
             }
         }
+    }
+
+    /// Whether the record at the head of a batch is wanted. The end of the bounds is reached by the first behind it.
+    #[inline]
+    fn is_wanted(&mut self, header: &BatchHeader) -> bool {
+        let offset = header.base_offset + i64::from(self.head.offset_delta);
+        let Bounds { end, since_ms, until_ms } = self.bounds;
+        if offset < self.start {
+            return false;
+        }
+        if end.is_some_and(|end| offset >= end) {
+            self.is_done = true;
+            return false;
+        }
+        if since_ms.is_none() && until_ms.is_none() {
+            return true;
+        }
+        let timestamp = header.record_timestamp(self.head.timestamp_delta);
+        if until_ms.is_some_and(|until| timestamp >= until) {
+            self.too_late.get_or_insert(offset);
+            return false;
+        }
+        since_ms.is_none_or(|since| timestamp >= since)
+    }
+
+    /// Goes to the records of the next batch; `Some` where there are none now.
+    fn next_batch(&mut self) -> Result<Option<Advance>> {
+        if self.is_done || self.bounds.end.is_some_and(|end| self.behind >= end) {
+            self.is_done = true;
+            return Ok(Some(Advance::End));
+        }
+        let header = match self.log.next()? {
+            Next::Batch(header) => header,
+            Next::End => return Ok(Some(Advance::End)),
+            Next::LogStartPassed { missed_from, log_start_offset } => {
+                self.behind = self.behind.max(log_start_offset);
+                return Ok(Some(Advance::LogStartPassed { missed_from, log_start_offset }));
+            }
+        };
+        if header.attributes.is_control() || self.is_unwanted(&header) {
+            self.behind = self.behind.max(header.next_offset());
+            return Ok(None);
+        }
+        match self.transactions.as_mut().map(|it| it.verdict(&self.log, &header)).transpose()? {
+            None | Some(Verdict::Show) => {}
+            Some(Verdict::Skip) => {
+                self.behind = self.behind.max(header.next_offset());
+                return Ok(None);
+            }
+            Some(Verdict::Wait) => {
+                self.log.unread();
+                return Ok(Some(Advance::End));
+            }
+        }
+        let loaded = self.buffer.load(&header, self.log.batch());
+        let (header, decompressed) = loaded.map_err(|error| self.at_batch(error, &header))?;
+        self.decompressed = decompressed;
+        self.cursor = RecordCursor::new(&header);
+        self.header = Some(header);
+        Ok(None)
+    }
+
+    /// Whether the header of a batch tells that none of its records is wanted.
+    fn is_unwanted(&mut self, header: &BatchHeader) -> bool {
+        let Bounds { end, since_ms, until_ms } = self.bounds;
+        // A compressed message of an old format does not tell its first offset.
+        let starts_behind = |end| header.magic == MAGIC_V2 && header.base_offset >= end;
+        if since_ms.is_some_and(|since| header.max_timestamp < since) || end.is_some_and(starts_behind) {
+            return true;
+        }
+        let is_too_late = header.timestamp_type() == TimestampType::LogAppendTime
+            && until_ms.is_some_and(|until| header.max_timestamp >= until);
+        if is_too_late {
+            self.too_late.get_or_insert(self.behind.max(self.start));
+        }
+        is_too_late
     }
 
     #[cold]

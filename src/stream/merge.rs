@@ -4,6 +4,7 @@
 //! then the smaller offset, then the smaller partition; each partition's own order is kept. By partition: one after the
 //! other. Memory is one batch a partition, and nothing is allocated a record.
 
+use super::filter::Filter;
 use super::json::Located;
 use crate::storage::{Advance, RecordReader, Result};
 use crate::units::{Offset, TopicName};
@@ -21,17 +22,6 @@ pub enum Order {
     Partition,
 }
 
-/// Which records of a partition are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bounds {
-    /// None at or above this offset.
-    pub end: Option<Offset>,
-    /// None before this time, ms.
-    pub since_ms: Option<i64>,
-    /// None at or after this time, ms.
-    pub until_ms: Option<i64>,
-}
-
 /// A partition to be read.
 pub struct Source {
     /// The topic it belongs to.
@@ -40,8 +30,8 @@ pub struct Source {
     pub partition: i32,
     /// Its records, from where they are wanted.
     pub records: RecordReader,
-    /// Which are wanted.
-    pub bounds: Bounds,
+    /// Which of them are wanted.
+    pub filter: Filter,
 }
 
 /// Records that were gone before they were read.
@@ -58,29 +48,21 @@ pub struct Missed {
 }
 
 impl Source {
-    /// The next wanted record, if there is one now.
+    /// The next wanted record, if there is one now. What was gone before it was read is added to `missed`.
+    ///
+    /// # Errors
+    /// When the partition cannot be read.
     #[inline]
-    fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
+    pub fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
         loop {
             match self.records.advance()? {
+                Advance::Record if self.filter.passes(&self.records.record()) => return Ok(true),
                 Advance::Record => {}
                 Advance::End => return Ok(false),
                 Advance::LogStartPassed { missed_from: from, log_start_offset } => {
                     let (topic, partition) = (self.topic.clone(), self.partition);
                     missed.push(Missed { topic, partition, from, log_start_offset });
-                    continue;
                 }
-            }
-            let Bounds { end, since_ms, until_ms } = self.bounds;
-            if end.is_some_and(|end| self.records.offset() >= end) {
-                return Ok(false);
-            }
-            if since_ms.is_none() && until_ms.is_none() {
-                return Ok(true);
-            }
-            let timestamp = self.records.timestamp();
-            if since_ms.is_none_or(|since| timestamp >= since) && until_ms.is_none_or(|until| timestamp < until) {
-                return Ok(true);
             }
         }
     }
@@ -137,6 +119,29 @@ impl Merge {
         &self.sources
     }
 
+    /// Adds a partition, to be asked with the next look.
+    pub fn add(&mut self, source: Source) {
+        self.idle.push(self.sources.len());
+        self.sources.push(source);
+    }
+
+    /// Whether no partition can ever have more.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ready.is_empty() && self.sources.iter().all(|source| source.records.is_done())
+    }
+
+    /// The offset that each partition is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
+    /// last has been dealt with.
+    pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (&Source, Offset)> {
+        let shown = self.ready.peek().filter(|_| self.shown && shown_is_done).map(|Reverse((_, _, place))| *place);
+        self.sources.iter().enumerate().map(move |(place, source)| {
+            let next = source.records.next_offset();
+            let is_past = shown == Some(place) && next == source.records.offset();
+            (source, if is_past { next.next() } else { next })
+        })
+    }
+
     /// Asks the partitions that had nothing left whether they have now.
     ///
     /// # Errors
@@ -176,6 +181,14 @@ impl Merge {
         let Some(&Reverse((_, _, place))) = self.ready.peek() else { return Ok(None) };
         self.shown = true;
         Ok(Some(&self.sources[place]))
+    }
+
+    /// The partition whose record [`Merge::next`] has returned last.
+    #[inline]
+    #[must_use]
+    pub fn shown(&self) -> &Source {
+        let Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
+        &self.sources[*place]
     }
 
     /// The records that were gone before they were read, since the last call.

@@ -2,15 +2,19 @@
 //!
 //! In: [`intake`] cuts the input into records by a [`framing`], [`partitioner`] says where each goes, [`batcher`] gathers
 //! them while input flows and hands finished batches to a sink. Out: [`merge`] brings the records of several partitions
-//! into one order, [`output`] writes them.
+//! into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of them, and [`output`] writes them,
+//! by a [`template`] if there is one.
 
 pub mod batcher;
+pub mod filter;
 pub mod framing;
 pub mod intake;
 pub mod json;
 pub mod merge;
 pub mod output;
 pub mod partitioner;
+pub mod tail;
+pub mod template;
 
 use crate::format::FormatError;
 

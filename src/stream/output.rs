@@ -1,6 +1,7 @@
 //! Records to bytes.
 
 use super::json::{self, Located};
+use super::template::Template;
 
 /// How records are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum RecordFormat {
     Json,
     /// A big-endian 32-bit length before each value; a null value has length 0.
     Len32,
+    /// As a template says.
+    Template(Template),
 }
 
 impl RecordFormat {
@@ -30,6 +33,7 @@ impl RecordFormat {
                 }
             }
             Self::Json => json::write(it, out),
+            Self::Template(template) => template.write(it, out),
             Self::Len32 => {
                 out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                 out.extend_from_slice(value);

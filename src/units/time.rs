@@ -1,6 +1,7 @@
 //! Points in time and stretches of it, in milliseconds as Kafka counts them.
 
 use jiff::civil;
+use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +39,26 @@ impl Timestamp {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(timestamp) => timestamp.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
             Err(_) => self.0.to_string(),
+        }
+    }
+}
+
+impl Timestamp {
+    /// Prints date and time in `zone` by a strftime format; the plain number of milliseconds where the calendar does not
+    /// reach, and where there is no timestamp.
+    ///
+    /// # Errors
+    /// When the format has an unknown directive.
+    pub fn print(self, format: &str, zone: &TimeZone, out: &mut Vec<u8>) -> Result<(), jiff::Error> {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(timestamp) if self != Self::NONE => {
+                let time = BrokenDownTime::from(&timestamp.to_zoned(zone.clone()));
+                time.format(format, jiff::fmt::StdIoWrite(out))
+            }
+            _ => {
+                out.extend_from_slice(self.0.to_string().as_bytes());
+                Ok(())
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The binary as a user meets it: a module per subcommand, and what lies between processes in
-//! `pipes`, `kills` and `crowds`; `full_disk` is what its name says.
+//! `pipes`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
+//! `formats`, `following` and `replaying`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,8 @@ mod delete;
 mod delete_records;
 mod describe;
 mod dump;
+mod following;
+mod formats;
 mod full_disk;
 mod golden;
 mod history;
@@ -28,7 +31,9 @@ mod offsets;
 mod pipes;
 mod produce;
 mod repair;
+mod replaying;
 mod retention;
+mod selecting;
 mod support;
 mod verify;
 

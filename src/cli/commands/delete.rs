@@ -3,7 +3,8 @@ use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{self, Exit};
 use crate::cli::ui::Unit;
-use crate::units::{ByteSize, TopicName};
+use crate::logdir::TopicPattern;
+use crate::units::ByteSize;
 use std::io::IsTerminal;
 
 /// Delete topics and all their records
@@ -14,8 +15,8 @@ use std::io::IsTerminal;
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
     /// The topics
-    #[arg(required = true, value_parser = args::topic)]
-    topic: Vec<TopicName>,
+    #[arg(required = true, value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
         return Err(exit::usage("deleting asks on a terminal; elsewhere it needs --yes"));
     }
     let log_dir = context.open_to_write()?;
-    let topics = super::named_topics(&log_dir, &args.topic)?;
+    let topics = log_dir.matching_topics(&args.topic)?;
     for topic in topics {
         if !args.yes {
             let (records, bytes) = totals(&log_dir, &topic)?;

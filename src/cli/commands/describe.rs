@@ -3,9 +3,9 @@ use crate::cli::args;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
-use crate::logdir::{LogDir, Origin, Topic};
+use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
 use crate::storage::summary::{Summary, summarize};
-use crate::units::{Offset, TopicName};
+use crate::units::Offset;
 use serde_json::{Map, Value};
 
 /// Describe topics, partition by partition
@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 #[command(after_long_help = "Example:\n  kdir describe app --segments")]
 pub(crate) struct DescribeArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic)]
-    topic: Vec<TopicName>,
+    #[arg(value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
     /// One row a segment
     #[arg(long)]
     segments: bool,

@@ -17,25 +17,18 @@ pub(crate) mod retention;
 pub(crate) mod verify;
 
 use super::exit::Failures;
-use crate::logdir::{LogDir, Topic};
+use crate::logdir::{LogDir, Topic, TopicPattern};
 use crate::storage::Notice;
-use crate::units::{Offset, TopicName, TopicPartition};
+use crate::units::{Offset, TopicPartition};
 
-/// The topics of those names, each once.
-fn named_topics(log_dir: &LogDir, names: &[TopicName]) -> anyhow::Result<Vec<Topic>> {
-    let mut topics: Vec<Topic> = Vec::new();
-    for name in names {
-        if !topics.iter().any(|topic| topic.name == *name) {
-            topics.push(log_dir.topic(name)?);
-        }
-    }
-    Ok(topics)
-}
-
-/// The topics of those names; without a name, all that can be read.
-fn named_topics_or_all(log_dir: &LogDir, names: &[TopicName], failures: &mut Failures) -> anyhow::Result<Vec<Topic>> {
-    if !names.is_empty() {
-        return named_topics(log_dir, names);
+/// The topics that are meant; without a name, all that can be read.
+fn named_topics_or_all(
+    log_dir: &LogDir,
+    patterns: &[TopicPattern],
+    failures: &mut Failures,
+) -> anyhow::Result<Vec<Topic>> {
+    if !patterns.is_empty() {
+        return Ok(log_dir.matching_topics(patterns)?);
     }
     let mut found = log_dir.find_topics()?;
     for (name, error) in found.damaged {

@@ -3,10 +3,9 @@ use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Column, ReportArgs};
-use crate::logdir::RepairOptions;
+use crate::logdir::{RepairOptions, TopicPattern};
 use crate::storage::repair::Remedy;
 use crate::storage::verify::Finding;
-use crate::units::TopicName;
 
 /// Mend what verify finds
 ///
@@ -23,8 +22,8 @@ use crate::units::TopicName;
 #[command(after_long_help = "Example:\n  kdir repair --dry-run app && kdir repair app")]
 pub(crate) struct RepairArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic)]
-    topic: Vec<TopicName>,
+    #[arg(value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
     /// Show what is wrong and what would be done; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,

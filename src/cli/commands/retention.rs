@@ -3,10 +3,10 @@ use crate::cli::args::{self, Retention};
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
-use crate::logdir::{LogDir, Origin, Topic};
+use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
 use crate::storage::retention::{self, Decision, Log, Plan, Verdict};
 use crate::storage::{LogConfig, segments};
-use crate::units::{ByteSize, TopicName};
+use crate::units::ByteSize;
 
 /// Apply retention once
 ///
@@ -23,8 +23,8 @@ use crate::units::{ByteSize, TopicName};
 #[command(after_long_help = "Example:\n  kdir retention --dry-run app")]
 pub(crate) struct RetentionArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic)]
-    topic: Vec<TopicName>,
+    #[arg(value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
     /// Show what would go, and why; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,

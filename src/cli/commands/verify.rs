@@ -3,9 +3,9 @@ use crate::cli::args;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::{OutputError, Unit};
-use crate::logdir::{CheckedPartition, LogDir};
+use crate::logdir::{CheckedPartition, LogDir, TopicPattern};
 use crate::storage::verify::{Checked, Finding};
-use crate::units::{ByteSize, Position, TopicName, TopicPartition};
+use crate::units::{ByteSize, Position, TopicPartition};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use std::time::Duration;
 #[command(after_long_help = "Example:\n  kdir verify app && kdir repair --dry-run app")]
 pub(crate) struct VerifyArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic)]
-    topic: Vec<TopicName>,
+    #[arg(value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -93,7 +93,7 @@ impl Found {
 }
 
 /// Checks the topics of those names, or all, with progress on a terminal.
-pub(super) fn check(log_dir: &LogDir, topics: &[TopicName], context: &Context) -> anyhow::Result<Found> {
+pub(super) fn check(log_dir: &LogDir, topics: &[TopicPattern], context: &Context) -> anyhow::Result<Found> {
     let verification = log_dir.begin_verification(topics, || std::thread::sleep(HALF_WRITTEN_PAUSE))?;
     let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {

@@ -1,0 +1,203 @@
+mod cursor;
+mod follow;
+mod pace;
+mod printer;
+mod selection;
+
+use crate::cli::Context;
+use crate::cli::args::{self, Delimiter, PerPartition};
+use crate::cli::exit::{self, Exit};
+use crate::cli::signals::Stop;
+use crate::logdir::TopicPattern;
+use crate::stream::merge::{Merge, Order};
+use crate::stream::output::RecordFormat;
+use crate::stream::template::Template;
+use cursor::Cursor;
+use follow::Newcomers;
+use pace::{Pace, Speed};
+use printer::Printer;
+use regex::bytes::Regex;
+use selection::Selection;
+use std::path::PathBuf;
+
+/// Print records
+///
+/// Reads from the log start offset, unless told otherwise, to the end that the log had when the command began. The
+/// partitions of all topics are merged by timestamp, so that they come out as it happened.
+///
+/// A topic is a name or a pattern in quotes: * any characters, ? one, [ab] one of these. A pattern passes over Kafka's
+/// internal topics unless it begins with _.
+///
+/// Offsets: `earliest`, `latest`, N, or -N for N before the end; a positive N needs one partition, or the form 0:100,1:250.
+/// Times: RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch; exact for every record.
+///
+/// Regular expressions are those of Rust's regex crate, searched anywhere in the bytes: (?i) ignores case, ^ and $ are the
+/// ends of the value, (?m) makes them those of its lines. What is null matches none. Each of these options can be repeated;
+/// a record is printed if all hold.
+///
+/// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
+/// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.
+///
+/// Templates (-f) have kcat's tokens: %s value, %S its length (-1 is null), %R the same as 4 big-endian bytes, %k key, %K its
+/// length, %T timestamp in ms, %h headers, %t topic, %p partition, %o offset, %% a percent sign; and of our own %T{FORMAT}
+/// the local time by strftime, %h{NAME} the last header of that name. Escapes are \n \t \r \xHH \\ and \0 to \255.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  kdir consume app --since '2h ago' --until '1h ago' -o json\n  \
+                       kdir consume app --tail 10 -F --grep ERROR\n  \
+                       kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'")]
+pub(crate) struct ConsumeArgs {
+    /// The topics, by name or pattern
+    #[arg(required = true, value_parser = args::topic_pattern)]
+    topic: Vec<TopicPattern>,
+
+    /// Only these partitions
+    #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where")]
+    partition: Vec<i32>,
+    /// Where to begin [default: earliest]
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]
+    from_offset: Option<PerPartition>,
+    /// Where to stop; the record at this offset is not printed
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]
+    to_offset: Option<PerPartition>,
+    /// Only records at or after this time
+    #[arg(long, value_name = "TIME", help_heading = "Where")]
+    since: Option<String>,
+    /// Only records before this time; with --follow, end when it has come
+    #[arg(long, value_name = "TIME", help_heading = "Where")]
+    until: Option<String>,
+    /// Only the last N of the records that all other options leave, over all partitions
+    #[arg(long, value_name = "N", help_heading = "Where", conflicts_with = "cursor_file")]
+    tail: Option<u64>,
+    /// Stop after this many records
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Where")]
+    max_records: Option<u64>,
+    /// Where to begin when --from-offset is outside the log, in place of an error
+    #[arg(long, value_name = "earliest|latest", help_heading = "Where")]
+    reset: Option<Reset>,
+
+    /// Go on when the end is reached, and print what is appended
+    ///
+    /// Partitions and topics that are added are read as well. What is printed may not be durable yet: after a power failure,
+    /// its offsets can be given again.
+    #[arg(short = 'F', long, help_heading = "Going on")]
+    follow: bool,
+    /// Start after what FILE says, and keep there what was printed
+    ///
+    /// Without the file, start where --from-offset says. It is rewritten about once a second and at the end, and only for
+    /// records that have been written to stdout: a run that was killed prints some of them again and never skips one. What
+    /// --until leaves out is there for the next run. One run at a time can use a file.
+    #[arg(long, value_name = "FILE", help_heading = "Going on")]
+    cursor_file: Option<PathBuf>,
+    /// Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast
+    #[arg(long, value_name = "X", help_heading = "Going on")]
+    speed: Option<Speed>,
+
+    /// Only records whose value matches
+    #[arg(long, value_name = "REGEX", help_heading = "Which")]
+    grep: Vec<Regex>,
+    /// Only records whose value does not match
+    #[arg(long, value_name = "REGEX", help_heading = "Which")]
+    grep_not: Vec<Regex>,
+    /// Only records whose key matches
+    #[arg(long, value_name = "REGEX", help_heading = "Which")]
+    key: Vec<Regex>,
+    /// Only records whose key does not match
+    #[arg(long, value_name = "REGEX", help_heading = "Which")]
+    key_not: Vec<Regex>,
+    /// Only records with such a header
+    #[arg(long, value_name = "NAME[=REGEX]", value_parser = selection::header_test, help_heading = "Which")]
+    header: Vec<(String, Option<Regex>)>,
+    /// Only records without such a header
+    #[arg(long, value_name = "NAME[=REGEX]", value_parser = selection::header_test, help_heading = "Which")]
+    header_not: Vec<(String, Option<Regex>)>,
+    /// Whether records of transactions are printed that were aborted or have not ended
+    ///
+    /// Only a broker's producers write transactions. With `read-committed`, what lies behind the beginning of one that has
+    /// not ended is not printed.
+    #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
+    isolation: Isolation,
+
+    /// How partitions are merged: by timestamp, then offset, or one after the other
+    #[arg(long, value_name = "ORDER", default_value = "time", help_heading = "Output")]
+    order: OrderName,
+    /// Form of a record
+    #[arg(short, long, value_name = "FORMAT", default_value = "value", help_heading = "Output")]
+    output: FormatName,
+    /// Print each record by a template, as in -f '%T %k %s\n'
+    #[arg(short, long, value_name = "TEMPLATE", allow_hyphen_values = true, help_heading = "Output")]
+    #[arg(conflicts_with_all = ["output", "delimiter"])]
+    format: Option<String>,
+    /// What follows each value: any bytes, or none; \n \t \r \0 \\ and \xHH are understood
+    #[arg(short = 'D', long, allow_hyphen_values = true)]
+    #[arg(value_name = "BYTES", default_value = r"\n", value_parser = any_bytes, help_heading = "Output")]
+    delimiter: Delimiter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Reset {
+    Earliest,
+    Latest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OrderName {
+    Time,
+    Partition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FormatName {
+    Value,
+    Json,
+    Len32,
+}
+
+fn any_bytes(text: &str) -> Result<Delimiter, String> {
+    args::escaped_bytes(text).map(Delimiter)
+}
+
+pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let selection = Selection::new(args, context)?;
+    let format = record_format(args, context)?;
+    let log_dir = context.open()?;
+    let mut cursor = args.cursor_file.as_ref().map(|file| Cursor::open(&log_dir, file)).transpose()?;
+    // Only who keeps a position has something to finish: all others end as signals end a filter.
+    let stop = cursor.as_ref().map(|_| Stop::on_signals()).transpose()?;
+    let mut newcomers = args.follow.then(|| Newcomers::new(&log_dir)).transpose()?;
+    let partitions = selection.partitions(&log_dir)?;
+    if let Some(cursor) = &mut cursor {
+        cursor.refuse_other_topics(&partitions)?;
+    }
+    let (sources, skipped) = selection.sources(&log_dir, &partitions, cursor.as_ref(), context)?;
+    if let Some(newcomers) = &mut newcomers {
+        newcomers.know(&sources);
+    }
+    let order = match args.order {
+        OrderName::Time => Order::Time,
+        OrderName::Partition => Order::Partition,
+    };
+    let mut printer = Printer::new(args, context, format, stop.as_ref());
+    printer.pace = args.speed.map(Pace::new);
+    printer.skip = skipped;
+    printer.cursor = cursor;
+    printer.until = selection.until;
+    printer.print(Merge::new(sources, order), newcomers.map(|it| (it, &selection)))
+}
+
+fn record_format(args: &ConsumeArgs, context: &Context) -> anyhow::Result<RecordFormat> {
+    if let Some(template) = &args.format {
+        let template = Template::parse(template, context.zone.clone());
+        return Ok(RecordFormat::Template(template.map_err(|error| exit::usage(format!("--format: {error}")))?));
+    }
+    Ok(match args.output {
+        FormatName::Value => RecordFormat::Value { delimiter: args.delimiter.0.clone() },
+        FormatName::Json => RecordFormat::Json,
+        FormatName::Len32 => RecordFormat::Len32,
+    })
+}

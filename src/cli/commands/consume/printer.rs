@@ -1,0 +1,251 @@
+//! Writes records to stdout.
+
+use super::ConsumeArgs;
+use super::cursor::Cursor;
+use super::follow::Newcomers;
+use super::pace::Pace;
+use super::selection::Selection;
+use crate::cli::exit::Exit;
+use crate::cli::signals::Stop;
+use crate::cli::ui::{self, Progress, Unit};
+use crate::cli::{Context, now};
+use crate::disk::watch::{Wakers, Watch, Woken};
+use crate::storage::StorageError;
+use crate::stream::merge::Merge;
+use crate::stream::output::RecordFormat;
+use crate::units::{ByteSize, Offset, Timestamp, TopicPartition};
+use std::time::Duration;
+
+/// Bytes gathered before they are written.
+const OUTPUT_SIZE: usize = 128 << 10;
+/// How long a wait lasts at most before the display is brought up to date.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+pub(super) struct Printer<'a> {
+    context: &'a Context,
+    format: RecordFormat,
+    /// Records that are passed over before the first is printed.
+    pub(super) skip: u64,
+    left: u64,
+    pub(super) pace: Option<Pace>,
+    pub(super) cursor: Option<Cursor<'a>>,
+    pub(super) until: Option<Timestamp>,
+    stop: Option<&'a Stop>,
+    buffer: Vec<u8>,
+    /// Whether the record that the merge has shown last is in the buffer, or behind it.
+    shown_is_done: bool,
+    printed: u64,
+    bytes: u64,
+    progress: Option<Progress>,
+}
+
+/// Why printing has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Complete,
+    OutputClosed,
+    Stopped,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
+        // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
+        let is_shown =
+            if args.speed.is_some() { !ui::stdout_is_terminal() } else { ui::stdout_is_file() && !args.follow };
+        Self {
+            context,
+            format,
+            skip: 0,
+            left: args.max_records.unwrap_or(u64::MAX),
+            pace: None,
+            cursor: None,
+            until: None,
+            stop,
+            buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
+            shown_is_done: false,
+            printed: 0,
+            bytes: 0,
+            progress: is_shown.then(|| context.ui.progress(None, Unit::Records)),
+        }
+    }
+
+    /// Prints what `merge` has; with `follow`, until it is told to end.
+    pub(super) fn print(
+        mut self,
+        mut merge: Merge,
+        follow: Option<(Newcomers, &Selection<'_>)>,
+    ) -> anyhow::Result<Exit> {
+        let printed = self.print_all(&mut merge, follow);
+        // What was read before an error is the user's all the same.
+        let finished = self.finish(&merge);
+        if let Some(progress) = &self.progress {
+            progress.finish();
+        }
+        let ended = printed?;
+        if ended != Ended::OutputClosed {
+            finished?;
+        }
+        match (ended, self.stop.and_then(Stop::signal)) {
+            (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
+            _ => Ok(Exit::Done),
+        }
+    }
+
+    fn finish(&mut self, merge: &Merge) -> anyhow::Result<()> {
+        self.flush()?;
+        match &mut self.cursor {
+            Some(cursor) => cursor.keep(merge, self.shown_is_done),
+            None => Ok(()),
+        }
+    }
+
+    fn print_all(
+        &mut self,
+        merge: &mut Merge,
+        mut follow: Option<(Newcomers, &Selection<'_>)>,
+    ) -> anyhow::Result<Ended> {
+        let mut watch = follow.is_some().then(Watch::start);
+        if let Some(watch) = &mut watch {
+            watch.add(&self.context.root);
+            merge.sources().iter().for_each(|source| watch.add(source.records.log().path()));
+        }
+        loop {
+            // What is appended after this time is not wanted any more.
+            let is_over = self.until.is_some_and(|until| now() >= until);
+            merge.look_again().map_err(deleted_topic)?;
+            if let Some(ended) = self.print_what_is_there(merge)? {
+                return Ok(ended);
+            }
+            self.tell_missed(merge);
+            let (Some(watch), Some((newcomers, selection))) = (&mut watch, &mut follow) else {
+                return Ok(Ended::Complete);
+            };
+            if self.left == 0 || is_over || merge.is_done() {
+                return Ok(Ended::Complete);
+            }
+            self.flush_and_keep(merge)?;
+            match watch.wait(&self.wakers(), self.until.map_or(Duration::MAX, time_until))? {
+                Woken::Look => {}
+                Woken::OutputClosed => return Ok(Ended::OutputClosed),
+                Woken::Stop => return Ok(Ended::Stopped),
+            }
+            for source in newcomers.look(selection, self.context)? {
+                watch.add(source.records.log().path());
+                merge.add(source);
+            }
+        }
+    }
+
+    /// Prints all that can be had without waiting for the log; `Some` where printing is to end before.
+    fn print_what_is_there(&mut self, merge: &mut Merge) -> anyhow::Result<Option<Ended>> {
+        while self.left > 0 {
+            self.shown_is_done = true;
+            let Some(source) = merge.next().map_err(deleted_topic)? else { return Ok(None) };
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            if let Some(pace) = &mut self.pace {
+                let timestamp_ms = source.front().timestamp_ms;
+                let pause = pace.pause(timestamp_ms);
+                if !pause.is_zero() {
+                    self.shown_is_done = false;
+                    if let Some(ended) = self.wait_until_due(merge, timestamp_ms)? {
+                        return Ok(Some(ended));
+                    }
+                    self.shown_is_done = true;
+                }
+                self.show_time(timestamp_ms);
+            }
+            self.format.write(&merge.shown().front(), &mut self.buffer);
+            self.left -= 1;
+            self.printed += 1;
+            if self.buffer.len() >= OUTPUT_SIZE {
+                self.flush_and_keep(merge)?;
+                if self.stop.is_some_and(|stop| stop.signal().is_some()) {
+                    return Ok(Some(Ended::Stopped));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until a record is due; `Some` where printing is to end before it.
+    fn wait_until_due(&mut self, merge: &Merge, timestamp_ms: i64) -> anyhow::Result<Option<Ended>> {
+        self.flush_and_keep(merge)?;
+        loop {
+            let pause = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.pause(timestamp_ms));
+            if pause.is_zero() {
+                return Ok(None);
+            }
+            match self.wakers().pause(pause.min(PAUSE_MAX))? {
+                Woken::Look => {}
+                Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop => return Ok(Some(Ended::Stopped)),
+            }
+            self.show_time(timestamp_ms);
+        }
+    }
+
+    /// Shows where in time a replay stands.
+    fn show_time(&mut self, next_ms: i64) {
+        if let (Some(progress), Some(pace)) = (&mut self.progress, &self.pace) {
+            let zone = &self.context.zone;
+            progress.set(self.printed, || pace.stands_at(next_ms).to_civil(zone));
+        }
+    }
+
+    fn wakers(&self) -> Wakers<'a> {
+        Wakers { output: ui::stdout(), stop: self.stop.map(Stop::descriptor) }
+    }
+
+    fn tell_missed(&self, merge: &mut Merge) {
+        for it in merge.take_missed() {
+            let partition = TopicPartition { topic: it.topic, partition: it.partition };
+            self.context.ui.warning(&missed(&partition, it.from, it.log_start_offset));
+        }
+    }
+
+    fn flush_and_keep(&mut self, merge: &Merge) -> anyhow::Result<()> {
+        self.flush()?;
+        match &mut self.cursor {
+            Some(cursor) if cursor.is_due() => cursor.keep(merge, self.shown_is_done),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.context.ui.data(&self.buffer)?;
+        self.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        if let (Some(progress), None) = (&mut self.progress, &self.pace) {
+            let bytes = ByteSize(self.bytes);
+            progress.set(self.printed, || bytes.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// Says that records were gone before they were read.
+pub(super) fn missed(partition: &TopicPartition, from: Offset, log_start_offset: Offset) -> String {
+    format!(
+        "offsets {from} to {} of {partition} were removed before they were read; going on at {log_start_offset}",
+        log_start_offset.0 - 1
+    )
+}
+
+fn time_until(until: Timestamp) -> Duration {
+    Duration::from_millis((until.0 - now().0).max(0) as u64)
+}
+
+/// Says of a folder that is gone that its topic was deleted.
+fn deleted_topic(error: StorageError) -> anyhow::Error {
+    match &error {
+        StorageError::PartitionDeleted { path } => {
+            let folder = path.file_name().unwrap_or_default().to_string_lossy();
+            let topic = folder.rsplit_once('-').map_or(&*folder, |(topic, _)| topic).to_owned();
+            anyhow::anyhow!("the topic {topic} was deleted")
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,266 @@
+//! Which partitions are read, from where to where, and which of their records are wanted.
+
+use super::cursor::Cursor;
+use super::{ConsumeArgs, Isolation, Reset};
+use crate::cli::Context;
+use crate::cli::args::{self, OffsetAt, PerPartition};
+use crate::cli::exit;
+use crate::logdir::{LogDir, Topic};
+use crate::storage::{Bounds, LogReader, RecordReader, StorageError};
+use crate::stream::filter::{Filter, Part, Test};
+use crate::stream::merge::Source;
+use crate::stream::tail;
+use crate::units::{Offset, Timestamp, TopicPartition};
+use anyhow::Context as _;
+use regex::bytes::Regex;
+
+/// Bytes read at a time from one partition; with many, less, so that memory stays within bounds.
+const CHUNK_MAX: usize = 256 << 10;
+const CHUNK_MIN: usize = 16 << 10;
+const CHUNKS_TOTAL: usize = 4 << 20;
+
+/// Which records the user wants.
+pub(super) struct Selection<'a> {
+    args: &'a ConsumeArgs,
+    since: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+    filter: Filter,
+}
+
+/// `NAME` or `NAME=REGEX`.
+pub(super) fn header_test(text: &str) -> Result<(String, Option<Regex>), String> {
+    let (name, pattern) = text.split_once('=').map_or((text, None), |(name, pattern)| (name, Some(pattern)));
+    if name.is_empty() {
+        return Err("expected NAME or NAME=REGEX".into());
+    }
+    let pattern = pattern.map(|it| it.parse::<Regex>().map_err(|error| error.to_string())).transpose()?;
+    Ok((name.to_owned(), pattern))
+}
+
+fn filter(args: &ConsumeArgs) -> Filter {
+    let test = |part: Part, pattern: Option<&Regex>, inverted| Test { part, pattern: pattern.cloned(), inverted };
+    let mut tests = Vec::new();
+    for (part, patterns, inverted) in [
+        (Part::Value, &args.grep, false),
+        (Part::Value, &args.grep_not, true),
+        (Part::Key, &args.key, false),
+        (Part::Key, &args.key_not, true),
+    ] {
+        tests.extend(patterns.iter().map(|pattern| test(part.clone(), Some(pattern), inverted)));
+    }
+    for (headers, inverted) in [(&args.header, false), (&args.header_not, true)] {
+        let part = |name: &str| Part::Header(name.as_bytes().to_vec());
+        tests.extend(headers.iter().map(|(name, pattern)| test(part(name), pattern.as_ref(), inverted)));
+    }
+    Filter::new(tests)
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn new(args: &'a ConsumeArgs, context: &Context) -> anyhow::Result<Self> {
+        let time = |option, text: &Option<String>| match text {
+            Some(text) => args::time(option, text, &context.zone).map(Some),
+            None => Ok(None),
+        };
+        let (since, until) = (time("--since", &args.since)?, time("--until", &args.until)?);
+        if let (Some(since), Some(until)) = (since, until)
+            && since >= until
+        {
+            return Err(exit::usage("--since is not before --until: no record can be between them"));
+        }
+        Ok(Self { args, since, until, filter: filter(args) })
+    }
+
+    /// The partitions that are meant now.
+    pub(super) fn partitions(&self, log_dir: &LogDir) -> anyhow::Result<Vec<TopicPartition>> {
+        let mut all = Vec::new();
+        for topic in log_dir.matching_topics(&self.args.topic)? {
+            let partitions = args::partitions(&topic, &self.args.partition)?;
+            self.check_offsets(&topic, &partitions)?;
+            for partition in partitions {
+                all.push(topic.partition(partition)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Refuses one number for several partitions, and partitions that are not read.
+    fn check_offsets(&self, topic: &Topic, partitions: &[i32]) -> anyhow::Result<()> {
+        for (option, offsets) in [("--from-offset", &self.args.from_offset), ("--to-offset", &self.args.to_offset)] {
+            match offsets {
+                Some(PerPartition::All(OffsetAt::At(offset))) if partitions.len() > 1 => {
+                    return Err(exit::usage(format!(
+                        "{option} {offset} needs one partition: name it with -p, or each with {option} 0:{offset},1:…"
+                    )));
+                }
+                Some(PerPartition::Each(each)) => {
+                    for &(partition, _) in each {
+                        topic.partition(partition).with_context(|| option.to_owned())?;
+                        if !partitions.contains(&partition) {
+                            return Err(exit::usage(format!(
+                                "{option} names partition {partition}, and -p leaves it out"
+                            )));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions from where they are wanted, and how many of their first records are not: those before the last ones
+    /// that --tail asks for.
+    pub(super) fn sources(
+        &self,
+        log_dir: &LogDir,
+        partitions: &[TopicPartition],
+        cursor: Option<&Cursor<'_>>,
+        context: &Context,
+    ) -> anyhow::Result<(Vec<Source>, u64)> {
+        let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
+        let (mut sources, mut found) = (Vec::new(), 0_u64);
+        for partition in partitions {
+            let Some(reader) = log_dir.open_reader(partition, chunk)? else {
+                context.ui.verbose(&format!("partition {partition} has no folder yet and is empty"));
+                continue;
+            };
+            let mut range = self.range(&reader, partition, cursor, context)?;
+            if let Some(count) = self.args.tail {
+                let open = |from, to| -> anyhow::Result<Option<Source>> {
+                    let Some(reader) = log_dir.open_reader(partition, chunk)? else { return Ok(None) };
+                    self.source(reader, partition, from, Some(to)).map(Some)
+                };
+                let (from, records) =
+                    tail::find(count, range.from, range.to.unwrap_or(range.end).min(range.end), open)?;
+                range.from = from;
+                found += records;
+            }
+            sources.push(self.source(reader, partition, range.from, range.to)?);
+        }
+        Ok((sources, self.args.tail.map_or(0, |count| found.saturating_sub(count))))
+    }
+
+    /// A partition that came while others were followed, from its start.
+    pub(super) fn newcomer(&self, log_dir: &LogDir, partition: &TopicPartition) -> anyhow::Result<Option<Source>> {
+        let Some(reader) = log_dir.open_reader(partition, CHUNK_MIN)? else { return Ok(None) };
+        let start = reader.log_start_offset();
+        self.source(reader, partition, start, None).map(Some)
+    }
+
+    fn source(
+        &self,
+        mut reader: LogReader,
+        partition: &TopicPartition,
+        from: Offset,
+        to: Option<Offset>,
+    ) -> anyhow::Result<Source> {
+        reader.seek(from);
+        let records = match self.args.isolation {
+            Isolation::ReadUncommitted => RecordReader::new(reader),
+            Isolation::ReadCommitted => RecordReader::read_committed(reader)?,
+        };
+        let bounds = Bounds { end: to, since_ms: self.since.map(|it| it.0), until_ms: self.until.map(|it| it.0) };
+        let (topic, partition) = (partition.topic.clone(), partition.partition);
+        Ok(Source { topic, partition, records: records.within(bounds), filter: self.filter.clone() })
+    }
+
+    fn range(
+        &self,
+        reader: &LogReader,
+        partition: &TopicPartition,
+        cursor: Option<&Cursor<'_>>,
+        context: &Context,
+    ) -> anyhow::Result<Range> {
+        let start = reader.log_start_offset();
+        // A damaged log is read up to the damage, which is then said in its place.
+        let (end, is_sound) = match reader.log_end_offset() {
+            Ok(end) => (end, true),
+            Err(StorageError::Corrupt { offset, .. }) => (offset, false),
+            Err(error) => return Err(error.into()),
+        };
+        let within = LogRange { partition, start, end };
+        let kept = cursor.and_then(|cursor| cursor.position(partition));
+        let from_option = at(self.args.from_offset.as_ref(), partition.partition);
+        let mut from = match kept {
+            Some(kept) if kept < start => {
+                context.ui.warning(&super::printer::missed(partition, kept, start));
+                start
+            }
+            Some(kept) => self.checked(kept, &within)?,
+            None => self.from(from_option, &within)?,
+        };
+        let to = at(self.args.to_offset.as_ref(), partition.partition).map(|to| self.to(to, end, is_sound));
+        if kept.is_none()
+            && let (Some(_), Some(to)) = (from_option, to)
+            && from > to
+        {
+            return Err(exit::usage(format!(
+                "{partition}: --from-offset is {from} and --to-offset {to}: no record can be between them"
+            )));
+        }
+        if let Some(since) = self.since {
+            let found = reader.offset_for_time(since.0)?;
+            from = from.max(found.map_or(end, |(offset, _)| offset));
+        }
+        Ok(Range { from, to: to.or((!self.args.follow && is_sound).then_some(end)), end })
+    }
+
+    fn from(&self, from: Option<OffsetAt>, log: &LogRange<'_>) -> anyhow::Result<Offset> {
+        match from {
+            None | Some(OffsetAt::Earliest) => Ok(log.start),
+            Some(OffsetAt::Latest) => Ok(log.end),
+            Some(OffsetAt::BeforeEnd(count)) => Ok(Offset(log.end.0.saturating_sub(count)).max(log.start)),
+            Some(OffsetAt::At(offset)) => self.checked(Offset(offset), log),
+        }
+    }
+
+    /// An offset that must lie in the log, unless the user says what else to take.
+    fn checked(&self, requested: Offset, log: &LogRange<'_>) -> anyhow::Result<Offset> {
+        if (log.start..=log.end).contains(&requested) {
+            return Ok(requested);
+        }
+        match self.args.reset {
+            Some(Reset::Earliest) => Ok(log.start),
+            Some(Reset::Latest) => Ok(log.end),
+            None => {
+                let (log_start_offset, log_end_offset) = (log.start, log.end);
+                let out_of_range = StorageError::OffsetOutOfRange { requested, log_start_offset, log_end_offset };
+                Err(anyhow::Error::from(out_of_range).context(log.partition.to_string()))
+            }
+        }
+    }
+
+    /// Where to stop; past the end is the end, unless the log goes on there.
+    fn to(&self, to: OffsetAt, end: Offset, is_sound: bool) -> Offset {
+        match to {
+            OffsetAt::Earliest => Offset::ZERO,
+            OffsetAt::Latest => end,
+            OffsetAt::BeforeEnd(count) => Offset(end.0.saturating_sub(count)),
+            OffsetAt::At(offset) if self.args.follow || !is_sound => Offset(offset),
+            OffsetAt::At(offset) => Offset(offset).min(end),
+        }
+    }
+}
+
+/// What a log holds.
+struct LogRange<'a> {
+    partition: &'a TopicPartition,
+    start: Offset,
+    end: Offset,
+}
+
+/// What of a log is wanted.
+struct Range {
+    from: Offset,
+    /// `None` goes on without end.
+    to: Option<Offset>,
+    /// The log end offset as it was found.
+    end: Offset,
+}
+
+fn at(offsets: Option<&PerPartition>, partition: i32) -> Option<OffsetAt> {
+    match offsets? {
+        PerPartition::All(at) => Some(*at),
+        PerPartition::Each(each) => each.iter().find(|(other, _)| *other == partition).map(|(_, at)| *at),
+    }
+}

@@ -1,0 +1,113 @@
+//! `kdir consume --follow` while the log dir changes under it.
+
+use crate::support::{Kdir, Running, next};
+use predicates::str::contains;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn follow(kdir: &Kdir, args: &[&str]) -> Running {
+    Running::start(kdir.process(&[&["consume", "-F"], args].concat()))
+}
+
+#[test]
+fn partitions_that_are_added_are_followed_as_well() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "old\n");
+    let mut follower = follow(&kdir, &["app", "--from-offset", "latest", "-f", "%p %s\n"]);
+    let lines = follower.lines();
+    kdir.produce("app", &[], "first\n");
+    assert_eq!(next(&lines), "0 first");
+    kdir.run(&["-q", "alter", "app", "--partitions", "3"]).code(0).stdout("").stderr("");
+    kdir.produce("app", &["-p", "2"], "second\n");
+    assert_eq!(next(&lines), "2 second");
+    kdir.produce("app", &["-p", "1"], "third\n");
+    assert_eq!(next(&lines), "1 third");
+}
+
+#[test]
+fn topics_that_come_to_match_a_pattern_are_followed_as_well() {
+    let kdir = Kdir::with_topic("app-web", &[]);
+    let mut follower = follow(&kdir, &["app-*", "-f", "%t %s\n"]);
+    let lines = follower.lines();
+    kdir.produce("app-web", &[], "one\n");
+    assert_eq!(next(&lines), "app-web one");
+    kdir.create("other", &[]);
+    kdir.create("app-db", &[]);
+    kdir.produce("other", &[], "not this\n");
+    kdir.produce("app-db", &[], "two\n");
+    assert_eq!(next(&lines), "app-db two");
+}
+
+#[test]
+fn until_ends_a_follower_when_its_time_has_come() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let started = Instant::now();
+    let mut follower = follow(&kdir, &["app", "--until", &(now + 1500).to_string()]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "one");
+    kdir.produce("app", &[], "two\n");
+    assert_eq!(next(&lines), "two");
+    assert_eq!(follower.wait(), (Some(0), String::new(), String::new()));
+    assert!(started.elapsed() >= Duration::from_millis(1000));
+    // A time that has passed: what is there is printed, and nothing can come.
+    kdir.run(&["consume", "app", "-F", "--until", "1h ago"]).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn to_offset_ends_a_follower_when_every_partition_has_come_there() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &["-p", "0"], "a0\na1\na2\n");
+    let mut follower = follow(&kdir, &["app", "--to-offset", "0:2,1:1"]);
+    let lines = follower.lines();
+    assert_eq!([next(&lines), next(&lines)], ["a0", "a1"]);
+    kdir.produce("app", &["-p", "1"], "b0\nb1\n");
+    assert_eq!(next(&lines), "b0");
+    assert_eq!(follower.wait(), (Some(0), String::new(), String::new()));
+}
+
+#[test]
+fn a_topic_that_is_deleted_ends_the_follower_of_several() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.create("other", &[]);
+    kdir.produce("app", &[], "one\n");
+    let mut follower = follow(&kdir, &["app", "other"]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "one");
+    kdir.run(&["-q", "delete", "other", "--yes"]).code(0).stdout("").stderr("");
+    assert_eq!(follower.wait(), (Some(1), String::new(), "kdir: the topic other was deleted\n".into()));
+}
+
+#[test]
+fn follows_by_looking_again_where_the_system_refuses_notifications() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    let refuse = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    let follower = kdir.process(&["consume", "app", "-F"]);
+    command.args(["-Ur", "sh", "-c", refuse, "sh"]).arg(follower.get_program()).args(follower.get_args());
+    for (name, value) in follower.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut follower = Running::start(command);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "one");
+    for number in 0..5 {
+        kdir.produce("app", &[], format!("{number}\n"));
+        assert_eq!(next(&lines), number.to_string());
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_is_told() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.run(&["consume", "app", "-F", "-p", "7"]).code(1).stdout("").stderr(contains("has no partition 7"));
+}

@@ -1,0 +1,209 @@
+//! Which records `kdir consume` prints: filters, tails, patterns, impossible ranges.
+
+use crate::support::{Kdir, Running, next};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
+use serde_json::json;
+
+/// Records with keys, headers, nulls and bytes: one partition, offsets 0 to 5.
+fn varied() -> Kdir {
+    let kdir = Kdir::with_topic("app", &[]);
+    let records = [
+        json!({"value": "GET /a", "key": "web1", "headers": [{"key": "source", "value": "nginx"}]}),
+        json!({"value": "error: disk", "key": "db", "headers": [{"key": "source", "value": "postgres"}]}),
+        json!({"value": null, "key": "web1", "headers": []}),
+        json!({"value": "", "key": null, "headers": [{"key": "source", "value": null}]}),
+        json!({"value_b64": "/w==", "key": "", "headers": [{"key": "trace", "value": ""}]}),
+        json!({"value": "ERROR again", "key": "web2", "headers": [{"key": "source", "value": "nginx"}]}),
+    ];
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    kdir.produce("app", &["-i", "json"], lines);
+    kdir
+}
+
+fn offsets(kdir: &Kdir, args: &[&str]) -> Vec<i64> {
+    let records = kdir.json(&[&["consume", "app", "-o", "json"], args].concat());
+    records.iter().map(|record| record["offset"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn records_are_selected_by_value_key_and_headers_or_by_their_lack() {
+    let kdir = varied();
+    for (args, expected) in [
+        (&["--grep", "error"][..], &[1][..]),
+        (&["--grep", "(?i)error"], &[1, 5]),
+        (&["--grep-not", "(?i)error"], &[0, 2, 3, 4]),
+        (&["--grep", "^$"], &[3]),
+        (&["--grep", r"(?-u)\xff"], &[4]),
+        (&["--key", "^web"], &[0, 2, 5]),
+        (&["--key", ""], &[0, 1, 2, 4, 5]),
+        (&["--key-not", ""], &[3]),
+        (&["--header", "source"], &[0, 1, 3, 5]),
+        (&["--header", "source=^nginx$"], &[0, 5]),
+        (&["--header", "source="], &[0, 1, 5]),
+        (&["--header-not", "source"], &[2, 4]),
+        (&["--header-not", "source=nginx"], &[1, 2, 3, 4]),
+        (&["--header", "nothing-has-this"], &[]),
+        (&["--header", "source", "--grep", "GET", "--key-not", "db"], &[0]),
+        (&["--grep", "a", "--grep", "GET"], &[0]),
+        (&["--grep", "(?i)error", "-n", "1"], &[1]),
+        (&["--grep", "(?i)error", "--from-offset", "2"], &[5]),
+    ] {
+        assert_eq!(offsets(&kdir, args), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn what_is_no_regular_expression_is_refused_with_its_place() {
+    let kdir = varied();
+    kdir.run(&["consume", "app", "--grep", "a("])
+        .code(2)
+        .stdout("")
+        .stderr(contains("--grep <REGEX>").and(contains("unclosed group")));
+    kdir.run(&["consume", "app", "--header", "=x"]).code(2).stdout("").stderr(contains("expected NAME or NAME=REGEX"));
+    kdir.run(&["consume", "app", "--header", "h=["]).code(2).stdout("").stderr(contains("unclosed character class"));
+}
+
+/// Three partitions, every tenth value with an x, one second apart, round-robin: offsets 0 to 999 in each.
+fn long() -> Kdir {
+    let kdir = Kdir::with_topic("app", &["-P", "3", "-c", "segment.bytes=20000"]);
+    let line = |number: i64| {
+        let mark = if number % 10 == 0 { "x" } else { "-" };
+        let (partition, timestamp) = (number % 3, 1000 * number);
+        format!("{}\n", json!({"value": format!("{number}{mark}"), "partition": partition, "timestamp": timestamp}))
+    };
+    kdir.produce("app", &["-i", "json", "--batch-size", "700"], (0..3000).map(line).collect::<String>());
+    kdir
+}
+
+#[test]
+fn a_tail_is_the_last_of_all_that_was_selected_in_time_order() {
+    let kdir = long();
+    let all = |args: &[&str]| {
+        let text = kdir.text(&[&["consume", "app"], args].concat());
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for selected in [
+        &[][..],
+        &["--grep", "x"],
+        &["--grep", "77x"],
+        &["-p", "1"],
+        &["-p", "0,2", "--grep-not", "x"],
+        &["--until", "1000000"],
+        &["--since", "2500000", "--until", "2600000", "--grep", "x"],
+        &["--to-offset", "-10"],
+        &["--to-offset", "0:500,1:2", "--from-offset", "0:300,2:latest"],
+        &["--from-offset", "latest"],
+        &["--grep", "nothing has this"],
+        &["--order", "partition"],
+    ] {
+        let whole = all(selected);
+        for count in [0, 1, 2, 3, 10, 333, 5000] {
+            let tail = all(&[selected, &["--tail", &count.to_string()]].concat());
+            let expected = if selected.contains(&"partition") {
+                // Of each partition as much as the last records by offset need.
+                let from = whole.len().saturating_sub(count);
+                whole[from..].to_vec()
+            } else {
+                whole[whole.len().saturating_sub(count)..].to_vec()
+            };
+            assert_eq!(tail, expected, "{selected:?} --tail {count}");
+        }
+    }
+}
+
+#[test]
+fn max_records_counts_from_the_start_of_a_tail() {
+    let kdir = long();
+    assert_eq!(kdir.text(&["consume", "app", "--tail", "4", "-n", "2"]), "2996-\n2997-\n");
+}
+
+#[test]
+fn a_tail_goes_on_as_tail_does() {
+    let kdir = long();
+    let mut follower = Running::start(kdir.process(&["consume", "app", "--tail", "2", "-F", "-n", "4"]));
+    let lines = follower.lines();
+    assert_eq!([next(&lines), next(&lines)], ["2998-", "2999-"]);
+    kdir.produce("app", &[], "new\n");
+    kdir.produce("app", &[], "newer\n");
+    assert_eq!([next(&lines), next(&lines)], ["new", "newer"]);
+    assert_eq!(follower.wait(), (Some(0), String::new(), String::new()));
+}
+
+#[test]
+fn a_tail_of_a_damaged_log_ends_at_the_damage() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["--batch-size", "1"], "v0\nv1\nv2\nv3\n");
+    let log = kdir.segment("app-0", 0, "log");
+    let batch_size = std::fs::metadata(&log).unwrap().len() as usize / 4;
+    crate::support::flip(&log, 3 * batch_size - 2);
+    kdir.run(&["consume", "app", "--tail", "1"]).code(4).stdout("v1\n").stderr(contains("is corrupt at position"));
+}
+
+#[test]
+fn patterns_name_topics_as_a_shell_does() {
+    let kdir = Kdir::with_topic("app-web", &[]);
+    for topic in ["app-db", "apple", "__internal"] {
+        kdir.create(topic, &[]);
+    }
+    for (number, topic) in ["app-web", "app-db", "apple", "__internal"].into_iter().enumerate() {
+        kdir.produce(topic, &["--timestamp", &format!("{}", 1000 + number)], format!("{topic}\n"));
+    }
+    for (patterns, expected) in [
+        (&["app-*"][..], "app-web\napp-db\n"),
+        (&["app*"], "app-web\napp-db\napple\n"),
+        (&["*"], "app-web\napp-db\napple\n"),
+        (&["__*"], "__internal\n"),
+        (&["app-[a-e]*", "apple", "app-db"], "app-db\napple\n"),
+        (&["app??"], "apple\n"),
+        (&["app-[!w]*"], "app-db\n"),
+    ] {
+        assert_eq!(kdir.text(&[&["consume"], patterns].concat()), expected, "{patterns:?}");
+    }
+    kdir.run(&["consume", "x*"]).code(1).stdout("").stderr(
+        starts_with(format!("kdir: no topic in {} matches x*\n", kdir.log_dir().display()))
+            .and(contains("`kdir list`")),
+    );
+    kdir.run(&["consume", "a[b"]).code(2).stdout("").stderr(contains("\"a[b\" is no pattern"));
+    assert_eq!(kdir.text(&["describe", "app-*", "-o", "tsv"]).lines().count(), 2);
+    kdir.run(&["-q", "verify", "app*"]).code(0).stdout("").stderr("");
+    kdir.run(&["-q", "delete", "app-*", "--yes"]).code(0).stderr("");
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]).lines().count(), 2);
+}
+
+#[test]
+fn a_range_that_ends_before_it_begins_is_wrong_usage() {
+    let kdir = long();
+    let consume = |args: &[&str]| kdir.run(&[&["consume", "app"], args].concat());
+    consume(&["-p", "0", "--from-offset", "100", "--to-offset", "50"])
+        .code(2)
+        .stdout("")
+        .stderr("kdir: app-0: --from-offset is 100 and --to-offset 50: no record can be between them\n");
+    consume(&["--from-offset", "latest", "--to-offset", "earliest"])
+        .code(2)
+        .stdout("")
+        .stderr(starts_with("kdir: app-0: --from-offset is 1000 and --to-offset 0"));
+    consume(&["-p", "0", "--from-offset", "50", "--to-offset", "50"]).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn batches_that_are_too_old_are_not_decompressed() {
+    let kdir = Kdir::with_topic("app", &[]);
+    for (timestamp, value) in [("1000", "old"), ("3000", "new")] {
+        kdir.produce("app", &["-z", "zstd", "--timestamp", timestamp], format!("{}\n", value.repeat(100)));
+    }
+    // What no reader decompresses can hold anything, if its checksum is right.
+    let log = kdir.segment("app-0", 0, "log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let size = 12 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    bytes[61..size].fill(0xee);
+    let crc = kdir::format::crc::crc32c(&bytes[21..size]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(&log, bytes).unwrap();
+    for args in [&["--since", "2000"][..], &["--from-offset", "1"], &["--tail", "1"]] {
+        let expected = format!("{}\n", "new".repeat(100));
+        kdir.run(&[&["consume", "app"], args].concat()).code(0).stdout(expected).stderr("");
+    }
+    kdir.run(&["consume", "app", "--to-offset", "0"]).code(0).stdout("").stderr("");
+    kdir.run(&["consume", "app"]).code(4).stdout("").stderr(contains("corrupt"));
+}
