@@ -5,6 +5,7 @@
 
 mod args;
 pub mod commands;
+mod complete;
 mod exit;
 mod report;
 mod signals;
@@ -149,6 +150,9 @@ pub fn command() -> clap::Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = complete::answer() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::clap(&error),

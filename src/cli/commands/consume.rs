@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args::{self, Delimiter, OffsetAt, PerPartition};
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::ui::{self, Progress, Unit};
 use crate::disk::watch::{Watch, Woken};
@@ -24,11 +25,12 @@ use anyhow::Context as _;
 #[command(after_long_help = "Example:\n  kdir consume app --since '2h ago' --until '1h ago' -o json")]
 pub(crate) struct ConsumeArgs {
     /// The topics
-    #[arg(required = true, value_parser = args::topic)]
+    #[arg(required = true, value_parser = args::topic, add = complete::topics())]
     topic: Vec<TopicName>,
 
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where")]
+    #[arg(add = complete::partitions())]
     partition: Vec<i32>,
     /// Where to begin [default: earliest]
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]

@@ -1,6 +1,7 @@
 use super::list::totals;
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::ui::Unit;
 use crate::units::{ByteSize, TopicName};
@@ -14,7 +15,7 @@ use std::io::IsTerminal;
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
     /// The topics
-    #[arg(required = true, value_parser = args::topic)]
+    #[arg(required = true, value_parser = args::topic, add = complete::topics())]
     topic: Vec<TopicName>,
     /// Do not ask
     #[arg(short, long)]

@@ -1,4 +1,5 @@
 use crate::cli::Context;
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 
 /// Print a manual page
@@ -8,6 +9,7 @@ use crate::cli::exit::{self, Exit};
 #[command(after_long_help = "Example:\n  kdir man produce | man -l -")]
 pub(crate) struct ManArgs {
     /// The command to describe; kdir itself without one
+    #[arg(add = complete::commands())]
     command: Option<String>,
 }
 
