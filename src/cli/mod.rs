@@ -7,6 +7,7 @@ mod args;
 pub mod commands;
 mod complete;
 mod exit;
+mod manual;
 mod report;
 mod signals;
 mod ui;
