@@ -222,3 +222,20 @@ fn the_manual_pages_are_what_kdir_prints() {
     }
     check_generated("man", &wanted);
 }
+
+/// Has a program look at the manual pages, and fails with what it says.
+fn check_pages(program: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    let output = command.args(arguments).args(files(&root().join("man"))).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} cannot be run, of the package {program}: {error}"));
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("what they say is UTF-8");
+    assert!(output.status.success() && said.is_empty(), "{program}: {}\n{said}", output.status);
+}
+
+#[test]
+#[ignore = "needs mandoc and groff"]
+fn the_manual_pages_are_free_of_warnings() {
+    assert!(files(&root().join("man")).len() > 1, "there are no pages");
+    check_pages("mandoc", &["-T", "lint"]);
+    check_pages("groff", &["-ww", "-man", "-Tutf8", "-z"]);
+}

@@ -5,7 +5,9 @@
 
 mod args;
 pub mod commands;
+mod complete;
 mod exit;
+mod manual;
 mod report;
 mod signals;
 mod ui;
@@ -149,6 +151,9 @@ pub fn command() -> clap::Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = complete::answer() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::clap(&error),

@@ -227,7 +227,9 @@ impl Definition {
         }
     }
 
-    fn expected(&self) -> String {
+    /// What it takes, in words.
+    #[must_use]
+    pub fn expected(&self) -> String {
         let unit = match self.counts {
             Counts::Bytes => " bytes, or a size such as 64MiB",
             Counts::Milliseconds => " ms, or a duration such as 7d",

@@ -12,9 +12,9 @@ fn roff(text: &str) -> String {
 fn prints_the_page_of_the_program() {
     let kdir = Kdir::new();
     let page = kdir.text(&["man"]);
-    assert!(page.contains(".TH kdir 1"), "{page}");
+    assert!(page.contains(".TH KDIR 1"), "{page}");
     for subcommand in kdir.subcommands() {
-        assert!(page.contains(&roff(&format!("kdir-{subcommand}(1)"))), "{subcommand} is not named");
+        assert!(page.contains(&roff(&format!("\\fBkdir-{subcommand}\\fR(1)"))), "{subcommand} is not named");
     }
 }
 
@@ -23,12 +23,56 @@ fn prints_a_page_for_every_subcommand() {
     let kdir = Kdir::new();
     for subcommand in kdir.subcommands() {
         let page = kdir.text(&["man", &subcommand]);
-        assert!(page.contains(&format!(".TH kdir-{subcommand} 1")), "{page}");
-        for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH OPTIONS"] {
-            assert!(page.contains(section), "{subcommand} has no {section}");
-        }
+        assert!(page.contains(&format!(".TH KDIR-{} 1", subcommand.to_uppercase())), "{page}");
+        let sections: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        let expected = [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "ARGUMENTS",
+            "OPTIONS",
+            "EXAMPLES",
+            "\"EXIT STATUS\"",
+            "FILES",
+            "ENVIRONMENT",
+            "\"SEE ALSO\"",
+        ];
+        let has_arguments = |section: &&&str| subcommand != "list" || **section != "ARGUMENTS";
+        assert!(expected.iter().filter(has_arguments).eq(&sections), "{subcommand}: {sections:?}");
         assert!(page.contains(&roff("--log-dir")), "{subcommand}");
     }
+}
+
+#[test]
+fn a_synopsis_says_what_is_needed_and_sums_up_the_rest() {
+    let kdir = Kdir::new();
+    for (subcommand, expected) in [
+        ("produce", "kdir produce [OPTIONS] TOPIC [FILE]..."),
+        ("consume", "kdir consume [OPTIONS] TOPIC..."),
+        ("offsets", "kdir offsets [OPTIONS] --at earliest|latest|TIME TOPIC"),
+        ("delete-records", "kdir delete-records [OPTIONS] {--before-offset P:N,... | --before TIME} TOPIC"),
+    ] {
+        let page = kdir.text(&["man", subcommand]);
+        let line = page.lines().skip_while(|line| *line != ".SH SYNOPSIS").nth(1).unwrap();
+        let plain = [r"\fB", r"\fI", r"\fR", "\\"].iter().fold(line.to_owned(), |line, mark| line.replace(mark, ""));
+        assert_eq!(plain, expected);
+    }
+}
+
+#[test]
+fn code_is_bold_and_options_stand_under_their_headings() {
+    let page = Kdir::new().text(&["man", "produce"]);
+    for part in [
+        "\\fBlines\\fR ends each record",
+        "\n.SS Placement\n.TP\n\\fB\\-p\\fR, \\fB\\-\\-partition\\fR \\fIN\\fR\nThe partition",
+        "\n.EX\ntail \\-F",
+        "[default: \\en]",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains('`'), "{page}");
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SS ")).collect();
+    assert_eq!(headings.last(), Some(&"Everywhere"), "{headings:?}");
 }
 
 #[test]

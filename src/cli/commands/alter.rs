@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args::{self, Retention, configure};
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::logdir::{Alteration, LogDirError};
 use crate::units::{ByteSize, TopicName};
@@ -12,13 +13,13 @@ use crate::units::{ByteSize, TopicName};
 #[command(after_long_help = "Example:\n  kdir alter app -c retention.ms=36h --unset segment.bytes --partitions 6")]
 pub(crate) struct AlterArgs {
     /// The topic
-    #[arg(value_parser = args::topic)]
+    #[arg(value_parser = args::topic, add = complete::topics())]
     topic: TopicName,
     /// A topic configuration of Kafka's, such as segment.bytes=64MiB (can be repeated)
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value)]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value, add = complete::config())]
     config: Vec<(String, String)>,
     /// A key that goes back to Kafka's default (can be repeated)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = complete::set_keys())]
     unset: Vec<String>,
     /// How long records are kept: 7d, 36h, 90s, or forever
     #[arg(long, value_name = "DURATION")]

@@ -1,4 +1,5 @@
 use crate::cli::args::{self, Retention};
+use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::{Context, args::configure};
 use crate::logdir::config::TopicConfig;
@@ -29,7 +30,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "SIZE")]
     retention_bytes: Option<ByteSize>,
     /// A topic configuration of Kafka's, such as segment.bytes=64MiB (can be repeated)
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value)]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value, add = complete::config())]
     config: Vec<(String, String)>,
     /// Leave a topic that exists as it is, and succeed
     #[arg(long)]

@@ -1,6 +1,7 @@
 use super::list::totals;
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::ui::Unit;
 use crate::logdir::TopicPattern;
@@ -15,7 +16,7 @@ use std::io::IsTerminal;
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
     /// The topics
-    #[arg(required = true, value_parser = args::topic_pattern)]
+    #[arg(required = true, value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Do not ask
     #[arg(short, long)]

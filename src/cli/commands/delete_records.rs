@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args::{self, OffsetAt, PerPartition};
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::logdir::{LogDir, Topic};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 #[group(id = "before", required = true, multiple = false, args = ["before_offset", "before_time"])]
 pub(crate) struct DeleteRecordsArgs {
     /// The topic
-    #[arg(value_parser = args::topic)]
+    #[arg(value_parser = args::topic, add = complete::topics())]
     topic: TopicName,
     /// The new log start offsets, by partition; `latest` is the log end; one number where there is one partition
     #[arg(long, value_name = "P:N,...")]

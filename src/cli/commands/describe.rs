@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 #[command(after_long_help = "Example:\n  kdir describe app --segments")]
 pub(crate) struct DescribeArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic_pattern)]
+    #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// One row a segment
     #[arg(long)]

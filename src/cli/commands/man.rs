@@ -1,5 +1,7 @@
 use crate::cli::Context;
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
+use crate::cli::manual;
 
 /// Print a manual page
 ///
@@ -8,26 +10,24 @@ use crate::cli::exit::{self, Exit};
 #[command(after_long_help = "Example:\n  kdir man produce | man -l -")]
 pub(crate) struct ManArgs {
     /// The command to describe; kdir itself without one
+    #[arg(add = complete::commands())]
     command: Option<String>,
 }
 
 pub(crate) fn run(args: &ManArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let mut kdir = crate::cli::command();
     kdir.build();
-    let page = match &args.command {
-        None => kdir,
-        Some(name) => {
-            let found = kdir.find_subcommand(name).cloned();
-            let names: Vec<&str> = kdir.get_subcommands().map(clap::Command::get_name).collect();
-            let found = found
-                .ok_or_else(|| exit::usage(format!("there is no command {name}; there are {}", names.join(", "))))?;
-            // The page is found by its full name, kdir-produce.
-            let full = format!("kdir-{name}");
-            found.name(full.clone()).display_name(full)
-        }
-    };
-    let mut text = Vec::new();
-    clap_mangen::Man::new(page).date("").source(concat!("kdir ", env!("CARGO_PKG_VERSION"))).render(&mut text)?;
-    context.ui.data(&text)?;
+    let command =
+        match &args.command {
+            None => None,
+            Some(name) => {
+                let names: Vec<&str> = kdir.get_subcommands().map(clap::Command::get_name).collect();
+                let found = kdir.find_subcommand(name);
+                Some(found.ok_or_else(|| {
+                    exit::usage(format!("there is no command {name}; there are {}", names.join(", ")))
+                })?)
+            }
+        };
+    context.ui.data(manual::page(&kdir, command).as_bytes())?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::units::{Offset, Timestamp, TopicName};
@@ -16,13 +17,14 @@ use crate::units::{Offset, Timestamp, TopicName};
 #[command(after_long_help = "Example:\n  kdir offsets app --at '2h ago'")]
 pub(crate) struct OffsetsArgs {
     /// The topic
-    #[arg(value_parser = args::topic)]
+    #[arg(value_parser = args::topic, add = complete::topics())]
     topic: TopicName,
     /// earliest, latest, or a time
     #[arg(long, value_name = "earliest|latest|TIME")]
     at: String,
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',')]
+    #[arg(add = complete::partitions())]
     partition: Vec<i32>,
     #[command(flatten)]
     report: ReportArgs,

@@ -1,6 +1,7 @@
 use super::verify::Findings;
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Column, ReportArgs};
 use crate::logdir::{RepairOptions, TopicPattern};
@@ -22,7 +23,7 @@ use crate::storage::verify::Finding;
 #[command(after_long_help = "Example:\n  kdir repair --dry-run app && kdir repair app")]
 pub(crate) struct RepairArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic_pattern)]
+    #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Show what is wrong and what would be done; change nothing
     #[arg(short = 'n', long)]

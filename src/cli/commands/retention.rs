@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args::{self, Retention};
+use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
@@ -23,7 +24,7 @@ use crate::units::ByteSize;
 #[command(after_long_help = "Example:\n  kdir retention --dry-run app")]
 pub(crate) struct RetentionArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic_pattern)]
+    #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Show what would go, and why; change nothing
     #[arg(short = 'n', long)]

@@ -1,5 +1,6 @@
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::{OutputError, Unit};
@@ -23,7 +24,7 @@ use std::time::Duration;
 #[command(after_long_help = "Example:\n  kdir verify app && kdir repair --dry-run app")]
 pub(crate) struct VerifyArgs {
     /// The topics; all without one
-    #[arg(value_parser = args::topic_pattern)]
+    #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     #[command(flatten)]
     report: ReportArgs,

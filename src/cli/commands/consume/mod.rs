@@ -6,6 +6,7 @@ mod selection;
 
 use crate::cli::Context;
 use crate::cli::args::{self, Delimiter, PerPartition};
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
 use crate::logdir::TopicPattern;
@@ -47,11 +48,11 @@ use std::path::PathBuf;
                        kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'")]
 pub(crate) struct ConsumeArgs {
     /// The topics, by name or pattern
-    #[arg(required = true, value_parser = args::topic_pattern)]
+    #[arg(required = true, value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
 
     /// Only these partitions
-    #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where")]
+    #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where", add = complete::partitions())]
     partition: Vec<i32>,
     /// Where to begin [default: earliest]
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]

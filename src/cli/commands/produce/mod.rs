@@ -3,6 +3,7 @@ mod report;
 mod sink;
 
 use crate::cli::args::{self, Delimiter};
+use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
 use crate::cli::ui::Unit;
@@ -43,7 +44,7 @@ use std::time::Instant;
 #[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
 pub(crate) struct ProduceArgs {
     /// The topic
-    #[arg(value_parser = args::topic)]
+    #[arg(value_parser = args::topic, add = complete::topics())]
     topic: TopicName,
     /// Files to read in place of stdin, one after the other; - is stdin
     #[arg(value_name = "FILE")]
@@ -79,6 +80,7 @@ pub(crate) struct ProduceArgs {
 
     /// The partition for every record
     #[arg(short, long, value_name = "N", help_heading = "Placement")]
+    #[arg(add = complete::partitions())]
     partition: Option<i32>,
     /// How keys choose a partition: as Kafka's Java client, as librdkafka's `consistent`, or not at all
     #[arg(long, value_name = "NAME", default_value = "murmur2", help_heading = "Placement")]
