@@ -48,6 +48,14 @@ pub fn open_input(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Opens a file to add to its end, making it when it is missing.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open_output(path: &Path) -> Result<File> {
+    named("open", path, OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path))
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();

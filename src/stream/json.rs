@@ -7,12 +7,18 @@
 //! | `key`, `value` | text, or null; `null` differs from `""` |
 //! | `key_b64`, `value_b64` | in their place where the bytes are not UTF-8 |
 //! | `headers` | an array of `{"key","value"}` in order, duplicates kept; `key_b64`, `value_b64` likewise |
+//!
+//! Lines of `kcat -J` are taken as well: `payload` is the value, `ts` the timestamp, `headers` an array of names and values in
+//! turn; `tstype` and `broker` say nothing that counts here. kcat writes bytes that are not UTF-8 as they are, so bytes
+//! within a text are taken as they stand.
 
 use crate::format::header::TimestampType;
 use crate::format::record::Record;
 use crate::units::Offset;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
@@ -135,21 +141,23 @@ pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EnvelopeIn<'a> {
-    #[serde(default, borrow, rename = "topic")]
-    _topic: Option<Cow<'a, str>>,
+    #[serde(default, rename = "topic")]
+    _topic: IgnoredAny,
     #[serde(default)]
     partition: Option<i32>,
     #[serde(default, rename = "offset")]
-    _offset: Option<i64>,
-    #[serde(default)]
+    _offset: IgnoredAny,
+    #[serde(default, alias = "ts")]
     timestamp: Option<i64>,
-    #[serde(default, borrow, rename = "timestamp_type")]
-    _timestamp_type: Option<Cow<'a, str>>,
+    #[serde(default, rename = "timestamp_type", alias = "tstype")]
+    _timestamp_type: IgnoredAny,
+    #[serde(default, rename = "broker")]
+    _broker: IgnoredAny,
     #[serde(default, borrow)]
     key: Option<Text<'a>>,
     #[serde(default, borrow)]
     key_b64: Option<Text<'a>>,
-    #[serde(default, borrow, deserialize_with = "present")]
+    #[serde(default, borrow, alias = "payload", deserialize_with = "present")]
     value: Option<Option<Text<'a>>>,
     #[serde(default, borrow)]
     value_b64: Option<Text<'a>>,
@@ -157,9 +165,15 @@ struct EnvelopeIn<'a> {
     headers: Option<Vec<HeaderIn<'a>>>,
 }
 
+/// An element of the headers: one of them, or, as kcat has it, a name or a value.
+enum HeaderIn<'a> {
+    Whole(WholeHeader<'a>),
+    Half(Option<Text<'a>>),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HeaderIn<'a> {
+struct WholeHeader<'a> {
     #[serde(default, borrow)]
     key: Option<Text<'a>>,
     #[serde(default, borrow)]
@@ -170,9 +184,60 @@ struct HeaderIn<'a> {
     value_b64: Option<Text<'a>>,
 }
 
-/// Text that is borrowed from the line where it holds no escape.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+impl<'de: 'a, 'a> Deserialize<'de> for HeaderIn<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor;
+        impl<'de> Visitor<'de> for HeaderVisitor {
+            type Value = HeaderIn<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a header with key and value, or a name or value as kcat writes them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                WholeHeader::deserialize(MapAccessDeserializer::new(map)).map(HeaderIn::Whole)
+            }
+
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+                Ok(HeaderIn::Half(None))
+            }
+
+            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(HeaderIn::Half(Some(Text(Cow::Borrowed(text.as_bytes())))))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(HeaderIn::Half(Some(Text(Cow::Owned(text.as_bytes().to_vec())))))
+            }
+        }
+        deserializer.deserialize_any(HeaderVisitor)
+    }
+}
+
+/// Text, or the bytes that stand in its place; borrowed from the line where it holds no escape.
+struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_bytes<E: serde::de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(bytes)))
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(bytes.to_vec())))
+            }
+        }
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
 
 /// Tells a field that is null from one that is not there.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'de>>>, D::Error> {
@@ -214,12 +279,7 @@ impl<'a> Envelope<'a> {
         if parsed.value.is_none() && parsed.value_b64.is_none() {
             return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
         }
-        let mut headers = Vec::new();
-        for header in parsed.headers.unwrap_or_default() {
-            let key = either(header.key, header.key_b64, "a header's key")?;
-            let key = key.ok_or_else(|| (line.len(), "a header has a key".to_owned()))?;
-            headers.push((key, either(header.value, header.value_b64, "a header's value")?));
-        }
+        let headers = headers(parsed.headers.unwrap_or_default()).map_err(|what| (line.len(), what))?;
         Ok(Self {
             partition: parsed.partition,
             timestamp_ms: parsed.timestamp,
@@ -230,12 +290,32 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Names with their values, from headers or from names and values in turn.
+fn headers(parsed: Vec<HeaderIn<'_>>) -> Result<Vec<HeaderParts<'_>>, String> {
+    let mut headers = Vec::new();
+    let mut parsed = parsed.into_iter();
+    while let Some(header) = parsed.next() {
+        headers.push(match header {
+            HeaderIn::Whole(it) => {
+                let key = either(it.key, it.key_b64, "a header's key").map_err(|(_, what)| what)?;
+                let value = either(it.value, it.value_b64, "a header's value").map_err(|(_, what)| what)?;
+                (key.ok_or("a header has a key")?, value)
+            }
+            HeaderIn::Half(Some(Text(name))) => match parsed.next() {
+                Some(HeaderIn::Half(value)) => (name, value.map(|Text(value)| value)),
+                _ => return Err("a header's name is followed by no value".into()),
+            },
+            HeaderIn::Half(None) => return Err("a header has a name".into()),
+        });
+    }
+    Ok(headers)
+}
+
 fn either<'a>(text: Option<Text<'a>>, base64: Option<Text<'a>>, what: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
     match (text, base64) {
         (None, None) => Ok(None),
-        (Some(Text(Cow::Borrowed(text))), None) => Ok(Some(Cow::Borrowed(text.as_bytes()))),
-        (Some(Text(Cow::Owned(text))), None) => Ok(Some(Cow::Owned(text.into_bytes()))),
-        (None, Some(Text(base64))) => match BASE64.decode(base64.as_bytes()) {
+        (Some(Text(text)), None) => Ok(Some(text)),
+        (None, Some(Text(base64))) => match BASE64.decode(base64) {
             Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
             Err(error) => Err((1, format!("{what} is not base64: {error}"))),
         },
@@ -280,6 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_kcat_is_an_envelope() {
+        let line = concat!(
+            r#"{"topic":"app","partition":2,"offset":7,"tstype":"create","ts":1700000000123,"broker":1,"#,
+            r#""headers":["a","1","b",null,"a",""],"key":"k","payload":"v\u0000"}"#
+        );
+        let envelope = Envelope::parse(line.as_bytes()).unwrap();
+        assert_eq!((envelope.partition, envelope.timestamp_ms), (Some(2), Some(1_700_000_000_123)));
+        assert_eq!((envelope.key.as_deref(), envelope.value.as_deref()), (Some(&b"k"[..]), Some(&b"v\0"[..])));
+        let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
+        assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (b"b", None), (b"a", Some(b""))]);
+        let tombstone = Envelope::parse(br#"{"key":null,"payload":null}"#).unwrap();
+        assert_eq!((tombstone.key, tombstone.value), (None, None));
+        let bytes = Envelope::parse(b"{\"payload\":\"\xff\"}").unwrap();
+        assert_eq!(bytes.value.as_deref(), Some(&b"\xff"[..]));
+    }
+
+    #[test]
     fn what_is_no_envelope_is_refused_with_its_column() {
         for (line, column, words) in [
             ("", 1, "EOF"),
@@ -292,6 +389,12 @@ mod tests {
             (r#"{"value_b64":"%"}"#, 1, "not base64"),
             (r#"{"value":"x"} trailing"#, 15, "trailing"),
             (r#"{"value":"x","headers":[{"value":"v"}]}"#, 39, "has a key"),
+            (r#"{"value":"x","headers":["a"]}"#, 29, "followed by no value"),
+            (r#"{"value":"x","headers":["a",{}]}"#, 32, "followed by no value"),
+            (r#"{"value":"x","headers":[null,"a"]}"#, 34, "has a name"),
+            (r#"{"value":"x","headers":[7]}"#, 25, "invalid type"),
+            (r#"{"value":"x","payload":"y"}"#, 22, "duplicate field"),
+            (r#"{"value":{"a":1}}"#, 9, "invalid type"),
         ] {
             let (at, what) = Envelope::parse(line.as_bytes()).unwrap_err();
             assert!(what.contains(words), "{line}: {what}");
