@@ -596,7 +596,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__produce)
-            opts="-i -D -k -K -H -Z -p -z -o -d -q -v -h --create --input --delimiter --key --key-delimiter --header --timestamp --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
+            opts="-i -D -k -K -H -Z -p -z -o -d -q -v -h --create --input --delimiter --on-error --rejects --key --key-delimiter --header --timestamp --timestamp-format --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -615,6 +615,14 @@ _kdir() {
                     return 0
                     ;;
                 -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-error)
+                    COMPREPLY=($(compgen -W "stop skip" -- "${cur}"))
+                    return 0
+                    ;;
+                --rejects)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -643,6 +651,10 @@ _kdir() {
                     return 0
                     ;;
                 --timestamp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamp-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

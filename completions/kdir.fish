@@ -105,10 +105,14 @@ json\t''
 len32\t''
 raw\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s D -l delimiter -d 'What ends a record: any bytes; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l on-error -d 'What to do about an input that makes no record: stop there, or leave it out and go on [default: stop]' -r -f -a "stop\t''
+skip\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l rejects -d 'Add what is left out to the end of FILE, as it stood in the input; means --on-error skip' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s k -l key -d 'The key of every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What stands between key and value of each record, as in -K \'\\t\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 is none' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or \'%b %d %H:%M:%S\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s p -l partition -d 'The partition for every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l partitioner -d 'How keys choose a partition: as Kafka\'s Java client, as librdkafka\'s `consistent`, or not at all' -r -f -a "murmur2\t''
 crc32\t''

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+/// Done, but records were rejected.
+pub(crate) const REJECTED: u8 = 3;
 pub(crate) const CORRUPT: u8 = 4;
 /// What shells add to the number of a signal.
 const SIGNAL_BASE: i32 = 128;

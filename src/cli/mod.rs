@@ -31,8 +31,8 @@ use ui::Ui;
 /// a directory that is laid out byte for byte as Apache Kafka lays out its own. No server: each command opens the
 /// directory, does its work and leaves. Any number of them may run at once.
 ///
-/// Exit status: 0 done; 1 failed; 2 wrong usage; 4 corruption found; 130 and 143 after SIGINT and SIGTERM, with everything
-/// acknowledged so far on disk.
+/// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found; 130 and 143 after
+/// SIGINT and SIGTERM, with everything acknowledged so far on disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "kdir",

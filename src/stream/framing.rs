@@ -54,6 +54,11 @@ impl Framing {
         }
     }
 
+    /// How many bytes end a record; 1 where none do.
+    pub(super) fn delimiter_size(&self) -> usize {
+        if let Self::Bytes(finder) = self { finder.needle().len() } else { 1 }
+    }
+
     /// What a record of this framing is called.
     #[must_use]
     pub fn unit(&self) -> &'static str {

@@ -7,8 +7,10 @@ use super::json::Envelope;
 use super::partitioner::Partitioner;
 use super::{Place, StreamError};
 use crate::format::record::NewRecord;
+use crate::units::{TimeFormat, Timestamp};
 use memchr::memmem::Finder;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Bytes read at a time.
@@ -57,6 +59,9 @@ pub struct RecordRule {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The timestamp of every record; otherwise the time when it was read.
     pub timestamp_ms: Option<i64>,
+    /// What each record begins with: its own time. One that does not has that of the record before it, as the later lines of
+    /// a stack trace do.
+    pub time_format: Option<TimeFormat>,
     /// Whether an empty key or value is null.
     pub null_empty: bool,
     /// Whether each record is a JSON envelope.
@@ -94,6 +99,18 @@ pub trait IntakeSink: BatchSink {
     fn sync_point(&mut self) -> Result<(), Self::Error>;
     /// Hears of progress after each read: bytes and records taken in so far.
     fn progress(&mut self, bytes: u64, records: u64);
+    /// Whether the intake goes on behind an input that makes no record.
+    fn skips(&self) -> bool;
+    /// Takes a piece of such an input, whose end has not come. Only where it [`IntakeSink::skips`].
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn reject_piece(&mut self, piece: &[u8]) -> Result<(), Self::Error>;
+    /// Takes such an input, or its last piece, with what ended it.
+    ///
+    /// # Errors
+    /// `problem`, which ends the intake, unless it [`IntakeSink::skips`].
+    fn reject(&mut self, last_piece: &[u8], problem: StreamError) -> Result<(), Self::Error>;
 }
 
 /// How an input ended.
@@ -106,6 +123,17 @@ pub enum Ended {
         /// 0 where the input stopped between two records.
         left_out: usize,
     },
+}
+
+/// How much has been taken in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes of the input that became records, with what ends each.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Those of them that began with no time where a [`RecordRule::time_format`] was given.
+    pub untimed: u64,
 }
 
 /// Takes inputs in, one after the other.
@@ -138,6 +166,13 @@ impl Window {
             self.buffer.resize(self.unread.end + READ_SIZE, 0);
         }
         &mut self.buffer[self.unread.end..]
+    }
+
+    /// Reads once; 0 is the end.
+    fn read(&mut self, input: &mut dyn Input) -> Result<usize, StreamError> {
+        let read = input.read(self.make_room()).map_err(|source| broken(input.name(), source))?;
+        self.unread.end += read;
+        Ok(read)
     }
 }
 
@@ -178,16 +213,15 @@ impl Intake {
             needs_key,
             next_in_turn: None,
             now_ms: 0,
-            bytes: 0,
-            records: 0,
+            taken: Taken::default(),
         };
         Self { framing, rule, router, linger, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
     }
 
-    /// Bytes and records taken in so far.
+    /// What has been taken in so far.
     #[must_use]
-    pub const fn taken(&self) -> (u64, u64) {
-        (self.router.bytes, self.router.records)
+    pub const fn taken(&self) -> Taken {
+        self.router.taken
     }
 
     /// Takes all of `input` in. Whatever ends it, the records before have been passed on.
@@ -205,7 +239,7 @@ impl Intake {
 
     fn take_records<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Ended, S::Error> {
         let Self { framing, rule, router, linger, window } = self;
-        let maker = RecordMaker::new(rule);
+        let mut maker = RecordMaker::new(rule);
         let unit = if rule.is_json { "line" } else { framing.unit() };
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;
@@ -215,57 +249,115 @@ impl Intake {
             let at = At { input: input.name(), unit, number: number + 1 };
             let at_least = match frame {
                 Frame::Record { start, end, next } => {
-                    maker.take(&window.unread()[start..end], at, router, sink)?;
+                    maker.take(&window.unread()[..next], start..end, at, router, sink)?;
                     number += 1;
                     window.unread.start += next;
-                    router.bytes += next as u64;
                     searched = 0;
                     continue;
                 }
                 Frame::End => return Ok(Ended::Complete),
                 Frame::Cut { announced } => {
                     let what = format!("{announced} bytes announced, and the input ends before them");
-                    return Err(StreamError::Cut { place: at.place(), what }.into());
+                    sink.reject(window.unread(), StreamError::Cut { place: at.place(), what })?;
+                    return Ok(Ended::Complete);
                 }
                 Frame::More { at_least } => at_least,
             };
             searched = window.unread.len();
             if at_least > router.batch_size_max {
                 let place = at.place();
-                let size = if matches!(framing, Framing::Len32) { at_least - LENGTH_SIZE } else { searched };
-                return Err(too_large(framing, size, place, router.batch_size_max, input).into());
+                let oversize = Oversize::new(framing, at_least, place, router.batch_size_max);
+                let mut wait = |input: &mut dyn Input, sink: &mut S| router.wait(*linger, input, sink);
+                match oversize.pass_over(window, &mut ended, input, sink, &mut wait)? {
+                    Ended::Complete => (number, searched) = (number + 1, 0),
+                    stopped => return Ok(stopped),
+                }
+                continue;
             }
             if router.wait(*linger, input, sink)? == Readiness::Stop {
                 return Ok(Ended::Stopped { left_out: window.unread.len() });
             }
-            let read = match input.read(window.make_room()) {
-                Ok(read) => read,
-                Err(source) => return Err(broken(input.name(), source).into()),
-            };
-            ended = read == 0;
-            window.unread.end += read;
+            ended = window.read(input)? == 0;
             router.now_ms = router.now_ms.max(sink.now_ms());
-            sink.progress(router.bytes, router.records);
+            sink.progress(router.taken.bytes, router.taken.records);
         }
     }
 }
 
-/// The error of a record whose end has not come when it is too large already; reads on to tell its size.
-#[cold]
-fn too_large(framing: &Framing, size: usize, place: Place, limit: usize, input: &mut dyn Input) -> StreamError {
-    let (mut size, mut size_is_exact) = (size as u64, matches!(framing, Framing::Len32));
-    let mut piece = vec![0; READ_SIZE];
-    while !size_is_exact && size < COUNT_MAX {
-        match input.wait(None).and_then(|_| input.read(&mut piece)) {
-            Ok(0) => size_is_exact = true,
-            Ok(read) => match framing.next(&piece[..read], false, 0) {
-                Frame::Record { end, .. } => (size, size_is_exact) = (size + end as u64, true),
-                _ => size += read as u64,
-            },
-            Err(_) => break,
+/// A record that is too large already, although its end has not come.
+struct Oversize<'a> {
+    framing: &'a Framing,
+    /// Bytes of it that are to come or at hand, where it announces them.
+    announced: Option<usize>,
+    place: Place,
+    limit: usize,
+}
+
+impl<'a> Oversize<'a> {
+    fn new(framing: &'a Framing, at_least: usize, place: Place, limit: usize) -> Self {
+        Self { framing, announced: matches!(framing, Framing::Len32).then_some(at_least), place, limit }
+    }
+
+    fn problem(&self, size: u64, size_is_exact: bool) -> StreamError {
+        StreamError::RecordTooLarge { place: self.place.clone(), size, size_is_exact, limit: self.limit }
+    }
+
+    /// Goes behind it. Where the sink stops at it, that is only done to tell its size.
+    #[cold]
+    fn pass_over<S: IntakeSink>(
+        self,
+        window: &mut Window,
+        ended: &mut bool,
+        input: &mut dyn Input,
+        sink: &mut S,
+        wait: &mut dyn FnMut(&mut dyn Input, &mut S) -> Result<Readiness, S::Error>,
+    ) -> Result<Ended, S::Error> {
+        let size_announced = self.announced.map(|total| (total - LENGTH_SIZE) as u64);
+        let count_max = match (sink.skips(), size_announced) {
+            (true, _) => u64::MAX,
+            (false, None) => COUNT_MAX,
+            (false, Some(_)) => 0,
+        };
+        let mut passed = 0;
+        loop {
+            if passed >= count_max {
+                let problem = self.problem(size_announced.unwrap_or(passed), size_announced.is_some());
+                sink.reject(&[], problem)?;
+            }
+            let unread = window.unread();
+            let (piece, end) = self.piece(unread, passed, *ended);
+            if let Some(end) = end {
+                let size = size_announced.unwrap_or(passed + end as u64);
+                sink.reject(&unread[..piece], self.problem(size, true))?;
+                window.unread.start += piece;
+                return Ok(Ended::Complete);
+            }
+            if sink.skips() {
+                sink.reject_piece(&unread[..piece])?;
+            }
+            passed += piece as u64;
+            window.unread.start += piece;
+            if wait(input, sink)? == Readiness::Stop {
+                return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() });
+            }
+            *ended = window.read(input)? == 0;
         }
     }
-    StreamError::RecordTooLarge { place, size, size_is_exact, limit }
+
+    /// How much of the bytes at hand belongs to it, and, where it ends there, how many of them before what ends it.
+    fn piece(&self, unread: &[u8], passed: u64, ended: bool) -> (usize, Option<usize>) {
+        if let Some(total) = self.announced {
+            let left = total - passed as usize;
+            let piece = left.min(unread.len());
+            return (piece, (piece == left || ended).then_some(piece));
+        }
+        match self.framing.next(unread, ended, 0) {
+            Frame::Record { end, next, .. } => (next, Some(end)),
+            // The first bytes of a longer delimiter may be at hand.
+            Frame::More { .. } => (unread.len().saturating_sub(self.framing.delimiter_size() - 1), None),
+            Frame::End | Frame::Cut { .. } => (unread.len(), Some(unread.len())),
+        }
+    }
 }
 
 /// Makes a record of the bytes of each frame.
@@ -273,6 +365,8 @@ struct RecordMaker<'a> {
     rule: &'a RecordRule,
     key_finder: Option<Finder<'a>>,
     headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+    /// The time that the last record began with that began with one.
+    last_time_ms: Option<i64>,
 }
 
 impl<'a> RecordMaker<'a> {
@@ -281,42 +375,72 @@ impl<'a> RecordMaker<'a> {
             rule,
             key_finder: rule.key_delimiter.as_ref().map(Finder::new),
             headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
+            last_time_ms: None,
         }
     }
 
+    /// Makes a record of those of the `framed` bytes that `content` names.
     #[inline]
-    fn take<S: IntakeSink>(&self, bytes: &[u8], at: At<'_>, router: &mut Router, sink: &mut S) -> Result<(), S::Error> {
+    fn take<S: IntakeSink>(
+        &mut self,
+        framed: &[u8],
+        content: Range<usize>,
+        at: At<'_>,
+        router: &mut Router,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        let bytes = &framed[content];
         if self.rule.is_json {
-            return self.take_envelope(bytes, at, router, sink);
+            return self.take_envelope(framed, bytes, at, router, sink);
         }
         let (mut key, mut value) = (self.rule.key.as_deref(), Some(bytes));
         if let Some(finder) = &self.key_finder {
             let Some(split) = finder.find(bytes) else {
                 let delimiter = String::from_utf8_lossy(finder.needle()).into_owned();
-                return Err(StreamError::NoKeyDelimiter { place: at.place(), delimiter }.into());
+                return sink.reject(framed, StreamError::NoKeyDelimiter { place: at.place(), delimiter });
             };
             (key, value) = (Some(&bytes[..split]), Some(&bytes[split + finder.needle().len()..]));
         }
         if self.rule.null_empty {
             (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
         }
-        let timestamp_ms = self.rule.timestamp_ms.unwrap_or(router.now_ms);
+        let timestamp_ms = match &self.rule.time_format {
+            None => self.rule.timestamp_ms.unwrap_or(router.now_ms),
+            Some(format) => match self.time(format, bytes, router) {
+                Some(timestamp_ms) => timestamp_ms,
+                None => {
+                    let format = format.as_str().to_owned();
+                    return sink.reject(framed, StreamError::NoTime { place: at.place(), format });
+                }
+            },
+        };
         let record = NewRecord { timestamp_ms, key, value, headers: &self.headers };
-        router.add(&record, None, at, sink)
+        router.add(&record, None, framed, at, sink)
+    }
+
+    /// The time of a record: its own, or that of the one before it.
+    fn time(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router) -> Option<i64> {
+        match format.read(bytes, Timestamp(router.now_ms)).filter(|time| *time >= Timestamp::NONE) {
+            Some(own) => self.last_time_ms = Some(own.0),
+            None => router.taken.untimed += u64::from(self.last_time_ms.is_some()),
+        }
+        self.last_time_ms
     }
 
     fn take_envelope<S: IntakeSink>(
         &self,
+        framed: &[u8],
         bytes: &[u8],
         at: At<'_>,
         router: &mut Router,
         sink: &mut S,
     ) -> Result<(), S::Error> {
         let refused = |(column, what)| StreamError::BadJson { place: at.place(), column, what };
-        let envelope = Envelope::parse(bytes).map_err(refused)?;
-        if envelope.timestamp_ms.is_some_and(|timestamp| timestamp < NO_TIMESTAMP) {
-            return Err(refused((1, "a timestamp is -1 (none) or later".into())).into());
-        }
+        let envelope = match Envelope::parse(bytes) {
+            Ok(envelope) if envelope.timestamp_ms.is_none_or(|timestamp| timestamp >= NO_TIMESTAMP) => envelope,
+            Ok(_) => return sink.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
+            Err(refusal) => return sink.reject(framed, refused(refusal)),
+        };
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
             timestamp_ms: envelope.timestamp_ms.or(self.rule.timestamp_ms).unwrap_or(router.now_ms),
@@ -324,7 +448,7 @@ impl<'a> RecordMaker<'a> {
             value: envelope.value.as_deref(),
             headers: &headers,
         };
-        router.add(&record, envelope.partition, at, sink)
+        router.add(&record, envelope.partition, framed, at, sink)
     }
 }
 
@@ -338,8 +462,7 @@ struct Router {
     next_in_turn: Option<i32>,
     /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
     now_ms: i64,
-    bytes: u64,
-    records: u64,
+    taken: Taken,
 }
 
 impl Router {
@@ -348,27 +471,31 @@ impl Router {
         &mut self,
         record: &NewRecord<'_>,
         named: Option<i32>,
+        framed: &[u8],
         at: At<'_>,
         sink: &mut S,
     ) -> Result<(), S::Error> {
         if self.needs_key && record.key.is_none() {
-            return Err(StreamError::NoKey { place: at.place() }.into());
+            return sink.reject(framed, StreamError::NoKey { place: at.place() });
         }
         if self.batcher.is_too_large(record) {
             let (place, limit) = (at.place(), self.batch_size_max);
             let size = record.payload_size() as u64;
-            return Err(StreamError::RecordTooLarge { place, size, size_is_exact: true, limit }.into());
+            return sink.reject(framed, StreamError::RecordTooLarge { place, size, size_is_exact: true, limit });
         }
         let Placement { partition, partitioner, partition_count } = self.placement;
         let partition = match partition.or(named) {
             Some(partition) if sink.has_partition(partition) => partition,
-            Some(partition) => return Err(StreamError::NoSuchPartition { place: at.place(), partition }.into()),
+            Some(partition) => {
+                return sink.reject(framed, StreamError::NoSuchPartition { place: at.place(), partition });
+            }
             None => match partitioner.by_key(record.key, partition_count) {
                 Some(partition) => partition,
                 None => self.in_turn(sink)?,
             },
         };
-        self.records += 1;
+        self.taken.records += 1;
+        self.taken.bytes += framed.len() as u64;
         self.batcher.add(partition, record, self.now_ms, sink)
     }
 

@@ -72,6 +72,14 @@ pub enum StreamError {
         /// What was announced and what came.
         what: String,
     },
+    /// No line so far began with a time.
+    #[error("{place} does not begin with a time as {format:?} has it")]
+    NoTime {
+        /// Where it stands.
+        place: Place,
+        /// The format.
+        format: String,
+    },
     /// A record without a key for a compacted topic.
     #[error("{place} has no key, and a compacted topic keeps records by key")]
     NoKey {

@@ -35,6 +35,7 @@ mod replaying;
 mod retention;
 mod selecting;
 mod support;
+mod taking_in;
 mod verify;
 
 use support::Kdir;

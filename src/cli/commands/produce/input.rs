@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A file or stdin.
@@ -34,6 +35,14 @@ pub(super) fn open_inputs<'a>(args: &ProduceArgs, stop: &'a Stop) -> anyhow::Res
 pub(super) fn total_size(inputs: &[FileInput<'_>]) -> Option<u64> {
     let size = |input: &FileInput<'_>| input.file.metadata().ok().filter(|it| it.is_file()).map(|it| it.len());
     inputs.iter().map(size).sum()
+}
+
+impl FileInput<'_> {
+    /// Whether `other` is the same file.
+    pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
+        let (one, other) = (self.file.metadata()?, other.metadata()?);
+        Ok(one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()))
+    }
 }
 
 impl Input for FileInput<'_> {

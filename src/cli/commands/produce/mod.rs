@@ -1,4 +1,5 @@
 mod input;
+mod rejects;
 mod report;
 mod sink;
 
@@ -16,8 +17,9 @@ use crate::stream::batcher::{BatchLimits, Batcher};
 use crate::stream::framing::Framing;
 use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
 use crate::stream::partitioner::Partitioner;
-use crate::units::{ByteSize, Duration, TopicName};
+use crate::units::{ByteSize, Duration, TimeFormat, TopicName};
 use input::{FileInput, open_inputs, total_size};
+use rejects::Rejects;
 use report::{Acknowledgements, Summary};
 use sink::Sink;
 use std::collections::BTreeMap;
@@ -33,11 +35,13 @@ use std::time::Instant;
 /// A record with a key goes where Kafka's Java client would send it; records without a key go round-robin, one by one.
 ///
 /// Input formats (-i): `lines` ends each record with the delimiter; `json` takes the envelopes that `kdir consume -o json`
-/// writes, one a line; `len32` has a big-endian 32-bit length before each value; `raw` is one record in all.
+/// writes, or those of `kcat -J`, one a line; `len32` has a big-endian 32-bit length before each value; `raw` is one record
+/// in all.
 ///
 /// Limits: a batch, header included, is at most the smaller of max.message.bytes and segment.bytes, and a record must
-/// fit a batch of its own before compression. An input that holds something else is stored up to it, and the line and the
-/// reason are named.
+/// fit a batch of its own before compression. An input that holds something else (a line that is too long, without its key
+/// delimiter, or no envelope; a record without a key for a compacted topic; a partition that is not there) is stored up to
+/// it, and the line and the reason are named. With `--on-error skip` it is left out instead, and the exit status is 3.
 ///
 /// On SIGINT or SIGTERM the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
@@ -60,6 +64,12 @@ pub(crate) struct ProduceArgs {
     #[arg(short = 'D', long, value_name = "BYTES", default_value = r"\n")]
     #[arg(value_parser = args::delimiter, help_heading = "Input")]
     delimiter: Delimiter,
+    /// What to do about an input that makes no record: stop there, or leave it out and go on [default: stop]
+    #[arg(long, value_name = "stop|skip", help_heading = "Input")]
+    on_error: Option<OnError>,
+    /// Add what is left out to the end of FILE, as it stood in the input; means --on-error skip
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    rejects: Option<PathBuf>,
 
     /// The key of every record
     #[arg(short, long, conflicts_with = "key_delimiter", help_heading = "Records")]
@@ -74,6 +84,13 @@ pub(crate) struct ProduceArgs {
     /// The timestamp of every record, in place of the time it is read; -1 is none
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Records")]
     timestamp: Option<String>,
+    /// Take each record's timestamp from the start of its line, as in '%Y-%m-%d %H:%M:%S' or '%b %d %H:%M:%S'
+    ///
+    /// The format is strftime's. A format without a zone is in the local one (TZ); without a year, the time is the latest that
+    /// is no more than a day ahead. A line that does not begin with a time, as those of a stack trace, has that of the line
+    /// before it; a first line that does not is an error. At most 256 bytes of a line are looked at.
+    #[arg(long, value_name = "STRFTIME", conflicts_with = "timestamp", help_heading = "Records")]
+    timestamp_format: Option<String>,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
     null_empty: bool,
@@ -116,6 +133,12 @@ enum InputFormat {
     Json,
     Len32,
     Raw,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnError {
+    Stop,
+    Skip,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -169,19 +192,22 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
         Arc::new(Acknowledgements::new(args.output == SummaryFormat::Json, context.ui, &topic, &stop)?);
     let on_sync: Arc<dyn OnSync> = Arc::clone(&acknowledgements) as Arc<dyn OnSync>;
     let total = total_size(&inputs);
+    let rejects = Rejects::new(args, &inputs, end_of_record(args), context.ui)?;
     let mut sink = Sink {
         writer: TopicWriter::new(log_dir, topic, args.sync, on_sync),
         ui: context.ui,
         progress: context.ui.progress(total, if total.is_some() { Unit::Bytes } else { Unit::Records }),
         by_bytes: total.is_some(),
         written: BTreeMap::new(),
+        rejects,
         started,
     };
     let taken = take_all(&mut intake, &mut inputs, &mut sink);
     let finished = sink.writer.finish(now().0).map_err(anyhow::Error::from);
+    let kept = sink.rejects.finish();
     sink.progress.finish();
     sink.tell_notices();
-    let summary = Summary { sink: &sink, bytes: intake.taken().0, seconds: started.elapsed().as_secs_f64() };
+    let summary = Summary { sink: &sink, taken: intake.taken(), seconds: started.elapsed().as_secs_f64() };
     let summarized = match args.output {
         SummaryFormat::Json => context.ui.data(&summary.json()),
         SummaryFormat::Text => {
@@ -192,6 +218,7 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     // The sync comes first: if it failed, why the input ended is of no interest any more.
     finished?;
     let ended = taken?;
+    kept?;
     summarized?;
     acknowledgements.result()?;
     match (ended, stop.signal()) {
@@ -202,7 +229,17 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
             }
             Ok(Exit::Signal(signal))
         }
+        _ if sink.rejects.count > 0 => Ok(Exit::Told(exit::REJECTED)),
         _ => Ok(Exit::Done),
+    }
+}
+
+/// What ends a record in the input.
+fn end_of_record(args: &ProduceArgs) -> &[u8] {
+    match args.input {
+        InputFormat::Lines => &args.delimiter.0,
+        InputFormat::Json => b"\n",
+        InputFormat::Len32 | InputFormat::Raw => b"",
     }
 }
 
@@ -212,6 +249,11 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
     }
     let bytes = |text: &String| text.clone().into_bytes();
+    if is_json && args.timestamp_format.is_some() {
+        return Err(exit::usage("-i json has timestamps of its own: leave out --timestamp-format"));
+    }
+    let time_format = args.timestamp_format.as_ref().map(|format| TimeFormat::new(format, context.zone.clone()));
+    let time_format = time_format.transpose().map_err(|error| exit::usage(format!("--timestamp-format: {error}")))?;
     let timestamp_ms = match &args.timestamp {
         Some(text) => Some(args::time("--timestamp", text, &context.zone)?.0),
         None => None,
@@ -224,6 +266,7 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
         headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
         timestamp_ms,
+        time_format,
         null_empty: args.null_empty,
         is_json,
         needs_key: false,
@@ -246,8 +289,7 @@ fn intake(args: &ProduceArgs, topic: &Topic, config: &LogConfig, rule: RecordRul
         topic.partition(partition)?;
     }
     let framing = match args.input {
-        InputFormat::Lines => Framing::delimited(&args.delimiter.0),
-        InputFormat::Json => Framing::delimited(b"\n"),
+        InputFormat::Lines | InputFormat::Json => Framing::delimited(end_of_record(args)),
         InputFormat::Len32 => Framing::Len32,
         InputFormat::Raw => Framing::Raw,
     };

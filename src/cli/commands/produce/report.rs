@@ -4,6 +4,7 @@ use super::sink::{Sink, Written};
 use crate::cli::signals::Stop;
 use crate::cli::ui::{OutputError, Ui};
 use crate::logdir::{Acknowledged, OnSync, Topic};
+use crate::stream::intake::Taken;
 use crate::units::ByteSize;
 use serde_json::json;
 use std::io::{self, Write};
@@ -54,7 +55,7 @@ impl OnSync for Acknowledgements {
 /// What a run has done.
 pub(super) struct Summary<'a> {
     pub(super) sink: &'a Sink,
-    pub(super) bytes: u64,
+    pub(super) taken: Taken,
     pub(super) seconds: f64,
 }
 
@@ -78,13 +79,21 @@ impl Summary<'_> {
             partitions.push(format!("and {} more partitions", self.sink.written.len() - SHOWN_MAX));
         }
         let offsets = if partitions.is_empty() { String::new() } else { format!(" ({})", partitions.join(", ")) };
-        format!(
+        let mut text = format!(
             "produced {}, {}, to {}{offsets} in {:.3} s",
             crate::cli::commands::counted(self.records(), "record"),
-            ByteSize(self.bytes),
+            ByteSize(self.taken.bytes),
             self.sink.writer.topic().name,
             self.seconds
-        )
+        );
+        if self.taken.untimed > 0 {
+            let untimed = crate::cli::commands::counted(self.taken.untimed, "record");
+            text.push_str(&format!("\n{untimed} did not begin with a time and got that of the one before"));
+        }
+        if let Some(rejected) = self.sink.rejects.told() {
+            text.push_str(&format!("\n{rejected}"));
+        }
+        text
     }
 
     pub(super) fn json(&self) -> Vec<u8> {
@@ -100,7 +109,8 @@ impl Summary<'_> {
             "event": "summary",
             "topic": self.sink.writer.topic().name.as_str(),
             "records": self.records(),
-            "bytes": self.bytes,
+            "bytes": self.taken.bytes,
+            "rejected": self.sink.rejects.count,
             "seconds": self.seconds,
             "partitions": self.sink.written.iter().map(partition).collect::<Vec<_>>(),
         });

@@ -1,8 +1,10 @@
 //! Stores the batches of a run and shows how far it has come.
 
+use super::rejects::Rejects;
 use crate::cli::now;
 use crate::cli::ui::{Progress, Ui};
 use crate::logdir::TopicWriter;
+use crate::stream::StreamError;
 use crate::stream::batcher::BatchSink;
 use crate::stream::intake::IntakeSink;
 use crate::units::ByteSize;
@@ -24,6 +26,7 @@ pub(super) struct Sink {
     /// Whether progress counts bytes of a known total, not records.
     pub(super) by_bytes: bool,
     pub(super) written: BTreeMap<i32, Written>,
+    pub(super) rejects: Rejects,
     pub(super) started: Instant,
 }
 
@@ -75,5 +78,17 @@ impl IntakeSink for Sink {
             let rate = bytes as f64 / started.elapsed().as_secs_f64().max(0.001);
             format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
         });
+    }
+
+    fn skips(&self) -> bool {
+        self.rejects.skips
+    }
+
+    fn reject_piece(&mut self, piece: &[u8]) -> anyhow::Result<()> {
+        self.rejects.write(piece)
+    }
+
+    fn reject(&mut self, last_piece: &[u8], problem: StreamError) -> anyhow::Result<()> {
+        self.rejects.take(last_piece, problem)
     }
 }
