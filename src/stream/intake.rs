@@ -267,8 +267,7 @@ impl Intake {
             if at_least > router.batch_size_max {
                 let place = at.place();
                 let oversize = Oversize::new(framing, at_least, place, router.batch_size_max);
-                let mut wait = |input: &mut dyn Input, sink: &mut S| router.wait(*linger, input, sink);
-                match oversize.pass_over(window, &mut ended, input, sink, &mut wait)? {
+                match oversize.pass_over(window, &mut ended, input, sink, (router, *linger))? {
                     Ended::Complete => (number, searched) = (number + 1, 0),
                     stopped => return Ok(stopped),
                 }
@@ -310,7 +309,7 @@ impl<'a> Oversize<'a> {
         ended: &mut bool,
         input: &mut dyn Input,
         sink: &mut S,
-        wait: &mut dyn FnMut(&mut dyn Input, &mut S) -> Result<Readiness, S::Error>,
+        (router, linger): (&mut Router, Duration),
     ) -> Result<Ended, S::Error> {
         let size_announced = self.announced.map(|total| (total - LENGTH_SIZE) as u64);
         let count_max = match (sink.skips(), size_announced) {
@@ -337,7 +336,7 @@ impl<'a> Oversize<'a> {
             }
             passed += piece as u64;
             window.unread.start += piece;
-            if wait(input, sink)? == Readiness::Stop {
+            if router.wait(linger, input, sink)? == Readiness::Stop {
                 return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() });
             }
             *ended = window.read(input)? == 0;
