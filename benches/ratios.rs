@@ -33,7 +33,7 @@ fn main() {
     bench.read("verify", bytes);
     bench.grep();
     bench.json(bytes);
-    bench.from_the_end();
+    bench.since_the_end();
     bench.one_record();
     fs::remove_dir_all(&bench.root).unwrap();
 }
@@ -151,7 +151,7 @@ impl Bench {
     }
 
     /// What happened since a moment ago, in a topic that was made durable.
-    fn from_the_end(&self) {
+    fn since_the_end(&self) {
         self.new_topic();
         timed(self.kdir(&["produce", "bench"]).stdin(self.input()));
         let mut ours: Vec<Duration> = (0..self.runs * 10)
