@@ -175,3 +175,24 @@ fn a_chart_of_an_old_or_a_half_written_log_is_drawn() {
     assert_eq!(kdir.text(&["describe", "app", "-o", "tsv", "--chart", "day"]), "app\t\t2\t77\n");
     assert!(kdir.text(&["describe", "app", "--chart", "day"]).contains("  no timestamp  ###"));
 }
+
+#[test]
+fn a_batch_over_several_days_is_drawn_as_its_records_lie() {
+    for codec in ["none", "zstd"] {
+        let kdir = Kdir::with_topic("app", &[]);
+        const DAY: i64 = 86_400_000;
+        let times = [0, 1, 2, 9 * DAY, 9 * DAY + 1, 3 * DAY, 10 * DAY];
+        let lines: String = times.iter().map(|at| format!("{{\"value\":\"v\",\"timestamp\":{at}}}\n")).collect();
+        kdir.produce("app", &["-i", "json", "-z", codec], lines);
+        let rows = kdir.json(&["describe", "app", "--chart", "day", "-o", "json"]);
+        let found: Vec<_> =
+            rows.iter().map(|row| (row["time"].as_i64().unwrap() / DAY, row["records"].as_i64().unwrap())).collect();
+        assert_eq!(found, [(0, 3), (3, 1), (9, 2), (10, 1)]);
+        let bytes: u64 = rows.iter().map(|row| row["bytes"].as_u64().unwrap()).sum();
+        assert_eq!(bytes, kdir.segment("app-0", 0, "log").metadata().unwrap().len());
+        // What was deleted is not drawn.
+        kdir.run(&["-q", "delete-records", "app", "--before-offset", "4"]).code(0).stderr("");
+        let rows = kdir.text(&["describe", "app", "--chart", "day", "-o", "tsv"]);
+        assert_eq!(rows.lines().map(|line| line.split('\t').nth(2).unwrap()).collect::<String>(), "111");
+    }
+}

@@ -6,7 +6,7 @@ use crate::cli::exit::Failures;
 use crate::cli::report::{Cell, Column, Report, ReportFormat, number, text};
 use crate::cli::ui;
 use crate::logdir::{LogDir, Topic};
-use crate::storage::batches::each_batch;
+use crate::storage::batches::each_time;
 use crate::units::{ByteSize, Timestamp};
 use jiff::tz::TimeZone;
 use jiff::{RoundMode, ToSpan, Unit, ZonedRound};
@@ -69,9 +69,6 @@ type Amounts = BTreeMap<Option<i64>, Amount>;
 const COLUMNS: [Column; 4] =
     [text("topic", "TOPIC"), text("time", "TIME"), number("records", "RECORDS"), number("bytes", "BYTES")];
 
-/// Over so many stretches at most a batch is spread; what is left lies in the last. A timestamp may be any number.
-const STRETCHES_MAX: usize = 10_000;
-
 /// How wide a picture is that does not go to a terminal.
 const WIDTH: usize = 80;
 
@@ -114,63 +111,35 @@ pub(super) fn run(
 }
 
 fn amounts(log_dir: &LogDir, topic: &Topic, step: Step, zone: &TimeZone) -> anyhow::Result<Amounts> {
-    let mut tally = Tally { step, zone, last: Stretch { start_ms: 0, end_ms: 0 }, amounts: Amounts::new() };
+    let mut amounts = Amounts::new();
+    let stretches = Stretches { step, zone, last: std::cell::Cell::new(Stretch { start_ms: 0, end_ms: 0 }) };
     for &partition in &topic.partitions {
         let Some(reader) = log_dir.open_reader(&topic.partition(partition)?, 0)? else { continue };
-        each_batch(&**log_dir.disk(), &reader, &mut |header, records| {
-            let amount = Amount { records, bytes: header.size as u64 };
-            tally.add(header.first_timestamp(), header.max_timestamp, amount);
+        let mut is_one = |first_ms, largest_ms| stretches.start(first_ms) == stretches.start(largest_ms);
+        each_time(&**log_dir.disk(), &reader, &mut is_one, &mut |happened| {
+            let amount = amounts.entry(stretches.start(happened.timestamp_ms)).or_default();
+            amount.records += happened.records;
+            amount.bytes += happened.bytes;
         })?;
     }
-    Ok(tally.amounts)
+    Ok(amounts)
 }
 
-/// Adds up batches by the stretches in which their records lie.
-struct Tally<'a> {
+/// The stretches of time that records lie in.
+struct Stretches<'a> {
     step: Step,
     zone: &'a TimeZone,
-    /// Most batches lie in the stretch of the one before.
-    last: Stretch,
-    amounts: Amounts,
+    /// Most records lie in that of the one before.
+    last: std::cell::Cell<Stretch>,
 }
 
-impl Tally<'_> {
-    fn stretch(&mut self, timestamp_ms: i64) -> Option<Stretch> {
-        if !(self.last.start_ms..self.last.end_ms).contains(&timestamp_ms) {
-            self.last = self.step.stretch(timestamp_ms, self.zone)?;
+impl Stretches<'_> {
+    fn start(&self, timestamp_ms: i64) -> Option<i64> {
+        let Stretch { start_ms, end_ms } = self.last.get();
+        if !(start_ms..end_ms).contains(&timestamp_ms) {
+            self.last.set(self.step.stretch(timestamp_ms, self.zone)?);
         }
-        Some(self.last)
-    }
-
-    /// Adds a batch. One record lies at its first timestamp, one at its largest, the others as if evenly between: more is not
-    /// said without reading them.
-    fn add(&mut self, first_ms: i64, largest_ms: i64, amount: Amount) {
-        let last = self.stretch(largest_ms);
-        let is_spread = amount.records > 1 && first_ms >= 0 && last.is_some_and(|last| first_ms < last.start_ms);
-        let (Some(last), true) = (last, is_spread) else {
-            return self.add_to(last.map(|stretch| stretch.start_ms), amount);
-        };
-        let (between, time) = ((amount.records - 2) as f64, (largest_ms - first_ms) as f64);
-        let records_before = |end_ms: i64| 1 + ((end_ms - first_ms) as f64 / time * between) as i64;
-        let (mut counted, mut at_ms) = (Amount::default(), first_ms);
-        for _ in 0..STRETCHES_MAX {
-            let Some(stretch) = self.stretch(at_ms).filter(|stretch| stretch.start_ms < last.start_ms) else { break };
-            let records = records_before(stretch.end_ms) - counted.records;
-            let bytes = (amount.bytes as f64 * records as f64 / amount.records as f64) as u64;
-            if records > 0 {
-                self.add_to(Some(stretch.start_ms), Amount { records, bytes });
-            }
-            counted = Amount { records: counted.records + records, bytes: counted.bytes + bytes };
-            at_ms = stretch.end_ms;
-        }
-        let rest = Amount { records: amount.records - counted.records, bytes: amount.bytes - counted.bytes };
-        self.add_to(Some(last.start_ms), rest);
-    }
-
-    fn add_to(&mut self, start_ms: Option<i64>, amount: Amount) {
-        let sum = self.amounts.entry(start_ms).or_default();
-        sum.records += amount.records;
-        sum.bytes += amount.bytes;
+        Some(self.last.get().start_ms)
     }
 }
 
@@ -285,36 +254,6 @@ mod tests {
             )
         );
         assert_eq!(drawn(Step::Day, 80, true, &[]), "app: 0 records, 0 B, by day\n");
-    }
-
-    #[test]
-    fn a_batch_over_several_stretches_is_spread_over_them() {
-        const DAY: i64 = 24 * HOUR;
-        for (first, largest, records, expected) in [
-            (DAY, DAY + 5, 7, &[(DAY, 7)][..]),
-            (HOUR, DAY, 1, &[(DAY, 1)]),
-            (23 * HOUR, DAY, 2, &[(0, 1), (DAY, 1)]),
-            (23 * HOUR, DAY + HOUR, 12, &[(0, 6), (DAY, 6)]),
-            (0, 3 * DAY, 92, &[(0, 31), (DAY, 30), (2 * DAY, 30), (3 * DAY, 1)]),
-            (0, 3 * DAY, 2, &[(0, 1), (3 * DAY, 1)]),
-            (-1, DAY, 5, &[(DAY, 5)]),
-            (2 * DAY, DAY, 5, &[(DAY, 5)]),
-        ] {
-            let last = Stretch { start_ms: 0, end_ms: 0 };
-            let mut tally = Tally { step: Step::Day, zone: &TimeZone::UTC, last, amounts: Amounts::new() };
-            tally.add(first, largest, Amount { records, bytes: 1000 });
-            let found: Vec<(i64, i64)> = tally.amounts.iter().map(|(start, it)| (start.unwrap(), it.records)).collect();
-            assert_eq!(found, expected, "{first} to {largest}");
-            assert_eq!(tally.amounts.values().map(|amount| amount.bytes).sum::<u64>(), 1000);
-        }
-        let mut tally = Tally {
-            step: Step::Minute,
-            zone: &TimeZone::UTC,
-            last: Stretch { start_ms: 0, end_ms: 0 },
-            amounts: Amounts::new(),
-        };
-        tally.add(0, 200_000_000_000_000, Amount { records: 1000, bytes: 1 });
-        assert_eq!(tally.amounts.values().map(|amount| amount.records).sum::<i64>(), 1000);
     }
 
     #[test]

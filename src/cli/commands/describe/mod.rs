@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 /// bytes in them.
 ///
 /// With --chart, how many records each topic got by day, hour or minute, in the local zone: a bar a line, the number of
-/// records and the bytes of their batches. That reads the header of every batch and no record: those of a batch that lies
-/// in more than one are counted as if spread evenly between its first and its largest timestamp.
+/// records and their share of the bytes of their batches. That reads the header of every batch, and records only where the
+/// first and the largest timestamp of a batch lie in different ones.
 ///
 /// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
 /// topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records, bytes. JSON has
