@@ -15,7 +15,7 @@ use std::io::IsTerminal;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
-    /// The topics
+    /// The topics, by name or pattern (see `kdir consume`)
     #[arg(required = true, value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Do not ask

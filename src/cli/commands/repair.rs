@@ -22,7 +22,7 @@ use crate::storage::verify::Finding;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir repair --dry-run app && kdir repair app")]
 pub(crate) struct RepairArgs {
-    /// The topics; all without one
+    /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Show what is wrong and what would be done; change nothing

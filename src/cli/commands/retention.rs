@@ -23,7 +23,7 @@ use crate::units::ByteSize;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir retention --dry-run app")]
 pub(crate) struct RetentionArgs {
-    /// The topics; all without one
+    /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// Show what would go, and why; change nothing

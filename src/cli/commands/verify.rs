@@ -23,7 +23,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir verify app && kdir repair --dry-run app")]
 pub(crate) struct VerifyArgs {
-    /// The topics; all without one
+    /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     #[command(flatten)]

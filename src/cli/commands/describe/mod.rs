@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir describe app --segments\n  kdir describe app --chart hour")]
 pub(crate) struct DescribeArgs {
-    /// The topics; all without one
+    /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
     /// One row a segment
