@@ -31,6 +31,9 @@ fn main() {
     bench.produce(bytes);
     bench.read("consume", bytes);
     bench.read("verify", bytes);
+    bench.grep();
+    bench.json(bytes);
+    bench.since_the_end();
     bench.one_record();
     fs::remove_dir_all(&bench.root).unwrap();
 }
@@ -119,6 +122,44 @@ impl Bench {
         println!("    {:.2} GB/s, peak memory {:.1} MiB", rate(bytes, &ours), peak as f64 / 1024.0);
     }
 
+    /// Both print to a file: what is searched is the same, a line or a record.
+    fn grep(&self) {
+        for pattern in ["77777", "7{5}x", "(?i)NOTHING"] {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..self.runs {
+                let out = || File::create(self.path("out")).unwrap();
+                let mut grep = Command::new("grep");
+                let (option, text) = pattern.strip_prefix("(?i)").map_or(("-E", pattern), |text| ("-Ei", text));
+                grep.env("LC_ALL", "C.UTF-8").args([option, text]).stdin(self.input()).stdout(out());
+                theirs.push(timed(&mut grep));
+                ours.push(timed(self.kdir(&["consume", "bench", "--grep", pattern]).stdout(out())));
+            }
+            row(&format!("consume --grep {pattern}, against grep over the same lines"), &mut ours, &mut theirs);
+        }
+    }
+
+    fn json(&self, bytes: u64) {
+        let mut ours: Vec<Duration> = (0..self.runs)
+            .map(|_| timed(self.kdir(&["consume", "bench", "-o", "json"]).stdout(Stdio::null())))
+            .collect();
+        let time = median(&mut ours);
+        println!(
+            "consume -o json > /dev/null: {:.1} ms, {:.2} GB/s of values",
+            time.as_secs_f64() * 1e3,
+            rate(bytes, &ours)
+        );
+    }
+
+    /// What happened since a moment ago, in a topic that was made durable.
+    fn since_the_end(&self) {
+        self.new_topic();
+        timed(self.kdir(&["produce", "bench"]).stdin(self.input()));
+        let mut ours: Vec<Duration> = (0..self.runs * 10)
+            .map(|_| timed(self.kdir(&["consume", "bench", "--since", "0s ago"]).stdout(Stdio::null())))
+            .collect();
+        println!("consume --since at the end: {:.1} ms", median(&mut ours).as_secs_f64() * 1e3);
+    }
+
     fn one_record(&self) {
         self.new_topic();
         fs::write(self.path("x"), "x\n").unwrap();
@@ -155,6 +196,13 @@ fn run(command: &mut Command) -> Run {
     assert!(child.wait().unwrap().success(), "{command:?}");
     let time = started.elapsed();
     Run { time, peak_kib: watcher.join().unwrap() }
+}
+
+/// How long a command took, whatever it found.
+fn timed(command: &mut Command) -> Duration {
+    let started = Instant::now();
+    command.status().unwrap();
+    started.elapsed()
 }
 
 fn peak_kib(status: &Path) -> Option<u64> {

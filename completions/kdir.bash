@@ -422,12 +422,16 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__describe)
-            opts="-o -d -q -v -h --segments --output --log-dir --quiet --verbose --color --help"
+            opts="-o -d -q -v -h --segments --chart --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --chart)
+                    COMPREPLY=($(compgen -W "day hour minute" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
                     return 0

@@ -69,6 +69,9 @@ never\t'Never'"
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand describe" -l chart -d 'How many records there were when, as bars' -r -f -a "day\t''
+hour\t''
+minute\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand describe" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
 tsv\t'Tab-separated columns without a header'"

@@ -138,6 +138,9 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::Foreign { .. } => "name an empty or a new directory with --log-dir".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
+        LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. } => {
+            format!("did you mean {nearest}? `kdir list` shows what is there, `kdir create {topic}` makes the topic")
+        }
         LogDirError::TopicNotFound { topic, .. } => {
             format!("make it with `kdir create {topic}`, or produce with --create; `kdir list` shows what is there")
         }

@@ -2,9 +2,10 @@
 //!
 //! JSON is one object a line; TSV has no header line, so that it goes straight into `cut` and `awk`. Both give plain
 //! numbers: bytes, and milliseconds since the epoch. A table gives sizes and times as a person reads them, times in
-//! the local zone.
+//! the local zone. On a terminal that is too narrow for it, it is without seconds first, then without the columns that say
+//! they can go; what is still too wide is wrapped.
 
-use super::ui::{OutputError, Ui};
+use super::ui::{self, OutputError, Ui};
 use crate::units::{ByteSize, Timestamp};
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
@@ -51,12 +52,18 @@ impl Cell {
         timestamp_ms.map_or(Self::Nothing, Self::Time)
     }
 
-    fn shown(&self, zone: &TimeZone) -> String {
+    fn shown(&self, zone: &TimeZone, with_seconds: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
-            Self::Time(timestamp_ms) => Timestamp(*timestamp_ms).to_civil(zone),
+            Self::Time(timestamp_ms) => {
+                let mut shown = Timestamp(*timestamp_ms).to_civil(zone);
+                if !with_seconds && let Some(minutes) = shown.rfind(':').filter(|_| shown.matches(':').count() == 2) {
+                    shown.truncate(minutes);
+                }
+                shown
+            }
             Self::Json(_) => String::new(),
             Self::Nothing => "-".into(),
         }
@@ -89,21 +96,30 @@ pub(crate) struct Column {
     heading: &'static str,
     is_number: bool,
     in_tsv: bool,
+    /// As which one it goes where a table is too wide; 0 stays.
+    leaves: u8,
+}
+
+impl Column {
+    /// The same, but left out of a table that is too wide: before those of a higher number.
+    pub(crate) const fn leaves(self, order: u8) -> Self {
+        Self { leaves: order, ..self }
+    }
 }
 
 /// A column of text.
 pub(crate) const fn text(name: &'static str, heading: &'static str) -> Column {
-    Column { name, heading, is_number: false, in_tsv: true }
+    Column { name, heading, is_number: false, in_tsv: true, leaves: 0 }
 }
 
 /// A column of numbers.
 pub(crate) const fn number(name: &'static str, heading: &'static str) -> Column {
-    Column { name, heading, is_number: true, in_tsv: true }
+    Column { name, heading, is_number: true, in_tsv: true, leaves: 0 }
 }
 
 /// A column that only JSON has.
 pub(crate) const fn json_only(name: &'static str) -> Column {
-    Column { name, heading: "", is_number: false, in_tsv: false }
+    Column { name, heading: "", is_number: false, in_tsv: false, leaves: 0 }
 }
 
 /// Writes rows in the form that the user asked for.
@@ -113,10 +129,24 @@ pub(crate) struct Report<'a> {
     zone: &'a TimeZone,
     columns: &'a [Column],
     rows: Vec<Vec<Cell>>,
+    /// The columns of the terminal.
+    room: Option<usize>,
+    /// As the part of the table was laid out that has been rendered.
+    layout: Option<Layout>,
     /// How wide each column was in the part of the table that has been rendered.
     widths: Vec<u16>,
     buffer: Vec<u8>,
 }
+
+/// What of the columns a table shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Layout {
+    shown: Vec<usize>,
+    with_seconds: bool,
+}
+
+/// Blanks between two columns.
+const GAP: usize = 2;
 
 /// Rows of a table that are rendered together: a longer one is written in parts, so that memory stays within bounds.
 const TABLE_ROWS: usize = 4096;
@@ -124,7 +154,9 @@ const FLUSH_SIZE: usize = 64 << 10;
 
 impl<'a> Report<'a> {
     pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a TimeZone, columns: &'a [Column]) -> Self {
-        Self { ui, format, zone, columns, rows: Vec::new(), widths: Vec::new(), buffer: Vec::new() }
+        let room = ui::terminal_width();
+        let (rows, widths, buffer) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ui, format, zone, columns, rows, room, layout: None, widths, buffer }
     }
 
     /// Adds a row: one cell a column. JSON and TSV are written as they come, a table in parts of many rows.
@@ -168,7 +200,9 @@ impl<'a> Report<'a> {
 
     /// Renders the rows at hand, below those rendered before if there are any: columns then stay at least as wide.
     fn write_table(&mut self) {
-        let table = self.table();
+        let layout = self.layout.take().unwrap_or_else(|| self.lay_out());
+        let table = self.table(&layout);
+        self.layout = Some(layout);
         let heading = usize::from(!self.widths.is_empty());
         for line in table.lines().skip(heading) {
             self.buffer.extend_from_slice(line.trim_end().as_bytes());
@@ -184,7 +218,31 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    fn table(&self) -> Table {
+    /// The first of all layouts that fits, from the widest on.
+    fn lay_out(&self) -> Layout {
+        let has_heading = |&at: &usize| !self.columns[at].heading.is_empty();
+        let mut layout = Layout { shown: (0..self.columns.len()).filter(has_heading).collect(), with_seconds: true };
+        let Some(room) = self.room else { return layout };
+        while self.natural_width(&layout) > room {
+            if std::mem::take(&mut layout.with_seconds) {
+                continue;
+            }
+            let order = |&at: &usize| self.columns[at].leaves;
+            let Some(next) = layout.shown.iter().map(order).filter(|&order| order > 0).min() else { break };
+            layout.shown.retain(|at| order(at) != next);
+        }
+        layout
+    }
+
+    fn natural_width(&self, layout: &Layout) -> usize {
+        let width = |&at: &usize| {
+            let cells = self.rows.iter().map(|row| row[at].shown(self.zone, layout.with_seconds).chars().count());
+            cells.max().unwrap_or(0).max(self.columns[at].heading.len())
+        };
+        layout.shown.iter().map(|at| width(at) + GAP).sum::<usize>().saturating_sub(GAP)
+    }
+
+    fn table(&self, layout: &Layout) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if self.ui.stdout_color() {
@@ -192,16 +250,21 @@ impl<'a> Report<'a> {
         } else {
             table.force_no_tty();
         }
-        let shown: Vec<usize> = (0..self.columns.len()).filter(|&at| !self.columns[at].heading.is_empty()).collect();
+        // The padding behind the last column is cut off again.
+        if let Some(room) = self.room {
+            table.set_width(room as u16 + 1);
+        }
+        let shown = &layout.shown;
         let alignment = |at: usize| if self.columns[at].is_number { CellAlignment::Right } else { CellAlignment::Left };
         table.set_header(shown.iter().map(|&at| {
             let cell = comfy_table::Cell::new(self.columns[at].heading).set_alignment(alignment(at));
             if self.ui.stdout_color() { cell.add_attribute(Attribute::Bold) } else { cell }
         }));
         for row in &self.rows {
-            table.add_row(
-                shown.iter().map(|&at| comfy_table::Cell::new(row[at].shown(self.zone)).set_alignment(alignment(at))),
-            );
+            table.add_row(shown.iter().map(|&at| {
+                let shown = row[at].shown(self.zone, layout.with_seconds);
+                comfy_table::Cell::new(shown).set_alignment(alignment(at))
+            }));
         }
         for (place, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if place == 0 { 0 } else { 1 }, 1));
@@ -211,5 +274,40 @@ impl<'a> Report<'a> {
             }
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ui::ColorChoice;
+
+    const COLUMNS: [Column; 4] = [
+        text("topic", "TOPIC"),
+        number("bytes", "BYTES").leaves(2),
+        text("oldest", "OLDEST").leaves(1),
+        text("newest", "NEWEST"),
+    ];
+
+    fn printed(room: usize) -> String {
+        let zone = TimeZone::UTC;
+        let mut report = Report::new(Ui::new(false, false, ColorChoice::Never), ReportFormat::Table, &zone, &COLUMNS);
+        report.room = Some(room);
+        report.rows.push(vec![Cell::text("a-topic"), Cell::Bytes(7), Cell::Nothing, Cell::Time(1_700_000_000_000)]);
+        report.write_table();
+        String::from_utf8(report.buffer).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_loses_seconds_then_columns_and_is_wrapped_last() {
+        let full = "TOPIC    BYTES  OLDEST  NEWEST\na-topic    7 B  -       2023-11-14 22:13:20\n";
+        assert_eq!(printed(200), full);
+        assert_eq!(printed(43), full);
+        let minutes = full.replace("22:13:20", "22:13");
+        assert_eq!(printed(42), minutes);
+        assert_eq!(printed(40), minutes);
+        assert_eq!(printed(39), "TOPIC    BYTES  NEWEST\na-topic    7 B  2023-11-14 22:13\n");
+        assert_eq!(printed(31), "TOPIC    NEWEST\na-topic  2023-11-14 22:13\n");
+        assert_eq!(printed(24), "TOPIC    NEWEST\na-topic  2023-11-14\n         22:13\n");
     }
 }

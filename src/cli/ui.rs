@@ -140,6 +140,18 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// How many columns stdout has where it is a terminal.
+pub(crate) fn terminal_width() -> Option<usize> {
+    stdout_is_terminal().then(|| rustix::termios::tcgetwinsize(stdout()).ok()).flatten().map(|it| it.ws_col.into())
+}
+
+/// Whether the user's terminal and pagers show more than ASCII.
+pub(crate) fn is_utf8() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|it| !it.is_empty());
+    let locale = locale.unwrap_or_default().to_string_lossy().to_ascii_uppercase();
+    locale.contains("UTF-8") || locale.contains("UTF8")
+}
+
 /// Says something from where there is no [`Ui`].
 pub(crate) fn say(message: &str) {
     eprintln!("{message}");

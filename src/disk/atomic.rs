@@ -33,10 +33,15 @@ pub fn put(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Resu
     put
 }
 
-/// The folder that holds `path`.
+/// The folder that holds the file `path`.
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
-    path.parent().expect("every path here is inside a log dir")
+    match path.parent() {
+        // A name alone is a file of the folder that the process runs in.
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => path,
+    }
 }
 
 /// All of a small file; `None` when it does not exist. Files over `size_max` bytes are cut there: no text file of a log

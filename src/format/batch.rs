@@ -7,7 +7,7 @@ use super::header::{
     RECORD_COUNT, TimestampType,
 };
 use super::record::{NewRecord, RecordSpan};
-use super::{FormatError, crc};
+use super::{FormatError, crc, varint};
 use crate::units::Offset;
 
 /// Gives a finished batch its place in the log. The checksum covers neither field.
@@ -87,6 +87,28 @@ impl RecordCursor {
         self.at = span.end;
         self.left -= 1;
         Ok(Some(span))
+    }
+
+    /// Where the next record begins.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Passes over the records that end at or before `position`, by their lengths alone. Stops before one whose length is
+    /// wrong, which [`RecordCursor::next`] then tells.
+    #[inline]
+    pub fn skip_to(&mut self, records: &[u8], position: usize) {
+        while self.left > 0 {
+            let mut at = self.at;
+            let Ok(length) = varint::read_i32(records, &mut at) else { return };
+            let Some(end) = usize::try_from(length).ok().and_then(|length| at.checked_add(length)) else { return };
+            if end > position || end > records.len() {
+                return;
+            }
+            self.at = end;
+            self.left -= 1;
+        }
     }
 }
 

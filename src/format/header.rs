@@ -319,6 +319,12 @@ impl BatchHeader {
         self.last_offset().next()
     }
 
+    /// The timestamp of the first record; the largest where a delete horizon stands in its place.
+    #[must_use]
+    pub fn first_timestamp(&self) -> i64 {
+        if self.attributes.has_delete_horizon() { self.max_timestamp } else { self.record_timestamp(0) }
+    }
+
     /// The timestamp of a record with this delta.
     #[inline]
     #[must_use]

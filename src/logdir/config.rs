@@ -3,6 +3,7 @@
 //! Values are kept as the text that Kafka would keep. Keys that count bytes also take `64MiB`, keys that count
 //! milliseconds also take `7d`; what is kept is the plain number. Source: `TopicConfig.java`, `LogConfig.java`.
 
+use super::nearest::nearest;
 use crate::units::{ByteSize, Duration};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -195,7 +196,10 @@ fn definition(key: &str) -> Result<&'static Definition, ConfigError> {
     if REMOVED.contains(&key) {
         return Err(ConfigError::RemovedKey { key: key.to_owned() });
     }
-    Err(ConfigError::UnknownKey { key: key.to_owned(), nearest: nearest(key) })
+    Err(ConfigError::UnknownKey {
+        key: key.to_owned(),
+        nearest: nearest(key, DEFINITIONS.iter().map(|definition| definition.key)),
+    })
 }
 
 impl Definition {
@@ -354,28 +358,6 @@ impl TopicConfig {
     pub fn integer(&self, key: &str) -> i64 {
         self.text(key).parse().expect("values were checked when they were set, defaults by a test")
     }
-}
-
-/// The key that is nearest to a mistyped one, if any is near.
-fn nearest(key: &str) -> Option<&'static str> {
-    const FAR: usize = 5;
-    let distances = DEFINITIONS.iter().map(|definition| (distance(key, definition.key), definition.key));
-    distances.min().filter(|(distance, _)| *distance < FAR).map(|(_, key)| key)
-}
-
-/// How many letters must be changed, added or removed to get from one word to the other.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, left) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, right) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub enum LogDirError {
         topic: TopicName,
         /// The log dir.
         path: PathBuf,
+        /// The topic whose name looks most like it.
+        nearest: Option<String>,
     },
     /// No topic has a name that a pattern matches.
     #[error("no topic in {} matches {pattern}", path.display())]

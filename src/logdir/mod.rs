@@ -22,6 +22,7 @@ mod cursor;
 mod delete;
 mod delete_records;
 mod error;
+mod nearest;
 mod pattern;
 mod repair;
 mod syncer;
@@ -162,8 +163,15 @@ impl LogDir {
     /// # Errors
     /// When there is none.
     pub fn topic(&self, name: &TopicName) -> Result<Topic> {
-        self.find_topic(name)?
-            .ok_or_else(|| LogDirError::TopicNotFound { topic: name.clone(), path: self.root.clone() })
+        self.find_topic(name)?.ok_or_else(|| self.topic_not_found(name))
+    }
+
+    fn topic_not_found(&self, name: &TopicName) -> LogDirError {
+        // What keeps others from being listed is not what was asked.
+        let others = self.find_topics().unwrap_or_default().topics;
+        let nearest = nearest::nearest(name.as_str(), others.iter().map(|topic| topic.name.as_str()));
+        let nearest = nearest.map(str::to_owned);
+        LogDirError::TopicNotFound { topic: name.clone(), path: self.root.clone(), nearest }
     }
 
     /// The topic of that name, if there is one.

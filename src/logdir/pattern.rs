@@ -90,10 +90,11 @@ impl LogDir {
 
     /// The error where no topic is meant.
     pub(super) fn no_topic(&self, pattern: &TopicPattern) -> LogDirError {
-        let path = self.root.clone();
         match pattern {
-            TopicPattern::Name(topic) => LogDirError::TopicNotFound { topic: topic.clone(), path },
-            TopicPattern::Glob(pattern) => LogDirError::NoTopicMatches { pattern: pattern.as_str().to_owned(), path },
+            TopicPattern::Name(topic) => self.topic_not_found(topic),
+            TopicPattern::Glob(pattern) => {
+                LogDirError::NoTopicMatches { pattern: pattern.as_str().to_owned(), path: self.root.clone() }
+            }
         }
     }
 }

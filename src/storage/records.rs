@@ -234,6 +234,22 @@ impl RecordReader {
         is_too_late
     }
 
+    /// What of the current batch lies ahead, for who knows how to tell from it that some of the next records are not wanted:
+    /// the plain records, where in them the next one begins, and the base offset of the batch. `None` before a batch, and
+    /// where what is too late is kept track of.
+    #[inline]
+    #[must_use]
+    pub fn ahead(&self) -> Option<(&[u8], usize, Offset)> {
+        let header = self.header.as_ref().filter(|_| self.bounds.until_ms.is_none())?;
+        Some((records_of(&self.log, &self.buffer, self.decompressed), self.cursor.position(), header.base_offset))
+    }
+
+    /// Passes over the records of the current batch that end at or before `position` in its plain records.
+    #[inline]
+    pub fn skip_to(&mut self, position: usize) {
+        self.cursor.skip_to(records_of(&self.log, &self.buffer, self.decompressed), position);
+    }
+
     #[cold]
     fn at_batch(&self, error: FormatError, header: &BatchHeader) -> super::StorageError {
         let (path, position) = self.log.place();

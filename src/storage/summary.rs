@@ -94,9 +94,7 @@ fn first_timestamp(disk: &dyn Disk, folder: &Path, segment: &Segment) -> Result<
     Ok(header_at(&*log.file, Position::ZERO, segment.size)?.and_then(|header| timestamp_of(&header)))
 }
 
-/// The time of a batch: of its first record, unless a delete horizon stands in that place.
+/// The time of a batch: of its first record.
 fn timestamp_of(header: &BatchHeader) -> Option<i64> {
-    let timestamp =
-        if header.attributes.has_delete_horizon() { header.max_timestamp } else { header.record_timestamp(0) };
-    (timestamp >= 0).then_some(timestamp)
+    Some(header.first_timestamp()).filter(|&timestamp| timestamp >= 0)
 }

@@ -55,6 +55,12 @@ impl Source {
     #[inline]
     pub fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
         loop {
+            if let Some((records, start, base_offset)) = self.records.ahead() {
+                let candidate = self.filter.next_candidate(records, start, base_offset);
+                if candidate > start {
+                    self.records.skip_to(candidate);
+                }
+            }
             match self.records.advance()? {
                 Advance::Record if self.filter.passes(&self.records.record()) => return Ok(true),
                 Advance::Record => {}

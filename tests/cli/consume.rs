@@ -202,6 +202,7 @@ fn a_topic_or_partition_that_is_not_there_is_named() {
         starts_with(format!("kdir: there is no topic nope in {}\nhint: ", kdir.log_dir().display()))
             .and(contains("kdir create nope")),
     );
+    kdir.run(&["consume", "appp"]).code(1).stdout("").stderr(contains("\nhint: did you mean app? `kdir list` shows"));
     kdir.run(&["consume", "app", "-p", "0,2"])
         .code(1)
         .stdout("")

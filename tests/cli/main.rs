@@ -30,6 +30,7 @@ mod man;
 mod offsets;
 mod pipes;
 mod produce;
+mod recipes;
 mod repair;
 mod replaying;
 mod retention;

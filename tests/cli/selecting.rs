@@ -1,6 +1,6 @@
 //! Which records `kdir consume` prints: filters, tails, patterns, impossible ranges.
 
-use crate::support::{Kdir, Running, next};
+use crate::support::{Chance, Kdir, Running, next, seed};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use serde_json::json;
@@ -206,4 +206,58 @@ fn batches_that_are_too_old_are_not_decompressed() {
     }
     kdir.run(&["consume", "app", "--to-offset", "0"]).code(0).stdout("").stderr("");
     kdir.run(&["consume", "app"]).code(4).stdout("").stderr(contains("corrupt"));
+}
+
+/// Records of words, with keys and headers of words, over batches of every codec.
+fn wordy(chance: &mut Chance) -> Kdir {
+    const WORDS: [&str; 8] = ["error", "ERROR", "err", "or", "disk", "x", "\u{e9}", ""];
+    let kdir = Kdir::with_topic("app", &[]);
+    let words = |chance: &mut Chance, count: u64| {
+        let words: Vec<&str> = (0..chance.below(count)).map(|_| chance.of(&WORDS)).collect();
+        if words.is_empty() { serde_json::Value::Null } else { words.join(" ").into() }
+    };
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let lines: String = (0..2000)
+            .map(|number| {
+                let value = words(chance, if number % 7 == 0 { 40 } else { 4 });
+                let headers = json!([{"key": "h", "value": words(chance, 3)}]);
+                format!("{}\n", json!({"value": value, "key": words(chance, 3), "headers": headers}))
+            })
+            .collect();
+        let batch_size = (200 + chance.below(30_000)).to_string();
+        kdir.produce("app", &["-i", "json", "-z", codec, "--batch-size", &batch_size], lines);
+    }
+    kdir
+}
+
+#[test]
+fn a_filter_finds_what_a_look_at_every_record_finds() {
+    let seed = seed();
+    println!("KDIR_SEED={seed}");
+    let kdir = wordy(&mut Chance::new(seed));
+    let records = kdir.records("app");
+    let text = |record: &serde_json::Value, part: &str| match part {
+        "--header" | "--header-not" => record["headers"][0]["value"].as_str().map(str::to_owned),
+        "--key" | "--key-not" => record["key"].as_str().map(str::to_owned),
+        _ => record["value"].as_str().map(str::to_owned),
+    };
+    for pattern in
+        ["error", "^error", "error$", "(?i)error", "err|disk", "disk.*x", "nothing", "", ".", "x x x", "\u{e9}"]
+    {
+        let regex = regex::Regex::new(pattern).unwrap();
+        for option in ["--grep", "--grep-not", "--key", "--key-not", "--header", "--header-not"] {
+            let is_wanted = |record: &&serde_json::Value| {
+                text(record, option).is_some_and(|text| regex.is_match(&text)) != option.ends_with("-not")
+            };
+            let expected: Vec<i64> =
+                records.iter().filter(is_wanted).map(|it| it["offset"].as_i64().unwrap()).collect();
+            let argument = if option.starts_with("--header") { format!("h={pattern}") } else { pattern.to_owned() };
+            let found = offsets(&kdir, &[&format!("{option}={argument}")]);
+            assert_eq!(found, expected, "KDIR_SEED={seed} {option} {pattern:?}");
+            let from_the_middle =
+                offsets(&kdir, &[&format!("{option}={argument}"), "--from-offset", "5001", "--since", "1000"]);
+            let expected: Vec<i64> = expected.into_iter().filter(|&offset| offset >= 5001).collect();
+            assert_eq!(from_the_middle, expected, "KDIR_SEED={seed} {option} {pattern:?} from 5001");
+        }
+    }
 }

@@ -43,9 +43,9 @@ const COLUMNS: [Column; 8] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
     number("base_offset", "BASE OFFSET"),
-    number("next_offset", "NEXT OFFSET"),
+    number("next_offset", "NEXT OFFSET").leaves(1),
     number("bytes", "BYTES"),
-    text("newest", "NEWEST"),
+    text("newest", "NEWEST").leaves(2),
     text("action", "ACTION"),
     text("reason", "REASON"),
 ];

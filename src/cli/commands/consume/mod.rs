@@ -26,7 +26,7 @@ use std::path::PathBuf;
 /// Reads from the log start offset, unless told otherwise, to the end that the log had when the command began. The
 /// partitions of all topics are merged by timestamp, so that they come out as it happened.
 ///
-/// A topic is a name or a pattern in quotes: * any characters, ? one, [ab] one of these. A pattern passes over Kafka's
+/// A topic is a name or a pattern in quotes: `*` any characters, `?` one, `[ab]` one of these. A pattern passes over Kafka's
 /// internal topics unless it begins with _.
 ///
 /// Offsets: `earliest`, `latest`, N, or -N for N before the end; a positive N needs one partition, or the form 0:100,1:250.

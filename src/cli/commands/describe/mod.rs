@@ -1,3 +1,5 @@
+mod chart;
+
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::complete;
@@ -15,10 +17,15 @@ use serde_json::{Map, Value};
 /// largest timestamp. Without a topic, all topics are described. What it costs follows the number of segments, not the
 /// bytes in them.
 ///
+/// With --chart, how many records each topic got by day, hour or minute, in the local zone: a bar a line, the number of
+/// records and their share of the bytes of their batches. That reads the header of every batch, and records only where the
+/// first and the largest timestamp of a batch lie in different ones.
+///
 /// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
-/// topic, partition, base_offset, next_offset, bytes, oldest, newest. JSON has topic_id and config as well.
+/// topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records, bytes. JSON has
+/// topic_id and config as well. On a narrow terminal, a table is without the columns that it has no room for.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  kdir describe app --segments")]
+#[command(after_long_help = "Examples:\n  kdir describe app --segments\n  kdir describe app --chart hour")]
 pub(crate) struct DescribeArgs {
     /// The topics; all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
@@ -26,6 +33,9 @@ pub(crate) struct DescribeArgs {
     /// One row a segment
     #[arg(long)]
     segments: bool,
+    /// How many records there were when, as bars
+    #[arg(long, value_name = "day|hour|minute", conflicts_with = "segments")]
+    chart: Option<chart::Step>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -33,11 +43,11 @@ pub(crate) struct DescribeArgs {
 const PARTITION_COLUMNS: [Column; 10] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
-    number("log_start_offset", "LOG START"),
+    number("log_start_offset", "LOG START").leaves(3),
     number("log_end_offset", "LOG END"),
-    number("segments", "SEGMENTS"),
+    number("segments", "SEGMENTS").leaves(2),
     number("bytes", "BYTES"),
-    text("oldest", "OLDEST"),
+    text("oldest", "OLDEST").leaves(1),
     text("newest", "NEWEST"),
     json_only("topic_id"),
     json_only("config"),
@@ -47,9 +57,9 @@ const SEGMENT_COLUMNS: [Column; 7] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
     number("base_offset", "BASE OFFSET"),
-    number("next_offset", "NEXT OFFSET"),
+    number("next_offset", "NEXT OFFSET").leaves(2),
     number("bytes", "BYTES"),
-    text("oldest", "OLDEST"),
+    text("oldest", "OLDEST").leaves(1),
     text("newest", "NEWEST"),
 ];
 
@@ -57,6 +67,10 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let log_dir = context.open()?;
     let mut failures = Failures::new(context.ui);
     let topics = super::named_topics_or_all(&log_dir, &args.topic, &mut failures)?;
+    if let Some(step) = args.chart {
+        chart::run(&log_dir, &topics, step, args.report.output, context, &mut failures)?;
+        return Ok(ended(&topics, &failures, context));
+    }
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     for topic in &topics {
@@ -79,10 +93,14 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     if args.report.output == ReportFormat::Table && !args.segments {
         context.ui.data(configurations(&topics).as_bytes())?;
     }
+    Ok(ended(&topics, &failures, context))
+}
+
+fn ended(topics: &[Topic], failures: &Failures, context: &Context) -> Exit {
     if topics.is_empty() && failures.exit() == Exit::Done {
         context.ui.status(&format!("there are no topics in {}", context.root.display()));
     }
-    Ok(failures.exit())
+    failures.exit()
 }
 
 fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<Summary> {

@@ -1,0 +1,190 @@
+//! The recipes of the README, run in a shell as they stand there.
+
+use crate::support::{Kdir, Running, next};
+use serde_json::json;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The block of the recipe of that title.
+fn recipe(title: &str) -> String {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, recipes) = readme.split_once("\n## Recipes\n").unwrap();
+    let (_, recipe) = recipes.split_once(&format!("\n### {title}\n")).unwrap_or_else(|| panic!("no recipe {title:?}"));
+    let (_, block) = recipe.split_once("\n```").unwrap();
+    let (_, block) = block.split_once('\n').unwrap();
+    block.split_once("\n```").unwrap().0.to_owned()
+}
+
+/// A shell in the temporary folder of the test, where `kdir` is the program under test.
+fn shell(kdir: &Kdir, script: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_kdir"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", script]).current_dir(kdir.temp()).env_clear().env("PATH", path);
+    command.env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").env("HOME", kdir.temp());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a recipe to its end and answers what it prints.
+fn run(kdir: &Kdir, script: &str) -> String {
+    let output = shell(kdir, script).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_recipe_is_run() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let recipes = readme.split_once("\n## Recipes\n").unwrap().1.split_once("\n## ").unwrap().0;
+    let tests = include_str!("recipes.rs");
+    for title in recipes.lines().filter_map(|line| line.strip_prefix("### ")) {
+        assert!(tests.contains(&format!("recipe(\"{title}\")")), "no test runs the recipe {title:?}");
+    }
+}
+
+#[test]
+fn logs_are_aggregated_with_their_source() {
+    let kdir = Kdir::new();
+    let web = kdir.file("web.log", "web ERROR 1\n");
+    let db = kdir.file("db.log", "db fine\ndb ERROR 1\n");
+    let recipe = recipe("Aggregate logs, each line with its source");
+    let mut command = shell(&kdir, &recipe);
+    // What runs in the background goes with the shell.
+    command.process_group(0);
+    let mut running = Running::start(command);
+    let group = rustix::process::Pid::from_raw(running.id() as i32).unwrap();
+    let lines = running.lines();
+    assert_eq!(next(&lines), "db ERROR 1");
+    append(&web, "web ERROR 2\n");
+    append(&db, "db WARN 2\n");
+    assert_eq!(next(&lines), "db WARN 2");
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    let sources = kdir.text(&["consume", "logs", "--grep", "ERROR 1", "-f", "%h %s,"]);
+    assert!(
+        sources.contains("source=web.log web ERROR 1,") && sources.contains("source=db.log db ERROR 1,"),
+        "{sources}"
+    );
+}
+
+fn append(path: &str, line: &str) {
+    use std::io::Write;
+    fs::File::options().append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_log_is_imported_with_its_own_times() {
+    let kdir = Kdir::new();
+    kdir.file("zookeeper.log", "2015-07-29 17:41:44,747 - INFO a\n2015-07-30 19:04:12,394 - INFO b\n");
+    let printed = run(&kdir, &recipe("Import a log with its own times"));
+    assert!(printed.contains("  2015-07-29 ") && printed.contains("  2015-07-30 "), "{printed}");
+}
+
+#[test]
+fn a_run_goes_on_where_the_last_ended() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let recipe = recipe("Go on where the last run ended");
+    kdir.produce("app", &[], "a\nb\n");
+    assert_eq!(run(&kdir, &recipe), "got a\ngot b\n");
+    kdir.produce("app", &[], "c\n");
+    assert_eq!(run(&kdir, &recipe), "got c\n");
+    assert_eq!(run(&kdir, &recipe), "");
+}
+
+#[test]
+fn a_topic_is_split_by_key() {
+    let kdir = Kdir::with_topic("orders", &["-P", "3"]);
+    kdir.produce("orders", &["-K", ":"], "alice:1\nbob:2\nalice:3\nal:4\n");
+    run(&kdir, &recipe("Split a topic by key"));
+    for (topic, values) in [("orders-alice", "1\n3\n"), ("orders-bob", "2\n"), ("orders-al", "4\n")] {
+        assert_eq!(kdir.values(topic), values, "{topic}");
+    }
+}
+
+#[test]
+fn retention_runs_every_night() {
+    let kdir = Kdir::new();
+    let home = kdir.temp().join(".local/share/kdir");
+    let kdir = kdir.with_log_dir(home);
+    kdir.run(&["-q", "create", "app", "--retention", "1h"]).code(0);
+    kdir.produce("app", &["--timestamp", "1000"], "old\n");
+    let crontab = recipe("Retention every night");
+    let fields: Vec<&str> = crontab.splitn(6, ' ').collect();
+    assert_eq!(fields[..5], ["15", "3", "*", "*", "*"]);
+    assert_eq!(run(&kdir, fields[5]), "");
+    assert_eq!(kdir.values("app"), "");
+}
+
+#[test]
+fn a_topic_is_backed_up_and_brought_back() {
+    let kdir = Kdir::with_topic("orders", &["-P", "2"]);
+    kdir.produce("orders", &["-K", ":"], "a:1\nb:2\nc:3\n");
+    let before = kdir.records("orders");
+    run(&kdir, &recipe("Back up a topic, and bring it back"));
+    assert_eq!(kdir.records("orders"), before);
+    kdir.produce("orders", &[], "more\n");
+    assert_eq!(kdir.records("orders").len(), 4);
+}
+
+#[test]
+fn the_disk_of_a_stopped_broker_is_read() {
+    let kdir = Kdir::new();
+    let data = kdir.temp().join("data");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kafka/v2-lz4-0");
+    fs::create_dir_all(data.join("payments-0")).unwrap();
+    for entry in fs::read_dir(golden).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), data.join("payments-0").join(entry.file_name())).unwrap();
+    }
+    fs::write(data.join("meta.properties"), "version=1\n").unwrap();
+    let recipe = recipe("Look into the disk of a stopped broker");
+    let printed = run(&kdir, &recipe.replace("/var/lib/kafka/data", data.to_str().unwrap()));
+    assert!(printed.contains("\npayments ") && printed.lines().count() >= 14, "{printed}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 2);
+}
+
+#[test]
+fn values_go_to_xargs() {
+    let kdir = Kdir::with_topic("files", &[]);
+    for name in ["one", "two words", "three"] {
+        kdir.file(name, "content\n");
+        kdir.produce("files", &[], format!("{name}\n"));
+    }
+    run(&kdir, &recipe("Give values to xargs"));
+    for name in ["one.gz", "two words.gz", "three.gz"] {
+        assert!(kdir.temp().join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs jq"]
+fn what_happened_between_two_times_is_replayed_through_jq() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let minute = 60_000;
+    let ten = 1_795_341_600_000_i64;
+    let records = [("web1", "early", -1), ("web1", "a", 0), ("db", "b", 1), ("web1", "c", 2), ("web1", "late", 60)];
+    let line = |&(key, value, minutes): &(&str, &str, i64)| {
+        format!("{}\n", json!({"key": key, "value": value, "timestamp": ten + minutes * minute}))
+    };
+    kdir.produce("app", &["-i", "json"], records.iter().map(line).collect::<String>());
+    assert_eq!(run(&kdir, &recipe("Replay what happened between two times")), "a\nc\n");
+}
+
+#[test]
+#[ignore = "needs jq"]
+fn a_topic_is_copied_with_one_field_changed() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let value = json!({"level": "ERROR", "text": "x"}).to_string();
+    let record = json!({"value": value, "key": "k", "timestamp": 5, "headers": [{"key": "h", "value": "1"}]});
+    kdir.produce("app", &["-i", "json"], format!("{record}\n"));
+    run(&kdir, &recipe("Copy a topic with one field changed"));
+    let (mut before, mut after) = (kdir.records("app"), kdir.records("app-lower"));
+    assert_eq!(after[0]["value"], json!({"level": "error", "text": "x"}).to_string());
+    for record in [&mut before[0], &mut after[0]] {
+        record["topic"].take();
+        record["value"].take();
+    }
+    assert_eq!(before, after);
+}
