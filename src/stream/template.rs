@@ -290,6 +290,9 @@ mod tests {
             ("%q", 1, "%q is no token"),
             ("äb %q", 4, "%q is no token"),
             ("a%", 2, "nothing follows the %"),
+            (r"a\%", 3, "nothing follows the %"),
+            ("%\x1b", 1, r"%\u{1b} is no token"),
+            ("\n%\n", 2, r"%\n is no token"),
             ("%T{%Y", 1, "never closed"),
             ("%T{}", 1, "names no format"),
             ("%s %T{%!}", 4, "is no strftime format"),
@@ -301,6 +304,7 @@ mod tests {
             assert!(error.what.contains(words), "{template}: {error}");
             assert_eq!(error.column, column, "{template}");
             let shown = error.to_string();
+            assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
             let mark = shown.lines().last().unwrap();
             assert_eq!(mark.chars().count(), column + 2, "{shown}");
         }
