@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-const TARGETS: [&str; 5] = ["batch", "legacy", "index_and_checkpoint", "segment", "json_envelope"];
+const TARGETS: [&str; 6] = ["batch", "legacy", "index_and_checkpoint", "segment", "json_envelope", "template"];
 
 fn main() -> io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

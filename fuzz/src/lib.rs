@@ -4,3 +4,5 @@
 pub mod entry_points;
 #[path = "../../tests/storage/seeds.rs"]
 pub mod seeds;
+#[path = "../../tests/storage/templates.rs"]
+pub mod templates;

@@ -21,6 +21,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 /// Bytes as base64 text.
 struct Base64<'a>(&'a [u8]);
@@ -139,8 +140,8 @@ pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EnvelopeIn<'a> {
+#[serde(deny_unknown_fields, bound(deserialize = "H: Deserialize<'de>"))]
+struct EnvelopeIn<'a, H> {
     #[serde(default, rename = "topic")]
     _topic: IgnoredAny,
     #[serde(default)]
@@ -161,14 +162,8 @@ struct EnvelopeIn<'a> {
     value: Option<Option<Text<'a>>>,
     #[serde(default, borrow)]
     value_b64: Option<Text<'a>>,
-    #[serde(default, borrow)]
-    headers: Option<Vec<HeaderIn<'a>>>,
-}
-
-/// An element of the headers: one of them, or, as kcat has it, a name or a value.
-enum HeaderIn<'a> {
-    Whole(WholeHeader<'a>),
-    Half(Option<Text<'a>>),
+    #[serde(default)]
+    headers: Option<Vec<H>>,
 }
 
 #[derive(Deserialize)]
@@ -184,33 +179,27 @@ struct WholeHeader<'a> {
     value_b64: Option<Text<'a>>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for HeaderIn<'a> {
+/// What kcat has in a header's place: a name, or a value that may be null.
+type HalfHeader<'a> = Option<Text<'a>>;
+
+/// What is written as an object: an array of the same fields, which serde takes for a struct too, is none.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = HeaderIn<'de>;
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a header with key and value, or a name or value as kcat writes them")
+                f.write_str("an object, as in {\"key\":\"k\",\"value\":\"v\"}")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                WholeHeader::deserialize(MapAccessDeserializer::new(map)).map(HeaderIn::Whole)
-            }
-
-            fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-                Ok(HeaderIn::Half(None))
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(HeaderIn::Half(Some(Text(Cow::Borrowed(text.as_bytes())))))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(HeaderIn::Half(Some(Text(Cow::Owned(text.as_bytes().to_vec())))))
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
             }
         }
-        deserializer.deserialize_any(HeaderVisitor)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
@@ -271,11 +260,18 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// Column and reason, when it is no envelope.
     pub fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
-        let parsed: EnvelopeIn<'a> = serde_json::from_slice(line).map_err(|error| {
-            let text = error.to_string();
-            let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what).to_owned();
-            (error.column().max(1), what)
-        })?;
+        // Two forms rather than an element that is either: only where text is asked for may it hold any bytes.
+        match serde_json::from_slice::<Object<EnvelopeIn<'a, Object<WholeHeader<'a>>>>>(line) {
+            Ok(Object(parsed)) => Self::new(parsed, line, whole_headers),
+            Err(error) => match serde_json::from_slice::<Object<EnvelopeIn<'a, HalfHeader<'a>>>>(line) {
+                Ok(Object(parsed)) => Self::new(parsed, line, half_headers),
+                // The form that went further is the one that was meant.
+                Err(other) => Err(refusal(if other.column() > error.column() { &other } else { &error })),
+            },
+        }
+    }
+
+    fn new<H>(parsed: EnvelopeIn<'a, H>, line: &[u8], headers: MakeHeaders<'a, H>) -> Result<Self, Refusal> {
         if parsed.value.is_none() && parsed.value_b64.is_none() {
             return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
         }
@@ -290,23 +286,32 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Names with their values, from headers or from names and values in turn.
-fn headers(parsed: Vec<HeaderIn<'_>>) -> Result<Vec<HeaderParts<'_>>, String> {
+/// Makes headers of what stands in their place.
+type MakeHeaders<'a, H> = fn(Vec<H>) -> Result<Vec<HeaderParts<'a>>, String>;
+
+fn refusal(error: &serde_json::Error) -> Refusal {
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what).to_owned();
+    (error.column().max(1), what)
+}
+
+fn whole_headers(parsed: Vec<Object<WholeHeader<'_>>>) -> Result<Vec<HeaderParts<'_>>, String> {
+    let made = parsed.into_iter().map(|Object(it)| {
+        let key = either(it.key, it.key_b64, "a header's key").map_err(|(_, what)| what)?;
+        let value = either(it.value, it.value_b64, "a header's value").map_err(|(_, what)| what)?;
+        Ok((key.ok_or("a header has a key")?, value))
+    });
+    made.collect()
+}
+
+/// Headers of names and values in turn.
+fn half_headers(parsed: Vec<HalfHeader<'_>>) -> Result<Vec<HeaderParts<'_>>, String> {
     let mut headers = Vec::new();
     let mut parsed = parsed.into_iter();
-    while let Some(header) = parsed.next() {
-        headers.push(match header {
-            HeaderIn::Whole(it) => {
-                let key = either(it.key, it.key_b64, "a header's key").map_err(|(_, what)| what)?;
-                let value = either(it.value, it.value_b64, "a header's value").map_err(|(_, what)| what)?;
-                (key.ok_or("a header has a key")?, value)
-            }
-            HeaderIn::Half(Some(Text(name))) => match parsed.next() {
-                Some(HeaderIn::Half(value)) => (name, value.map(|Text(value)| value)),
-                _ => return Err("a header's name is followed by no value".into()),
-            },
-            HeaderIn::Half(None) => return Err("a header has a name".into()),
-        });
+    while let Some(name) = parsed.next() {
+        let Text(name) = name.ok_or("a header has a name")?;
+        let value = parsed.next().ok_or("a header's name is followed by no value")?;
+        headers.push((name, value.map(|Text(value)| value)));
     }
     Ok(headers)
 }
@@ -372,8 +377,9 @@ mod tests {
         assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (b"b", None), (b"a", Some(b""))]);
         let tombstone = Envelope::parse(br#"{"key":null,"payload":null}"#).unwrap();
         assert_eq!((tombstone.key, tombstone.value), (None, None));
-        let bytes = Envelope::parse(b"{\"payload\":\"\xff\"}").unwrap();
+        let bytes = Envelope::parse(b"{\"headers\":[\"\xfe\",\"\xfd\"],\"payload\":\"\xff\"}").unwrap();
         assert_eq!(bytes.value.as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(bytes.headers, [(Cow::Borrowed(&b"\xfe"[..]), Some(Cow::Borrowed(&b"\xfd"[..])))]);
     }
 
     #[test]
@@ -390,9 +396,12 @@ mod tests {
             (r#"{"value":"x"} trailing"#, 15, "trailing"),
             (r#"{"value":"x","headers":[{"value":"v"}]}"#, 39, "has a key"),
             (r#"{"value":"x","headers":["a"]}"#, 29, "followed by no value"),
-            (r#"{"value":"x","headers":["a",{}]}"#, 32, "followed by no value"),
+            (r#"{"value":"x","headers":["a",{}]}"#, 28, "invalid type: map, expected a string"),
+            (r#"{"value":"x","headers":[{"key":"a"},"b"]}"#, 39, "invalid type: string \"b\", expected an object"),
             (r#"{"value":"x","headers":[null,"a"]}"#, 34, "has a name"),
             (r#"{"value":"x","headers":[7]}"#, 25, "invalid type"),
+            (r#"{"value":"x","headers":[["a",null,"b",null]]}"#, 25, "invalid type: sequence"),
+            (r#"["t",0,1,5,"x",1,"k",null,"v"]"#, 1, "invalid type: sequence, expected an object"),
             (r#"{"value":"x","payload":"y"}"#, 22, "duplicate field"),
             (r#"{"value":{"a":1}}"#, 9, "invalid type"),
         ] {

@@ -13,9 +13,10 @@
 //! | `%h{NAME}` | the value of the last header of that name; nothing where there is none or it is null (ours) |
 //!
 //! Escapes: `\n` `\t` `\r`; a number (`\27` decimal, `\033` octal, `\0x1b` hexadecimal) is the byte of that number; any
-//! other character after a backslash is itself. In three places kcat loses what was written, and this does not: `\xHH` takes
-//! two digits of any value (kcat takes those that begin with a decimal digit, and reads on after the second), and `\0` is
-//! a byte (kcat ends the text there). What would print nothing of sense is refused.
+//! other character after a backslash is itself, and a backslash before a `%` or at the end is one. In four places kcat loses
+//! what was written, and this does not: `\xHH` takes two digits of any value (kcat takes those that begin with a decimal
+//! digit, and reads on after the second), `\0` is a byte (kcat ends the text there, and fails where nothing of it is left),
+//! and so is one in a header's name or value. What would print nothing of sense is refused, `\x` without digits too.
 
 use super::json::Located;
 use crate::units::Timestamp;
@@ -185,7 +186,11 @@ fn token(rest: &str) -> Result<(Piece, &str), String> {
         'p' => Piece::Partition,
         'o' => Piece::Offset,
         '%' => Piece::Text(b"%".to_vec()),
-        other => return Err(format!("%{other} is no token; {TOKENS}")),
+        other => {
+            // As it is printed to a terminal, where a control character would do something.
+            let other = if other.is_control() { other.escape_default().to_string() } else { other.to_string() };
+            return Err(format!("%{other} is no token; {TOKENS}"));
+        }
     };
     Ok((piece, after))
 }
@@ -193,7 +198,8 @@ fn token(rest: &str) -> Result<(Piece, &str), String> {
 /// What an escape stands for, and what follows it.
 fn escape(rest: &str) -> Result<(Vec<u8>, &str), String> {
     let mut characters = rest.chars();
-    let Some(first) = characters.next() else { return Ok((b"\\".to_vec(), rest)) };
+    // kcat looks for tokens first, and for escapes in the texts between them: none reaches over a percent sign.
+    let Some(first) = characters.next().filter(|&it| it != '%') else { return Ok((b"\\".to_vec(), rest)) };
     let after = characters.as_str();
     let digits =
         |text: &str, radix: u32, max: usize| text.chars().take(max).take_while(|it| it.is_digit(radix)).count();
@@ -206,7 +212,8 @@ fn escape(rest: &str) -> Result<(Vec<u8>, &str), String> {
             count => Ok((vec![byte(&after[..count], 16)], &after[count..])),
         },
         '0'..='9' => {
-            let hexadecimal = rest.strip_prefix("0x").filter(|text| digits(text, 16, 1) == 1);
+            let prefixed = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"));
+            let hexadecimal = prefixed.filter(|text| digits(text, 16, 1) == 1);
             let (text, radix) = match hexadecimal {
                 Some(text) => (text, 16),
                 None if first == '0' => (rest, 8),
@@ -259,8 +266,9 @@ mod tests {
             ("%T{%Y-%m-%d %H:%M:%S%.3f %z}", b"2023-11-14 23:13:20.123 +0100"),
             ("%h{a}|%h{b}|%h{c}|%h{d}", b"||x=y|"),
             (r"\t\n\r\\\q\", b"\t\n\r\\q\\"),
+            (r"\%s|\\%s|\\\%s|\%%", b"\\val\xff|\\val\xff|\\\\val\xff|\\%"),
             (r"\x1e\xff\x9,", b"\x1e\xff\x09,"),
-            (r"\10\033\0x1b\0", b"\n\x1b\x1b\0"),
+            (r"\10\033\0x1b\0X1bg\0", b"\n\x1b\x1b\x1bg\0"),
             (r"\300", &[300_u32 as u8]),
             ("", b""),
             ("ü%%ü", "ü%ü".as_bytes()),
@@ -282,6 +290,9 @@ mod tests {
             ("%q", 1, "%q is no token"),
             ("äb %q", 4, "%q is no token"),
             ("a%", 2, "nothing follows the %"),
+            (r"a\%", 3, "nothing follows the %"),
+            ("%\x1b", 1, r"%\u{1b} is no token"),
+            ("\n%\n", 2, r"%\n is no token"),
             ("%T{%Y", 1, "never closed"),
             ("%T{}", 1, "names no format"),
             ("%s %T{%!}", 4, "is no strftime format"),
@@ -293,6 +304,7 @@ mod tests {
             assert!(error.what.contains(words), "{template}: {error}");
             assert_eq!(error.column, column, "{template}");
             let shown = error.to_string();
+            assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
             let mark = shown.lines().last().unwrap();
             assert_eq!(mark.chars().count(), column + 2, "{shown}");
         }

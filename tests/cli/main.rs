@@ -1,6 +1,6 @@
 //! The binary as a user meets it: a module per subcommand, and what lies between processes in
 //! `pipes`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
-//! `formats`, `following` and `replaying`.
+//! `formats`, `following` and `replaying`; that what it prints makes the same records again, in `round_trips`.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +34,7 @@ mod recipes;
 mod repair;
 mod replaying;
 mod retention;
+mod round_trips;
 mod selecting;
 mod support;
 mod taking_in;

@@ -13,6 +13,7 @@ mod broker;
 mod dump_agreement;
 mod dumped;
 mod filled;
+mod formats;
 mod golden;
 mod handover;
 mod histories;

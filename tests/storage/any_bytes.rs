@@ -6,7 +6,7 @@ use super::support::{
     NOW, append_at, bytes_of, disk_with_partition, log_path, open_at, overwrite, path, read_on, reader, reader_at,
     values,
 };
-use super::{entry_points, seeds};
+use super::{entry_points, seeds, templates};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::compression::{Codec, Compression, Compressor, Decompressor};
@@ -28,6 +28,13 @@ use std::time::{Duration, Instant};
 const ADDRESS_SPACE_MAX: u64 = 4 << 30;
 /// Values at which lengths, counts and offsets change their meaning.
 const NUMBERS: [u32; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
+
+/// What templates are made of.
+const TEMPLATE_PIECES: [&str; 46] = [
+    "%s", "%S", "%R", "%k", "%K", "%T", "%h", "%t", "%p", "%o", "%%", "%T{", "%h{", "{", "}", "{}", "%", "\\", "\\x",
+    "\\0", "\\0x", "\\n", "0", "1", "9", "f", "e", "%Y", "%F", "%255Y", "%-d", "%^", "%:", "%.3f", "%f", "%Z", "%Q",
+    "%y", "%c", "\n", "\x1b", "\u{202e}", "ü", "漢", " ", "|",
+];
 
 /// What takes longer hangs: it is done in a hundredth of this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -136,6 +143,20 @@ fn any_segment_is_read_and_opened_alike_whatever_its_indexes_say() {
 #[test]
 fn any_line_is_an_envelope_or_refused() {
     holds("json_envelope", entry_points::json_envelope, 6000);
+}
+
+#[test]
+fn any_template_prints_a_record_or_is_refused() {
+    holds("template", templates::template, 6000);
+    // Templates are short, and random bytes make none: pieces of them do.
+    let pieces = proptest::sample::select(&TEMPLATE_PIECES[..]).prop_map(str::to_owned);
+    let texts = vec(prop_oneof![9 => pieces, 1 => any::<char>().prop_map(String::from)], 0..12);
+    let mut runner = TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });
+    let run = runner.run(&(texts, vec(any::<u8>(), 0..60)), |(texts, record)| {
+        templates::template(&[texts.concat().as_bytes(), b"\0", &record].concat());
+        Ok(())
+    });
+    run.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 #[test]

@@ -20,3 +20,4 @@ mod rolling;
 pub mod seeds;
 mod support;
 mod survival;
+pub mod templates;

@@ -44,6 +44,21 @@ const LINES: [&str; 5] = [
     r#"{"value":"x","value_b64":"eA=="}"#,
     r#"{"topic":"t","value":"\ud83d\ude00","headers":[{"key_b64":"AA==","value":""}]}"#,
 ];
+/// Each token, alone and with others, and each escape.
+const TEMPLATES: [&str; 10] = [
+    "",
+    "%t-%p@%o %T %k=%s (%K,%S) %h\\n",
+    "%R%s",
+    "%T{%Y-%m-%d %H:%M:%S%.3f %z %Z}|%h{h}|%h{n}|100%%",
+    "%T{%255Y %-d %y %g %c %s %N %q %^a %:Q}",
+    "%T{%A %B %C %D %e %F %G %I %j %k %l %P %p %R %r %T %U %u %V %W %w %X %x %n %t %%}",
+    r"\n\t\r\\\q\x1e\xff\033\10\0x1b\0\300\%s\",
+    "%q",
+    "ü %T{%Y",
+    r"\xg",
+];
+/// What ends a template, a timestamp, a key, a null value, and headers.
+const RECORD: &[u8] = b"\0\0\0\x01\x8b\xcf\xe5\x68\x7b\x03key\xff\x01h\x02v1\x01n\xff\x01h\0";
 
 /// A segment of the golden log dir.
 struct Golden {
@@ -86,6 +101,7 @@ pub fn seeds(folder: &Path, entry_point: &str) -> Vec<Vec<u8>> {
         "index_and_checkpoint" => index_and_checkpoint(&golden),
         "segment" => segments(&golden).iter().map(Segment::to_input).collect(),
         "json_envelope" => json_envelope(folder),
+        "template" => TEMPLATES.map(|text| [text.as_bytes(), RECORD].concat()).to_vec(),
         _ => panic!("{entry_point} is no entry point"),
     }
 }
