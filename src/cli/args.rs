@@ -33,7 +33,8 @@ pub(crate) fn escaped_bytes(text: &str) -> Result<Vec<u8>, String> {
             Some('\\') => b'\\',
             Some('x') => {
                 let digits: String = rest.by_ref().take(2).collect();
-                let byte = if digits.len() == 2 { u8::from_str_radix(&digits, 16).ok() } else { None };
+                let is_byte = digits.len() == 2 && digits.bytes().all(|it| it.is_ascii_hexdigit());
+                let byte = is_byte.then(|| u8::from_str_radix(&digits, 16).ok()).flatten();
                 byte.ok_or_else(|| format!("\\x{digits} is no byte: give two hexadecimal digits"))?
             }
             Some(other) => return Err(format!("\\{other} is no escape: use \\n \\t \\r \\0 \\\\ or \\xHH")),
@@ -205,7 +206,7 @@ mod tests {
         {
             assert_eq!(delimiter(text).unwrap().0, bytes, "{text}");
         }
-        for text in ["", r"\", r"\q", r"\x1", r"\xzz"] {
+        for text in ["", r"\", r"\q", r"\x1", r"\xzz", r"\x+f"] {
             assert!(delimiter(text).is_err(), "{text}");
         }
     }

@@ -56,6 +56,20 @@ fn until_ends_a_follower_when_its_time_has_come() {
 }
 
 #[test]
+fn a_tail_is_followed_until_its_time_has_come() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\ntwo\nthree\n");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let mut follower = follow(&kdir, &["app", "--tail", "1", "--until", &(now + 1000).to_string()]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "three");
+    kdir.produce("app", &[], "four\n");
+    assert_eq!(next(&lines), "four");
+    assert_eq!(follower.wait(), (Some(0), String::new(), String::new()));
+    kdir.run(&["consume", "app", "--tail", "2", "-F", "--until", "now"]).code(0).stdout("three\nfour\n").stderr("");
+}
+
+#[test]
 fn to_offset_ends_a_follower_when_every_partition_has_come_there() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     kdir.produce("app", &["-p", "0"], "a0\na1\na2\n");

@@ -186,20 +186,40 @@ fn a_range_that_ends_before_it_begins_is_wrong_usage() {
     consume(&["-p", "0", "--from-offset", "50", "--to-offset", "50"]).code(0).stdout("").stderr("");
 }
 
+/// Fills the records of the batch at that position with nonsense. What no reader decompresses can hold anything, if its
+/// checksum is right.
+fn make_unreadable(kdir: &Kdir, position: usize) {
+    let log = kdir.segment("app-0", 0, "log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let batch = &mut bytes[position..];
+    let size = 12 + u32::from_be_bytes(batch[8..12].try_into().unwrap()) as usize;
+    batch[61..size].fill(0xee);
+    let crc = kdir::format::crc::crc32c(&batch[21..size]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(&log, bytes).unwrap();
+}
+
+#[test]
+fn batches_that_are_too_late_are_not_decompressed_where_the_log_gave_the_time() {
+    for (kind, code, stdout) in [("LogAppendTime", 0, "old\n"), ("CreateTime", 4, "old\n")] {
+        let kdir = Kdir::with_topic("app", &["-c", &format!("message.timestamp.type={kind}")]);
+        kdir.produce("app", &["-z", "zstd"], "old\n");
+        let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 1;
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let position = std::fs::metadata(kdir.segment("app-0", 0, "log")).unwrap().len() as usize;
+        kdir.produce("app", &["-z", "zstd"], "new\n");
+        make_unreadable(&kdir, position);
+        kdir.run(&["consume", "app", "--until", &until.to_string()]).code(code).stdout(stdout);
+    }
+}
+
 #[test]
 fn batches_that_are_too_old_are_not_decompressed() {
     let kdir = Kdir::with_topic("app", &[]);
     for (timestamp, value) in [("1000", "old"), ("3000", "new")] {
         kdir.produce("app", &["-z", "zstd", "--timestamp", timestamp], format!("{}\n", value.repeat(100)));
     }
-    // What no reader decompresses can hold anything, if its checksum is right.
-    let log = kdir.segment("app-0", 0, "log");
-    let mut bytes = std::fs::read(&log).unwrap();
-    let size = 12 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
-    bytes[61..size].fill(0xee);
-    let crc = kdir::format::crc::crc32c(&bytes[21..size]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    std::fs::write(&log, bytes).unwrap();
+    make_unreadable(&kdir, 0);
     for args in [&["--since", "2000"][..], &["--from-offset", "1"], &["--tail", "1"]] {
         let expected = format!("{}\n", "new".repeat(100));
         kdir.run(&[&["consume", "app"], args].concat()).code(0).stdout(expected).stderr("");

@@ -4,7 +4,7 @@ use super::ConsumeArgs;
 use super::cursor::Cursor;
 use super::follow::Newcomers;
 use super::pace::Pace;
-use super::selection::Selection;
+use super::selection::{Selection, missed};
 use crate::cli::exit::Exit;
 use crate::cli::signals::Stop;
 use crate::cli::ui::{self, Progress, Unit};
@@ -13,7 +13,7 @@ use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::storage::StorageError;
 use crate::stream::merge::Merge;
 use crate::stream::output::RecordFormat;
-use crate::units::{ByteSize, Offset, Timestamp, TopicPartition};
+use crate::units::{ByteSize, Timestamp, TopicPartition};
 use std::time::Duration;
 
 /// Bytes gathered before they are written.
@@ -224,14 +224,6 @@ impl<'a> Printer<'a> {
         }
         Ok(())
     }
-}
-
-/// Says that records were gone before they were read.
-pub(super) fn missed(partition: &TopicPartition, from: Offset, log_start_offset: Offset) -> String {
-    format!(
-        "offsets {from} to {} of {partition} were removed before they were read; going on at {log_start_offset}",
-        log_start_offset.0 - 1
-    )
 }
 
 fn time_until(until: Timestamp) -> Duration {

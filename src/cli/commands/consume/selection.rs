@@ -183,7 +183,7 @@ impl<'a> Selection<'a> {
         let from_option = at(self.args.from_offset.as_ref(), partition.partition);
         let mut from = match kept {
             Some(kept) if kept < start => {
-                context.ui.warning(&super::printer::missed(partition, kept, start));
+                context.ui.warning(&missed(partition, kept, start));
                 start
             }
             Some(kept) => self.checked(kept, &within)?,
@@ -263,4 +263,12 @@ fn at(offsets: Option<&PerPartition>, partition: i32) -> Option<OffsetAt> {
         PerPartition::All(at) => Some(*at),
         PerPartition::Each(each) => each.iter().find(|(other, _)| *other == partition).map(|(_, at)| *at),
     }
+}
+
+/// Says that records were gone before they were read.
+pub(super) fn missed(partition: &TopicPartition, from: Offset, log_start_offset: Offset) -> String {
+    format!(
+        "offsets {from} to {} of {partition} were removed before they were read; going on at {log_start_offset}",
+        log_start_offset.0 - 1
+    )
 }
