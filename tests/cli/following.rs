@@ -13,8 +13,9 @@ fn follow(kdir: &Kdir, args: &[&str]) -> Running {
 fn partitions_that_are_added_are_followed_as_well() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "old\n");
-    let mut follower = follow(&kdir, &["app", "--from-offset", "latest", "-f", "%p %s\n"]);
+    let mut follower = follow(&kdir, &["app", "-f", "%p %s\n"]);
     let lines = follower.lines();
+    assert_eq!(next(&lines), "0 old");
     kdir.produce("app", &[], "first\n");
     assert_eq!(next(&lines), "0 first");
     kdir.run(&["-q", "alter", "app", "--partitions", "3"]).code(0).stdout("").stderr("");

@@ -1,6 +1,6 @@
 //! The recipes of the README, run in a shell as they stand there.
 
-use crate::support::{Kdir, Running, next};
+use crate::support::{Kdir, Running, next, until};
 use serde_json::json;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -61,6 +61,7 @@ fn logs_are_aggregated_with_their_source() {
     append(&web, "web ERROR 2\n");
     append(&db, "db WARN 2\n");
     assert_eq!(next(&lines), "db WARN 2");
+    until("the other log is read as well", || kdir.values("logs").contains("web ERROR 2"));
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     let sources = kdir.text(&["consume", "logs", "--grep", "ERROR 1", "-f", "%h %s,"]);
     assert!(
