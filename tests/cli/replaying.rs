@@ -16,8 +16,8 @@ fn timed(times: &[i64]) -> Kdir {
 
 #[test]
 fn speed_keeps_the_pauses_divided() {
-    // Half a second, a step back, and a second, ten times as fast.
-    let kdir = timed(&[1_000_000, 1_005_000, 1_003_000, 1_010_000]);
+    // Half a second, a step of minutes back, and a second, ten times as fast.
+    let kdir = timed(&[1_000_000, 1_005_000, 603_000, 1_010_000]);
     let started = Instant::now();
     let mut replay = Running::start(kdir.process(&["consume", "app", "--speed", "10"]));
     let lines = replay.lines();
@@ -29,7 +29,7 @@ fn speed_keeps_the_pauses_divided() {
         assert!(arrivals[place].1 >= Duration::from_millis(due), "{arrivals:?}");
     }
     // Nothing waits for what has happened already.
-    assert!(arrivals[2].1 - arrivals[1].1 < Duration::from_millis(300), "{arrivals:?}");
+    assert!(arrivals[2].1 - arrivals[1].1 < Duration::from_secs(10), "{arrivals:?}");
 }
 
 #[test]
