@@ -2,6 +2,7 @@
 
 use crate::support::{Kdir, Running, next};
 use predicates::str::contains;
+use rustix::process::Signal;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,12 @@ fn partitions_that_are_added_are_followed_as_well() {
     assert_eq!(next(&lines), "2 second");
     kdir.produce("app", &["-p", "1"], "third\n");
     assert_eq!(next(&lines), "1 third");
+    // What a partition got before the follower saw it is shown as well.
+    follower.suspend();
+    kdir.run(&["-q", "alter", "app", "--partitions", "4"]).code(0).stdout("").stderr("");
+    kdir.produce("app", &["-p", "3"], "fourth\n");
+    follower.signal(Signal::CONT);
+    assert_eq!(next(&lines), "3 fourth");
 }
 
 #[test]

@@ -154,6 +154,20 @@ fn a_follower_keeps_its_position_when_it_is_told_to_end() {
 }
 
 #[test]
+fn a_record_that_is_waited_for_has_not_been_printed() {
+    let kdir = timed(&[1_000_000, 9_000_000_000]);
+    let file = kdir.temp().join("cursor");
+    let args = ["consume", "app", "--speed", "1", "--cursor-file", file.to_str().unwrap()];
+    let mut replay = Running::start(kdir.process(&args));
+    let lines = replay.lines();
+    assert_eq!(next(&lines), "v0");
+    until("the first position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.ends_with("app 0 1\n")));
+    replay.signal(Signal::TERM);
+    assert_eq!(replay.wait(), (Some(143), String::new(), String::new()));
+    assert_eq!(resume(&kdir, &[]), "v1\n");
+}
+
+#[test]
 fn a_reader_that_is_killed_sees_a_record_again_and_never_skips_one() {
     let seed = seed();
     println!("KDIR_SEED={seed}");
