@@ -82,6 +82,24 @@ fn a_record_of_any_size_is_passed_over_whatever_ends_it() {
 }
 
 #[test]
+fn a_delimiter_that_two_reads_have_half_of_ends_what_is_passed_over() {
+    let kdir = Kdir::with_topic("app", &["-c", "max.message.bytes=1000"]);
+    let rejects = file(&kdir, "rejects");
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app", "-D", "<=>", "--rejects", &rejects]));
+    let huge = "y".repeat(100_000);
+    for half in ["<", "<="] {
+        fs::write(&rejects, "").unwrap();
+        producer.write(format!("{huge}{half}"));
+        // The last bytes may begin a delimiter, and are kept back.
+        crate::support::until("it has been read", || fs::metadata(&rejects).unwrap().len() >= huge.len() as u64 - 2);
+        producer.write(format!("{}a<=>", &"<=>"[half.len()..]));
+        crate::support::until("the next record is stored", || kdir.values("app").len() == 2 * half.len());
+        assert_eq!(fs::read_to_string(&rejects).unwrap(), format!("{huge}<=>"));
+    }
+    assert_eq!(producer.end(), (Some(3), String::new(), String::new()));
+}
+
+#[test]
 fn what_is_rejected_is_named_and_counted() {
     let kdir = Kdir::with_topic("app", &[]);
     let input: String = (0..30).map(|number| format!("no delimiter {number}\n")).collect();
