@@ -16,7 +16,8 @@
 //! other character after a backslash is itself, and a backslash before a `%` or at the end is one. In four places kcat loses
 //! what was written, and this does not: `\xHH` takes two digits of any value (kcat takes those that begin with a decimal
 //! digit, and reads on after the second), `\0` is a byte (kcat ends the text there, and fails where nothing of it is left),
-//! and so is one in a header's name or value. What would print nothing of sense is refused, `\x` without digits too.
+//! and so is one in a header's name or value. What would print nothing of sense is refused, `\x` without digits too. A
+//! template has any number of tokens and texts; kcat takes 128.
 
 use super::json::Located;
 use crate::units::Timestamp;

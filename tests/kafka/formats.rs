@@ -80,6 +80,11 @@ fn templates_print_what_kcat_prints_and_lines_of_kcat_make_the_same_records() {
     for (template, theirs, ours) in different() {
         assert_prints_differently(&broker, &kdir, template, theirs, ours);
     }
+    // kcat has room for this many tokens and texts, and refuses more.
+    let template = "%p".repeat(128);
+    assert_prints_alike(&broker, &kdir, &template);
+    let (template, ours) = (template + "%p", "0".repeat(129));
+    assert_prints_differently(&broker, &kdir, &template, Err(b""), Some(ours.as_bytes()));
     lines_make_the_same_records(&broker, &kdir);
 }
 
