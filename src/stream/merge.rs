@@ -55,7 +55,9 @@ impl Source {
     #[inline]
     pub fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
         loop {
-            if let Some((records, start, base_offset)) = self.records.ahead() {
+            if self.filter.searches()
+                && let Some((records, start, base_offset)) = self.records.ahead()
+            {
                 let candidate = self.filter.next_candidate(records, start, base_offset);
                 if candidate > start {
                     self.records.skip_to(candidate);

@@ -2,6 +2,7 @@
 
 use super::selection::Selection;
 use crate::cli::{Context, now};
+use crate::disk::Disk;
 use crate::logdir::{LogDir, LogDirError};
 use crate::stream::merge::Source;
 use crate::units::TopicPartition;
@@ -22,7 +23,11 @@ pub(super) struct Newcomers {
 impl Newcomers {
     /// What is listed after this is known.
     pub(super) fn new(log_dir: &LogDir) -> anyhow::Result<Self> {
-        Ok(Self { known: HashSet::new(), modified_ms: modified_ms(log_dir)?, listed_ms: now().0 })
+        Ok(Self {
+            known: HashSet::new(),
+            modified_ms: modified_ms(&**log_dir.disk(), log_dir.root())?,
+            listed_ms: now().0,
+        })
     }
 
     pub(super) fn know(&mut self, sources: &[Source]) {
@@ -31,13 +36,13 @@ impl Newcomers {
 
     /// What has come since the last time. Costs one look at the log dir, unless its names have changed.
     pub(super) fn look(&mut self, selection: &Selection<'_>, context: &Context) -> anyhow::Result<Vec<Source>> {
-        // Opened anew each time: what it knows of offsets is as old as itself.
-        let log_dir = context.open()?;
-        let (modified_ms, now_ms) = (modified_ms(&log_dir)?, now().0);
+        let (modified_ms, now_ms) = (modified_ms(&*context.disk, &context.root)?, now().0);
         if modified_ms == self.modified_ms && modified_ms < self.listed_ms - SAME_TICK_MS {
             return Ok(Vec::new());
         }
         (self.modified_ms, self.listed_ms) = (modified_ms, now_ms);
+        // Opened anew each time: what it knows of offsets is as old as itself.
+        let log_dir = context.open()?;
         let mut come = Vec::new();
         let partitions = match selection.partitions(&log_dir) {
             // That a topic was deleted is said by whoever reads it.
@@ -54,9 +59,8 @@ impl Newcomers {
     }
 }
 
-fn modified_ms(log_dir: &LogDir) -> anyhow::Result<i64> {
-    let root: &Path = log_dir.root();
-    Ok(log_dir.disk().stat(root)?.map_or(0, |stat| stat.modified_ms))
+fn modified_ms(disk: &dyn Disk, root: &Path) -> anyhow::Result<i64> {
+    Ok(disk.stat(root)?.map_or(0, |stat| stat.modified_ms))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
