@@ -153,7 +153,7 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }
-        LogDirError::NoPositions { .. } => "remove it to begin anew, or name another with --cursor-file".into(),
+        LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to begin anew".into(),
         LogDirError::DamagedFile { .. } => "`kdir repair` keeps the file under another name and makes it anew".into(),
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,

@@ -472,11 +472,11 @@ impl State {
     fn stat(&self, inode: u64) -> Stat {
         let id = FileId { device: 1, inode };
         if let Some(folder) = self.folders.get(&inode) {
-            return Stat { id, size: 0, modified_ms: folder.modified_ms, links: 1, is_folder: true };
+            return Stat { id, size: 0, modified_ms: folder.modified_ms, links: 1, is_folder: true, is_file: false };
         }
         let FileNode { content, links, .. } = &self.files[&inode];
         let size = content.now.len() as u64;
-        Stat { id, size, modified_ms: content.modified_ms, links: *links, is_folder: false }
+        Stat { id, size, modified_ms: content.modified_ms, links: *links, is_folder: false, is_file: true }
     }
 
     fn make_file(&mut self, path: &Path) -> io::Result<u64> {

@@ -95,6 +95,8 @@ pub struct Stat {
     pub links: u64,
     /// Whether it is a folder.
     pub is_folder: bool,
+    /// Whether it is a plain file, which another can take the place of: no folder, device or pipe.
+    pub is_file: bool,
 }
 
 impl Stat {
@@ -105,6 +107,7 @@ impl Stat {
             modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
             links: metadata.nlink(),
             is_folder: metadata.is_dir(),
+            is_file: metadata.is_file(),
         }
     }
 }

@@ -36,10 +36,13 @@ impl LogDir {
     /// The positions that were kept in `file`; `None` where there is no such file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else.
+    /// When it cannot be read, holds something else, or is a device or pipe, whose place no file must take.
     pub fn kept_positions(&self, file: &Path) -> Result<Option<Vec<(TopicPartition, Offset)>>> {
-        let Some(bytes) = atomic::read_small(&*self.disk, file, SIZE_MAX)? else { return Ok(None) };
         let damaged = |what: String| LogDirError::NoPositions { path: file.to_owned(), what };
+        if self.disk.stat(file)?.is_some_and(|stat| !stat.is_file) {
+            return Err(damaged("it is no plain file".into()));
+        }
+        let Some(bytes) = atomic::read_small(&*self.disk, file, SIZE_MAX)? else { return Ok(None) };
         let rows = OffsetCheckpoint::parse(&bytes).map_err(|error| damaged(error.to_string()))?.rows;
         let position = |row: OffsetCheckpointRow| {
             let topic = row.topic.parse().map_err(|error| damaged(format!("{error}")))?;

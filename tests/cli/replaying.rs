@@ -108,10 +108,27 @@ fn a_cursor_of_another_topic_or_a_damaged_one_is_refused() {
     ));
     fs::write(file, "nonsense\n").unwrap();
     kdir.run(&["consume", "app", "--cursor-file", file]).code(1).stdout("").stderr(
-        starts_with(format!("kdir: {file} keeps no positions: ")).and(contains("hint: remove it to begin anew")),
+        starts_with(format!("kdir: {file} keeps no positions: "))
+            .and(contains("hint: name another with --cursor-file, or remove this one to begin anew")),
     );
     assert_eq!(fs::read_to_string(file).unwrap(), "nonsense\n");
     kdir.run(&["consume", "app", "--cursor-file", file, "--tail", "1"]).code(2).stdout("");
+}
+
+#[test]
+fn a_position_never_takes_the_place_of_a_pipe_or_a_folder() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "v0\n");
+    let (pipe, folder) = (kdir.temp().join("pipe"), kdir.temp().join("folder"));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    fs::create_dir(&folder).unwrap();
+    for file in [&pipe, &folder] {
+        kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+            .code(1)
+            .stdout("")
+            .stderr(starts_with(format!("kdir: {} keeps no positions: it is no plain file\n", file.display())));
+        assert!(!file.is_file());
+    }
 }
 
 #[test]
