@@ -116,6 +116,9 @@ impl RecordCursor {
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
+    /// The batch after compression, where it was finished so.
+    compressed: Vec<u8>,
+    is_compressed: bool,
     record_count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -127,7 +130,14 @@ impl BatchBuilder {
     pub fn new(capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity.max(BATCH_HEADER_SIZE));
         bytes.resize(BATCH_HEADER_SIZE, 0);
-        Self { bytes, record_count: 0, base_timestamp: 0, max_timestamp: 0 }
+        Self {
+            bytes,
+            compressed: Vec::new(),
+            is_compressed: false,
+            record_count: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+        }
     }
 
     /// How many records it holds.
@@ -175,37 +185,37 @@ impl BatchBuilder {
     /// Empties it for the next batch and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.truncate(BATCH_HEADER_SIZE);
+        self.is_compressed = false;
         self.record_count = 0;
     }
 
-    /// Completes header and checksum, base offset and leader epoch aside (see [`stamp`]). With a compressor, the batch
-    /// is made in `compressed`; without, in place. A batch that compression would push over `size_max` bytes stays
-    /// uncompressed, so that a record is never refused for being incompressible.
+    /// Completes header and checksum, base offset and leader epoch aside (see [`stamp`]). A batch that compression would
+    /// push over `size_max` bytes stays uncompressed, so that a record is never refused for being incompressible.
     ///
     /// # Errors
     /// When the codec fails.
-    pub fn finish<'a>(
-        &'a mut self,
+    pub fn finish(
+        &mut self,
         compressor: Option<&mut Compressor>,
         append_time_ms: Option<i64>,
         size_max: usize,
-        compressed: &'a mut Vec<u8>,
-    ) -> Result<&'a mut [u8], FormatError> {
+    ) -> Result<&mut [u8], FormatError> {
         let mut codec = Codec::None;
         if let Some(compressor) = compressor {
-            compressed.clear();
-            compressed.resize(BATCH_HEADER_SIZE, 0);
-            compressor.compress(&self.bytes[BATCH_HEADER_SIZE..], compressed)?;
-            if compressed.len() <= size_max {
+            self.compressed.clear();
+            self.compressed.resize(BATCH_HEADER_SIZE, 0);
+            compressor.compress(&self.bytes[BATCH_HEADER_SIZE..], &mut self.compressed)?;
+            if self.compressed.len() <= size_max {
                 codec = compressor.compression().codec;
             }
         }
+        self.is_compressed = codec != Codec::None;
         let timestamp_type =
             if append_time_ms.is_some() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
         let attributes = Attributes::new(codec, timestamp_type);
         let max_timestamp = append_time_ms.unwrap_or(self.max_timestamp);
         let (base_timestamp, record_count) = (self.base_timestamp, self.record_count);
-        let bytes = if codec == Codec::None { &mut self.bytes } else { compressed };
+        let bytes = self.finished();
         let length = (bytes.len() - LENGTH_OVERHEAD) as u32;
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(BASE_OFFSET, &0_i64.to_be_bytes());
@@ -223,6 +233,11 @@ impl BatchBuilder {
         let crc = crc::crc32c(&bytes[ATTRIBUTES..]);
         bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
         Ok(bytes)
+    }
+
+    /// The batch that [`BatchBuilder::finish`] has made.
+    pub fn finished(&mut self) -> &mut [u8] {
+        if self.is_compressed { &mut self.compressed } else { &mut self.bytes }
     }
 }
 
@@ -265,8 +280,8 @@ mod tests {
 
     #[test]
     fn writes_vector_a_byte_for_byte() {
-        let (mut builder, mut scratch) = (three_records(), Vec::new());
-        let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
+        let mut builder = three_records();
+        let batch = builder.finish(None, None, usize::MAX).unwrap();
         stamp(batch, Offset(0), 0);
         assert_eq!(batch, unhex(VECTOR_A));
     }
@@ -309,9 +324,9 @@ mod tests {
     fn every_codec_gives_the_records_back() {
         for name in ["gzip", "snappy", "lz4", "zstd", "zstd:19", "none"] {
             let compression: Compression = name.parse().unwrap();
-            let (mut builder, mut scratch) = (three_records(), Vec::new());
+            let mut builder = three_records();
             let plain = builder.bytes[BATCH_HEADER_SIZE..].to_vec();
-            let batch = builder.finish(compressor(compression).as_mut(), None, usize::MAX, &mut scratch).unwrap();
+            let batch = builder.finish(compressor(compression).as_mut(), None, usize::MAX).unwrap();
             let header = BatchHeader::parse(batch).unwrap();
             assert!(checksum_matches(&header, batch));
             assert_eq!(header.attributes.codec(), Ok(compression.codec));
@@ -328,23 +343,19 @@ mod tests {
 
     #[test]
     fn what_does_not_get_smaller_than_the_limit_stays_uncompressed() {
-        let (mut builder, mut scratch) = (three_records(), Vec::new());
+        let mut builder = three_records();
         let limit = builder.size();
         let gzip = compressor("gzip".parse().unwrap());
-        let batch = builder.finish(
-            gzip.as_ref().map(|_| Compressor::new("gzip".parse().unwrap())).as_mut(),
-            None,
-            limit,
-            &mut scratch,
-        );
+        let batch =
+            builder.finish(gzip.as_ref().map(|_| Compressor::new("gzip".parse().unwrap())).as_mut(), None, limit);
         let header = BatchHeader::parse(batch.unwrap()).unwrap();
         assert_eq!((header.attributes.codec(), header.size), (Ok(Codec::None), limit));
     }
 
     #[test]
     fn under_log_append_time_every_record_has_the_batchs_time() {
-        let (mut builder, mut scratch) = (three_records(), Vec::new());
-        let batch = builder.finish(None, Some(T + 1000), usize::MAX, &mut scratch).unwrap();
+        let mut builder = three_records();
+        let batch = builder.finish(None, Some(T + 1000), usize::MAX).unwrap();
         let header = BatchHeader::parse(batch).unwrap();
         assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!((header.record_timestamp(0), header.record_timestamp(5)), (T + 1000, T + 1000));
@@ -357,8 +368,7 @@ mod tests {
         for timestamp_ms in [T, T - 500, T + 1] {
             builder.push(&NewRecord { timestamp_ms, value: Some(b"v"), ..NewRecord::default() });
         }
-        let mut scratch = Vec::new();
-        let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
+        let batch = builder.finish(None, None, usize::MAX).unwrap();
         let header = BatchHeader::parse(batch).unwrap();
         let mut cursor = RecordCursor::new(&header);
         let mut times = Vec::new();
@@ -370,8 +380,8 @@ mod tests {
 
     #[test]
     fn a_delete_horizon_does_not_move_the_records_times() {
-        let (mut builder, mut scratch) = (three_records(), Vec::new());
-        let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
+        let mut builder = three_records();
+        let batch = builder.finish(None, None, usize::MAX).unwrap();
         batch[ATTRIBUTES + 1] |= Attributes::DELETE_HORIZON as u8;
         let header = BatchHeader::parse(batch).unwrap();
         assert!(header.attributes.has_delete_horizon());

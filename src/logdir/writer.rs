@@ -31,14 +31,14 @@ impl TopicWriter {
         &self.topic
     }
 
-    /// Appends a finished batch to a partition.
+    /// Appends finished batches to a partition, as many of them as [`LogWriter::append`] does at once.
     ///
     /// # Errors
     /// When the topic was deleted meanwhile, the partition is corrupt, a broker has taken the log dir, or the disk fails.
-    pub fn append(&mut self, partition: i32, batch: &mut [u8], now_ms: i64) -> Result<Appended> {
+    pub fn append(&mut self, partition: i32, batches: &mut [&mut [u8]], now_ms: i64) -> Result<Appended> {
         let place = self.open(partition, now_ms)?;
         let writer = self.partitions[place].as_mut().expect("opened above");
-        let appended = writer.append(batch, now_ms);
+        let appended = writer.append(batches, now_ms);
         let appended = appended.map_err(|error| self.log_dir.at_topic(error, &self.topic.name))?;
         self.syncer.appended();
         Ok(appended)

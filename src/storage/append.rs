@@ -3,18 +3,20 @@
 //! Under the folder's lock, every append first sees that nothing has changed since this writer looked last: the active
 //! segment has the same file and size *by name*, and no `<log end offset>.log` stands beside it (a roll by somebody else
 //! leaves the old segment's size as it was). If anything differs, the folder is listed and the end of the log checked
-//! anew. Then the batch gets its offset and goes out in one write.
+//! anew. Then the batches get their offsets and go out in one write, as many as go into one segment.
 //!
 //! States that a crash can leave, and who mends them:
-//! - an index entry without its batch (the entry goes first, so that a full disk stops an append whole): not used by
+//! - index entries without their batches (the entries go first, so that a full disk stops an append whole): not used by
 //!   readers, replaced by the next writer;
-//! - a batch half written: not shown by readers, cut by the next writer;
+//! - some of the batches, the last of them half written: what is whole is shown and stays, what is not is not shown by
+//!   readers and cut by the next writer;
 //! - index files without their `.log` (a roll half done): overwritten by the next roll to that offset.
 
+use super::append_plan::{AppendPlan, SegmentEnd, time_entry};
 use super::config::LogConfig;
 use super::file_name::{FileKind, segment_path};
 use super::lookup::Indexes;
-use super::recovery::{Check, CheckedSegment, Notice, offset_entry, time_entry};
+use super::recovery::{Check, CheckedSegment, Notice};
 use super::segments::{self, OpenLog};
 use super::sync::PendingSync;
 use super::{Result, StorageError, at_place, leftovers};
@@ -41,14 +43,16 @@ pub struct Checkpoints {
     pub log_start_offset: Offset,
 }
 
-/// Where an appended batch went.
+/// Where appended batches went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
+    /// How many there were.
+    pub batch_count: usize,
     /// The offset of its first record.
     pub base_offset: Offset,
     /// The offset of its last record.
     pub last_offset: Offset,
-    /// Whether a segment was rolled for it.
+    /// Whether a segment was rolled for them.
     pub rolled: bool,
 }
 
@@ -108,7 +112,7 @@ impl LogWriter {
         let opening = Opening { disk: &**disk, path, config: &config, checkpoints: &checkpoints };
         let active = opening.check_segments(&mut pending, &mut notices)?;
         let active_id = active.log.file.stat()?.id;
-        let leader_epoch = latest_leader_epoch(&**disk, path, active.next_offset)?;
+        let leader_epoch = latest_leader_epoch(&**disk, path, active.end.next_offset)?;
         drop(lock);
         Ok(Self {
             disk: Arc::clone(disk),
@@ -139,7 +143,7 @@ impl LogWriter {
     /// The offset that the next record gets, if nobody else appends before.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
-        self.active.next_offset
+        self.active.end.next_offset
     }
 
     /// What is to be synced, to be shared with whoever syncs.
@@ -159,88 +163,106 @@ impl LogWriter {
         std::mem::take(&mut self.notices)
     }
 
-    /// Appends a finished batch, whose base offset and leader epoch are filled in here. All of it is in the log when
-    /// this returns, or nothing: a write that fails or falls short is cut back.
+    /// Appends finished batches, whose base offsets and leader epochs are filled in here: the first of them, and with it
+    /// those behind it that go into the same segment. All of these are in the log when this returns, or none: a write
+    /// that fails or falls short is cut back.
     ///
     /// # Errors
     /// When a broker has taken the log dir, the partition is gone or corrupt, or the disk fails. The writer then takes
     /// nothing more: what is on disk is for the next opening to find out.
-    pub fn append(&mut self, batch: &mut [u8], now_ms: i64) -> Result<Appended> {
-        let header = BatchHeader::parse(batch).expect("a batch to be appended was built here");
-        assert!(
-            header.size <= self.config.batch_size_max(),
-            "a batch of {} bytes was built for a limit of {}",
-            header.size,
-            self.config.batch_size_max()
-        );
+    ///
+    /// # Panics
+    /// When there is no batch, or one that was built for another limit.
+    pub fn append(&mut self, batches: &mut [&mut [u8]], now_ms: i64) -> Result<Appended> {
+        let parse = |batch: &&mut [u8]| BatchHeader::parse(batch).expect("a batch to be appended was built here");
+        let headers: Vec<BatchHeader> = batches.iter().map(parse).collect();
+        let (largest, limit) = (headers.iter().map(|header| header.size).max(), self.config.batch_size_max());
+        let largest = largest.expect("there is a batch to append");
+        assert!(largest <= limit, "a batch of {largest} bytes was built for a limit of {limit}");
         if self.pending().has_failed() {
             return Err(StorageError::PreviousFailure { path: self.path.clone() });
         }
         let folder = Arc::clone(&self.folder);
         let _lock = FolderLock::take(&folder)?;
-        let appended = self.append_locked(batch, &header, now_ms);
+        let appended = self.append_locked(batches, &headers, now_ms);
         if appended.is_err() {
             self.pending().note_failure();
         }
         appended
     }
 
-    fn append_locked(&mut self, batch: &mut [u8], header: &BatchHeader, now_ms: i64) -> Result<Appended> {
+    fn append_locked(&mut self, batches: &mut [&mut [u8]], headers: &[BatchHeader], now_ms: i64) -> Result<Appended> {
         if !self.process_lock.still_guards()? {
             return Err(StorageError::HeldByBroker);
         }
         self.catch_up(now_ms)?;
-        if self.active.next_offset > Offset::BASE_MAX {
+        if self.active.end.next_offset > Offset::BASE_MAX {
             return Err(self.offsets_used_up());
         }
-        let rolled = self.should_roll(header, now_ms);
+        let rolled = self.should_roll(&self.empty_plan(-1), &headers[0], now_ms);
         if rolled {
             self.roll(now_ms)?;
         }
-        let base_offset = self.active.next_offset;
-        let last_offset = base_offset + i64::from(header.last_offset_delta);
-        batch::stamp(batch, base_offset, self.leader_epoch);
-        let position = self.active.size;
-        let written = self.write_index(position, last_offset, header.max_timestamp, now_ms).and_then(|()| {
-            self.active.log.file.write_at(batch, position)?;
-            Ok(())
-        });
-        if let Err(error) = written {
+        let plan = self.plan(headers, now_ms)?;
+        let (base_offset, mut next_offset) = (self.active.end.next_offset, self.active.end.next_offset);
+        for (batch, header) in batches.iter_mut().zip(&headers[..plan.count]) {
+            batch::stamp(batch, next_offset, self.leader_epoch);
+            next_offset = next_offset + i64::from(header.last_offset_delta) + 1;
+        }
+        let pieces: Vec<&[u8]> = batches[..plan.count].iter().map(|batch| &**batch).collect();
+        if let Err(error) = self.write(&plan, &pieces) {
             // Best effort: if this fails as well, the next writer cuts the tail.
-            let _ = self.active.log.file.set_len(position);
+            let _ = self.active.log.file.set_len(self.active.end.size);
             return Err(error);
         }
-        self.active.size += batch.len() as u64;
-        self.active.next_offset = last_offset.next();
-        self.active.first_batch_timestamp.get_or_insert(header.max_timestamp);
+        self.active.end = plan.end;
         self.appended = true;
-        self.pending().note_append(base_offset, last_offset, batch.len() as u64);
-        Ok(Appended { base_offset, last_offset, rolled })
+        let last_offset = Offset(plan.end.next_offset.0 - 1);
+        self.pending().note_append(base_offset, last_offset, plan.cost);
+        Ok(Appended { batch_count: plan.count, base_offset, last_offset, rolled })
+    }
+
+    fn empty_plan(&self, indexed_timestamp: i64) -> AppendPlan {
+        let active = &self.active;
+        AppendPlan::new(active.log.base_offset, active.end, self.config.index_interval_bytes, indexed_timestamp)
+    }
+
+    /// Plans to append the first batch and those behind it that no roll parts from it.
+    fn plan(&mut self, headers: &[BatchHeader], now_ms: i64) -> Result<AppendPlan> {
+        let mut indexed_timestamp = -1;
+        let before_last: usize = headers[..headers.len() - 1].iter().map(|header| header.size).sum();
+        let farthest = self.active.end.size + before_last as u64;
+        if farthest - self.active.end.indexed_position > self.config.index_interval_bytes {
+            self.settle_indexes(now_ms)?;
+            indexed_timestamp = self.active.indexes.time.last()?.map_or(-1, |entry| entry.timestamp);
+        }
+        let mut plan = self.empty_plan(indexed_timestamp);
+        plan.add(&headers[0]);
+        for header in &headers[1..] {
+            if plan.end.next_offset > Offset::BASE_MAX || self.should_roll(&plan, header, now_ms) {
+                break;
+            }
+            plan.add(header);
+        }
+        Ok(plan)
+    }
+
+    /// Writes the index entries first, so that a full disk stops an append whole.
+    fn write(&mut self, plan: &AppendPlan, batches: &[&[u8]]) -> Result<()> {
+        if !plan.offset_entries.is_empty() {
+            self.active.indexes.offset.append_all(&plan.offset_entries)?;
+        }
+        if !plan.time_entries.is_empty() {
+            self.active.indexes.time.append_all(&plan.time_entries)?;
+        }
+        Ok(self.active.log.file.write_pieces_at(batches, self.active.end.size)?)
     }
 
     #[cold]
     fn offsets_used_up(&self) -> StorageError {
-        let (path, position) = (self.active.log.path.clone(), Position(self.active.size));
+        let (path, position) = (self.active.log.path.clone(), Position(self.active.end.size));
         let what = "no offset is left for another batch".to_owned();
-        StorageError::Unsupported { path, position, offset: self.active.next_offset, what }
-    }
-
-    /// Kafka's rule: an entry for a batch that begins strictly more than `index.interval.bytes` behind the last batch
-    /// that has one, the first batch of a segment never.
-    fn write_index(&mut self, position: u64, last_offset: Offset, max_timestamp: i64, now_ms: i64) -> Result<()> {
-        let base = self.active.log.base_offset;
-        if position - self.active.indexed_position > self.config.index_interval_bytes {
-            self.settle_indexes(now_ms)?;
-        }
-        if max_timestamp > self.active.largest_timestamp.0 {
-            self.active.largest_timestamp = (max_timestamp, last_offset);
-        }
-        if position - self.active.indexed_position > self.config.index_interval_bytes {
-            self.active.indexes.offset.append(&offset_entry(base, Position(position), last_offset))?;
-            self.active.indexed_position = position;
-            self.write_time_entry(now_ms)?;
-        }
-        Ok(())
+        StorageError::Unsupported { path, position, offset: self.active.end.next_offset, what }
     }
 
     /// Brings the indexes in line again where somebody else has changed them and not the log: a writer that was killed
@@ -254,7 +276,7 @@ impl LogWriter {
     /// place meanwhile (its final one): both are derived from the same batches, so one overwrites the other unharmed.
     fn write_time_entry(&mut self, now_ms: i64) -> Result<()> {
         self.settle_indexes(now_ms)?;
-        let largest = self.active.largest_timestamp;
+        let largest = self.active.end.largest_timestamp;
         let indexed = self.active.indexes.time.last()?.map_or(-1, |entry| entry.timestamp);
         if largest.0 > indexed {
             self.active.indexes.time.append(&time_entry(self.active.log.base_offset, largest))?;
@@ -266,8 +288,8 @@ impl LogWriter {
     pub(super) fn catch_up(&mut self, now_ms: i64) -> Result<()> {
         let base = self.active.log.base_offset;
         let stat = self.disk.stat(&self.active.log.path)?;
-        let same = stat.is_some_and(|stat| stat.id == self.active_id && stat.size == self.active.size);
-        if same && (self.active.next_offset == base || !self.has_successor()?) {
+        let same = stat.is_some_and(|stat| stat.id == self.active_id && stat.size == self.active.end.size);
+        if same && (self.active.end.next_offset == base || !self.has_successor()?) {
             return Ok(());
         }
         self.look_again(now_ms)
@@ -278,7 +300,7 @@ impl LogWriter {
         if self.disk.stat(&self.path)?.map(|stat| stat.id) != Some(self.folder.id()) {
             return Err(StorageError::PartitionDeleted { path: self.path.clone() });
         }
-        let known = self.active.next_offset;
+        let known = self.active.end.next_offset;
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let opening =
             Opening { disk: &*self.disk, path: &self.path, config: &self.config, checkpoints: &self.checkpoints };
@@ -293,26 +315,28 @@ impl LogWriter {
     }
 
     fn has_successor(&self) -> Result<bool> {
-        let path = segment_path(&self.path, self.active.next_offset, FileKind::Log);
+        let path = segment_path(&self.path, self.active.end.next_offset, FileKind::Log);
         Ok(self.disk.stat(&path)?.is_some())
     }
 
-    /// Kafka's four conditions.
-    fn should_roll(&self, header: &BatchHeader, now_ms: i64) -> bool {
-        let active = &self.active;
-        if active.size == 0 {
+    /// Kafka's four conditions, asked about the batch that comes behind those of `plan`.
+    fn should_roll(&self, plan: &AppendPlan, header: &BatchHeader, now_ms: i64) -> bool {
+        let (active, end) = (&self.active, &plan.end);
+        if end.size == 0 {
             return false;
         }
-        let waited_ms = match active.first_batch_timestamp {
+        let waited_ms = match end.first_batch_timestamp {
             Some(first) if first >= 0 => header.max_timestamp - first,
             _ => now_ms - self.active_since_ms,
         };
         let entries_max = |entry_size: usize| self.config.segment_index_bytes as usize / entry_size;
-        let last_offset = active.next_offset + i64::from(header.last_offset_delta);
-        active.size + header.size as u64 > self.config.segment_bytes
+        let offset_entries = active.indexes.offset.count() + plan.offset_entries.len();
+        let time_entries = active.indexes.time.count() + plan.time_entries.len();
+        let last_offset = end.next_offset + i64::from(header.last_offset_delta);
+        end.size + header.size as u64 > self.config.segment_bytes
             || waited_ms > self.config.segment_ms - self.jitter_ms()
-            || active.indexes.offset.count() >= entries_max(OFFSET_INDEX_ENTRY_SIZE)
-            || active.indexes.time.count() + 1 >= entries_max(TIME_INDEX_ENTRY_SIZE)
+            || offset_entries >= entries_max(OFFSET_INDEX_ENTRY_SIZE)
+            || time_entries + 1 >= entries_max(TIME_INDEX_ENTRY_SIZE)
             || last_offset.relative_to(active.log.base_offset).is_none()
     }
 
@@ -337,7 +361,7 @@ impl LogWriter {
             self.active.indexes.offset.sync()?;
             self.active.indexes.time.sync()?;
         }
-        let base = self.active.next_offset;
+        let base = self.active.end.next_offset;
         self.active = create_segment(&*self.disk, &self.path, base)?;
         self.active_id = self.active.log.file.stat()?.id;
         self.active_since_ms = now_ms;
@@ -351,7 +375,7 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::append`].
     pub(super) fn roll_for_removal(&mut self, now_ms: i64) -> Result<()> {
-        if self.active.size > 0 { self.roll(now_ms) } else { Ok(()) }
+        if self.active.end.size > 0 { self.roll(now_ms) } else { Ok(()) }
     }
 
     /// Does `work` while the partition is locked and known to be the one that was opened.
@@ -430,16 +454,8 @@ fn create_segment(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result
     }
     let indexes = Indexes::open(disk, folder, base_offset, Access::Create)?;
     let file = disk.open(&segment_path(folder, base_offset, FileKind::Log), Access::Create)?;
-    Ok(CheckedSegment {
-        log: OpenLog::new(folder, base_offset, file),
-        size: 0,
-        next_offset: base_offset,
-        indexes,
-        largest_timestamp: (-1, base_offset),
-        first_batch_timestamp: None,
-        indexed_position: 0,
-        bytes_walked: 0,
-    })
+    let log = OpenLog::new(folder, base_offset, file);
+    Ok(CheckedSegment { log, indexes, end: SegmentEnd::of_empty(base_offset), bytes_walked: 0 })
 }
 
 /// The error of a log whose durable records are nowhere.
@@ -476,23 +492,23 @@ impl Opening<'_> {
         for pair in bases[first..].windows(2) {
             let (base, next) = (pair[0], pair[1]);
             let closed = self.check(base, believed, false).run(notices)?;
-            if closed.next_offset > next {
+            if closed.end.next_offset > next {
                 return Err(StorageError::Corrupt {
                     path: closed.log.path,
-                    position: Position(closed.size),
-                    offset: closed.next_offset,
+                    position: Position(closed.end.size),
+                    offset: closed.end.next_offset,
                     what: format!("the segment ends behind the base offset {next} of the next one"),
                 });
             }
             pending.note_segment(base, Some(closed.log.file));
-            pending.note_end(closed.next_offset, closed.bytes_walked);
+            pending.note_end(closed.end.next_offset, closed.bytes_walked);
         }
         let active = self.check(last, believed, true).run(notices)?;
-        if active.next_offset < believed {
+        if active.end.next_offset < believed {
             return Err(StorageError::Corrupt {
                 path: active.log.path,
-                position: Position(active.size),
-                offset: active.next_offset,
+                position: Position(active.end.size),
+                offset: active.end.next_offset,
                 what: format!("the log ends before its recovery point {believed}: durable records are missing"),
             });
         }
@@ -532,11 +548,11 @@ impl Opening<'_> {
     /// counts any more and the next offset is the log start, so that no reader ever sees an offset twice.
     fn settle(&self, active: CheckedSegment, pending: &mut PendingSync) -> Result<CheckedSegment> {
         let log_start_offset = self.checkpoints.log_start_offset;
-        if active.next_offset < log_start_offset {
+        if active.end.next_offset < log_start_offset {
             return self.begin_at(log_start_offset, pending);
         }
         pending.note_segment(active.log.base_offset, Some(Arc::clone(&active.log.file)));
-        pending.note_end(active.next_offset, active.bytes_walked);
+        pending.note_end(active.end.next_offset, active.bytes_walked);
         Ok(active)
     }
 

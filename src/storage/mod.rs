@@ -17,6 +17,7 @@
 //! Deliberately absent: a clock (`now` is passed in), a cache between processes, any lock for readers.
 
 pub mod append;
+mod append_plan;
 pub mod batches;
 pub mod config;
 pub mod dump;

@@ -19,6 +19,7 @@
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
 
 use super::Result;
+use super::append_plan::{LargestTimestamp, SegmentEnd, offset_entry, time_entry};
 use super::file_name::{FileKind, cut_path, segment_path};
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::lookup::{Indexes, start_for_offset, time_entry_is_right};
@@ -58,21 +59,11 @@ pub enum Notice {
     },
 }
 
-/// The largest timestamp of a segment and the last offset of the first batch that has it.
-pub(crate) type LargestTimestamp = (i64, Offset);
-
 /// A segment whose end and indexes are known to be right.
 pub(crate) struct CheckedSegment {
     pub(crate) log: OpenLog,
-    /// Where the next batch goes.
-    pub(crate) size: u64,
-    pub(crate) next_offset: Offset,
     pub(crate) indexes: Indexes,
-    pub(crate) largest_timestamp: LargestTimestamp,
-    /// The max timestamp of the first batch; what `segment.ms` counts from.
-    pub(crate) first_batch_timestamp: Option<i64>,
-    /// The position of the batch that was indexed last; 0 without one.
-    pub(crate) indexed_position: u64,
+    pub(crate) end: SegmentEnd,
     /// Bytes that were read to find this out, small batches counted as more.
     pub(crate) bytes_walked: u64,
 }
@@ -330,16 +321,14 @@ impl Walk {
         put_right(&mut self.indexes.time, self.time_check)?;
         let size = self.scanner.position().0;
         let first = header_at(&*log.file, Position::ZERO, size)?;
-        Ok(CheckedSegment {
+        let end = SegmentEnd {
             size,
             next_offset: self.scanner.expected(),
-            indexes: self.indexes,
             largest_timestamp: self.largest,
             first_batch_timestamp: first.map(|header| header.max_timestamp),
             indexed_position: self.indexed_position,
-            bytes_walked: self.bytes_walked,
-            log,
-        })
+        };
+        Ok(CheckedSegment { log, indexes: self.indexes, end, bytes_walked: self.bytes_walked })
     }
 }
 
@@ -351,14 +340,4 @@ fn put_right<E: IndexEntry>(index: &mut IndexFile<E>, check: IndexCheck<E>) -> R
         Some(entries) if !entries.is_empty() => index.append_all(&entries),
         _ => Ok(()),
     }
-}
-
-pub(crate) fn offset_entry(base: Offset, position: Position, last: Offset) -> OffsetIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    OffsetIndexEntry { relative_offset, position }
-}
-
-pub(crate) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> TimeIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    TimeIndexEntry { timestamp, relative_offset }
 }

@@ -88,12 +88,12 @@ impl PendingSync {
         self.bytes_behind += bytes;
     }
 
-    pub(super) fn note_append(&mut self, base: Offset, last: Offset, bytes: u64) {
+    pub(super) fn note_append(&mut self, base: Offset, last: Offset, cost: u64) {
         match self.appended.last_mut() {
             Some(stretch) if *stretch.end() + 1 == base.0 => *stretch = *stretch.start()..=last.0,
             _ => self.appended.push(base.0..=last.0),
         }
-        self.note_end(last.next(), bytes.max(BATCH_COST_MIN));
+        self.note_end(last.next(), cost);
     }
 
     pub(super) fn note_failure(&mut self) {

@@ -33,7 +33,6 @@ pub struct Batcher {
     timestamp_type: TimestampType,
     /// By partition number; made when the first record comes.
     builders: Vec<Option<BatchBuilder>>,
-    compressed: Vec<u8>,
 }
 
 impl Batcher {
@@ -50,7 +49,6 @@ impl Batcher {
             compressor: batch::compressor(compression),
             timestamp_type,
             builders: std::iter::repeat_with(|| None).take(partitions_max).collect(),
-            compressed: Vec::new(),
         }
     }
 
@@ -112,7 +110,7 @@ impl Batcher {
         let append_time = (self.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
         let record_count = builder.record_count();
         let batch = builder
-            .finish(self.compressor.as_mut(), append_time, self.limits.batch_size_max, &mut self.compressed)
+            .finish(self.compressor.as_mut(), append_time, self.limits.batch_size_max)
             .map_err(StreamError::from)?;
         let appended = sink.append(place as i32, batch, record_count);
         builder.clear();

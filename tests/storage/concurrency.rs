@@ -18,13 +18,13 @@ const BATCHES: usize = 300;
 fn write(disk: &Arc<dyn Disk>, lock: &Arc<dyn SharedLock>, folder: &Path, name: usize) {
     let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 500, ..LogConfig::default() };
     let mut writer = LogWriter::open(disk, lock, folder, config, NOW, || Ok(Checkpoints::default())).unwrap();
-    let (mut builder, mut scratch) = (BatchBuilder::new(0), Vec::new());
+    let mut builder = BatchBuilder::new(0);
     for batch in 0..BATCHES {
         for record in 0..3 {
             let value = format!("{name} {}", batch * 3 + record);
             builder.push(&NewRecord { timestamp_ms: NOW, key: None, value: Some(value.as_bytes()), headers: &[] });
         }
-        writer.append(builder.finish(None, None, usize::MAX, &mut scratch).unwrap(), NOW).unwrap();
+        writer.append(&mut [builder.finish(None, None, usize::MAX).unwrap()], NOW).unwrap();
         builder.clear();
     }
     writer.close(NOW).unwrap();

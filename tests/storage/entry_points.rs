@@ -674,9 +674,8 @@ fn open(disk: &FaultyDisk, checkpoints: Checkpoints) -> Result<LogWriter> {
 fn append(writer: &mut LogWriter) -> Result<Offset> {
     let mut builder = BatchBuilder::new(0);
     builder.push(&NewRecord { timestamp_ms: NOW, value: Some(b"appended"), ..NewRecord::default() });
-    let mut scratch = Vec::new();
-    let batch = builder.finish(None, None, usize::MAX, &mut scratch).expect("no codec is asked for");
-    writer.append(batch, NOW).map(|appended| appended.base_offset)
+    let batch = builder.finish(None, None, usize::MAX).expect("no codec is asked for");
+    writer.append(&mut [batch], NOW).map(|appended| appended.base_offset)
 }
 
 fn file(disk: &FaultyDisk, path: &Path) -> Vec<u8> {

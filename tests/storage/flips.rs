@@ -29,9 +29,8 @@ fn append(writer: &mut LogWriter, number: i64, codec: &str) {
         });
     }
     let mut compressor = compressor(codec.parse().unwrap());
-    let mut scratch = Vec::new();
-    let batch = builder.finish(compressor.as_mut(), None, usize::MAX, &mut scratch).unwrap();
-    writer.append(batch, NOW).unwrap();
+    let batch = builder.finish(compressor.as_mut(), None, usize::MAX).unwrap();
+    writer.append(&mut [batch], NOW).unwrap();
 }
 
 /// Segments with batches of every codec, the last one open; offsets from 0 to 89.

@@ -1,10 +1,14 @@
 //! What the indexes hold, and what they save.
 
-use super::support::{NOW, append_at, batch_size, bytes_of, disk_with_partition, open_at, path, read_on, reader};
+use super::support::{
+    NOW, append_at, append_at_once, batch_size, bytes_of, disk_with_partition, folder, open_at, path, read_on, reader,
+};
+use kdir::disk::Disk;
 use kdir::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::{Checkpoints, LogConfig};
 use kdir::units::Offset;
+use proptest::prelude::*;
 
 fn offset_entries(disk: &kdir::disk::faulty::FaultyDisk) -> Vec<(u32, u64)> {
     let bytes = bytes_of(disk, &path(0, FileKind::OffsetIndex));
@@ -175,5 +179,39 @@ fn an_entry_that_a_killed_writer_left_without_its_batch_is_taken_back_by_those_t
             let found = super::support::verify(&disk, Checkpoints::default());
             assert_eq!(found, [], "{entries} entries after {before} records");
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn batches_leave_the_same_files_at_once_as_one_by_one(
+        times in proptest::collection::vec(-5..2000_i64, 1..40),
+        segment_bytes in 100..2000_u64,
+        segment_index_bytes in 24..100_u64,
+        index_interval_bytes in 0..400_u64,
+    ) {
+        let config = LogConfig {
+            segment_bytes,
+            segment_index_bytes,
+            index_interval_bytes,
+            segment_ms: 1500,
+            ..LogConfig::default()
+        };
+        let records: Vec<(&str, i64)> = times.iter().map(|time| ("a value", NOW + time)).collect();
+        let files = |at_once: usize| {
+            let disk = disk_with_partition();
+            let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+            for records in records.chunks(at_once) {
+                append_at_once(&mut writer, records).unwrap();
+            }
+            writer.close(NOW).unwrap();
+            let mut names: Vec<String> = disk.list(&folder()).unwrap().into_iter().map(|entry| entry.name).collect();
+            names.sort();
+            names.into_iter().map(|name| (bytes_of(&disk, &folder().join(&name)), name)).collect::<Vec<_>>()
+        };
+        let one_by_one = files(1);
+        prop_assert_eq!(&files(3), &one_by_one);
+        prop_assert_eq!(&files(records.len()), &one_by_one);
     }
 }

@@ -292,7 +292,7 @@ fn produce(writer: &mut kdir::logdir::TopicWriter, values: &[&str]) {
         let mut builder = kdir::format::batch::BatchBuilder::new(0);
         let value = Some(value.as_bytes());
         builder.push(&kdir::format::record::NewRecord { timestamp_ms: NOW, key: None, value, headers: &[] });
-        writer.append(0, builder.finish(None, None, usize::MAX, &mut Vec::new()).unwrap(), NOW).unwrap();
+        writer.append(0, &mut [builder.finish(None, None, usize::MAX).unwrap()], NOW).unwrap();
     }
 }
 

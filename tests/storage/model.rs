@@ -1,6 +1,6 @@
 //! Random histories of one partition, held against a plain list.
 
-use super::support::{NOW, append_at, disk_with_partition, open_at, read_on, reader_at, verify};
+use super::support::{NOW, append_at, append_at_once, disk_with_partition, open_at, read_on, reader_at, verify};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::{Checkpoints, LogConfig, LogWriter, retention, sync_now};
 use kdir::units::Offset;
@@ -10,6 +10,8 @@ use proptest::prelude::*;
 enum Step {
     /// Writer 0 or 1 appends so many records, at a time so far from the first.
     Append(usize, usize, i64),
+    /// Writer 0 or 1 appends so many batches of one record at once, each later than the one before by so much.
+    AppendAtOnce(usize, usize, i64),
     /// Writers opened from now on have segments of so many bytes, and index entries so far apart.
     Alter(u64, u64),
     /// Somebody reads from an offset on, so far (in hundredths) into the log.
@@ -33,6 +35,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..2_usize, 1..4_usize, 0..40_i64).prop_map(|(writer, count, time)| Step::Append(writer, count, time)),
+        4 => (0..2_usize, 2..12_usize, -3..4_i64).prop_map(|(writer, count, by)| Step::AppendAtOnce(writer, count, by)),
         1 => (150..700_u64, 0..400_u64).prop_map(|(segment, interval)| Step::Alter(segment, interval)),
         2 => (0..=100_i64).prop_map(Step::ReadFromOffset),
         2 => (-1..42_i64).prop_map(Step::ReadFromTime),
@@ -81,6 +84,16 @@ impl World {
                 let appended = append_at(&mut self.writers[writer], &values_ref, NOW + time).unwrap();
                 assert_eq!(appended.base_offset.0, self.appended.len() as i64);
                 self.appended.extend(values.into_iter().map(|value| (value, NOW + time)));
+            }
+            Step::AppendAtOnce(writer, count, by) => {
+                let values: Vec<String> = (0..count).map(|at| format!("{}", self.number + at)).collect();
+                self.number += count;
+                let times = (0..).map(|at| NOW + 20 + at * by);
+                let records: Vec<(&str, i64)> = values.iter().map(String::as_str).zip(times).collect();
+                let went = append_at_once(&mut self.writers[writer], &records).unwrap();
+                assert_eq!(went[0].base_offset.0, self.appended.len() as i64);
+                assert_eq!(went.iter().map(|it| it.batch_count).sum::<usize>(), count);
+                self.appended.extend(records.iter().map(|(value, time)| ((*value).to_owned(), *time)));
             }
             Step::Alter(segment_bytes, index_interval_bytes) => {
                 self.config = LogConfig { segment_bytes, index_interval_bytes, ..self.config.clone() };

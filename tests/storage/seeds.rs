@@ -144,8 +144,7 @@ fn built(codec: &str, count: i64) -> Vec<u8> {
         });
     }
     let mut compressor = compressor(codec.parse().expect("a codec"));
-    let mut scratch = Vec::new();
-    let built = builder.finish(compressor.as_mut(), None, usize::MAX, &mut scratch);
+    let built = builder.finish(compressor.as_mut(), None, usize::MAX);
     built.expect("the codecs take anything").to_vec()
 }
 
@@ -233,7 +232,7 @@ fn written(base: Offset, count: i64) -> Vec<u8> {
     for number in 0..count {
         let codec = ["none", "lz4", "none", "zstd"][number as usize % 4];
         let mut batch = built(codec, 1 + number % 3);
-        writer.append(&mut batch, NOW).expect("a disk without faults");
+        writer.append(&mut [&mut batch], NOW).expect("a disk without faults");
     }
     file(&disk, base, FileKind::Log)
 }

@@ -49,9 +49,27 @@ pub(crate) fn append_at(writer: &mut LogWriter, values: &[&str], timestamp_ms: i
     for value in values {
         builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
     }
-    let mut scratch = Vec::new();
-    let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
-    writer.append(batch, NOW)
+    let batch = builder.finish(None, None, usize::MAX).unwrap();
+    writer.append(&mut [batch], NOW)
+}
+
+/// Appends batches of one record each, by value and time, in as few goes as the log allows.
+pub(crate) fn append_at_once(writer: &mut LogWriter, records: &[(&str, i64)]) -> Result<Vec<Appended>> {
+    let built = |&(value, timestamp_ms): &(&str, i64)| {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
+        builder.finish(None, None, usize::MAX).unwrap();
+        builder
+    };
+    let mut builders: Vec<BatchBuilder> = records.iter().map(built).collect();
+    let mut batches: Vec<&mut [u8]> = builders.iter_mut().map(BatchBuilder::finished).collect();
+    let (mut left, mut went) = (&mut batches[..], Vec::new());
+    while !left.is_empty() {
+        let appended = writer.append(left, NOW)?;
+        left = &mut left[appended.batch_count..];
+        went.push(appended);
+    }
+    Ok(went)
 }
 
 pub(crate) fn append(writer: &mut LogWriter, values: &[&str]) -> Appended {

@@ -97,11 +97,10 @@ fn append(writer: &mut TopicWriter, number: usize, to: i32, world: &mut World) -
     let mut builder = BatchBuilder::new(0);
     let timestamp_ms = NOW + number as i64;
     builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
-    let mut scratch = Vec::new();
-    let batch = builder.finish(None, None, usize::MAX, &mut scratch).unwrap();
+    let batch = builder.finish(None, None, usize::MAX).unwrap();
     let it = &mut world.partitions[to as usize];
     it.attempted = Some(value.clone());
-    let appended = writer.append(to, batch, NOW)?;
+    let appended = writer.append(to, &mut [batch], NOW)?;
     it.attempted = None;
     let before = it.written.insert(appended.base_offset.0, value);
     assert_eq!(before, None, "an offset was given twice");

@@ -42,7 +42,7 @@ impl BatchSink for Sink {
     type Error = anyhow::Error;
 
     fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> anyhow::Result<()> {
-        let appended = self.writer.append(partition, batch, now().0)?;
+        let appended = self.writer.append(partition, &mut [batch], now().0)?;
         let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
         let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
         written.last_offset = last_offset;
