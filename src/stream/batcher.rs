@@ -1,21 +1,9 @@
 //! Gathers records into batches, one being filled for each partition that records go to.
 
-use super::StreamError;
-use crate::format::batch::{self, BatchBuilder};
-use crate::format::compression::{Compression, Compressor};
-use crate::format::header::{BATCH_HEADER_SIZE, TimestampType};
+use super::pipeline::{BatchStore, Pipeline};
+use crate::format::batch::BatchBuilder;
+use crate::format::header::BATCH_HEADER_SIZE;
 use crate::format::record::NewRecord;
-
-/// Takes finished batches.
-pub trait BatchSink {
-    /// What can go wrong.
-    type Error: From<StreamError>;
-    /// Appends a batch to a partition.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> Result<(), Self::Error>;
-}
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy)]
@@ -27,29 +15,19 @@ pub struct BatchLimits {
 }
 
 /// The batches that are being filled.
-pub struct Batcher {
+pub struct Batcher<S: BatchStore> {
     limits: BatchLimits,
-    compressor: Option<Compressor>,
-    timestamp_type: TimestampType,
     /// By partition number; made when the first record comes.
     builders: Vec<Option<BatchBuilder>>,
+    pipeline: Pipeline<S>,
 }
 
-impl Batcher {
+impl<S: BatchStore> Batcher<S> {
     /// Batches for partitions below `partitions_max`.
     #[must_use]
-    pub fn new(
-        limits: BatchLimits,
-        compression: Compression,
-        timestamp_type: TimestampType,
-        partitions_max: usize,
-    ) -> Self {
-        Self {
-            limits,
-            compressor: batch::compressor(compression),
-            timestamp_type,
-            builders: std::iter::repeat_with(|| None).take(partitions_max).collect(),
-        }
+    pub fn new(limits: BatchLimits, pipeline: Pipeline<S>, partitions_max: usize) -> Self {
+        let builders = std::iter::repeat_with(|| None).take(partitions_max).collect();
+        Self { limits, builders, pipeline }
     }
 
     /// Whether even a batch that holds `record` alone would be too large before compression.
@@ -63,29 +41,29 @@ impl Batcher {
     /// Adds a record that fits a batch of its own, and passes the batch before it on if it is full.
     ///
     /// # Errors
-    /// When the sink or the codec fails.
+    /// When a batch cannot be stored.
     #[inline]
-    pub fn add<S: BatchSink>(
-        &mut self,
-        partition: i32,
-        record: &NewRecord<'_>,
-        now_ms: i64,
-        sink: &mut S,
-    ) -> Result<(), S::Error> {
+    pub fn add(&mut self, partition: i32, record: &NewRecord<'_>, now_ms: i64) -> Result<(), S::Error> {
         let place = partition as usize;
         if let Some(builder) = &mut self.builders[place] {
             // The exact size is asked for only near the limit.
             let limit = self.limits.batch_size.min(self.limits.batch_size_max);
-            if builder.size() + record.size_max() <= limit || builder.is_empty() || builder.size_with(record) <= limit {
-                builder.push(record);
-                return Ok(());
+            if builder.size() + record.size_max() > limit && !builder.is_empty() && builder.size_with(record) > limit {
+                self.pass(place, now_ms)?;
             }
-            self.flush(place, now_ms, sink)?;
         }
         let limits = self.limits;
         let builder =
             self.builders[place].get_or_insert_with(|| BatchBuilder::new(limits.batch_size.min(limits.batch_size_max)));
         builder.push(record);
+        Ok(())
+    }
+
+    #[cold]
+    fn pass(&mut self, place: usize, now_ms: i64) -> Result<(), S::Error> {
+        if let Some(full) = self.builders[place].take() {
+            self.builders[place] = Some(self.pipeline.pass(place as i32, full, now_ms)?);
+        }
         Ok(())
     }
 
@@ -95,25 +73,17 @@ impl Batcher {
         self.builders.iter().flatten().all(BatchBuilder::is_empty)
     }
 
-    /// Passes on what every batch holds.
+    /// Stores what every batch holds, and all that was passed on before.
     ///
     /// # Errors
-    /// When the sink or the codec fails.
-    pub fn flush_all<S: BatchSink>(&mut self, now_ms: i64, sink: &mut S) -> Result<(), S::Error> {
-        (0..self.builders.len()).try_for_each(|place| self.flush(place, now_ms, sink))
-    }
-
-    fn flush<S: BatchSink>(&mut self, place: usize, now_ms: i64, sink: &mut S) -> Result<(), S::Error> {
-        let Some(builder) = self.builders[place].as_mut().filter(|builder| !builder.is_empty()) else {
-            return Ok(());
-        };
-        let append_time = (self.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
-        let record_count = builder.record_count();
-        let batch = builder
-            .finish(self.compressor.as_mut(), append_time, self.limits.batch_size_max)
-            .map_err(StreamError::from)?;
-        let appended = sink.append(place as i32, batch, record_count);
-        builder.clear();
-        appended
+    /// When a batch cannot be stored.
+    pub fn flush(&mut self, now_ms: i64) -> Result<(), S::Error> {
+        self.pipeline.drain()?;
+        for (partition, place) in (0..).zip(&mut self.builders) {
+            if let Some(filled) = place.take_if(|builder| !builder.is_empty()) {
+                *place = Some(self.pipeline.store(partition, filled, now_ms)?);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! From an input to batches: reads, cuts, splits off keys, places each record, and writes what is there as soon as the
 //! input would block.
 
-use super::batcher::{BatchSink, Batcher};
+use super::batcher::Batcher;
 use super::framing::{Frame, Framing, LENGTH_SIZE};
 use super::json::Envelope;
 use super::partitioner::Partitioner;
+use super::pipeline::BatchStore;
 use super::{Place, StreamError};
 use crate::format::record::NewRecord;
 use crate::units::{TimeFormat, Timestamp};
@@ -81,8 +82,12 @@ pub struct Placement {
     pub partition_count: i32,
 }
 
-/// What the intake asks of whoever stores the batches.
-pub trait IntakeSink: BatchSink {
+/// What the intake asks and tells on its way.
+pub trait IntakeSink {
+    /// What can go wrong.
+    type Error: From<StreamError>;
+    /// What stores the batches.
+    type Store: BatchStore<Error = Self::Error>;
     /// Milliseconds since the epoch.
     fn now_ms(&self) -> i64;
     /// Where round-robin goes on: the sum of the log end offsets. Asked once, when the first record needs it.
@@ -137,10 +142,10 @@ pub struct Taken {
 }
 
 /// Takes inputs in, one after the other.
-pub struct Intake {
+pub struct Intake<B: BatchStore> {
     framing: Framing,
     rule: RecordRule,
-    router: Router,
+    router: Router<B>,
     linger: Duration,
     window: Window,
 }
@@ -194,14 +199,14 @@ fn broken(input: &str, source: io::Error) -> StreamError {
     StreamError::Read { input: input.to_owned(), source }
 }
 
-impl Intake {
+impl<B: BatchStore> Intake<B> {
     /// An intake for one topic.
     #[must_use]
     pub fn new(
         framing: Framing,
         rule: RecordRule,
         placement: Placement,
-        batcher: Batcher,
+        batcher: Batcher<B>,
         batch_size_max: usize,
         linger: Duration,
     ) -> Self {
@@ -228,16 +233,24 @@ impl Intake {
     ///
     /// # Errors
     /// When the input is broken or holds something that cannot be stored, or the sink fails.
-    pub fn take<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Ended, S::Error> {
+    pub fn take<S: IntakeSink<Store = B, Error = B::Error>>(
+        &mut self,
+        input: &mut dyn Input,
+        sink: &mut S,
+    ) -> Result<Ended, S::Error> {
         let taken = self.take_records(input, sink);
-        let flushed = self.router.batcher.flush_all(self.router.now_ms, sink);
+        let flushed = self.router.batcher.flush(self.router.now_ms);
         let ended = taken?;
         flushed?;
         sink.sync_point()?;
         Ok(ended)
     }
 
-    fn take_records<S: IntakeSink>(&mut self, input: &mut dyn Input, sink: &mut S) -> Result<Ended, S::Error> {
+    fn take_records<S: IntakeSink<Store = B, Error = B::Error>>(
+        &mut self,
+        input: &mut dyn Input,
+        sink: &mut S,
+    ) -> Result<Ended, S::Error> {
         let Self { framing, rule, router, linger, window } = self;
         let mut maker = RecordMaker::new(rule);
         let unit = if rule.is_json { "line" } else { framing.unit() };
@@ -309,7 +322,7 @@ impl<'a> Oversize<'a> {
         ended: &mut bool,
         input: &mut dyn Input,
         sink: &mut S,
-        (router, linger): (&mut Router, Duration),
+        (router, linger): (&mut Router<S::Store>, Duration),
     ) -> Result<Ended, S::Error> {
         let size_announced = self.announced.map(|total| (total - LENGTH_SIZE) as u64);
         let count_max = match (sink.skips(), size_announced) {
@@ -385,7 +398,7 @@ impl<'a> RecordMaker<'a> {
         framed: &[u8],
         content: Range<usize>,
         at: At<'_>,
-        router: &mut Router,
+        router: &mut Router<S::Store>,
         sink: &mut S,
     ) -> Result<(), S::Error> {
         let bytes = &framed[content];
@@ -418,7 +431,7 @@ impl<'a> RecordMaker<'a> {
     }
 
     /// The time of a record: its own, or that of the one before it.
-    fn time(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router) -> Option<i64> {
+    fn time<B: BatchStore>(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router<B>) -> Option<i64> {
         match format.read(bytes, Timestamp(router.now_ms)).filter(|time| *time >= Timestamp::NONE) {
             Some(own) => self.last_time_ms = Some(own.0),
             None => router.taken.untimed += u64::from(self.last_time_ms.is_some()),
@@ -431,7 +444,7 @@ impl<'a> RecordMaker<'a> {
         framed: &[u8],
         bytes: &[u8],
         at: At<'_>,
-        router: &mut Router,
+        router: &mut Router<S::Store>,
         sink: &mut S,
     ) -> Result<(), S::Error> {
         let refused = |(column, what)| StreamError::BadJson { place: at.place(), column, what };
@@ -452,9 +465,9 @@ impl<'a> RecordMaker<'a> {
 }
 
 /// Gives each record its partition and gathers them into batches.
-struct Router {
+struct Router<B: BatchStore> {
     placement: Placement,
-    batcher: Batcher,
+    batcher: Batcher<B>,
     batch_size_max: usize,
     needs_key: bool,
     /// The next partition in turn, once it is known.
@@ -464,9 +477,9 @@ struct Router {
     taken: Taken,
 }
 
-impl Router {
+impl<B: BatchStore> Router<B> {
     #[inline]
-    fn add<S: IntakeSink>(
+    fn add<S: IntakeSink<Store = B, Error = B::Error>>(
         &mut self,
         record: &NewRecord<'_>,
         named: Option<i32>,
@@ -495,11 +508,11 @@ impl Router {
         };
         self.taken.records += 1;
         self.taken.bytes += framed.len() as u64;
-        self.batcher.add(partition, record, self.now_ms, sink)
+        self.batcher.add(partition, record, self.now_ms)
     }
 
     #[inline]
-    fn in_turn<S: IntakeSink>(&mut self, sink: &mut S) -> Result<i32, S::Error> {
+    fn in_turn<S: IntakeSink<Store = B, Error = B::Error>>(&mut self, sink: &mut S) -> Result<i32, S::Error> {
         let count = self.placement.partition_count;
         let partition = match self.next_in_turn {
             Some(partition) => partition,
@@ -511,7 +524,7 @@ impl Router {
     }
 
     /// Waits for input. What has been gathered is written before a wait that may be long.
-    fn wait<S: IntakeSink>(
+    fn wait<S: IntakeSink<Store = B, Error = B::Error>>(
         &mut self,
         linger: Duration,
         input: &mut dyn Input,
@@ -524,7 +537,7 @@ impl Router {
         };
         match wait(input, Some(linger))? {
             Readiness::NotReady => {
-                self.batcher.flush_all(self.now_ms, sink)?;
+                self.batcher.flush(self.now_ms)?;
                 sink.sync_point()?;
                 Ok(wait(input, None)?)
             }

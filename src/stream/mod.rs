@@ -1,9 +1,9 @@
 //! Floor 4: records to and from bytes on a pipe. Knows partitions, not log dirs.
 //!
 //! In: [`intake`] cuts the input into records by a [`framing`], [`partitioner`] says where each goes, [`batcher`] gathers
-//! them while input flows and hands finished batches to a sink. Out: [`merge`] brings the records of several partitions
-//! into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of them, and [`output`] writes them,
-//! by a [`template`] if there is one.
+//! them while input flows and a [`pipeline`] finishes the batches and hands them to a store. Out: [`merge`] brings the
+//! records of several partitions into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of
+//! them, and [`output`] writes them, by a [`template`] if there is one.
 
 pub mod batcher;
 pub mod filter;
@@ -13,6 +13,7 @@ pub mod json;
 pub mod merge;
 pub mod output;
 pub mod partitioner;
+pub mod pipeline;
 pub mod tail;
 pub mod template;
 
@@ -94,6 +95,9 @@ pub enum StreamError {
         /// The partition.
         partition: i32,
     },
+    /// A batch before could not be stored, which was told then.
+    #[error("nothing is stored after a failure")]
+    AfterFailure,
     /// A codec failed.
     #[error("cannot compress a batch: {0}")]
     Codec(#[from] FormatError),

@@ -17,14 +17,15 @@ use crate::stream::batcher::{BatchLimits, Batcher};
 use crate::stream::framing::Framing;
 use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
 use crate::stream::partitioner::Partitioner;
+use crate::stream::pipeline::{Finishing, Pipeline};
 use crate::units::{ByteSize, Duration, TimeFormat, TopicName};
 use input::{FileInput, open_inputs, total_size};
 use rejects::Rejects;
 use report::{Acknowledgements, Summary};
-use sink::Sink;
+use sink::{Sink, Store};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Append records from stdin or from files
@@ -187,27 +188,39 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     }
     let config = topic.log_config();
     let rule = RecordRule { needs_key: config.cleanup_policy.compact, ..rule };
-    let mut intake = intake(args, &topic, &config, rule)?;
     let acknowledgements =
         Arc::new(Acknowledgements::new(args.output == SummaryFormat::Json, context.ui, &topic, &stop)?);
     let on_sync: Arc<dyn OnSync> = Arc::clone(&acknowledgements) as Arc<dyn OnSync>;
     let total = total_size(&inputs);
     let rejects = Rejects::new(args, &inputs, end_of_record(args), context.ui)?;
+    let writer = TopicWriter::new(log_dir, topic.clone(), args.sync, on_sync);
+    let store = Arc::new(Mutex::new(Store { writer, written: BTreeMap::new() }));
+    let mut intake = intake(args, &topic, &config, rule, Arc::clone(&store))?;
     let mut sink = Sink {
-        writer: TopicWriter::new(log_dir, topic, args.sync, on_sync),
+        store,
+        topic,
         ui: context.ui,
         progress: context.ui.progress(total, if total.is_some() { Unit::Bytes } else { Unit::Records }),
         by_bytes: total.is_some(),
-        written: BTreeMap::new(),
         rejects,
         started,
     };
-    let taken = take_all(&mut intake, &mut inputs, &mut sink);
-    let finished = sink.writer.finish(now().0).map_err(anyhow::Error::from);
+    let ended = take_all(&mut intake, &mut inputs, &mut sink);
+    let taken = intake.taken();
+    // Its threads end here: nothing is stored after the last sync.
+    drop(intake);
+    let finished = sink.store().writer.finish(now().0).map_err(anyhow::Error::from);
     let kept = sink.rejects.finish();
     sink.progress.finish();
     sink.tell_notices();
-    let summary = Summary { sink: &sink, taken: intake.taken(), seconds: started.elapsed().as_secs_f64() };
+    let written = std::mem::take(&mut sink.store().written);
+    let summary = Summary {
+        topic: &sink.topic,
+        written: &written,
+        rejects: &sink.rejects,
+        taken,
+        seconds: started.elapsed().as_secs_f64(),
+    };
     let summarized = match args.output {
         SummaryFormat::Json => context.ui.data(&summary.json()),
         SummaryFormat::Text => {
@@ -217,7 +230,7 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     };
     // The sync comes first: if it failed, why the input ended is of no interest any more.
     finished?;
-    let ended = taken?;
+    let ended = ended?;
     kept?;
     summarized?;
     acknowledgements.result()?;
@@ -284,7 +297,13 @@ fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic>
     }
 }
 
-fn intake(args: &ProduceArgs, topic: &Topic, config: &LogConfig, rule: RecordRule) -> anyhow::Result<Intake> {
+fn intake(
+    args: &ProduceArgs,
+    topic: &Topic,
+    config: &LogConfig,
+    rule: RecordRule,
+    store: Arc<Mutex<Store>>,
+) -> anyhow::Result<Intake<Store>> {
     if let Some(partition) = args.partition {
         topic.partition(partition)?;
     }
@@ -306,12 +325,15 @@ fn intake(args: &ProduceArgs, topic: &Topic, config: &LogConfig, rule: RecordRul
     let limits = BatchLimits { batch_size: args.batch_size.0.min(batch_size_max as u64) as usize, batch_size_max };
     let partitions_max = topic.partitions.last().map_or(0, |&last| last as usize + 1);
     let compression = args.compression.unwrap_or_else(|| topic.compression());
-    let batcher = Batcher::new(limits, compression, config.timestamp_type, partitions_max);
+    let finishing = Finishing { compression, timestamp_type: config.timestamp_type, batch_size_max };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let pipeline = Pipeline::new(store, finishing, limits.batch_size, processors);
+    let batcher = Batcher::new(limits, pipeline, partitions_max);
     let placement = Placement { partition: args.partition, partitioner, partition_count };
     Ok(Intake::new(framing, rule, placement, batcher, batch_size_max, args.linger.as_std()))
 }
 
-fn take_all(intake: &mut Intake, inputs: &mut [FileInput<'_>], sink: &mut Sink) -> anyhow::Result<Ended> {
+fn take_all(intake: &mut Intake<Store>, inputs: &mut [FileInput<'_>], sink: &mut Sink) -> anyhow::Result<Ended> {
     for input in inputs {
         let ended = intake.take(input, sink)?;
         if ended != Ended::Complete {

@@ -1,12 +1,14 @@
 //! What a run says of itself: what has become durable while it goes on, and a summary at its end.
 
-use super::sink::{Sink, Written};
+use super::rejects::Rejects;
+use super::sink::Written;
 use crate::cli::signals::Stop;
 use crate::cli::ui::{OutputError, Ui};
 use crate::logdir::{Acknowledged, OnSync, Topic};
 use crate::stream::intake::Taken;
 use crate::units::ByteSize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -54,14 +56,16 @@ impl OnSync for Acknowledgements {
 
 /// What a run has done.
 pub(super) struct Summary<'a> {
-    pub(super) sink: &'a Sink,
+    pub(super) topic: &'a Topic,
+    pub(super) written: &'a BTreeMap<i32, Written>,
+    pub(super) rejects: &'a Rejects,
     pub(super) taken: Taken,
     pub(super) seconds: f64,
 }
 
 impl Summary<'_> {
     fn records(&self) -> u64 {
-        self.sink.written.values().map(|written| written.records).sum()
+        self.written.values().map(|written| written.records).sum()
     }
 
     pub(super) fn text(&self) -> String {
@@ -74,23 +78,23 @@ impl Summary<'_> {
             }
         };
         const SHOWN_MAX: usize = 16;
-        let mut partitions: Vec<String> = self.sink.written.iter().take(SHOWN_MAX).map(shown).collect();
-        if self.sink.written.len() > SHOWN_MAX {
-            partitions.push(format!("and {} more partitions", self.sink.written.len() - SHOWN_MAX));
+        let mut partitions: Vec<String> = self.written.iter().take(SHOWN_MAX).map(shown).collect();
+        if self.written.len() > SHOWN_MAX {
+            partitions.push(format!("and {} more partitions", self.written.len() - SHOWN_MAX));
         }
         let offsets = if partitions.is_empty() { String::new() } else { format!(" ({})", partitions.join(", ")) };
         let mut text = format!(
             "produced {}, {}, to {}{offsets} in {:.3} s",
             crate::cli::commands::counted(self.records(), "record"),
             ByteSize(self.taken.bytes),
-            self.sink.writer.topic().name,
+            self.topic.name,
             self.seconds
         );
         if self.taken.untimed > 0 {
             let untimed = crate::cli::commands::counted(self.taken.untimed, "record");
             text.push_str(&format!("\n{untimed} did not begin with a time and got that of the one before"));
         }
-        if let Some(rejected) = self.sink.rejects.told() {
+        if let Some(rejected) = self.rejects.told() {
             text.push_str(&format!("\n{rejected}"));
         }
         text
@@ -107,12 +111,12 @@ impl Summary<'_> {
         };
         let line = json!({
             "event": "summary",
-            "topic": self.sink.writer.topic().name.as_str(),
+            "topic": self.topic.name.as_str(),
             "records": self.records(),
             "bytes": self.taken.bytes,
-            "rejected": self.sink.rejects.count,
+            "rejected": self.rejects.count,
             "seconds": self.seconds,
-            "partitions": self.sink.written.iter().map(partition).collect::<Vec<_>>(),
+            "partitions": self.written.iter().map(partition).collect::<Vec<_>>(),
         });
         format!("{line}\n").into_bytes()
     }

@@ -3,12 +3,13 @@
 use super::rejects::Rejects;
 use crate::cli::now;
 use crate::cli::ui::{Progress, Ui};
-use crate::logdir::TopicWriter;
+use crate::logdir::{Topic, TopicWriter};
 use crate::stream::StreamError;
-use crate::stream::batcher::BatchSink;
 use crate::stream::intake::IntakeSink;
+use crate::stream::pipeline::BatchStore;
 use crate::units::ByteSize;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What was written to a partition.
@@ -18,54 +19,70 @@ pub(super) struct Written {
     pub(super) records: u64,
 }
 
-/// Stores batches and shows how far the work has come.
-pub(super) struct Sink {
+/// Stores batches and keeps count of them.
+pub(super) struct Store {
     pub(super) writer: TopicWriter,
+    pub(super) written: BTreeMap<i32, Written>,
+}
+
+impl BatchStore for Store {
+    type Error = anyhow::Error;
+
+    fn store(&mut self, partition: i32, mut batches: &mut [&mut [u8]]) -> anyhow::Result<()> {
+        while !batches.is_empty() {
+            let appended = self.writer.append(partition, batches, now().0)?;
+            batches = &mut batches[appended.batch_count..];
+            let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
+            let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
+            written.last_offset = last_offset;
+            written.records += (last_offset - base_offset + 1) as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Answers what the intake asks and shows how far it has come.
+pub(super) struct Sink {
+    pub(super) store: Arc<Mutex<Store>>,
+    pub(super) topic: Topic,
     pub(super) ui: Ui,
     pub(super) progress: Progress,
     /// Whether progress counts bytes of a known total, not records.
     pub(super) by_bytes: bool,
-    pub(super) written: BTreeMap<i32, Written>,
     pub(super) rejects: Rejects,
     pub(super) started: Instant,
 }
 
 impl Sink {
-    pub(super) fn tell_notices(&mut self) {
-        for notice in self.writer.take_notices() {
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell_notices(&self) {
+        for notice in self.store().writer.take_notices() {
             self.ui.warning(&crate::cli::commands::told(&notice));
         }
     }
 }
 
-impl BatchSink for Sink {
-    type Error = anyhow::Error;
-
-    fn append(&mut self, partition: i32, batch: &mut [u8], record_count: i32) -> anyhow::Result<()> {
-        let appended = self.writer.append(partition, &mut [batch], now().0)?;
-        let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
-        let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
-        written.last_offset = last_offset;
-        written.records += record_count as u64;
-        Ok(())
-    }
-}
-
 impl IntakeSink for Sink {
+    type Error = anyhow::Error;
+    type Store = Store;
+
     fn now_ms(&self) -> i64 {
         now().0
     }
 
     fn round_robin_start(&mut self) -> anyhow::Result<i64> {
-        Ok(self.writer.log_end_offsets_sum()?)
+        Ok(self.store().writer.log_end_offsets_sum()?)
     }
 
     fn has_partition(&self, partition: i32) -> bool {
-        self.writer.topic().partitions.binary_search(&partition).is_ok()
+        self.topic.partitions.binary_search(&partition).is_ok()
     }
 
     fn sync_point(&mut self) -> anyhow::Result<()> {
-        Ok(self.writer.sync_point()?)
+        Ok(self.store().writer.sync_point()?)
     }
 
     fn progress(&mut self, bytes: u64, records: u64) {
