@@ -6,7 +6,7 @@ use super::header::{
     CRC, LAST_OFFSET_DELTA, LEADER_EPOCH, LENGTH_OVERHEAD, MAGIC, MAGIC_V2, MAX_TIMESTAMP, PRODUCER_EPOCH, PRODUCER_ID,
     RECORD_COUNT, TimestampType,
 };
-use super::record::{NewRecord, RecordSpan};
+use super::record::{self, NewRecord, RecordSpan};
 use super::{FormatError, crc, varint};
 use crate::units::Offset;
 
@@ -115,7 +115,10 @@ impl RecordCursor {
 /// Gathers records and makes a batch of them. Records are encoded straight into the batch's bytes.
 #[derive(Debug)]
 pub struct BatchBuilder {
+    /// The batch, and room behind it.
     bytes: Vec<u8>,
+    /// How much of that is the batch.
+    size: usize,
     /// The batch after compression, where it was finished so.
     compressed: Vec<u8>,
     is_compressed: bool,
@@ -128,10 +131,10 @@ impl BatchBuilder {
     /// An empty batch with room for `capacity` bytes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity.max(BATCH_HEADER_SIZE));
-        bytes.resize(BATCH_HEADER_SIZE, 0);
         Self {
-            bytes,
+            // A record is asked for the most that it may take before it is known to fit.
+            bytes: vec![0; capacity.max(BATCH_HEADER_SIZE) + record::SMALL_FIELDS_MAX],
+            size: BATCH_HEADER_SIZE,
             compressed: Vec::new(),
             is_compressed: false,
             record_count: 0,
@@ -154,15 +157,15 @@ impl BatchBuilder {
 
     /// The bytes of the batch so far, header included, before compression.
     #[must_use]
-    pub fn size(&self) -> usize {
-        self.bytes.len()
+    pub const fn size(&self) -> usize {
+        self.size
     }
 
     /// The size that the batch would have with `record` in it as well.
     #[inline]
     #[must_use]
     pub fn size_with(&self, record: &NewRecord<'_>) -> usize {
-        self.bytes.len() + record.size(self.timestamp_delta(record), self.record_count)
+        self.size + record.size(self.timestamp_delta(record), self.record_count)
     }
 
     /// Adds a record.
@@ -172,9 +175,58 @@ impl BatchBuilder {
             self.base_timestamp = record.timestamp_ms;
             self.max_timestamp = record.timestamp_ms;
         }
-        record.write(record.timestamp_ms.wrapping_sub(self.base_timestamp), self.record_count, &mut self.bytes);
+        if self.bytes.len() - self.size < record.size_max() {
+            self.make_room(record.size_max());
+        }
+        let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
+        record.put(timestamp_delta, self.record_count, &mut self.bytes, &mut self.size);
         self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
         self.record_count += 1;
+    }
+
+    /// Adds records whose values are `lines`, without keys and headers, as far as the batch stays within `size_max` bytes
+    /// with room to spare. Returns how many bytes of `lines` that took, and how many records.
+    pub fn push_lines(&mut self, lines: &[u8], delimiter: u8, timestamp_ms: i64, size_max: usize) -> (usize, i32) {
+        if self.record_count == 0 {
+            (self.base_timestamp, self.max_timestamp) = (timestamp_ms, timestamp_ms);
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp_ms);
+        let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp);
+        let folded_timestamp = varint::zigzag(timestamp_delta);
+        let room_end = size_max.min(self.bytes.len());
+        let out = &mut self.bytes[..room_end];
+        let (mut start, mut size, mut offset_delta) = (0, self.size, self.record_count);
+        loop {
+            let (rest, room) = (&lines[start..], &mut out[size..]);
+            // Lines of 10 bytes take 7 ns each this way, in place of 14.
+            let length = if folded_timestamp < 0x80
+                && let Some(offset) = varint::packed((offset_delta as u64) << 1)
+                && let Some(value) = rest.first_chunk()
+                && let Some(length) = record::find_in_short(delimiter, value)
+                && let Some(room) = room.first_chunk_mut()
+            {
+                size += record::put_short((value, length), folded_timestamp as u8, offset, room);
+                length
+            } else {
+                let Some(length) = memchr::memchr(delimiter, rest) else { break };
+                let record = NewRecord { value: Some(&rest[..length]), ..NewRecord::default() };
+                if room.len() < record.size_max() {
+                    break;
+                }
+                record.put(timestamp_delta, offset_delta, out, &mut size);
+                length
+            };
+            offset_delta += 1;
+            start += length + 1;
+        }
+        let count = offset_delta - self.record_count;
+        (self.size, self.record_count) = (size, offset_delta);
+        (start, count)
+    }
+
+    #[cold]
+    fn make_room(&mut self, wanted: usize) {
+        self.bytes.resize((self.size + wanted).max(self.bytes.len() * 2), 0);
     }
 
     #[inline]
@@ -184,7 +236,7 @@ impl BatchBuilder {
 
     /// Empties it for the next batch and keeps its memory.
     pub fn clear(&mut self) {
-        self.bytes.truncate(BATCH_HEADER_SIZE);
+        self.size = BATCH_HEADER_SIZE;
         self.is_compressed = false;
         self.record_count = 0;
     }
@@ -204,7 +256,7 @@ impl BatchBuilder {
         if let Some(compressor) = compressor {
             self.compressed.clear();
             self.compressed.resize(BATCH_HEADER_SIZE, 0);
-            compressor.compress(&self.bytes[BATCH_HEADER_SIZE..], &mut self.compressed)?;
+            compressor.compress(&self.bytes[BATCH_HEADER_SIZE..self.size], &mut self.compressed)?;
             if self.compressed.len() <= size_max {
                 codec = compressor.compression().codec;
             }
@@ -237,7 +289,7 @@ impl BatchBuilder {
 
     /// The batch that [`BatchBuilder::finish`] has made.
     pub fn finished(&mut self) -> &mut [u8] {
-        if self.is_compressed { &mut self.compressed } else { &mut self.bytes }
+        if self.is_compressed { &mut self.compressed } else { &mut self.bytes[..self.size] }
     }
 }
 
@@ -325,7 +377,7 @@ mod tests {
         for name in ["gzip", "snappy", "lz4", "zstd", "zstd:19", "none"] {
             let compression: Compression = name.parse().unwrap();
             let mut builder = three_records();
-            let plain = builder.bytes[BATCH_HEADER_SIZE..].to_vec();
+            let plain = builder.bytes[BATCH_HEADER_SIZE..builder.size].to_vec();
             let batch = builder.finish(compressor(compression).as_mut(), None, usize::MAX).unwrap();
             let header = BatchHeader::parse(batch).unwrap();
             assert!(checksum_matches(&header, batch));
@@ -360,6 +412,45 @@ mod tests {
         assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!((header.record_timestamp(0), header.record_timestamp(5)), (T + 1000, T + 1000));
         assert_eq!(header.base_timestamp, T, "the producer's own time stays in the batch");
+    }
+
+    #[test]
+    fn lines_give_the_batch_that_their_records_give_one_by_one() {
+        let (mut lines, mut records) = (Vec::new(), 0);
+        let lengths = (0..40).chain([15, 16, 17, 63, 64, 8191, 8192, 3]).chain((0..17_000).map(|at| at * 7 % 19));
+        for length in lengths {
+            // Bytes that differ from the delimiter by one bit, and by a borrow.
+            lines.extend((0..length).map(|at| [0x0b, 0x8a, 0x09, b'x', 0x0a ^ 1][at % 5]));
+            lines.push(b'\n');
+            records += 1;
+        }
+        lines.extend_from_slice(b"no end");
+        for timestamps in [[T, T], [T, T + 63], [T, T + 64], [T, T - 1]] {
+            let (mut at_once, mut one_by_one) = (BatchBuilder::new(1 << 20), BatchBuilder::new(0));
+            for (half, timestamp_ms) in lines.chunks(lines.len() / 2 + 1).zip(timestamps) {
+                let (mut start, mut count) = (0, 0);
+                for line in half.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+                    let value = Some(&line[..line.len() - 1]);
+                    one_by_one.push(&NewRecord { timestamp_ms, value, ..NewRecord::default() });
+                    (start, count) = (start + line.len(), count + 1);
+                }
+                assert_eq!(at_once.push_lines(half, b'\n', timestamp_ms, 1 << 20), (start, count));
+            }
+            assert!(at_once.record_count() >= records - 1, "one line is in two halves");
+            let finish = |builder: &mut BatchBuilder| builder.finish(None, None, usize::MAX).unwrap().to_vec();
+            assert!(finish(&mut at_once) == finish(&mut one_by_one), "{timestamps:?}");
+        }
+    }
+
+    #[test]
+    fn lines_fill_a_batch_to_its_limit_and_no_further() {
+        let lines = b"0123456789abc\n".repeat(10_000);
+        for limit in 1000..1100 {
+            let mut builder = BatchBuilder::new(limit);
+            let (bytes, records) = builder.push_lines(&lines, b'\n', T, limit);
+            assert_eq!(bytes, records as usize * 14);
+            assert!((limit - 60..=limit).contains(&builder.size()), "{} of {limit}", builder.size());
+        }
     }
 
     #[test]

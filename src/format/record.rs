@@ -205,7 +205,7 @@ impl NewRecord<'_> {
     #[inline]
     #[must_use]
     pub fn size_max(&self) -> usize {
-        40 + self.payload_size() + 10 * self.headers.len()
+        SMALL_FIELDS_MAX + self.payload_size() + 10 * self.headers.len()
     }
 
     /// The bytes of key, value and headers.
@@ -216,33 +216,76 @@ impl NewRecord<'_> {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
     }
 
-    /// Appends the record.
-    #[inline]
-    pub fn write(&self, timestamp_delta: i64, offset_delta: i32, out: &mut Vec<u8>) {
-        let body_size = self.body_size(timestamp_delta, offset_delta);
-        // The small fields are put together first: one append for all of them.
-        let (mut head, mut at) = ([0; 5 * varint::VARINT_SIZE_MAX + 1], 0);
-        varint::put(&mut head, &mut at, body_size as i64);
-        at += 1;
-        varint::put(&mut head, &mut at, timestamp_delta);
-        varint::put(&mut head, &mut at, i64::from(offset_delta));
-        if let Some(key) = self.key {
-            varint::put(&mut head, &mut at, key.len() as i64);
-            out.extend_from_slice(&head[..at]);
-            out.extend_from_slice(key);
-            at = 0;
-        } else {
-            varint::put(&mut head, &mut at, -1);
-        }
-        varint::put(&mut head, &mut at, self.value.map_or(-1, |value| value.len() as i64));
-        out.extend_from_slice(&head[..at]);
-        out.extend_from_slice(self.value.unwrap_or_default());
-        varint::write(out, self.headers.len() as i64);
+    /// Writes the record at `*at`, where `out` has room for [`NewRecord::size_max`] bytes, and moves `*at` behind it.
+    #[inline(always)]
+    pub fn put(&self, timestamp_delta: i64, offset_delta: i32, out: &mut [u8], at: &mut usize) {
+        varint::put(out, at, self.body_size(timestamp_delta, offset_delta) as i64);
+        out[*at] = 0;
+        *at += 1;
+        varint::put(out, at, timestamp_delta);
+        varint::put(out, at, i64::from(offset_delta));
+        put_part(out, at, self.key);
+        put_part(out, at, self.value);
+        varint::put(out, at, self.headers.len() as i64);
         for (key, value) in self.headers {
-            write_part(out, Some(key));
-            write_part(out, *value);
+            put_part(out, at, Some(key));
+            put_part(out, at, *value);
         }
     }
+
+    /// Appends the record.
+    pub fn write(&self, timestamp_delta: i64, offset_delta: i32, out: &mut Vec<u8>) {
+        let mut at = out.len();
+        out.resize(at + self.size_max(), 0);
+        self.put(timestamp_delta, offset_delta, out, &mut at);
+        out.truncate(at);
+    }
+}
+
+/// The most bytes that the length, the deltas, the counts and the lengths of key and value take.
+pub(super) const SMALL_FIELDS_MAX: usize = 40;
+
+/// The most bytes of a value that [`put_short`] takes.
+pub(super) const SHORT_MAX: usize = 15;
+/// The most bytes that it writes at once: eight of small fields, the value, and what stands behind it.
+pub(super) const SHORT_ROOM: usize = 8 + SHORT_MAX + 1;
+
+/// [`NewRecord::put`] for a record that has a short value and nothing else. The small fields go out as one number; the
+/// deltas are given as [`varint::packed`]. Returns the size of the record.
+#[inline(always)]
+pub(super) fn put_short(
+    (value, length): (&[u8; SHORT_MAX + 1], usize),
+    timestamp: u8,
+    (offset, offset_size): (u64, usize),
+    room: &mut [u8; SHORT_ROOM],
+) -> usize {
+    let small_size = 5 + offset_size;
+    let body_size = small_size + length;
+    // From the lowest byte: length, attributes (0), timestamp delta, offset delta, null key, length of the value.
+    let front = (body_size as u64) << 1 | u64::from(timestamp) << 16 | offset << 24;
+    let behind = 1 | (length as u64) << 9;
+    #[expect(clippy::little_endian_bytes, reason = "the lowest byte is the first; this is no field of its own")]
+    room[..8].copy_from_slice(&(front | behind << (24 + 8 * offset_size)).to_le_bytes());
+    // What of it does not belong to the value is written over: by the header count, and by the next record.
+    room[small_size..small_size + value.len()].copy_from_slice(value);
+    room[body_size] = 0;
+    body_size + 1
+}
+
+/// Where `byte` stands first among the bytes of a short value and the one behind it.
+#[inline(always)]
+pub(super) fn find_in_short(byte: u8, bytes: &[u8; SHORT_MAX + 1]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks();
+    find_in_word(byte, words[0]).or_else(|| find_in_word(byte, words[1]).map(|at| 8 + at))
+}
+
+#[inline(always)]
+fn find_in_word(byte: u8, word: [u8; 8]) -> Option<usize> {
+    #[expect(clippy::little_endian_bytes, reason = "the first byte is to be the lowest")]
+    let differs = u64::from_le_bytes(word) ^ u64::from_le_bytes([byte; 8]);
+    // The high bit of the lowest byte that is zero, and perhaps of some above it.
+    let found = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 #[inline]
@@ -251,13 +294,30 @@ fn part_size(part: Option<&[u8]>) -> usize {
 }
 
 #[inline]
-fn write_part(out: &mut Vec<u8>, part: Option<&[u8]>) {
-    match part {
-        None => varint::write(out, -1),
-        Some(bytes) => {
-            varint::write(out, bytes.len() as i64);
-            out.extend_from_slice(bytes);
-        }
+fn put_part(out: &mut [u8], at: &mut usize, part: Option<&[u8]>) {
+    let Some(bytes) = part else { return varint::put(out, at, -1) };
+    varint::put(out, at, bytes.len() as i64);
+    copy(bytes, &mut out[*at..*at + bytes.len()]);
+    *at += bytes.len();
+}
+
+/// Copies `from`, of the length of `to`. Up to 32 bytes go as two overlapping pieces of a fixed length.
+#[inline]
+pub fn copy(from: &[u8], to: &mut [u8]) {
+    match from.len() {
+        16..=32 => copy_ends::<16>(from, to),
+        8..=15 => copy_ends::<8>(from, to),
+        4..=7 => copy_ends::<4>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        let behind = to.len() - N;
+        to[..N].copy_from_slice(first);
+        to[behind..].copy_from_slice(last);
     }
 }
 

@@ -9,7 +9,9 @@ use super::FormatError;
 /// The most bytes that [`write()`] adds.
 pub const VARINT_SIZE_MAX: usize = 10;
 
-const fn zigzag(value: i64) -> u64 {
+/// The number that stands for `value`: small magnitudes become small numbers.
+#[inline]
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
@@ -41,6 +43,18 @@ pub fn put(out: &mut [u8], at: &mut usize, value: i64) {
     }
     out[*at] = rest as u8;
     *at += 1;
+}
+
+/// The bytes of a varint of at most three, as a number whose lowest byte is the first, and how many they are. `folded` is
+/// what [`zigzag`] gives.
+#[inline(always)]
+pub(super) const fn packed(folded: u64) -> Option<(u64, usize)> {
+    match folded {
+        0..0x80 => Some((folded, 1)),
+        0x80..0x4000 => Some((folded & 0x7f | 0x80 | folded >> 7 << 8, 2)),
+        0x4000..0x20_0000 => Some((folded & 0x7f | 0x80 | (folded >> 7 & 0x7f | 0x80) << 8 | folded >> 14 << 16, 3)),
+        _ => None,
+    }
 }
 
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.
@@ -117,6 +131,9 @@ mod tests {
             write(&mut out, value);
             assert_eq!(out, bytes, "{value}");
             assert_eq!(size(value), bytes.len(), "{value}");
+            let number = bytes.iter().rev().fold(0, |above, &byte| above << 8 | u64::from(byte));
+            let expected = (bytes.len() <= 3).then_some((number, bytes.len()));
+            assert_eq!(packed(zigzag(value)), expected, "{value}");
             let mut at = 0;
             assert_eq!(read_i64(bytes, &mut at), Ok(value));
             assert_eq!(at, bytes.len());

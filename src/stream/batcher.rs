@@ -59,6 +59,16 @@ impl<S: BatchStore> Batcher<S> {
         Ok(())
     }
 
+    /// Adds records whose values are `lines`, as far as they go into the batch that is being filled. Returns how many bytes
+    /// that took, and how many records.
+    pub fn add_lines(&mut self, partition: i32, lines: &[u8], delimiter: u8, timestamp_ms: i64) -> (usize, i32) {
+        let limit = self.limits.batch_size.min(self.limits.batch_size_max);
+        match &mut self.builders[partition as usize] {
+            Some(builder) => builder.push_lines(lines, delimiter, timestamp_ms, limit),
+            None => (0, 0),
+        }
+    }
+
     #[cold]
     fn pass(&mut self, place: usize, now_ms: i64) -> Result<(), S::Error> {
         if let Some(full) = self.builders[place].take() {

@@ -257,7 +257,15 @@ impl<B: BatchStore> Intake<B> {
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;
         router.now_ms = router.now_ms.max(sink.now_ms());
+        let plain = maker.is_plain(framing);
         loop {
+            if let Some(delimiter) = plain
+                && searched == 0
+            {
+                let (bytes, records) = router.add_lines(window.unread(), delimiter, rule.timestamp_ms);
+                window.unread.start += bytes;
+                number += records;
+            }
             let frame = framing.next(window.unread(), ended, searched);
             let at = At { input: input.name(), unit, number: number + 1 };
             let at_least = match frame {
@@ -391,6 +399,22 @@ impl<'a> RecordMaker<'a> {
         }
     }
 
+    /// Where each record is a line that has nothing but a value: what ends it.
+    fn is_plain(&self, framing: &Framing) -> Option<u8> {
+        let rule = self.rule;
+        let has_more = rule.is_json
+            || rule.needs_key
+            || rule.null_empty
+            || rule.key.is_some()
+            || !rule.headers.is_empty()
+            || rule.key_delimiter.is_some()
+            || rule.time_format.is_some();
+        match framing {
+            Framing::Byte(delimiter) if !has_more => Some(*delimiter),
+            _ => None,
+        }
+    }
+
     /// Makes a record of those of the `framed` bytes that `content` names.
     #[inline]
     fn take<S: IntakeSink>(
@@ -509,6 +533,17 @@ impl<B: BatchStore> Router<B> {
         self.taken.records += 1;
         self.taken.bytes += framed.len() as u64;
         self.batcher.add(partition, record, self.now_ms)
+    }
+
+    /// Adds records whose values are `lines`, as far as they all go to one partition and into its batch. Returns how many
+    /// bytes that took, and how many records.
+    fn add_lines(&mut self, lines: &[u8], delimiter: u8, timestamp_ms: Option<i64>) -> (usize, u64) {
+        let Placement { partition, partition_count, .. } = self.placement;
+        let Some(partition) = partition.or((partition_count == 1).then_some(0)) else { return (0, 0) };
+        let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp_ms.unwrap_or(self.now_ms));
+        self.taken.records += records as u64;
+        self.taken.bytes += bytes as u64;
+        (bytes, records as u64)
     }
 
     #[inline]
