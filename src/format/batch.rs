@@ -193,7 +193,8 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(timestamp_ms);
         let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp);
         let folded_timestamp = varint::zigzag(timestamp_delta);
-        let room_end = size_max.min(self.bytes.len());
+        // A single record may have made it larger than that.
+        let room_end = size_max.clamp(self.size, self.bytes.len());
         let out = &mut self.bytes[..room_end];
         let (mut start, mut size, mut offset_delta) = (0, self.size, self.record_count);
         loop {
@@ -445,6 +446,8 @@ mod tests {
     #[test]
     fn lines_fill_a_batch_to_its_limit_and_no_further() {
         let lines = b"0123456789abc\n".repeat(10_000);
+        let mut full = three_records();
+        assert_eq!(full.push_lines(&lines, b'\n', T, 70), (0, 0), "it is larger than that");
         for limit in 1000..1100 {
             let mut builder = BatchBuilder::new(limit);
             let (bytes, records) = builder.push_lines(&lines, b'\n', T, limit);
