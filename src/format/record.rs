@@ -111,6 +111,13 @@ impl RecordSpan {
         Ok(Self { offset_delta, timestamp_delta, key, value, headers: (headers, end - headers), header_count, end })
     }
 
+    /// Where the value begins, and its length; that of a null value is 0.
+    #[inline]
+    pub(super) const fn value_place(&self) -> (usize, usize) {
+        let (start, length) = self.value;
+        (start, if length == NULL { 0 } else { length })
+    }
+
     /// The record itself; `bytes` are those that the span was parsed from.
     #[inline]
     #[must_use]
@@ -127,6 +134,37 @@ impl RecordSpan {
             },
         }
     }
+}
+
+/// Where a record stands that has a short value and nothing else.
+pub(super) struct ShortSpan {
+    pub(super) offset_delta: i32,
+    pub(super) value: usize,
+    pub(super) value_length: usize,
+    pub(super) end: usize,
+}
+
+/// [`RecordSpan::parse`] for a record that has a value of at most 63 bytes and nothing else, and whose other fields are as
+/// small: all of them are looked at as one number. `None` says nothing about the record.
+#[inline(always)]
+pub(super) fn parse_short(bytes: &[u8], start: usize) -> Option<ShortSpan> {
+    #[expect(clippy::little_endian_bytes, reason = "the first byte is to be the lowest")]
+    let word = u64::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
+    // Length and timestamp delta of one byte each, the length not negative.
+    if word & 0x80_0081 != 0 {
+        return None;
+    }
+    let (offset, offset_size) = varint::unpacked(word >> 24)?;
+    // A null key, and a length of one byte that is not negative; an offset delta that is not negative.
+    let behind = word >> (24 + 8 * offset_size);
+    if behind & 0x81ff != 0x0001 || offset & 1 != 0 {
+        return None;
+    }
+    let (value, value_length) = (start + 5 + offset_size, (behind >> 9 & 0x3f) as usize);
+    let end = start + 1 + (word >> 1 & 0x3f) as usize;
+    // No headers.
+    let is_whole = value + value_length + 1 == end && bytes.get(end - 1) == Some(&0);
+    is_whole.then_some(ShortSpan { offset_delta: (offset >> 1) as i32, value, value_length, end })
 }
 
 #[cold]
@@ -367,7 +405,54 @@ mod tests {
         }
     }
 
+    /// Whether a short record at `start` is what the record there is.
+    fn short_is_right(bytes: &[u8], start: usize) -> bool {
+        parse_short(bytes, start).is_none_or(|short| {
+            let span = RecordSpan::parse(bytes, start).expect("it was no record");
+            let place = (span.offset_delta, span.value.0, span.value.1, span.end);
+            place == (short.offset_delta, short.value, short.value_length, short.end)
+                && (span.key.1, span.header_count) == (NULL, 0)
+        })
+    }
+
+    #[test]
+    fn short_records_are_read_as_such() {
+        for length in 0..=64 {
+            for offset_delta in [0, 63, 64, 8191, 8192, 1 << 20] {
+                let value = vec![b'v'; length];
+                let mut bytes = Vec::new();
+                let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+                record.write(7, offset_delta, &mut bytes);
+                bytes.extend_from_slice(b"behind it");
+                let is_short = record.size(7, offset_delta) <= 64 && offset_delta < 1 << 20;
+                assert_eq!(parse_short(&bytes, 0).is_some(), is_short, "{length} bytes at {offset_delta}");
+                assert!(short_is_right(&bytes, 0));
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_read_as_a_short_record_is_one(
+            length in 0..70_usize,
+            (timestamp_delta, offset_delta) in (-100..100_i64, -100..20_000_i32),
+            (place, byte) in (0..12_usize, any::<u8>()),
+            (key, behind) in (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..12)),
+        ) {
+            let value = vec![b'v'; length];
+            let record = NewRecord { key: key.then_some(b"k"), value: Some(&value), ..NewRecord::default() };
+            let mut bytes = Vec::new();
+            record.write(timestamp_delta, offset_delta, &mut bytes);
+            bytes.extend_from_slice(&behind);
+            prop_assert!(short_is_right(&bytes, 0));
+            for cut in 0..bytes.len() {
+                prop_assert!(short_is_right(&bytes[..cut], 0));
+            }
+            let place = place.min(bytes.len() - 1);
+            bytes[place] = byte;
+            prop_assert!(short_is_right(&bytes, 0));
+        }
+
         #[test]
         fn any_bytes_give_a_record_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(span) = RecordSpan::parse(&bytes, 0) {

@@ -57,6 +57,21 @@ pub(super) const fn packed(folded: u64) -> Option<(u64, usize)> {
     }
 }
 
+/// What [`packed`] was given, and how many bytes it took; bytes that lie above do not matter.
+#[inline(always)]
+pub(super) const fn unpacked(bytes: u64) -> Option<(u64, usize)> {
+    let low = bytes & 0x7f;
+    if bytes & 0x80 == 0 {
+        Some((low, 1))
+    } else if bytes & 0x8000 == 0 {
+        Some((low | bytes >> 1 & 0x3f80, 2))
+    } else if bytes & 0x80_0000 == 0 {
+        Some((low | bytes >> 1 & 0x3f80 | bytes >> 2 & 0x1f_c000, 3))
+    } else {
+        None
+    }
+}
+
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.
 #[inline(always)]
 pub fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, FormatError> {
@@ -134,6 +149,8 @@ mod tests {
             let number = bytes.iter().rev().fold(0, |above, &byte| above << 8 | u64::from(byte));
             let expected = (bytes.len() <= 3).then_some((number, bytes.len()));
             assert_eq!(packed(zigzag(value)), expected, "{value}");
+            let above = 0xa5a5_a5a5_a5a5_a5a5_u64.checked_shl(8 * bytes.len() as u32).unwrap_or(0);
+            assert_eq!(unpacked(number | above), expected.map(|_| (zigzag(value), bytes.len())), "{value}");
             let mut at = 0;
             assert_eq!(read_i64(bytes, &mut at), Ok(value));
             assert_eq!(at, bytes.len());

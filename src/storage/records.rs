@@ -158,6 +158,28 @@ impl RecordReader {
         }
     }
 
+    /// Goes on over the records of the current batch, where all of it is wanted, for as long as `visit` says: see
+    /// [`RecordCursor::visit_values`]. Returns how many there were. The last of them is then the record found last.
+    #[inline]
+    pub fn visit_values(&mut self, visit: impl FnMut(&[u8], usize) -> bool) -> u64 {
+        if !self.header.is_some_and(|header| self.wants_all_of(&header)) {
+            return 0;
+        }
+        let records = records_of(&self.log, &self.buffer, self.decompressed);
+        let (count, last) = self.cursor.visit_values(records, visit);
+        if count > 0 {
+            self.head = RecordSpan::parse(records, last).expect("it was parsed just now");
+        }
+        count
+    }
+
+    #[inline]
+    fn wants_all_of(&self, header: &BatchHeader) -> bool {
+        let Bounds { end, since_ms, until_ms } = self.bounds;
+        let is_before_end = end.is_none_or(|end| header.last_offset() < end);
+        header.base_offset >= self.start && is_before_end && since_ms.is_none() && until_ms.is_none()
+    }
+
     /// Whether the record at the head of a batch is wanted. The end of the bounds is reached by the first behind it.
     #[inline]
     fn is_wanted(&mut self, header: &BatchHeader) -> bool {

@@ -68,6 +68,13 @@ impl Filter {
         Self { tests, words, found: None }
     }
 
+    /// Whether every record passes.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tests.is_empty()
+    }
+
     /// Whether a record passes.
     #[inline]
     #[must_use]

@@ -191,6 +191,17 @@ impl Merge {
         Ok(Some(&self.sources[place]))
     }
 
+    /// Goes on over the records that come next for certain, whose values `visit` is shown: see
+    /// [`RecordReader::visit_values`]. Returns how many there were; the last of them takes the place of the one that
+    /// [`Merge::next`] has returned.
+    #[inline]
+    pub fn visit_values(&mut self, visit: impl FnMut(&[u8], usize) -> bool) -> u64 {
+        match &mut self.sources[..] {
+            [only] if self.shown && only.filter.is_empty() => only.records.visit_values(visit),
+            _ => 0,
+        }
+    }
+
     /// The partition whose record [`Merge::next`] has returned last.
     #[inline]
     #[must_use]

@@ -12,7 +12,7 @@ use crate::cli::{Context, now};
 use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::storage::StorageError;
 use crate::stream::merge::Merge;
-use crate::stream::output::RecordFormat;
+use crate::stream::output::{RecordFormat, write_value};
 use crate::units::{ByteSize, Timestamp, TopicPartition};
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ enum Ended {
 impl<'a> Printer<'a> {
     pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
         // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
+        ui::widen_stdout(OUTPUT_SIZE * 2);
         let is_shown =
             if args.speed.is_some() { !ui::stdout_is_terminal() } else { ui::stdout_is_file() && !args.follow };
         Self {
@@ -160,6 +161,7 @@ impl<'a> Printer<'a> {
             self.format.write(&merge.shown().front(), &mut self.buffer);
             self.left -= 1;
             self.printed += 1;
+            self.print_values(merge);
             if self.buffer.len() >= OUTPUT_SIZE {
                 self.flush_and_keep(merge)?;
                 if self.stop.is_some_and(|stop| stop.signal().is_some()) {
@@ -168,6 +170,22 @@ impl<'a> Printer<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Prints the records that come next, where nothing but their values is asked for: that needs no look at each from all
+    /// sides.
+    fn print_values(&mut self, merge: &mut Merge) {
+        let Some(delimiter) = self.format.value_delimiter() else { return };
+        let (buffer, mut left) = (&mut self.buffer, self.left);
+        if self.pace.is_some() || left == 0 || buffer.len() >= OUTPUT_SIZE {
+            return;
+        }
+        self.printed += merge.visit_values(|bytes, length| {
+            write_value(bytes, length, delimiter, buffer);
+            left -= 1;
+            left > 0 && buffer.len() < OUTPUT_SIZE
+        });
+        self.left = left;
     }
 
     /// Waits until a record is due; `Some` where printing is to end before it.
