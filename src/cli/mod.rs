@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use jiff::tz::TimeZone;
+use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,7 +93,8 @@ pub(crate) struct Context {
     ui: Ui,
     disk: Arc<dyn Disk>,
     root: PathBuf,
-    zone: TimeZone,
+    /// Looked for only where a time is read or shown: that can take as long as all else.
+    zone: LazyCell<TimeZone>,
 }
 
 impl Context {
@@ -105,7 +107,7 @@ impl Context {
             ui: Ui::new(global.quiet, global.verbose, global.color),
             disk: Arc::new(RealDisk::new(ui::waiting_for_lock)),
             root,
-            zone: TimeZone::system(),
+            zone: LazyCell::new(TimeZone::system),
         })
     }
 

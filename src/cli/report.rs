@@ -10,6 +10,7 @@ use crate::units::{ByteSize, Timestamp};
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+use std::cell::LazyCell;
 
 /// The form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,7 +53,7 @@ impl Cell {
         timestamp_ms.map_or(Self::Nothing, Self::Time)
     }
 
-    fn shown(&self, zone: &TimeZone, with_seconds: bool) -> String {
+    fn shown(&self, zone: &LazyCell<TimeZone>, with_seconds: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
@@ -126,7 +127,7 @@ pub(crate) const fn json_only(name: &'static str) -> Column {
 pub(crate) struct Report<'a> {
     ui: Ui,
     format: ReportFormat,
-    zone: &'a TimeZone,
+    zone: &'a LazyCell<TimeZone>,
     columns: &'a [Column],
     rows: Vec<Vec<Cell>>,
     /// The columns of the terminal.
@@ -153,7 +154,7 @@ const TABLE_ROWS: usize = 4096;
 const FLUSH_SIZE: usize = 64 << 10;
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a TimeZone, columns: &'a [Column]) -> Self {
+    pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a LazyCell<TimeZone>, columns: &'a [Column]) -> Self {
         let room = ui::terminal_width();
         let (rows, widths, buffer) = (Vec::new(), Vec::new(), Vec::new());
         Self { ui, format, zone, columns, rows, room, layout: None, widths, buffer }
@@ -290,7 +291,7 @@ mod tests {
     ];
 
     fn printed(room: usize) -> String {
-        let zone = TimeZone::UTC;
+        let zone: LazyCell<TimeZone> = LazyCell::new(|| TimeZone::UTC);
         let mut report = Report::new(Ui::new(false, false, ColorChoice::Never), ReportFormat::Table, &zone, &COLUMNS);
         report.room = Some(room);
         report.rows.push(vec![Cell::text("a-topic"), Cell::Bytes(7), Cell::Nothing, Cell::Time(1_700_000_000_000)]);
