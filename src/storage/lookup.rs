@@ -8,7 +8,7 @@ use super::Result;
 use super::file_name::{FileKind, segment_path};
 use super::index_file::IndexFile;
 use super::scan::{Scanner, Step, header_at, is_valid_batch};
-use super::segments::OpenLog;
+use super::segments::{self, OpenLog};
 use crate::disk::{Access, Disk};
 use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
@@ -101,7 +101,7 @@ pub(crate) fn time_entry_is_right(log: &OpenLog, indexes: &Indexes, entry: &Time
 /// timestamp. With `trusted` (a segment below the recovery point), the last time entry is believed for all that lies
 /// before the last offset entry; without, every batch header is read.
 pub(crate) fn largest_timestamp(log: &OpenLog, indexes: &Indexes, trusted: bool) -> Result<Option<(i64, Offset)>> {
-    let mut largest: Option<(i64, Offset)> = None;
+    let mut largest = None;
     let mut start = Position::ZERO;
     if trusted
         && let Some(entry) = indexes.time.last()?
@@ -110,7 +110,11 @@ pub(crate) fn largest_timestamp(log: &OpenLog, indexes: &Indexes, trusted: bool)
         largest = Some((entry.timestamp, entry.relative_offset.absolute(log.base_offset)));
         start = start_for_offset(log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?.0;
     }
-    let mut scanner = Scanner::new(log.clone(), start, HEADER_CHUNK)?;
+    largest_from(Scanner::new(log.clone(), start, HEADER_CHUNK)?, largest)
+}
+
+/// The largest of `largest` and the timestamps from the scanner's place on.
+fn largest_from(mut scanner: Scanner, mut largest: Option<(i64, Offset)>) -> Result<Option<(i64, Offset)>> {
     while let Step::Batch(header) = scanner.step()? {
         if header.max_timestamp > largest.map_or(-1, |(timestamp, _)| timestamp) {
             largest = Some((header.max_timestamp, header.last_offset()));
@@ -118,6 +122,40 @@ pub(crate) fn largest_timestamp(log: &OpenLog, indexes: &Indexes, trusted: bool)
         scanner.pass(&header);
     }
     Ok(largest)
+}
+
+/// When the records of a segment happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SegmentTimes {
+    /// The timestamp of its first batch, ms; `None` where there is none.
+    pub first: Option<i64>,
+    /// Its largest timestamp, ms; `None` where no record has one.
+    pub largest: Option<i64>,
+}
+
+/// The times of a segment of the partition in `folder`; none where it is gone. `trusted` as in [`largest_timestamp`].
+///
+/// # Errors
+/// When the disk fails.
+pub fn segment_times(disk: &dyn Disk, folder: &Path, base_offset: Offset, trusted: bool) -> Result<SegmentTimes> {
+    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(SegmentTimes::default()) };
+    let mut scanner = Scanner::new(log.clone(), Position::ZERO, HEADER_CHUNK)?;
+    let first = match scanner.step()? {
+        Step::Batch(header) => first_timestamp(&header),
+        Step::End | Step::Bad(_) => None,
+    };
+    // What one read brings whole is sooner walked than looked up: a third of the time for 10 000 small segments.
+    let largest = if scanner.size() <= HEADER_CHUNK as u64 {
+        largest_from(scanner, None)?
+    } else {
+        largest_timestamp(&log, &Indexes::open(disk, folder, base_offset, Access::Read)?, trusted)?
+    };
+    Ok(SegmentTimes { first, largest: largest.map(|(timestamp, _)| timestamp) })
+}
+
+/// The time of a batch: of its first record.
+pub(crate) fn first_timestamp(header: &BatchHeader) -> Option<i64> {
+    Some(header.first_timestamp()).filter(|&timestamp| timestamp >= 0)
 }
 
 /// Stands where the first record of a segment at or after `timestamp` is to be looked for: every batch before this place

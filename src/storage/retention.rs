@@ -18,10 +18,10 @@
 use super::append::LogWriter;
 use super::config::LogConfig;
 use super::file_name::{DELETED_SUFFIX, FileKind, segment_path};
-use super::lookup::{self, Indexes};
+use super::lookup::segment_times;
 use super::segments::{self, Segment};
 use super::{Result, StorageError};
-use crate::disk::{Access, Disk};
+use crate::disk::Disk;
 use crate::units::Offset;
 use std::path::{Path, PathBuf};
 
@@ -158,17 +158,6 @@ pub fn plan(
     Ok(Plan { decisions: verdicts.into_iter().enumerate().map(decision).collect(), log_end_offset: log.log_end_offset })
 }
 
-/// The largest timestamp of a segment of the partition in `folder`; `None` where no record has one, or where the segment
-/// is gone.
-///
-/// # Errors
-/// When the disk fails.
-pub fn largest_timestamp(disk: &dyn Disk, folder: &Path, base_offset: Offset, is_durable: bool) -> Result<Option<i64>> {
-    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(None) };
-    let indexes = Indexes::open(disk, folder, base_offset, Access::Read)?;
-    Ok(lookup::largest_timestamp(&log, &indexes, is_durable)?.map(|(timestamp, _)| timestamp))
-}
-
 /// Plans and removes, all under the partition's lock, so that nothing is decided on a log that has moved on. `limits` are
 /// the configuration to apply, which may differ from the writer's own. `on_removed` hears of each segment that is gone.
 ///
@@ -193,7 +182,7 @@ pub fn apply(
             log_end_offset: writer.log_end_offset(),
         };
         let plan = plan(log, limits, now_ms, |segment, next_offset| {
-            largest_timestamp(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)
+            Ok(segment_times(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)?.largest)
         })?;
         let going: Vec<&Decision> = plan.going().collect();
         if let Some((last, before)) = going.split_last()

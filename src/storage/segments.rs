@@ -55,11 +55,13 @@ pub(crate) fn open_log(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> R
 }
 
 /// The names that the `.log` of a segment can have; the final one once more at the end, since it may be given meanwhile.
-fn paths_of(folder: &Path, base_offset: Offset) -> [PathBuf; 3] {
+fn paths_of(folder: &Path, base_offset: Offset) -> impl Iterator<Item = PathBuf> {
     let path = segment_path(folder, base_offset, FileKind::Log);
-    let mut swap = path.clone().into_os_string();
-    swap.push(SWAP_SUFFIX);
-    [path.clone(), swap.into(), path]
+    [false, true, false].into_iter().map(move |is_swap| {
+        let mut path = path.clone().into_os_string();
+        path.push(if is_swap { SWAP_SUFFIX } else { "" });
+        path.into()
+    })
 }
 
 /// The segments in `folder`, oldest first. One that goes while it is looked at is left out.

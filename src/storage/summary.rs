@@ -1,14 +1,11 @@
 //! What a partition is, at the cost of its segments and not of their bytes.
 
+use super::lookup::{SegmentTimes, first_timestamp, segment_times};
 use super::read::LogReader;
-use super::retention::largest_timestamp;
-use super::scan::header_at;
 use super::segments::{self, Segment};
 use super::{Next, Result};
 use crate::disk::Disk;
-use crate::format::header::BatchHeader;
-use crate::units::{Offset, Position};
-use std::path::Path;
+use crate::units::Offset;
 use std::sync::Arc;
 
 /// A partition in numbers.
@@ -69,12 +66,9 @@ pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: O
         let next_offset = listed.get(place + 1).map_or(log_end_offset, |next| next.base_offset);
         let is_durable = next_offset <= recovery_point;
         let path = reader.path();
-        summaries.push(SegmentSummary {
-            segment,
-            next_offset,
-            first_timestamp: first_timestamp(&**disk, path, &segment)?,
-            largest_timestamp: largest_timestamp(&**disk, path, segment.base_offset, is_durable)?,
-        });
+        let SegmentTimes { first: first_timestamp, largest: largest_timestamp } =
+            segment_times(&**disk, path, segment.base_offset, is_durable)?;
+        summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
     }
     // Records before the log start are hidden, so the first visible one speaks for its segment.
     if let Some(first) = summaries.first_mut()
@@ -82,19 +76,9 @@ pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: O
     {
         reader.seek(log_start_offset);
         first.first_timestamp = match reader.next()? {
-            Next::Batch(header) => timestamp_of(&header),
+            Next::Batch(header) => first_timestamp(&header),
             _ => None,
         };
     }
     Ok(Summary { log_start_offset, log_end_offset, segments: summaries })
-}
-
-fn first_timestamp(disk: &dyn Disk, folder: &Path, segment: &Segment) -> Result<Option<i64>> {
-    let Some(log) = segments::open_log(disk, folder, segment.base_offset)? else { return Ok(None) };
-    Ok(header_at(&*log.file, Position::ZERO, segment.size)?.and_then(|header| timestamp_of(&header)))
-}
-
-/// The time of a batch: of its first record.
-fn timestamp_of(header: &BatchHeader) -> Option<i64> {
-    Some(header.first_timestamp()).filter(|&timestamp| timestamp >= 0)
 }

@@ -6,7 +6,7 @@ use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
 use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
 use crate::storage::retention::{self, Decision, Log, Plan, Verdict};
-use crate::storage::{LogConfig, segments};
+use crate::storage::{LogConfig, lookup, segments};
 use crate::units::ByteSize;
 
 /// Apply retention once
@@ -136,7 +136,7 @@ fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> 
     let log_end_offset = reader.log_end_offset()?;
     let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };
     Ok(retention::plan(log, limits, crate::cli::now().0, |segment, next_offset| {
-        retention::largest_timestamp(&**disk, path, segment.base_offset, next_offset <= recovery_point)
+        Ok(lookup::segment_times(&**disk, path, segment.base_offset, next_offset <= recovery_point)?.largest)
     })?)
 }
 
