@@ -16,12 +16,16 @@ use std::time::Duration;
 /// How many bytes the next writer may have to check before the recovery point is worth a write at the end of a run.
 const RECOVERY_POINT_LAG_MAX: u64 = 8 << 20;
 
+/// How many bytes are appended at most before the regular sync begins, whatever the time: the disk then works beside the
+/// producer, and what is left to write at the end is little. A durable GB in 0.7 s in place of 1.4.
+const UNSYNCED_MAX: u64 = 64 << 20;
+
 /// When appended records are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
     /// Before more input is read.
     Always,
-    /// At least this often while input goes on, and at the end.
+    /// At least this often while input goes on, with the next [`UNSYNCED_MAX`] bytes at the latest, and at the end.
     Every(Duration),
     /// At the end.
     End,
@@ -58,7 +62,8 @@ struct Partition {
 #[derive(Default)]
 struct State {
     partitions: Vec<Partition>,
-    dirty: bool,
+    /// Bytes appended since the last regular sync began.
+    unsynced: u64,
     stop: bool,
 }
 
@@ -95,13 +100,15 @@ impl Syncer {
         self.shared.state().partitions.push(Partition { partition, folder: writer.folder_id(), pending });
     }
 
-    /// Notes that something was appended.
-    pub(super) fn appended(&self) {
+    /// Notes that so many bytes were appended.
+    pub(super) fn appended(&self, bytes: u64) {
         if self.thread.is_none() {
             return;
         }
         let mut state = self.shared.state();
-        if !std::mem::replace(&mut state.dirty, true) {
+        let before = state.unsynced;
+        state.unsynced += bytes;
+        if before == 0 || (before < UNSYNCED_MAX && state.unsynced >= UNSYNCED_MAX) {
             self.shared.wake.notify_one();
         }
     }
@@ -141,14 +148,15 @@ impl Shared {
 
     fn sync_regularly(&self, interval: Duration) -> Result<Result<()>> {
         loop {
-            let state = self.wake.wait_while(self.state(), |state| !state.dirty && !state.stop);
+            let state = self.wake.wait_while(self.state(), |state| state.unsynced == 0 && !state.stop);
             let state = state.unwrap_or_else(PoisonError::into_inner);
-            let waited = self.wake.wait_timeout_while(state, interval, |state| !state.stop);
+            let goes_on = |state: &mut State| state.unsynced < UNSYNCED_MAX && !state.stop;
+            let waited = self.wake.wait_timeout_while(state, interval, goes_on);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if state.stop {
                 return Ok(Ok(()));
             }
-            state.dirty = false;
+            state.unsynced = 0;
             drop(state);
             let written = self.sync_dirty().map(DueRecoveryPoints::write);
             if !matches!(written, Ok(Ok(()))) {

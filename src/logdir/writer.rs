@@ -40,7 +40,7 @@ impl TopicWriter {
         let writer = self.partitions[place].as_mut().expect("opened above");
         let appended = writer.append(batches, now_ms);
         let appended = appended.map_err(|error| self.log_dir.at_topic(error, &self.topic.name))?;
-        self.syncer.appended();
+        self.syncer.appended(batches[..appended.batch_count].iter().map(|batch| batch.len() as u64).sum());
         Ok(appended)
     }
 
