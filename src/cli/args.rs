@@ -7,6 +7,7 @@ use crate::logdir::{Topic, TopicPattern};
 use crate::units::{ByteSize, Duration, Timestamp, TopicName};
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
+use std::cell::LazyCell;
 
 /// `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
@@ -112,7 +113,7 @@ impl std::str::FromStr for PerPartition {
 }
 
 /// A point in time as the user wrote it.
-pub(crate) fn time(option: &str, text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
+pub(crate) fn time(option: &str, text: &str, zone: &LazyCell<TimeZone>) -> anyhow::Result<Timestamp> {
     Timestamp::parse(text, super::now(), zone).map_err(|error| exit::usage(format!("{option}: {error}")))
 }
 

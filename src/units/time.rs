@@ -3,6 +3,7 @@
 use jiff::civil;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
+use std::cell::LazyCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,11 +25,11 @@ impl Timestamp {
     /// Kafka's mark for a record without a timestamp.
     pub const NONE: Self = Self(-1);
 
-    /// Reads a time as a person writes it. What names no zone is in `zone`.
+    /// Reads a time as a person writes it. What names no zone is in `zone`, which is only then looked for.
     ///
     /// # Errors
     /// When the text has none of the forms.
-    pub fn parse(text: &str, now: Self, zone: &TimeZone) -> Result<Self, TimestampError> {
+    pub fn parse(text: &str, now: Self, zone: &LazyCell<TimeZone>) -> Result<Self, TimestampError> {
         parse(text.trim(), now, zone).ok_or_else(|| TimestampError { text: text.to_owned() })
     }
 
@@ -63,7 +64,7 @@ impl Timestamp {
     }
 }
 
-fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+fn parse(text: &str, now: Timestamp, zone: &LazyCell<TimeZone>) -> Option<Timestamp> {
     if let Ok(milliseconds) = text.parse::<i64>() {
         return Some(Timestamp(milliseconds));
     }
@@ -75,7 +76,7 @@ fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         return Some(Timestamp(timestamp.as_millisecond()));
     }
     let midnight = |days_back: i64| {
-        let today = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone.clone()).date();
+        let today = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(TimeZone::clone(zone)).date();
         Some(today.checked_sub(jiff::Span::new().days(days_back)).ok()?.to_datetime(civil::Time::midnight()))
     };
     let date_time = match text {
@@ -85,7 +86,7 @@ fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // Also takes a date alone, as its midnight.
         _ => text.parse::<civil::DateTime>().ok()?,
     };
-    Some(Timestamp(date_time.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()))
+    Some(Timestamp(date_time.to_zoned(TimeZone::clone(zone)).ok()?.timestamp().as_millisecond()))
 }
 
 /// A stretch of time in milliseconds, not negative.
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn reads_times_as_people_write_them() {
-        let berlin = TimeZone::fixed(jiff::tz::offset(1));
+        let berlin: LazyCell<TimeZone> = LazyCell::new(|| TimeZone::fixed(jiff::tz::offset(1)));
         for (text, expected) in [
             ("1700000000000", 1_700_000_000_000),
             ("-1", -1),

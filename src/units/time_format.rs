@@ -87,7 +87,8 @@ mod tests {
 
     fn read(format: &str, line: &str, now: &str) -> Option<String> {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let now = Timestamp::parse(now, Timestamp(0), &zone).unwrap();
+        let lazy: std::cell::LazyCell<TimeZone> = std::cell::LazyCell::new(|| TimeZone::fixed(jiff::tz::offset(1)));
+        let now = Timestamp::parse(now, Timestamp(0), &lazy).unwrap();
         let found = TimeFormat::new(format, zone).unwrap().read(line.as_bytes(), now)?;
         Some(jiff::Timestamp::from_millisecond(found.0).unwrap().to_string())
     }

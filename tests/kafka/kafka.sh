@@ -39,9 +39,12 @@ fetch() {
     echo "$stamp" >"$kafka/stamp"
 }
 
-# Tools say only what is wrong. One compiler tier and no parallel collector: most of them live for a second.
+# Tools say only what is wrong. One compiler tier and no parallel collector, unless KAFKA_TOOL_FLAGS says otherwise: most of
+# them live for a second.
 run() {
-    exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+    local flags
+    read -ra flags <<<"${KAFKA_TOOL_FLAGS:--XX:TieredStopAtLevel=1 -XX:+UseSerialGC}"
+    exec java "${flags[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
         -cp "$(class_path "$1")" "${@:2}"
 }
 
@@ -75,8 +78,9 @@ await() {
 }
 
 server() {
-    local version=$1 log=$2
-    setsid java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=info \
+    local version=$1 log=$2 flags
+    read -ra flags <<<"${KAFKA_SERVER_FLAGS:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}"
+    setsid java "${flags[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=info \
         -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$(class_path "$version")" "${@:3}" >>"$log" 2>&1 </dev/null &
 }
 

@@ -1,0 +1,137 @@
+//! Against Apache Kafka's own tools, and kcat, with a broker on the same file system.
+//!
+//! The processes of Java run with the flags of Kafka's own scripts, the broker with its own defaults.
+
+use crate::bench::Bench;
+use crate::data;
+use crate::report::{Row, Target};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/kafka.sh");
+/// As in `kafka-run-class.sh`, `kafka-server-start.sh` and `kafka-console-*.sh`.
+const SERVER_FLAGS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35";
+
+pub fn rows(bench: &mut Bench) {
+    let name = "against Kafka 4";
+    if !bench.wants(name) {
+        return;
+    }
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka/4").is_dir() {
+        bench.row(Row::not_run(name, "run tests/kafka/kafka.sh fetch for it"));
+        return;
+    }
+    let broker = Broker::start(bench);
+    let records = bench.bytes / 100;
+    data::write_lines(&bench.dir.join("lines"), 100, bench.bytes);
+    bench.run("\"$KDIR\" -q create t; \"$KDIR\" -q produce t <lines; rm -rf ld");
+    perf_test(bench, &broker, records);
+    data::write_lines(&bench.dir.join("some"), 100, bench.bytes / 10);
+    console(bench, &broker, records / 10);
+    kcat(bench, &broker);
+    drop(broker);
+    bench.run("rm -rf broker ld lines some");
+}
+
+/// Kafka's own figure, which leaves its start out, against all of ours.
+fn perf_test(bench: &mut Bench, broker: &Broker, records: u64) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for turn in 0..bench.runs.min(3) {
+        let script = format!(
+            "{} org.apache.kafka.tools.ProducerPerformance --topic perf{turn} --num-records {records} --record-size 99 \
+             --throughput -1 --producer-props bootstrap.servers={} acks=1 >perf",
+            broker.tool(),
+            broker.address
+        );
+        bench.run(&script);
+        let said = std::fs::read_to_string(bench.dir.join("perf")).unwrap();
+        let rate = said.lines().last().and_then(|line| line.split(", ").nth(1)?.split(' ').next()?.parse::<f64>().ok());
+        theirs.push(Duration::from_secs_f64(records as f64 / rate.unwrap_or_else(|| panic!("no rate in {said:?}"))));
+        bench.run("rm -rf ld; \"$KDIR\" -q create t; sync");
+        ours.push(bench.time("\"$KDIR\" -q produce t <lines"));
+    }
+    let times = (crate::bench::median(&mut ours), crate::bench::median(&mut theirs));
+    let row = Row::times_faster("against Kafka 4: kafka-producer-perf-test", times, Target::AtLeast(10.0));
+    bench.row(
+        row.note(format!("{records} records of 100 bytes; theirs without the start of Java, ours with it and durable")),
+    );
+}
+
+fn console(bench: &mut Bench, broker: &Broker, records: u64) {
+    let (tool, address) = (broker.tool(), &broker.address);
+    let produce = format!("{tool} org.apache.kafka.tools.ConsoleProducer --bootstrap-server {address} --topic");
+    let consume =
+        format!("{tool} org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server {address} --topic");
+    let new = "rm -rf ld; \"$KDIR\" -q create t";
+    let ours = "\"$KDIR\" -q produce t <some";
+    let theirs = format!("{produce} console <some >/dev/null");
+    let runs = bench.runs.min(3);
+    let note = format!("{records} records of 100 bytes");
+    let row = |bench: &mut Bench, name: &str, ours: &str, theirs: &str, setup: &str, limit: f64, note: &str| {
+        let times = bench.in_turn(&bench.dir, runs, setup, ours, theirs);
+        bench.row(Row::times_faster(format!("against Kafka 4: {name}"), times, Target::AtLeast(limit)).note(note));
+    };
+    row(bench, "kafka-console-producer", ours, &theirs, new, 20.0, &note);
+    bench.run(ours);
+    let ours = format!("\"$KDIR\" consume t -n {records} >out");
+    let theirs = format!("{consume} console --from-beginning --max-messages {records} >out 2>/dev/null");
+    row(bench, "kafka-console-consumer", &ours, &theirs, "true", 20.0, &note);
+    let theirs = format!("echo x | {produce} one >/dev/null");
+    row(
+        bench,
+        "one record, kafka-console-producer",
+        "echo x | \"$KDIR\" -q produce t",
+        &theirs,
+        "true",
+        100.0,
+        "durable",
+    );
+}
+
+fn kcat(bench: &mut Bench, broker: &Broker) {
+    if Command::new("kcat").arg("-V").output().is_err() {
+        bench.row(Row::not_run("against Kafka 4: kcat", "kcat is not installed"));
+        return;
+    }
+    let (address, runs) = (&broker.address, bench.runs.min(3));
+    let theirs = format!("kcat -P -b {address} -t kcat <some");
+    let new = "rm -rf ld; \"$KDIR\" -q create t";
+    let times = bench.in_turn(&bench.dir, runs, new, "\"$KDIR\" -q produce t <some", &theirs);
+    bench.row(Row::times_faster("against Kafka 4: kcat -P", times, Target::AtLeast(5.0)));
+    let records = bench.bytes / 1000;
+    let theirs = format!("kcat -C -q -b {address} -t kcat -o beginning -c {records} >out");
+    let times = bench.in_turn(&bench.dir, runs, "true", &format!("\"$KDIR\" consume t -n {records} >out"), &theirs);
+    bench.row(Row::times_faster("against Kafka 4: kcat -C", times, Target::AtLeast(5.0)));
+}
+
+struct Broker {
+    address: String,
+    dir: std::path::PathBuf,
+}
+
+impl Broker {
+    fn start(bench: &Bench) -> Self {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ports = [free(), free()].map(|listener| listener.local_addr().unwrap().port().to_string());
+        let dir = bench.dir.join("broker");
+        let mut command = Command::new(SCRIPT);
+        command
+            .args(["start", "4"])
+            .arg(&dir)
+            .args(&ports)
+            .env("KAFKA_SERVER_FLAGS", format!("-Xmx1G -Xms1G {SERVER_FLAGS}"));
+        assert!(command.status().unwrap().success(), "the broker did not start");
+        Self { address: format!("127.0.0.1:{}", ports[0]), dir }
+    }
+
+    fn tool(&self) -> String {
+        format!("KAFKA_TOOL_FLAGS='-Xmx512M {SERVER_FLAGS}' '{SCRIPT}' run 4")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = Command::new(SCRIPT).arg("stop").arg(&self.dir).status();
+    }
+}
