@@ -310,6 +310,33 @@ pub(super) fn put_short(
     body_size + 1
 }
 
+/// [`NewRecord::put`] for a record that has a value of any common size and nothing else, its small fields as three numbers.
+/// Returns the size of the record, and `None` where it does not fit `room` or a field takes more than three bytes.
+#[inline(always)]
+pub(super) fn put_plain(
+    value: &[u8],
+    timestamp: u8,
+    (offset, offset_size): (u64, usize),
+    room: &mut [u8],
+) -> Option<usize> {
+    let (length, length_size) = varint::packed((value.len() as u64) << 1)?;
+    let (body, body_size) = varint::packed(((4 + offset_size + length_size + value.len()) as u64) << 1)?;
+    let head = room.first_chunk_mut::<SMALL_FIELDS_MAX>()?;
+    let behind_offset = body_size + 2 + offset_size;
+    #[expect(clippy::little_endian_bytes, reason = "the lowest byte is the first; these are no fields of their own")]
+    {
+        // Each is written over what the one before it has too much: length; attributes (0), deltas; null key, value length.
+        head[..4].copy_from_slice(&(body as u32).to_le_bytes());
+        head[body_size..body_size + 8].copy_from_slice(&(u64::from(timestamp) << 8 | offset << 16).to_le_bytes());
+        head[behind_offset..behind_offset + 4].copy_from_slice(&(1 | (length as u32) << 8).to_le_bytes());
+    }
+    let start = behind_offset + 1 + length_size;
+    let end = start + value.len();
+    copy(value, room.get_mut(start..end)?);
+    *room.get_mut(end)? = 0;
+    Some(end + 1)
+}
+
 /// Where `byte` stands first among the bytes of a short value and the one behind it.
 #[inline(always)]
 pub(super) fn find_in_short(byte: u8, bytes: &[u8; SHORT_MAX + 1]) -> Option<usize> {

@@ -6,9 +6,10 @@
 
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
+use super::topic::TOPIC_FILE_SUFFIX;
 use super::verify::{PARTITION_METADATA_FILE, PARTITION_METADATA_SIZE_MAX};
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
-use crate::disk::{FolderLock, atomic};
+use crate::disk::{FolderEntry, FolderLock, atomic};
 use crate::format::properties::PartitionMetadata;
 use crate::storage;
 use crate::units::{Offset, TopicName, TopicPartition};
@@ -53,8 +54,8 @@ impl LogDir {
             return Ok(Created::Existing(existing));
         }
         self.refuse_foreign()?;
-        if let Some(other) = self.topics()?.into_iter().find(|other| other.name.collides_with(name)) {
-            return Err(LogDirError::TopicCollides { topic: name.clone(), other: other.name });
+        if let Some(other) = self.find_colliding(name)? {
+            return Err(LogDirError::TopicCollides { topic: name.clone(), other });
         }
         for file in CheckpointFile::ALL {
             self.forget_topic(file, name)?;
@@ -79,6 +80,20 @@ impl LogDir {
             return Err(LogDirError::NameTooLong { topic: name.clone(), partitions });
         }
         Ok(())
+    }
+
+    /// A topic whose name collides with `name`. Of all others nothing is read.
+    fn find_colliding(&self, name: &TopicName) -> Result<Option<TopicName>> {
+        let of_entry = |entry: &FolderEntry| match entry.is_folder {
+            true => TopicPartition::parse_folder_name(&entry.name).map(|partition| partition.topic),
+            false => entry.name.strip_suffix(TOPIC_FILE_SUFFIX)?.parse().ok(),
+        };
+        for other in self.disk.list(&self.root)?.iter().filter_map(of_entry) {
+            if other.collides_with(name) && self.find_topic(&other)?.is_some() {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
     }
 
     /// A folder that is no partition stops a broker, and shows that the directory is meant for something else.

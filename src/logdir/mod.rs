@@ -216,9 +216,10 @@ impl LogDir {
                 Err(error) => found.damaged.push((name, error)),
             }
         }
-        of_brokers.retain(|of_broker| found.topics.iter().all(|topic| topic.name != of_broker.name));
         found.topics.append(&mut of_brokers);
+        // A topic file says more than the folders: it stands first of the two, and the sort keeps it there.
         found.topics.sort_by(|one, other| one.name.cmp(&other.name));
+        found.topics.dedup_by(|other, one| one.name == other.name);
         Ok(found)
     }
 
