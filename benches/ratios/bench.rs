@@ -149,7 +149,11 @@ pub fn median(times: &mut [Duration]) -> Duration {
 /// The type of the file system that a folder is on.
 pub fn file_system(dir: &Path) -> String {
     let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(dir).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        // One number stands for all three of them.
+        "ext2/ext3" => "ext4".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// Bytes that a folder's file system has left.

@@ -25,7 +25,6 @@ pub fn rows(bench: &mut Bench) {
     let broker = Broker::start(bench);
     let records = bench.bytes / 100;
     data::write_lines(&bench.dir.join("lines"), 100, bench.bytes);
-    bench.run("\"$KDIR\" -q create t; \"$KDIR\" -q produce t <lines; rm -rf ld");
     perf_test(bench, &broker, records);
     data::write_lines(&bench.dir.join("some"), 100, bench.bytes / 10);
     console(bench, &broker, records / 10);

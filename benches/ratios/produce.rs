@@ -35,10 +35,9 @@ fn against_cat(bench: &mut Bench, dir: &Path, name: &str, size: usize, target: f
     data::write_lines(&lines, size, bench.bytes);
     let target = Target::AtMost(target);
     // `cat` may share blocks in place of copying them where the file system can.
-    let copies = ["ext2/ext3", "tmpfs"].contains(&system.as_str());
+    let copies = ["ext4", "tmpfs"].contains(&system.as_str());
     let copy = if copies { "cat lines >copy" } else { "dd if=lines of=copy bs=1M status=none" };
     let setup = "rm -rf ld copy; \"$KDIR\" -q create t; sync";
-    let system = if system == "ext2/ext3" { "ext4".to_owned() } else { system };
     for (how, sync, theirs) in
         [("", "--sync never", copy.to_owned()), (", durable", "", format!("{copy} && sync copy"))]
     {
