@@ -25,7 +25,7 @@ const UNSYNCED_MAX: u64 = 64 << 20;
 pub enum SyncPolicy {
     /// Before more input is read.
     Always,
-    /// At least this often while input goes on, with the next [`UNSYNCED_MAX`] bytes at the latest, and at the end.
+    /// At least this often while input goes on, when 64 MiB have come together, and at the end.
     Every(Duration),
     /// At the end.
     End,

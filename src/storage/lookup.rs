@@ -133,7 +133,8 @@ pub struct SegmentTimes {
     pub largest: Option<i64>,
 }
 
-/// The times of a segment of the partition in `folder`; none where it is gone. `trusted` as in [`largest_timestamp`].
+/// The times of a segment of the partition in `folder`; none where it is gone. Where it is `trusted`, being
+/// below the recovery point, the last time entry is believed for all that lies before the last offset entry.
 ///
 /// # Errors
 /// When the disk fails.

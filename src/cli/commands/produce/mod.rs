@@ -116,7 +116,8 @@ pub(crate) struct ProduceArgs {
     linger: Duration,
     /// When records are made durable: before more is read, at the end, never, or at least this often
     ///
-    /// Whatever is chosen but `never`, everything is durable before exit status 0. A reader may show records before they
+    /// With a duration, also whenever 64 MiB have come together. Whatever is chosen but `never`, everything is durable before
+    /// exit status 0. A reader may show records before they
     /// are durable; after a power failure their offsets can be given again. With `never`, a power failure can also leave a
     /// log that needs repair.
     #[arg(long, value_name = "always|end|never|DURATION", default_value = "1s")]
