@@ -83,11 +83,14 @@ impl<S: BatchStore> Batcher<S> {
         self.builders.iter().flatten().all(BatchBuilder::is_empty)
     }
 
-    /// Stores what every batch holds, and all that was passed on before.
+    /// Stores what every batch holds, and all that was passed on before; nothing after a failure that was told.
     ///
     /// # Errors
     /// When a batch cannot be stored.
     pub fn flush(&mut self, now_ms: i64) -> Result<(), S::Error> {
+        if self.pipeline.has_told_failure() {
+            return Ok(());
+        }
         self.pipeline.drain()?;
         for (partition, place) in (0..).zip(&mut self.builders) {
             if let Some(filled) = place.take_if(|builder| !builder.is_empty()) {

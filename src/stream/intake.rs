@@ -240,8 +240,9 @@ impl<B: BatchStore> Intake<B> {
     ) -> Result<Ended, S::Error> {
         let taken = self.take_records(input, sink);
         let flushed = self.router.batcher.flush(self.router.now_ms);
-        let ended = taken?;
+        // What could not be stored is of more interest than why the input ended.
         flushed?;
+        let ended = taken?;
         sink.sync_point()?;
         Ok(ended)
     }

@@ -130,7 +130,7 @@ impl<S: BatchStore> Pipeline<S> {
             let shared = Arc::clone(&self.shared);
             self.workers.push(std::thread::spawn(move || shared.work()));
         }
-        let line_max = (LINE_BYTES_MAX / self.shared.batch_size).clamp(2, LINE_MAX);
+        let line_max = (LINE_BYTES_MAX / self.shared.batch_size.max(1)).clamp(2, LINE_MAX);
         let mut line = self.shared.wait_until(|line| line.slots.len() < line_max)?;
         line.slots.push_back(Slot::Filled(Handed { partition, now_ms, builder }));
         let empty = line.empty.pop();
@@ -145,6 +145,13 @@ impl<S: BatchStore> Pipeline<S> {
     /// When it could not be.
     pub fn drain(&self) -> Result<(), S::Error> {
         self.shared.wait_until(|line| line.slots.is_empty() && !line.is_storing).map(drop)
+    }
+
+    /// Whether a failure has been told: nothing that follows is stored.
+    #[must_use]
+    pub fn has_told_failure(&self) -> bool {
+        let line = self.shared.line();
+        line.has_failed && line.failure.is_none()
     }
 
     /// Stores a batch on this thread, behind all others. Returns it empty.
@@ -386,6 +393,7 @@ mod tests {
             }
             told.extend(pipeline.drain().err());
             told.extend(pipeline.store(0, fill(BatchBuilder::new(0), 200), 0).err());
+            assert!(pipeline.has_told_failure());
             assert!(matches!(told[0], StreamError::Codec(_)), "{told:?}");
             assert!(told.len() > 2 && told[1..].iter().all(|it| matches!(it, StreamError::AfterFailure)), "{told:?}");
             drop(pipeline);

@@ -154,6 +154,30 @@ fn produce(disk: &SmallDisk, options: &[&str], producer: u64, lines: u64, step: 
 }
 
 #[test]
+fn a_full_disk_is_told_where_the_input_has_a_fault_behind_that_place() {
+    let disk = small_disk();
+    let lines = |count: usize| format!("key={}\n", "x".repeat(100)).repeat(count) + "no key\n";
+    let mut was_full = 0;
+    for count in (500..6000).step_by(250) {
+        disk.make_room();
+        disk.kdir.create(&format!("app{count}"), &[]);
+        disk.leave(Room::Pages, 60);
+        let input = disk.kdir.file("input", lines(count));
+        let run = disk.kdir.command(&["produce", &format!("app{count}"), "-q", "-K", "=", &input]).output().unwrap();
+        let fits = count * 120 < 55 * PAGE as usize;
+        if fits {
+            assert!(String::from_utf8_lossy(&run.stderr).contains("has no key delimiter"), "{count}: {run:?}");
+        } else if count * 106 > 62 * PAGE as usize {
+            assert!(disk.was_full(&run), "{count}");
+            was_full += 1;
+        }
+        disk.make_room();
+        disk.kdir.command(&["delete", &format!("app{count}"), "--yes"]).output().unwrap();
+    }
+    assert!(was_full > 10);
+}
+
+#[test]
 fn what_a_disk_that_fills_up_has_taken_is_kept_and_it_goes_on_with_room() {
     for (options, config, partitions) in [
         (&[][..], "segment.bytes=1GiB", 1),

@@ -35,6 +35,16 @@ fn an_empty_input_is_no_record() {
 }
 
 #[test]
+fn batches_may_be_of_any_size() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let lines: String = (0..20_000).map(|number| format!("{number}\n")).collect();
+    for size in ["0", "1", "100", "1MiB"] {
+        kdir.produce("app", &["--batch-size", size], &*lines);
+    }
+    assert_eq!(kdir.values("app"), lines.repeat(4));
+}
+
+#[test]
 fn a_last_line_without_a_newline_is_a_record() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "one\ntwo");
