@@ -211,6 +211,7 @@ impl<S: BatchStore> Shared<S> {
 
     /// What a worker does, until the line is closed.
     fn work(&self) {
+        let _guard = OnPanic(self);
         let mut compressor = batch::compressor(self.finishing.compression);
         let mut line = self.line();
         loop {
@@ -254,6 +255,18 @@ impl<S: BatchStore> Shared<S> {
             store.store(partition, &mut batches)?;
         }
         Ok(())
+    }
+}
+
+/// Lets nobody wait for a worker that has died of a bug: its panic goes on where the workers are joined.
+struct OnPanic<'a, S: BatchStore>(&'a Shared<S>);
+
+impl<S: BatchStore> Drop for OnPanic<'_, S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.line().fail(None);
+            self.0.room.notify_one();
+        }
     }
 }
 
@@ -379,6 +392,22 @@ mod tests {
                 assert!(of_one.eq(expected), "{compression}, partition {partition}");
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a bug in the store")]
+    fn a_bug_in_a_worker_is_nobodys_wait() {
+        struct Bug;
+        impl BatchStore for Bug {
+            type Error = StreamError;
+            fn store(&mut self, _: i32, _: &mut [&mut [u8]]) -> Result<(), StreamError> {
+                panic!("a bug in the store")
+            }
+        }
+        let compression = "none".parse().unwrap();
+        let finishing = Finishing { compression, timestamp_type: TimestampType::CreateTime, batch_size_max: 1 << 20 };
+        let mut pipeline = Pipeline::new(Arc::new(Mutex::new(Bug)), finishing, 1 << 10, 4);
+        while pipeline.pass(0, fill(BatchBuilder::new(0), 1), 0).is_ok() {}
     }
 
     #[test]
