@@ -1,8 +1,8 @@
 //! How cost grows with what there is more of.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, median};
 use crate::data;
-use crate::report::{Row, Target};
+use crate::report::{Row, Target, shown};
 use crate::small::seconds_per_gb;
 use std::time::Duration;
 
@@ -40,20 +40,23 @@ pub fn rows(bench: &mut Bench) {
 
 fn produce_and_consume(bench: &mut Bench, name: &str, partitions: u32, files: &str, bytes: u64) {
     let runs = if bytes > bench.bytes { 1 } else { bench.runs };
-    let (mut produced, mut consumed) = (Vec::new(), Vec::new());
+    let (mut copied, mut produced, mut consumed) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
-        bench.run(&format!("rm -rf ld; \"$KDIR\" -q create t -P {partitions}; sync"));
+        bench.run("rm -rf ld; sync");
+        copied.push(bench.time(&format!("cat {files} >copy")));
+        bench.run(&format!("rm copy; \"$KDIR\" -q create t -P {partitions}; sync"));
         produced.push(bench.time(&format!("\"$KDIR\" -q produce --sync never t {files}")));
         consumed.push(bench.time("\"$KDIR\" consume t >/dev/null"));
     }
-    per_gb(bench, &format!("{name}, produce"), bytes, &mut produced);
-    per_gb(bench, &format!("{name}, consume"), bytes, &mut consumed);
+    let copied = shown(median(&mut copied));
+    let row = per_gb(&format!("{name}, produce"), bytes, &mut produced);
+    bench.row(Row { theirs: copied, ..row }.note("beside `cat` of the same bytes"));
+    bench.row(per_gb(&format!("{name}, consume"), bytes, &mut consumed));
 }
 
-fn per_gb(bench: &mut Bench, name: &str, bytes: u64, times: &mut [Duration]) {
-    let time = crate::bench::median(times);
-    let shown = crate::report::shown(time);
-    bench.row(Row::new(name, shown, "", seconds_per_gb(bytes, time), "s/GB", Target::None));
+fn per_gb(name: &str, bytes: u64, times: &mut [Duration]) -> Row {
+    let time = median(times);
+    Row::new(name, shown(time), "", seconds_per_gb(bytes, time), "s/GB", Target::None)
 }
 
 /// Producers that run at once, on one partition and on one each; all of them write an eighth of the input.
@@ -70,7 +73,7 @@ fn producers_at_once(bench: &mut Bench, producers: u64) {
             )));
         }
         bench.run(&format!("test $(\"$KDIR\" consume t | wc -c) -eq $(($(wc -c <lines) * {producers}))"));
-        per_gb(bench, &format!("growth: producers, {producers} on {name}"), bytes, &mut times);
+        bench.row(per_gb(&format!("growth: producers, {producers} on {name}"), bytes, &mut times));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finishes batches and stores them while the intake goes on.
 //!
 //! Full batches are handed over in a line. Workers give each its compression and checksum, several at a time where there is
-//! something to compress; they are stored in the order of the line, by one worker at a time, as many at once as are ready.
+//! something to compress; they are stored in the order of the line, by one worker at a time, several at once.
 //! What is less than a full batch comes when the input stands still, and is stored by the thread that brings it: that is
 //! sooner than a hand-over, and a short input needs no thread at all.
 //!
@@ -16,9 +16,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Batches that are stored at once at most. With 128 KiB each, a write of a MiB took 0.8 of the time that eight took; and a
-/// reader passes over as many index entries whose batches are still to come.
+/// Batches that are stored at once, while more come. With 128 KiB each, a write of a MiB took 0.8 of the time that eight
+/// took; and a reader passes over as many index entries whose batches are still to come.
 const GROUP_MAX: usize = 8;
+/// The bytes that they are to have together.
+const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Batches in the line at most, and the bytes that they are to have together.
 const LINE_MAX: usize = 2 * GROUP_MAX;
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -90,6 +92,10 @@ enum Slot {
 
 struct Line<E> {
     slots: VecDeque<Slot>,
+    /// So many finished batches are worth a write while more come.
+    group_max: usize,
+    /// Somebody waits until all is stored.
+    is_awaited: bool,
     /// The number of the first slot, counted from the first that there ever was.
     first: usize,
     is_storing: bool,
@@ -107,6 +113,8 @@ impl<S: BatchStore> Pipeline<S> {
     pub fn new(store: Arc<Mutex<S>>, finishing: Finishing, batch_size: usize, processors: usize) -> Self {
         let line = Line {
             slots: VecDeque::new(),
+            group_max: (GROUP_BYTES_MAX / batch_size.max(1)).clamp(1, GROUP_MAX),
+            is_awaited: false,
             first: 0,
             is_storing: false,
             empty: Vec::new(),
@@ -144,7 +152,12 @@ impl<S: BatchStore> Pipeline<S> {
     /// # Errors
     /// When it could not be.
     pub fn drain(&self) -> Result<(), S::Error> {
-        self.shared.wait_until(|line| line.slots.is_empty() && !line.is_storing).map(drop)
+        self.shared.line().is_awaited = true;
+        if !self.workers.is_empty() {
+            self.shared.work.notify_one();
+        }
+        let drained = self.shared.wait_until(|line| line.slots.is_empty() && !line.is_storing);
+        drained.map(|mut line| line.is_awaited = false)
     }
 
     /// Whether a failure has been told: nothing that follows is stored.
@@ -272,12 +285,12 @@ impl<S: BatchStore> Drop for OnPanic<'_, S> {
 
 impl<E> Line<E> {
     /// The batches to be stored next, when it is time for that: nobody else is at it, and there are enough of them or no
-    /// more to be finished.
+    /// more to come.
     fn take_group(&mut self) -> Option<Vec<Handed>> {
         let is_finished = |slot: &&Slot| matches!(slot, Slot::Finished(_));
-        let ready = self.slots.iter().take(GROUP_MAX).take_while(is_finished).count();
-        let more_to_come = self.slots.iter().skip(ready).any(|slot| matches!(slot, Slot::Filled(_)));
-        if self.is_storing || ready == 0 || (ready < GROUP_MAX && more_to_come) {
+        let ready = self.slots.iter().take(self.group_max).take_while(is_finished).count();
+        let is_last = (self.is_awaited || self.is_closed) && ready == self.slots.len();
+        if self.is_storing || ready == 0 || (ready < self.group_max && !is_last) {
             return None;
         }
         self.first += ready;
