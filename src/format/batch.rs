@@ -96,14 +96,15 @@ impl RecordCursor {
     pub fn visit_values(&mut self, records: &[u8], mut visit: impl FnMut(&[u8], usize) -> bool) -> (u64, usize) {
         let (mut count, mut last, mut at) = (0, self.at, self.at);
         while self.left > 0 {
-            // Short records are 6 ns each this way in place of 12.
-            let (offset_delta, value, length, end) = if let Some(short) = record::parse_short(records, at) {
-                (short.offset_delta, short.value, short.value_length, short.end)
-            } else {
-                let Ok(span) = RecordSpan::parse(records, at) else { break };
-                let (value, length) = span.value_place();
-                (span.offset_delta, value, length, span.end)
-            };
+            // By the general way alone, reading records of 10 bytes took 1.6 times as long, and of 100 bytes 1.35 times.
+            let (offset_delta, value, length, end) =
+                if let Some(plain) = record::parse_short(records, at).or_else(|| record::parse_plain(records, at)) {
+                    (plain.offset_delta, plain.value, plain.value_length, plain.end)
+                } else {
+                    let Ok(span) = RecordSpan::parse(records, at) else { break };
+                    let (value, length) = span.value_place();
+                    (span.offset_delta, value, length, span.end)
+                };
             if offset_delta < 0 || offset_delta > self.last_offset_delta {
                 break;
             }

@@ -136,20 +136,19 @@ impl RecordSpan {
     }
 }
 
-/// Where a record stands that has a short value and nothing else.
-pub(super) struct ShortSpan {
+/// Where a record stands that has a value and nothing else.
+pub(super) struct PlainSpan {
     pub(super) offset_delta: i32,
     pub(super) value: usize,
     pub(super) value_length: usize,
     pub(super) end: usize,
 }
 
-/// [`RecordSpan::parse`] for a record that has a value of at most 63 bytes and nothing else, and whose other fields are as
-/// small: all of them are looked at as one number. `None` says nothing about the record.
+/// [`parse_plain`] for a value of at most 63 bytes where the other fields are as small: all of them are looked at as one
+/// number.
 #[inline(always)]
-pub(super) fn parse_short(bytes: &[u8], start: usize) -> Option<ShortSpan> {
-    #[expect(clippy::little_endian_bytes, reason = "the first byte is to be the lowest")]
-    let word = u64::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
+pub(super) fn parse_short(bytes: &[u8], start: usize) -> Option<PlainSpan> {
+    let word = word_at(bytes, start)?;
     // Length and timestamp delta of one byte each, the length not negative.
     if word & 0x80_0081 != 0 {
         return None;
@@ -164,7 +163,35 @@ pub(super) fn parse_short(bytes: &[u8], start: usize) -> Option<ShortSpan> {
     let end = start + 1 + (word >> 1 & 0x3f) as usize;
     // No headers.
     let is_whole = value + value_length + 1 == end && bytes.get(end - 1) == Some(&0);
-    is_whole.then_some(ShortSpan { offset_delta: (offset >> 1) as i32, value, value_length, end })
+    is_whole.then_some(PlainSpan { offset_delta: (offset >> 1) as i32, value, value_length, end })
+}
+
+/// [`RecordSpan::parse`] for a record of less than a MiB that has a value and nothing else: its small fields are looked at
+/// as two numbers. `None` says nothing about the record.
+#[inline(always)]
+pub(super) fn parse_plain(bytes: &[u8], start: usize) -> Option<PlainSpan> {
+    let (length, length_size) = varint::unpacked(word_at(bytes, start)?)?;
+    let deltas = word_at(bytes, start)? >> (8 * length_size + 8);
+    let (offset, offset_size) = varint::unpacked(deltas >> 8)?;
+    let key = start + length_size + 2 + offset_size;
+    let parts = word_at(bytes, key)?;
+    let (value_length, value_length_size) = varint::unpacked(parts >> 8)?;
+    // A timestamp delta of one byte, a null key, and nothing that is negative.
+    if deltas & 0x80 != 0 || parts & 0xff != 1 || (length | offset | value_length) & 1 != 0 {
+        return None;
+    }
+    let (value, value_length) = (key + 1 + value_length_size, (value_length >> 1) as usize);
+    let end = start + length_size + (length >> 1) as usize;
+    // No headers.
+    let is_whole = value + value_length + 1 == end && bytes.get(end - 1) == Some(&0);
+    is_whole.then_some(PlainSpan { offset_delta: (offset >> 1) as i32, value, value_length, end })
+}
+
+/// Eight bytes, the first of them the lowest.
+#[inline(always)]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    #[expect(clippy::little_endian_bytes, reason = "this is no field of its own")]
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 #[cold]
@@ -432,19 +459,20 @@ mod tests {
         }
     }
 
-    /// Whether a short record at `start` is what the record there is.
-    fn short_is_right(bytes: &[u8], start: usize) -> bool {
-        parse_short(bytes, start).is_none_or(|short| {
-            let span = RecordSpan::parse(bytes, start).expect("it was no record");
+    /// Whether what is read as a plain record at the start is what the record there is.
+    fn plain_is_right(bytes: &[u8]) -> bool {
+        let is_right = |plain: PlainSpan| {
+            let span = RecordSpan::parse(bytes, 0).expect("it was no record");
             let place = (span.offset_delta, span.value.0, span.value.1, span.end);
-            place == (short.offset_delta, short.value, short.value_length, short.end)
+            place == (plain.offset_delta, plain.value, plain.value_length, plain.end)
                 && (span.key.1, span.header_count) == (NULL, 0)
-        })
+        };
+        parse_short(bytes, 0).is_none_or(is_right) && parse_plain(bytes, 0).is_none_or(is_right)
     }
 
     #[test]
-    fn short_records_are_read_as_such() {
-        for length in 0..=64 {
+    fn plain_records_are_read_as_such() {
+        for length in (0..=64).chain([100, 8191, 8192, (1 << 20) - 20, 1 << 20]) {
             for offset_delta in [0, 63, 64, 8191, 8192, 1 << 20] {
                 let value = vec![b'v'; length];
                 let mut bytes = Vec::new();
@@ -452,18 +480,20 @@ mod tests {
                 record.write(7, offset_delta, &mut bytes);
                 bytes.extend_from_slice(b"behind it");
                 let is_short = record.size(7, offset_delta) <= 64 && offset_delta < 1 << 20;
+                let is_plain = length < 1 << 20 && offset_delta < 1 << 20;
                 assert_eq!(parse_short(&bytes, 0).is_some(), is_short, "{length} bytes at {offset_delta}");
-                assert!(short_is_right(&bytes, 0));
+                assert_eq!(parse_plain(&bytes, 0).is_some(), is_plain, "{length} bytes at {offset_delta}");
+                assert!(plain_is_right(&bytes));
             }
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_read_as_a_short_record_is_one(
-            length in 0..70_usize,
+        fn what_is_read_as_a_plain_record_is_one(
+            length in prop_oneof![0..70_usize, 8_100..8_300_usize],
             (timestamp_delta, offset_delta) in (-100..100_i64, -100..20_000_i32),
-            (place, byte) in (0..12_usize, any::<u8>()),
+            (place, byte) in (0..14_usize, any::<u8>()),
             (key, behind) in (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..12)),
         ) {
             let value = vec![b'v'; length];
@@ -471,13 +501,13 @@ mod tests {
             let mut bytes = Vec::new();
             record.write(timestamp_delta, offset_delta, &mut bytes);
             bytes.extend_from_slice(&behind);
-            prop_assert!(short_is_right(&bytes, 0));
+            prop_assert!(plain_is_right(&bytes));
             for cut in 0..bytes.len() {
-                prop_assert!(short_is_right(&bytes[..cut], 0));
+                prop_assert!(plain_is_right(&bytes[..cut]));
             }
             let place = place.min(bytes.len() - 1);
             bytes[place] = byte;
-            prop_assert!(short_is_right(&bytes, 0));
+            prop_assert!(plain_is_right(&bytes));
         }
 
         #[test]
