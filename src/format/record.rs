@@ -484,6 +484,11 @@ mod tests {
                 assert_eq!(parse_short(&bytes, 0).is_some(), is_short, "{length} bytes at {offset_delta}");
                 assert_eq!(parse_plain(&bytes, 0).is_some(), is_plain, "{length} bytes at {offset_delta}");
                 assert!(plain_is_right(&bytes));
+                for place in 0..12 {
+                    bytes[place] ^= 1;
+                    assert!(plain_is_right(&bytes), "{length} bytes at {offset_delta} with another byte {place}");
+                    bytes[place] ^= 1;
+                }
             }
         }
     }
