@@ -6,9 +6,11 @@ use crate::report::{Row, Target};
 use std::time::Duration;
 
 const TURNS: usize = 50;
-/// Where records of the lookups begin: a time that each slice moves by a day.
+/// The log of the lookups is at most as many slices, each of one time: the time index leads no nearer than to a slice.
+const SLICES_MAX: u64 = 1_000;
+/// The time of the first slice; each of the others is a minute later.
 const FIRST_MS: u64 = 1_700_000_000_000;
-const DAY_MS: u64 = 86_400_000;
+const SLICE_MS: u64 = 60_000;
 
 pub fn rows(bench: &mut Bench) {
     if bench.wants("one record") {
@@ -38,12 +40,13 @@ pub fn rows(bench: &mut Bench) {
 /// One record from the middle of a partition with so many times the input in it.
 fn lookups(bench: &mut Bench, factor: f64) {
     let bytes = (bench.bytes as f64 * factor) as u64;
-    data::write_lines(&bench.dir.join("lines"), 100, bytes / 10);
+    let slices = (bytes / 1_000_000).clamp(1, SLICES_MAX);
+    data::write_lines(&bench.dir.join("lines"), 100, bytes / slices);
     bench.run("rm -rf ld; \"$KDIR\" -q create t; sync");
-    for slice in 0..10 {
-        bench.run(&format!("\"$KDIR\" -q produce t --timestamp {} <lines", FIRST_MS + slice * DAY_MS));
+    for slice in 0..slices {
+        bench.run(&format!("\"$KDIR\" -q produce t --timestamp {} <lines", FIRST_MS + slice * SLICE_MS));
     }
-    let (middle, since) = (bytes / 100 / 2, FIRST_MS + 5 * DAY_MS);
+    let (middle, since) = (bytes / 100 / 2, FIRST_MS + slices / 2 * SLICE_MS);
     let startup = bench.median_of(TURNS, "/bin/true");
     for options in [format!("--from-offset {middle} -n 1"), format!("--since {since} -n 1"), "--tail 1".to_owned()] {
         let time = bench.median_of(TURNS, &format!("\"$KDIR\" consume t {options} >out; test -s out"));
