@@ -6,8 +6,8 @@ use crate::report::{Row, Target};
 use std::time::Duration;
 
 const TURNS: usize = 50;
-/// The log of the lookups is at most as many slices, each of one time: the time index leads no nearer than to a slice.
-const SLICES_MAX: u64 = 1_000;
+/// The log of the lookups is slices of so many bytes, each of one time: the time index leads no nearer than to a slice.
+const SLICE_SIZE: u64 = 1_000_000;
 /// The time of the first slice; each of the others is a minute later.
 const FIRST_MS: u64 = 1_700_000_000_000;
 const SLICE_MS: u64 = 60_000;
@@ -40,7 +40,7 @@ pub fn rows(bench: &mut Bench) {
 /// One record from the middle of a partition with so many times the input in it.
 fn lookups(bench: &mut Bench, factor: f64) {
     let bytes = (bench.bytes as f64 * factor) as u64;
-    let slices = (bytes / 1_000_000).clamp(1, SLICES_MAX);
+    let slices = (bytes / SLICE_SIZE).max(1);
     data::write_lines(&bench.dir.join("lines"), 100, bytes / slices);
     bench.run("rm -rf ld; \"$KDIR\" -q create t; sync");
     for slice in 0..slices {
