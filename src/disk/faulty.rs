@@ -741,10 +741,6 @@ impl DiskFile for FaultyFile {
         })
     }
 
-    fn write_pieces_at(&self, pieces: &[&[u8]], position: u64) -> Result<()> {
-        self.write_at(&pieces.concat(), position)
-    }
-
     fn set_len(&self, size: u64) -> Result<()> {
         self.disk.run("cut", &self.path, |state| {
             self.check_writable()?;

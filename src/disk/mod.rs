@@ -152,8 +152,6 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
     /// Writes all of `bytes`. After an error, any part of them may have been written.
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()>;
-    /// Writes `pieces` one behind the other, as [`DiskFile::write_at`] does.
-    fn write_pieces_at(&self, pieces: &[&[u8]], position: u64) -> Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, size: u64) -> Result<()>;
     /// Makes content and size durable.

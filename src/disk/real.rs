@@ -8,7 +8,7 @@ use super::{
     lock, named,
 };
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -146,26 +146,6 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
         named("write to", &self.path, self.file.write_all_at(bytes, position))
-    }
-
-    fn write_pieces_at(&self, pieces: &[&[u8]], position: u64) -> Result<()> {
-        if let [bytes] = pieces {
-            return self.write_at(bytes, position);
-        }
-        let mut left: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let (mut left, mut at) = (&mut left[..], position);
-        while !left.is_empty() {
-            match rustix::io::pwritev(&self.file, left, at) {
-                Ok(0) => return named("write to", &self.path, Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    at += written as u64;
-                    IoSlice::advance_slices(&mut left, written);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return named("write to", &self.path, Err(error.into())),
-            }
-        }
-        Ok(())
     }
 
     fn set_len(&self, size: u64) -> Result<()> {

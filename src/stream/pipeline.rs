@@ -16,8 +16,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Batches that are stored at once, while more come. With 128 KiB each, a write of a MiB took 0.8 of the time that eight
-/// took; and a reader passes over as many index entries whose batches are still to come.
+/// Batches that are stored at once, while more come: lines of 10 bytes took a tenth less time than with each batch on its
+/// own, and producers that share a partition look half as often for what the others have written. A reader passes over as
+/// many index entries whose batches are still to come.
 const GROUP_MAX: usize = 8;
 /// The bytes that they are to have together.
 const GROUP_BYTES_MAX: usize = 1 << 20;

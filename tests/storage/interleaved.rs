@@ -112,9 +112,6 @@ impl DiskFile for LookedAt<Arc<dyn DiskFile>> {
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
         self.inner.write_at(bytes, position)
     }
-    fn write_pieces_at(&self, pieces: &[&[u8]], position: u64) -> Result<()> {
-        self.inner.write_pieces_at(pieces, position)
-    }
     fn set_len(&self, size: u64) -> Result<()> {
         self.inner.set_len(size)
     }

@@ -16,11 +16,10 @@ use crate::stream::output::{RecordFormat, write_value};
 use crate::units::{ByteSize, Timestamp, TopicPartition};
 use std::time::Duration;
 
-/// Bytes gathered before they are written to a pipe, whose room is twice that: its reader has half of it while the other
-/// half is filled. With more at once, a pipe took 1.4 times as long.
-const PIPED_SIZE: usize = 128 << 10;
-/// The same for a file, which took 1.15 times as long with less at once.
-const FILED_SIZE: usize = 1 << 20;
+/// Bytes gathered before they are written. A pipe has twice that room: its reader has half of it while the other half is
+/// filled, and with more at once it took 1.4 times as long. Into a file, more at once took up to four times as long where
+/// the kernel had no page cache in pieces as large.
+const OUTPUT_SIZE: usize = 128 << 10;
 /// How long a wait lasts at most before the display is brought up to date.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -35,8 +34,6 @@ pub(super) struct Printer<'a> {
     pub(super) until: Option<Timestamp>,
     stop: Option<&'a Stop>,
     buffer: Vec<u8>,
-    /// Bytes gathered before they are written.
-    output_size: usize,
     /// Whether the record that the merge has shown last is in the buffer, or behind it.
     shown_is_done: bool,
     printed: u64,
@@ -55,10 +52,9 @@ enum Ended {
 impl<'a> Printer<'a> {
     pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
         // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
-        let to_file = ui::stdout_is_file();
-        let is_shown = if args.speed.is_some() { !ui::stdout_is_terminal() } else { to_file && !args.follow };
-        ui::widen_stdout(PIPED_SIZE * 2);
-        let output_size = if to_file { FILED_SIZE } else { PIPED_SIZE };
+        ui::widen_stdout(OUTPUT_SIZE * 2);
+        let is_shown =
+            if args.speed.is_some() { !ui::stdout_is_terminal() } else { ui::stdout_is_file() && !args.follow };
         Self {
             context,
             format,
@@ -68,8 +64,7 @@ impl<'a> Printer<'a> {
             cursor: None,
             until: None,
             stop,
-            buffer: Vec::with_capacity(output_size + (output_size >> 2)),
-            output_size,
+            buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
             shown_is_done: false,
             printed: 0,
             bytes: 0,
@@ -169,7 +164,7 @@ impl<'a> Printer<'a> {
             self.left -= 1;
             self.printed += 1;
             self.print_values(merge);
-            if self.buffer.len() >= self.output_size {
+            if self.buffer.len() >= OUTPUT_SIZE {
                 self.flush_and_keep(merge)?;
                 if self.stop.is_some_and(|stop| stop.signal().is_some()) {
                     return Ok(Some(Ended::Stopped));
@@ -183,14 +178,14 @@ impl<'a> Printer<'a> {
     /// sides.
     fn print_values(&mut self, merge: &mut Merge) {
         let Some(delimiter) = self.format.value_delimiter() else { return };
-        let (buffer, output_size, mut left) = (&mut self.buffer, self.output_size, self.left);
-        if self.pace.is_some() || left == 0 || buffer.len() >= output_size {
+        let (buffer, mut left) = (&mut self.buffer, self.left);
+        if self.pace.is_some() || left == 0 || buffer.len() >= OUTPUT_SIZE {
             return;
         }
         self.printed += merge.visit_values(|bytes, length| {
             write_value(bytes, length, delimiter, buffer);
             left -= 1;
-            left > 0 && buffer.len() < output_size
+            left > 0 && buffer.len() < OUTPUT_SIZE
         });
         self.left = left;
     }
