@@ -306,11 +306,14 @@ impl LogWriter {
         if self.disk.stat(&self.path)?.map(|stat| stat.id) != Some(self.folder.id()) {
             return Err(StorageError::PartitionDeleted { path: self.path.clone() });
         }
-        let known = self.active.end.next_offset;
+        let (base, end) = (self.active.log.base_offset, self.active.end);
+        let stat = self.disk.stat(&self.active.log.path)?;
+        let has_only_grown = stat.is_some_and(|stat| stat.id == self.active_id && stat.size >= end.size);
+        let grown = has_only_grown.then_some(base);
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let opening =
             Opening { disk: &*self.disk, path: &self.path, config: &self.config, checkpoints: &self.checkpoints };
-        let active = opening.check_active(known, &mut pending, &mut self.notices)?;
+        let active = opening.check_active(end.next_offset, grown, &mut pending, &mut self.notices)?;
         drop(pending);
         let id = active.log.file.stat()?.id;
         if id != self.active_id {
@@ -521,10 +524,12 @@ impl Opening<'_> {
         self.settle(active, pending)
     }
 
-    /// Checks the end of the log anew after somebody else has changed it, and notes the segments that were added.
+    /// Checks the end of the log anew after somebody else has changed it, and notes the segments that were added. The
+    /// segment `grown` has done nothing but grow.
     fn check_active(
         &self,
         known: Offset,
+        grown: Option<Offset>,
         pending: &mut PendingSync,
         notices: &mut Vec<Notice>,
     ) -> Result<CheckedSegment> {
@@ -534,8 +539,8 @@ impl Opening<'_> {
         for &base in &bases[first..bases.len() - 1] {
             pending.note_segment(base, None);
         }
-        let active = self.check(last, known, true).run(notices)?;
-        self.settle(active, pending)
+        let check = Check { has_only_grown: grown == Some(last), ..self.check(last, known, true) };
+        self.settle(check.run(notices)?, pending)
     }
 
     fn check(&self, base_offset: Offset, believed: Offset, is_last: bool) -> Check<'_> {
@@ -544,6 +549,7 @@ impl Opening<'_> {
             folder: self.path,
             base_offset,
             believed,
+            has_only_grown: false,
             recovery_point: self.checkpoints.recovery_point,
             is_last,
             index_interval_bytes: self.config.index_interval_bytes,

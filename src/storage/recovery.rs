@@ -7,8 +7,9 @@
 //! 2. Without a segment, the log begins at its log start offset; it is corruption where durable records are missing.
 //! 3. Below the recovery point everything is durable. The walk begins at the last batch there that both indexes are right
 //!    about; an index without such an entry is rebuilt from the segment's start.
-//! 4. Each batch from there on is read and its checksum held against its bytes. Its offsets must lie in its segment and
-//!    rise: a segment whose name and content disagree is corruption.
+//! 4. Each batch from there on is read and its checksum held against its bytes; of what was added while this process ran,
+//!    only the header. Its offsets must lie in its segment and rise: a segment whose name and content disagree is
+//!    corruption.
 //! 5. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
 //!    batch behind it: zeros (preallocation) silently, anything else after it was kept in a file beside the log. In any
 //!    other place it is corruption, which is reported and left as it is; so is a whole batch of a format that is not known.
@@ -22,7 +23,7 @@ use super::Result;
 use super::append_plan::{LargestTimestamp, SegmentEnd, offset_entry, time_entry};
 use super::file_name::{FileKind, cut_path, segment_path};
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
-use super::lookup::{Indexes, start_for_offset, time_entry_is_right};
+use super::lookup::{HEADER_CHUNK, Indexes, start_for_offset, time_entry_is_right};
 use super::scan::{self, Scanner, Step, header_at};
 use super::segments::OpenLog;
 use super::sync::BATCH_COST_MIN;
@@ -75,6 +76,10 @@ pub(crate) struct Check<'a> {
     pub(crate) base_offset: Offset,
     /// Up to here the segment is believed.
     pub(crate) believed: Offset,
+    /// Whether the file has done nothing but grow while this process ran. Checksums are then not looked at: a writer that is
+    /// killed leaves the file short, and what a power failure leaves is found by a process that starts after it. Otherwise
+    /// each of several producers would read all that the others write.
+    pub(crate) has_only_grown: bool,
     pub(crate) recovery_point: Offset,
     pub(crate) is_last: bool,
     pub(crate) index_interval_bytes: u64,
@@ -192,6 +197,7 @@ struct Walk {
     largest: LargestTimestamp,
     /// The timestamp of the last right time entry.
     time_indexed: i64,
+    checks_sums: bool,
     bytes_walked: u64,
 }
 
@@ -222,8 +228,9 @@ impl Walk {
             }
         }
         let largest = last_time.map_or((-1, base), |entry| (entry.timestamp, entry.relative_offset.absolute(base)));
+        let chunk = if check.has_only_grown { HEADER_CHUNK } else { WALK_CHUNK };
         Ok(Self {
-            scanner: Scanner::new(log, start.0, WALK_CHUNK)?,
+            scanner: Scanner::new(log, start.0, chunk)?,
             indexes,
             index_interval_bytes: check.index_interval_bytes,
             start: start.0,
@@ -232,18 +239,19 @@ impl Walk {
             indexed_position: start.0.0,
             largest,
             time_indexed: largest.0,
+            checks_sums: !check.has_only_grown,
             bytes_walked: 0,
         })
     }
 
-    /// Walks until the file ends (`None`) or something is no valid batch.
+    /// Walks until the file ends (`None`) or something is no batch.
     fn run(&mut self) -> Result<Option<NoBatch>> {
         loop {
             match self.scanner.step()? {
                 Step::End => return Ok(None),
                 Step::Bad(problem) => return Ok(Some(problem)),
                 Step::Batch(header) => {
-                    if !self.scanner.checksum_matches(&header)? {
+                    if self.checks_sums && !self.scanner.checksum_matches(&header)? {
                         return Ok(Some(self.scanner.checksum_error()));
                     }
                     self.note(&header)?;

@@ -252,6 +252,7 @@ impl Repair<'_> {
             folder: self.path,
             base_offset,
             believed: base_offset,
+            has_only_grown: false,
             recovery_point: Offset::ZERO,
             is_last,
             index_interval_bytes: self.index_interval_bytes,

@@ -1,9 +1,10 @@
 //! One row a damage: what the next writer does, and what a reader shows meanwhile.
 
 use super::support::{
-    NOW, append, append_at, bytes_of, cut_of, disk_with_partition, folder, log_path, names, open, open_at, overwrite,
-    path, read_on, reader, reader_at, values,
+    NOW, append, append_at, batch_size, bytes_of, cut_of, disk_with_partition, folder, log_path, names, open, open_at,
+    overwrite, path, read_on, reader, reader_at, values,
 };
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
@@ -230,6 +231,56 @@ fn what_lies_below_the_recovery_point_is_not_read_again() {
     drop(open_at(&disk, config, durable).unwrap());
     assert!(all >= size, "{all} of {size}");
     assert!(disk.bytes_read() < 20_000, "{} of {size}", disk.bytes_read());
+}
+
+#[test]
+fn of_what_others_append_a_writer_reads_no_more_than_headers() {
+    let disk = disk_with_partition();
+    let (mut one, mut other) = (open(&disk), open(&disk));
+    append(&mut one, &["first"]);
+    let value = "x".repeat(100_000);
+    for _ in 0..10 {
+        append(&mut other, &[&value]);
+    }
+    disk.reset_counts();
+    assert_eq!(append(&mut one, &["last"]).base_offset, Offset(11));
+    assert!(disk.bytes_read() < 150_000, "{} bytes", disk.bytes_read());
+    assert_eq!(values(&disk).len(), 12);
+}
+
+#[test]
+fn what_a_killed_writer_left_half_written_is_cut_by_one_that_has_the_log_open() {
+    for left in 12..batch_size("c") {
+        let disk = disk_with_partition();
+        let (mut one, mut other) = (open(&disk), open(&disk));
+        for value in ["a", "b", "c"] {
+            append(&mut other, &[value]);
+        }
+        let bytes = bytes_of(&disk, &log_path(0));
+        let whole = bytes.len() as u64 - batch_size("c");
+        overwrite(&disk, &log_path(0), &bytes[..(whole + left) as usize]);
+        append(&mut one, &["d"]);
+        assert_eq!(cut_of(&one.take_notices()), [left]);
+        assert_eq!(values(&disk), ["a", "b", "d"]);
+    }
+}
+
+#[test]
+fn a_log_that_was_put_in_the_place_of_an_open_one_is_checked() {
+    let disk = disk_with_partition();
+    let mut writer = open(&disk);
+    append(&mut writer, &["a"]);
+    for value in ["b", "c"] {
+        append(&mut open(&disk), &[value]);
+    }
+    let mut bytes = bytes_of(&disk, &log_path(0));
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    disk.remove_file(&log_path(0)).unwrap();
+    overwrite(&disk, &log_path(0), &bytes);
+    append(&mut writer, &["d"]);
+    assert_eq!(cut_of(&writer.take_notices()), [batch_size("c")]);
+    assert_eq!(values(&disk), ["a", "b", "d"]);
 }
 
 #[test]
