@@ -50,6 +50,12 @@ fn against_cat(bench: &mut Bench, dir: &Path, name: &str, size: usize, target: f
         let row = Row::ratio(format!("{name}{how}, {system}"), times, target);
         bench.row(row.note(format!("{}; against `{theirs}`", rate(bench.bytes, times.0))));
     }
+    if copies && size == SIZES[0].0 {
+        // The part of the time that it takes to bring bytes to a process and back; `cat` leaves them in the kernel.
+        let times = bench.in_turn(dir, bench.runs, setup, "dd if=lines of=copy bs=128k status=none", copy);
+        let row = Row::ratio(format!("{name}: dd in place of kdir, {system}"), times, Target::None);
+        bench.row(row.note("`dd bs=128k`, which like kdir reads and writes; against `cat lines >copy`"));
+    }
     fs::remove_file(lines).unwrap();
     let _ = fs::remove_dir_all(dir.join("ld"));
     let _ = fs::remove_file(dir.join("copy"));
