@@ -3,8 +3,9 @@
 #![allow(clippy::print_stderr, reason = "the one place that talks on stderr")]
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::FileType;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -140,8 +141,16 @@ pub(crate) fn widen_stdout(bytes: usize) {
 
 /// Whether stdout goes to a file.
 pub(crate) fn stdout_is_file() -> bool {
-    rustix::fs::fstat(io::stdout().as_fd())
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile)
+    stdout_type() == Some(FileType::RegularFile)
+}
+
+/// Whether stdout goes to a device: a terminal, or /dev/null.
+pub(crate) fn stdout_is_device() -> bool {
+    stdout_type() == Some(FileType::CharacterDevice)
+}
+
+fn stdout_type() -> Option<FileType> {
+    rustix::fs::fstat(stdout()).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
 /// Whether stdout goes to a terminal.

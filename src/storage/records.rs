@@ -158,15 +158,15 @@ impl RecordReader {
         }
     }
 
-    /// Goes on over the records of the current batch, where all of it is wanted, for as long as `visit` says: see
-    /// [`RecordCursor::visit_values`]. Returns how many there were. The last of them is then the record found last.
+    /// Appends the next of the records of the current batch as lines, where all of it is wanted: see
+    /// [`RecordCursor::append_lines`]. Returns how many there were. The last of them is then the record found last.
     #[inline]
-    pub fn visit_values(&mut self, visit: impl FnMut(&[u8], usize) -> bool) -> u64 {
+    pub fn append_lines(&mut self, delimiter: u8, limits: (u64, usize), lines: &mut Vec<u8>) -> u64 {
         if !self.header.is_some_and(|header| self.wants_all_of(&header)) {
             return 0;
         }
         let records = records_of(&self.log, &self.buffer, self.decompressed);
-        let (count, last) = self.cursor.visit_values(records, visit);
+        let (count, last) = self.cursor.append_lines(records, delimiter, limits, lines);
         if count > 0 {
             self.head = RecordSpan::parse(records, last).expect("it was parsed just now");
         }

@@ -191,13 +191,12 @@ impl Merge {
         Ok(Some(&self.sources[place]))
     }
 
-    /// Goes on over the records that come next for certain, whose values `visit` is shown: see
-    /// [`RecordReader::visit_values`]. Returns how many there were; the last of them takes the place of the one that
-    /// [`Merge::next`] has returned.
+    /// Appends the records that come next for certain as lines: see [`RecordReader::append_lines`]. Returns how many there
+    /// were; the last of them takes the place of the one that [`Merge::next`] has returned.
     #[inline]
-    pub fn visit_values(&mut self, visit: impl FnMut(&[u8], usize) -> bool) -> u64 {
+    pub fn append_lines(&mut self, delimiter: u8, limits: (u64, usize), lines: &mut Vec<u8>) -> u64 {
         match &mut self.sources[..] {
-            [only] if self.shown && only.filter.is_empty() => only.records.visit_values(visit),
+            [only] if self.shown && only.filter.is_empty() => only.records.append_lines(delimiter, limits, lines),
             _ => 0,
         }
     }

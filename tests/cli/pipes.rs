@@ -59,6 +59,28 @@ fn a_full_disk_behind_stdout_is_an_error() {
 }
 
 #[test]
+fn an_output_that_fills_up_has_all_that_went_before_and_the_cursor_is_not_past_it() {
+    let kdir = much();
+    let whole = kdir.values("app");
+    for blocks in [0, 1, 600, 1000, 1700] {
+        let (output, cursor) = (kdir.temp().join(format!("output-{blocks}")), format!("cursor-{blocks}"));
+        let args = ["consume", "app", "--cursor-file", &cursor];
+        let consume = |mut command: std::process::Command| {
+            command.current_dir(kdir.temp()).stdout(File::options().create(true).append(true).open(&output).unwrap());
+            Running::start(command).end()
+        };
+        let (code, _, stderr) = consume(kdir.process_with_full_files(blocks, &args));
+        assert_eq!((code, stderr.as_str()), (Some(1), "kdir: cannot write to stdout: File too large (os error 27)\n"));
+        let written = std::fs::read_to_string(&output).unwrap();
+        assert_eq!(written.len() as u64, blocks * 512);
+        assert!(whole.starts_with(&written), "{blocks}");
+        assert_eq!(consume(kdir.process(&args)), (Some(0), String::new(), String::new()));
+        let rest = std::fs::read_to_string(&output).unwrap().split_off(written.len());
+        assert!(whole.ends_with(&rest) && written.len() + rest.len() >= whole.len(), "{blocks}: nothing is skipped");
+    }
+}
+
+#[test]
 fn produce_stores_its_input_when_nobody_reads_what_it_tells() {
     let kdir = Kdir::with_topic("app", &[]);
     let (reader, writer) = std::io::pipe().unwrap();

@@ -101,9 +101,18 @@ impl Kdir {
     /// The same, but the system kills it when a file of its would grow beyond that many blocks of 512 bytes: in the middle
     /// of a write, of which what fits is done.
     pub(crate) fn process_with_short_files(&self, blocks: u64, args: &[&str]) -> Command {
+        self.process_in_shell("ulimit -c 0", blocks, args)
+    }
+
+    /// The same, but the write fails.
+    pub(crate) fn process_with_full_files(&self, blocks: u64, args: &[&str]) -> Command {
+        self.process_in_shell("trap '' XFSZ", blocks, args)
+    }
+
+    fn process_in_shell(&self, setup: &str, blocks: u64, args: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "ulimit -c 0 && ulimit -f \"$0\" && exec \"$@\"", &blocks.to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_kdir"));
+        let script = format!("{setup} && ulimit -f \"$0\" && exec \"$@\"");
+        command.args(["-c", &script, &blocks.to_string(), env!("CARGO_BIN_EXE_kdir")]);
         self.piped(command, args)
     }
 

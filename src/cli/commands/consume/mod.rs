@@ -1,5 +1,6 @@
 mod cursor;
 mod follow;
+mod output;
 mod pace;
 mod printer;
 mod selection;

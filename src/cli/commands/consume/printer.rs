@@ -3,6 +3,7 @@
 use super::ConsumeArgs;
 use super::cursor::Cursor;
 use super::follow::Newcomers;
+use super::output::Output;
 use super::pace::Pace;
 use super::selection::{Selection, missed};
 use crate::cli::exit::Exit;
@@ -12,7 +13,7 @@ use crate::cli::{Context, now};
 use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::storage::StorageError;
 use crate::stream::merge::Merge;
-use crate::stream::output::{RecordFormat, write_value};
+use crate::stream::output::RecordFormat;
 use crate::units::{ByteSize, Timestamp, TopicPartition};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(super) struct Printer<'a> {
     pub(super) until: Option<Timestamp>,
     stop: Option<&'a Stop>,
     buffer: Vec<u8>,
+    output: Output,
     /// Whether the record that the merge has shown last is in the buffer, or behind it.
     shown_is_done: bool,
     printed: u64,
@@ -65,6 +67,7 @@ impl<'a> Printer<'a> {
             until: None,
             stop,
             buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
+            output: Output::new(context.ui),
             shown_is_done: false,
             printed: 0,
             bytes: 0,
@@ -163,9 +166,9 @@ impl<'a> Printer<'a> {
             self.format.write(&merge.shown().front(), &mut self.buffer);
             self.left -= 1;
             self.printed += 1;
-            self.print_values(merge);
+            self.print_lines(merge);
             if self.buffer.len() >= OUTPUT_SIZE {
-                self.flush_and_keep(merge)?;
+                self.pass(merge)?;
                 if self.stop.is_some_and(|stop| stop.signal().is_some()) {
                     return Ok(Some(Ended::Stopped));
                 }
@@ -174,20 +177,13 @@ impl<'a> Printer<'a> {
         Ok(None)
     }
 
-    /// Prints the records that come next, where nothing but their values is asked for: that needs no look at each from all
-    /// sides.
-    fn print_values(&mut self, merge: &mut Merge) {
-        let Some(delimiter) = self.format.value_delimiter() else { return };
-        let (buffer, mut left) = (&mut self.buffer, self.left);
-        if self.pace.is_some() || left == 0 || buffer.len() >= OUTPUT_SIZE {
-            return;
+    /// Prints the records that come next, where they are lines: that needs no look at each from all sides.
+    fn print_lines(&mut self, merge: &mut Merge) {
+        if let (Some(delimiter), None) = (self.format.line_delimiter(), &self.pace) {
+            let count = merge.append_lines(delimiter, (self.left, OUTPUT_SIZE), &mut self.buffer);
+            self.left -= count;
+            self.printed += count;
         }
-        self.printed += merge.visit_values(|bytes, length| {
-            write_value(bytes, length, delimiter, buffer);
-            left -= 1;
-            left > 0 && buffer.len() < OUTPUT_SIZE
-        });
-        self.left = left;
     }
 
     /// Waits until a record is due; `Some` where printing is to end before it.
@@ -226,6 +222,17 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// Passes a full buffer on.
+    fn pass(&mut self, merge: &Merge) -> anyhow::Result<()> {
+        if self.cursor.as_ref().is_some_and(Cursor::is_due) {
+            return self.flush_and_keep(merge);
+        }
+        self.bytes += self.buffer.len() as u64;
+        self.output.pass(&mut self.buffer)?;
+        self.show_progress();
+        Ok(())
+    }
+
     fn flush_and_keep(&mut self, merge: &Merge) -> anyhow::Result<()> {
         self.flush()?;
         match &mut self.cursor {
@@ -234,15 +241,19 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// Writes all that was printed.
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.context.ui.data(&self.buffer)?;
         self.bytes += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.output.write(&mut self.buffer)?;
+        self.show_progress();
+        Ok(())
+    }
+
+    fn show_progress(&mut self) {
         if let (Some(progress), None) = (&mut self.progress, &self.pace) {
             let bytes = ByteSize(self.bytes);
             progress.set(self.printed, || bytes.to_string());
         }
-        Ok(())
     }
 }
 

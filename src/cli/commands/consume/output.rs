@@ -1,0 +1,95 @@
+//! Writes what is printed to stdout: full buffers on a thread of its own, while the next is filled. To `cat`, records of
+//! 1 KiB and of 100 bytes took 0.65 times as long as on one thread, of 10 bytes 0.8 times, and into a file 0.6 times.
+//!
+//! What is less than a full buffer comes at the end and before a wait, and is written by the thread that brings it: that is
+//! sooner than a hand-over, and a short output needs no thread at all. Nor does a device: /dev/null takes less time than
+//! the hand-over.
+//!
+//! After a failure nothing more is written, so that an output has no gap.
+
+use crate::cli::ui::{self, OutputError, Ui};
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Full buffers on their way at most.
+const ON_THE_WAY_MAX: usize = 2;
+/// A larger one, as a single record can make it, is not handed over: there is to be no memory for several of them.
+const HANDED_OVER_MAX: usize = 1 << 20;
+
+pub(super) struct Output {
+    ui: Ui,
+    is_device: bool,
+    writer: Option<Writer>,
+    /// To be filled again.
+    empty: Vec<Vec<u8>>,
+    has_failed: bool,
+}
+
+/// The thread that writes full buffers, and hands them back.
+struct Writer {
+    full: SyncSender<Vec<u8>>,
+    written: Receiver<Result<Vec<u8>, OutputError>>,
+    on_the_way: usize,
+}
+
+impl Output {
+    pub(super) fn new(ui: Ui) -> Self {
+        Self { ui, is_device: ui::stdout_is_device(), writer: None, empty: Vec::new(), has_failed: false }
+    }
+
+    /// Hands a full buffer over, and puts an empty one in its place. An error may be that of one before it.
+    pub(super) fn pass(&mut self, buffer: &mut Vec<u8>) -> Result<(), OutputError> {
+        if self.is_device || buffer.len() > HANDED_OVER_MAX {
+            return self.write(buffer);
+        }
+        self.take_back(ON_THE_WAY_MAX - 1)?;
+        let empty = self.empty.pop().unwrap_or_else(|| Vec::with_capacity(buffer.capacity()));
+        let ui = self.ui;
+        let writer = self.writer.get_or_insert_with(|| Writer::start(ui));
+        if writer.full.send(std::mem::replace(buffer, empty)).is_err() {
+            // The thread has ended at a write that failed, and that is the next to come back.
+            return self.take_back(0);
+        }
+        writer.on_the_way += 1;
+        Ok(())
+    }
+
+    /// Writes what was handed over, and then a buffer, which it empties.
+    pub(super) fn write(&mut self, buffer: &mut Vec<u8>) -> Result<(), OutputError> {
+        self.take_back(0)?;
+        self.ui.data(buffer).inspect_err(|_| self.has_failed = true)?;
+        buffer.clear();
+        Ok(())
+    }
+
+    /// Waits until no more buffers than that are on their way.
+    fn take_back(&mut self, on_the_way_max: usize) -> Result<(), OutputError> {
+        if self.has_failed {
+            return Err(OutputError(io::Error::other("a write before it has failed")));
+        }
+        while let Some(writer) = self.writer.as_mut().filter(|writer| writer.on_the_way > on_the_way_max) {
+            writer.on_the_way -= 1;
+            let written = writer.written.recv().expect("the thread answers for each buffer");
+            self.empty.push(written.inspect_err(|_| self.has_failed = true)?);
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn start(ui: Ui) -> Self {
+        let (full, to_write) = sync_channel::<Vec<u8>>(ON_THE_WAY_MAX);
+        let (back, written) = sync_channel(ON_THE_WAY_MAX);
+        std::thread::spawn(move || {
+            for mut buffer in to_write {
+                let result = ui.data(&buffer);
+                buffer.clear();
+                let has_failed = result.is_err();
+                if back.send(result.map(|()| buffer)).is_err() || has_failed {
+                    return;
+                }
+            }
+        });
+        Self { full, written, on_the_way: 0 }
+    }
+}
