@@ -8,7 +8,7 @@ use super::Result;
 use super::file_name::{FileKind, segment_path};
 use super::index_file::IndexFile;
 use super::scan::{Scanner, Step, header_at, is_valid_batch};
-use super::segments::{self, OpenLog};
+use super::segments::{self, OpenLog, Segment};
 use crate::disk::{Access, Disk};
 use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
@@ -133,25 +133,31 @@ pub struct SegmentTimes {
     pub largest: Option<i64>,
 }
 
-/// The times of a segment of the partition in `folder`; none where it is gone. Where it is `trusted`, being
-/// below the recovery point, the last time entry is believed for all that lies before the last offset entry.
+/// Looks at a segment of the partition in `folder`; `None` where it is gone. Where it is `trusted`, being below the recovery
+/// point, the last time entry is believed for all that lies before the last offset entry.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn segment_times(disk: &dyn Disk, folder: &Path, base_offset: Offset, trusted: bool) -> Result<SegmentTimes> {
-    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(SegmentTimes::default()) };
-    let mut scanner = Scanner::new(log.clone(), Position::ZERO, HEADER_CHUNK)?;
+pub fn segment_times(
+    disk: &dyn Disk,
+    folder: &Path,
+    base_offset: Offset,
+    trusted: bool,
+) -> Result<Option<(Segment, SegmentTimes)>> {
+    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(None) };
+    let segment = Segment::new(base_offset, &log.file.stat()?);
+    let mut scanner = Scanner::of_size(log.clone(), Position::ZERO, segment.size, HEADER_CHUNK);
     let first = match scanner.step()? {
         Step::Batch(header) => first_timestamp(&header),
         Step::End | Step::Bad(_) => None,
     };
     // What one read brings whole is sooner walked than looked up: a third of the time for 10 000 small segments.
-    let largest = if scanner.size() <= HEADER_CHUNK as u64 {
+    let largest = if segment.size <= HEADER_CHUNK as u64 {
         largest_from(scanner, None)?
     } else {
         largest_timestamp(&log, &Indexes::open(disk, folder, base_offset, Access::Read)?, trusted)?
     };
-    Ok(SegmentTimes { first, largest: largest.map(|(timestamp, _)| timestamp) })
+    Ok(Some((segment, SegmentTimes { first, largest: largest.map(|(timestamp, _)| timestamp) })))
 }
 
 /// The time of a batch: of its first record.

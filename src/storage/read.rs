@@ -14,7 +14,7 @@ use super::file_name::{FileKind, SWAP_SUFFIX, segment_path};
 use super::lookup::{self, HEADER_CHUNK, Indexes};
 use super::record_buffer::RecordBuffer;
 use super::scan::{self, Scanner, Step};
-use super::segments::{self, OpenLog};
+use super::segments::{self, OpenLog, Segment};
 use super::{Result, StorageError, at_place};
 use crate::disk::{Access, Disk, DiskError, FileId, Folder};
 use crate::format::batch::RecordCursor;
@@ -97,9 +97,21 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// Opens the partition once more, to stand at another place.
-    pub(super) fn another(&self, chunk: usize) -> Result<Self> {
-        Self::open(&self.disk, &self.path, self.log_start_offset, self.recovery_point, chunk)
+    /// A reader of the same partition, at its log start offset. What this one knows of the folder is not listed again: that
+    /// was a third of the time that it takes to describe 10 000 segments.
+    pub(super) fn another(&self, chunk: usize) -> Self {
+        Self {
+            disk: Arc::clone(&self.disk),
+            folder: Arc::clone(&self.folder),
+            path: self.path.clone(),
+            bases: self.bases.clone(),
+            chunk,
+            scanner: None,
+            segment_end: NO_END,
+            current: None,
+            next_offset: self.log_start_offset(),
+            ..*self
+        }
     }
 
     /// The disk that it reads from.
@@ -130,6 +142,19 @@ impl LogReader {
         self.bases.is_empty()
     }
 
+    /// The base offsets of the segments that the folder had when it was last listed, rising.
+    pub(super) fn bases(&self) -> &[Offset] {
+        &self.bases
+    }
+
+    /// The segments that the folder had when it was last listed, oldest first. One that is gone is left out.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn segments(&self) -> Result<Vec<Segment>> {
+        segments::look_at(&*self.disk, &self.path, &self.bases)
+    }
+
     /// The partition's folder.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -155,7 +180,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt at its end.
     pub fn log_end_offset(&self) -> Result<Offset> {
-        let mut probe = self.another(HEADER_CHUNK)?;
+        let mut probe = self.another(HEADER_CHUNK);
         for _ in 0..LISTINGS_MAX {
             let Some(&last) = probe.bases.last() else { return Ok(self.log_start_offset) };
             let Some(log) = probe.open_log(last)? else {
@@ -177,7 +202,7 @@ impl LogReader {
     /// # Errors
     /// When the disk fails or the log is corrupt on the way.
     pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<(Offset, i64)>> {
-        let mut probe = self.another(HEADER_CHUNK)?;
+        let mut probe = self.another(HEADER_CHUNK);
         let bases = probe.bases.clone();
         for (place, &base) in bases.iter().enumerate() {
             let next_base = bases.get(place + 1).copied();

@@ -182,7 +182,8 @@ pub fn apply(
             log_end_offset: writer.log_end_offset(),
         };
         let plan = plan(log, limits, now_ms, |segment, next_offset| {
-            Ok(segment_times(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)?.largest)
+            let times = segment_times(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)?;
+            Ok(times.and_then(|(_, times)| times.largest))
         })?;
         let going: Vec<&Decision> = plan.going().collect();
         if let Some((last, before)) = going.split_last()

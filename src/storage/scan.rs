@@ -45,8 +45,13 @@ impl Scanner {
     /// Starts at `position`, where a batch begins. Reads `chunk` bytes at a time.
     pub(crate) fn new(log: OpenLog, position: Position, chunk: usize) -> Result<Self> {
         let size = log.file.stat()?.size;
+        Ok(Self::of_size(log, position, size, chunk))
+    }
+
+    /// The same, of a file that has just been seen to have that size.
+    pub(crate) fn of_size(log: OpenLog, position: Position, size: u64, chunk: usize) -> Self {
         let (position, expected) = (position.0, log.base_offset);
-        Ok(Self { log, position, size, expected, buffer: Vec::new(), start: position, filled: 0, chunk })
+        Self { log, position, size, expected, buffer: Vec::new(), start: position, filled: 0, chunk }
     }
 
     pub(crate) fn log(&self) -> &OpenLog {

@@ -20,6 +20,12 @@ pub struct Segment {
     pub id: FileId,
 }
 
+impl Segment {
+    pub(crate) const fn new(base_offset: Offset, &Stat { size, modified_ms, id, .. }: &Stat) -> Self {
+        Self { base_offset, size, modified_ms, id }
+    }
+}
+
 /// The base offsets of the segments in `folder`, rising; those that a broker's cleaner is about to put in the place of
 /// others included.
 ///
@@ -69,11 +75,16 @@ fn paths_of(folder: &Path, base_offset: Offset) -> impl Iterator<Item = PathBuf>
 /// # Errors
 /// When the folder cannot be read.
 pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for base_offset in base_offsets(disk, folder)? {
+    look_at(disk, folder, &base_offsets(disk, folder)?)
+}
+
+/// The segments of `folder` that begin at these offsets. One that is gone is left out.
+pub(crate) fn look_at(disk: &dyn Disk, folder: &Path, bases: &[Offset]) -> Result<Vec<Segment>> {
+    let mut segments = Vec::with_capacity(bases.len());
+    for &base_offset in bases {
         for path in paths_of(folder, base_offset) {
-            if let Some(Stat { size, modified_ms, id, .. }) = disk.stat(&path)? {
-                segments.push(Segment { base_offset, size, modified_ms, id });
+            if let Some(stat) = disk.stat(&path)? {
+                segments.push(Segment::new(base_offset, &stat));
                 break;
             }
         }

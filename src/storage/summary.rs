@@ -2,7 +2,7 @@
 
 use super::lookup::{SegmentTimes, first_timestamp, segment_times};
 use super::read::LogReader;
-use super::segments::{self, Segment};
+use super::segments::Segment;
 use super::{Next, Result};
 use crate::disk::Disk;
 use crate::units::Offset;
@@ -58,17 +58,16 @@ impl Summary {
 /// When the disk fails or the log is corrupt at its end.
 pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
     // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
-    let listed = segments::list(&**disk, reader.path())?;
     let log_end_offset = reader.log_end_offset()?;
     let log_start_offset = reader.log_start_offset();
-    let mut summaries = Vec::with_capacity(listed.len());
-    for (place, &segment) in listed.iter().enumerate() {
-        let next_offset = listed.get(place + 1).map_or(log_end_offset, |next| next.base_offset);
-        let is_durable = next_offset <= recovery_point;
-        let path = reader.path();
-        let SegmentTimes { first: first_timestamp, largest: largest_timestamp } =
-            segment_times(&**disk, path, segment.base_offset, is_durable)?;
-        summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
+    let (path, bases) = (reader.path(), reader.bases());
+    let mut summaries = Vec::with_capacity(bases.len());
+    for (place, &base_offset) in bases.iter().enumerate() {
+        let next_offset = bases.get(place + 1).copied().unwrap_or(log_end_offset);
+        if let Some((segment, times)) = segment_times(&**disk, path, base_offset, next_offset <= recovery_point)? {
+            let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
+            summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
+        }
     }
     // Records before the log start are hidden, so the first visible one speaks for its segment.
     if let Some(first) = summaries.first_mut()

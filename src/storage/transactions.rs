@@ -71,7 +71,7 @@ impl Transactions {
     pub(super) fn new(disk: &Arc<dyn Disk>, log: &LogReader) -> Result<Self> {
         let mut transactions = Self {
             disk: Arc::clone(disk),
-            ahead: log.another(CHUNK)?,
+            ahead: log.another(CHUNK),
             buffer: RecordBuffer::default(),
             ended: HashMap::new(),
             open_at_start: HashSet::new(),
@@ -229,7 +229,7 @@ impl Transactions {
     /// Whether data of the producer stands where an entry of the transaction index begins, and its ABORT marker where it
     /// ends.
     fn is_right(&mut self, log: &LogReader, entry: &AbortedTransaction) -> Result<bool> {
-        let mut reader = log.another(CHUNK)?;
+        let mut reader = log.another(CHUNK);
         let Some(first) = batch_at(&mut reader, Offset(entry.first_offset))? else { return Ok(false) };
         let begins = first.base_offset.0 == entry.first_offset && is_transactional_data(&first);
         if !begins || first.producer_id != entry.producer_id {

@@ -2,7 +2,6 @@ use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::logdir::{LogDir, Topic};
-use crate::storage::segments;
 
 /// List topics
 ///
@@ -58,7 +57,7 @@ pub(crate) fn totals(log_dir: &LogDir, topic: &Topic) -> anyhow::Result<(i64, u6
         let partition = topic.partition(partition)?;
         let Some(reader) = log_dir.open_reader(&partition, 0)? else { continue };
         records += reader.log_end_offset()? - reader.log_start_offset();
-        bytes += segments::list(&**log_dir.disk(), reader.path())?.iter().map(|segment| segment.size).sum::<u64>();
+        bytes += reader.segments()?.iter().map(|segment| segment.size).sum::<u64>();
     }
     Ok((records, bytes))
 }

@@ -6,7 +6,7 @@ use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
 use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
 use crate::storage::retention::{self, Decision, Log, Plan, Verdict};
-use crate::storage::{LogConfig, lookup, segments};
+use crate::storage::{LogConfig, lookup};
 use crate::units::ByteSize;
 
 /// Apply retention once
@@ -132,11 +132,12 @@ fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> 
     let (recovery_point, _) = log_dir.checkpointed(&partition)?;
     let (disk, path) = (log_dir.disk(), reader.path());
     // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
-    let segments = segments::list(&**disk, path)?;
+    let segments = reader.segments()?;
     let log_end_offset = reader.log_end_offset()?;
     let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };
     Ok(retention::plan(log, limits, crate::cli::now().0, |segment, next_offset| {
-        Ok(lookup::segment_times(&**disk, path, segment.base_offset, next_offset <= recovery_point)?.largest)
+        let times = lookup::segment_times(&**disk, path, segment.base_offset, next_offset <= recovery_point)?;
+        Ok(times.and_then(|(_, times)| times.largest))
     })?)
 }
 
