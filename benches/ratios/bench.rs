@@ -24,7 +24,7 @@ impl Bench {
         let dir = parent.join("kdir-ratios");
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        let (bytes, runs) = (number("KDIR_BENCH_BYTES", 1_000_000_000), number("KDIR_BENCH_RUNS", 5) as usize);
+        let (bytes, runs) = (number("KDIR_BENCH_BYTES", 1_000_000_000), number("KDIR_BENCH_RUNS", 7) as usize);
         Self { dir, bytes, runs, words, report: Report::default() }
     }
 
@@ -88,16 +88,20 @@ impl Bench {
         self.time(script);
     }
 
-    /// Two scripts in turn, `setup` before each of them, and the medians of their times.
-    pub fn in_turn(&self, dir: &Path, runs: usize, setup: &str, ours: &str, theirs: &str) -> (Duration, Duration) {
-        let (mut one, mut other) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            for (script, times) in [(theirs, &mut other), (ours, &mut one)] {
-                timed(&mut self.script_in(dir, setup));
-                times.push(timed(&mut self.script_in(dir, script)));
+    /// Two scripts in turn, `setup` before each of them; the one that goes first in a turn goes last in the next.
+    pub fn in_turn(&self, dir: &Path, runs: usize, setup: &str, ours: &str, theirs: &str) -> Turns {
+        let run = |script: &str| {
+            timed(&mut self.script_in(dir, setup));
+            timed(&mut self.script_in(dir, script))
+        };
+        let turn = |number| match number % 2 {
+            0 => (run(ours), run(theirs)),
+            _ => {
+                let theirs = run(theirs);
+                (run(ours), theirs)
             }
-        }
-        (median(&mut one), median(&mut other))
+        };
+        Turns((0..runs).map(turn).collect())
     }
 
     /// The median of the times of one script.
@@ -112,6 +116,27 @@ impl Bench {
         let peak = watch_peak(&mut child);
         assert!(child.wait().unwrap().success(), "{script}");
         peak as f64 / 1024.0
+    }
+}
+
+/// What our side and the other took in each turn.
+pub struct Turns(pub Vec<(Duration, Duration)>);
+
+impl Turns {
+    pub fn ours(&self) -> Duration {
+        median(&mut self.0.iter().map(|turn| turn.0).collect::<Vec<_>>())
+    }
+
+    pub fn theirs(&self) -> Duration {
+        median(&mut self.0.iter().map(|turn| turn.1).collect::<Vec<_>>())
+    }
+
+    /// How many times as long ours took, in the median of the turns: a machine that is slow for a while slows both sides of
+    /// a turn.
+    pub fn ratio(&self) -> f64 {
+        let mut ratios: Vec<f64> = self.0.iter().map(|turn| turn.0.as_secs_f64() / turn.1.as_secs_f64()).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
     }
 }
 

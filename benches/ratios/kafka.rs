@@ -2,7 +2,7 @@
 //!
 //! The processes of Java run with the flags of Kafka's own scripts, the broker with its own defaults.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Turns};
 use crate::data;
 use crate::report::{Row, Target};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn rows(bench: &mut Bench) {
 
 /// Kafka's own figure, which leaves its start out, against all of ours.
 fn perf_test(bench: &mut Bench, broker: &Broker, records: u64) {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut turns = Vec::new();
     for turn in 0..bench.runs.min(3) {
         let script = format!(
             "{} org.apache.kafka.tools.ProducerPerformance --topic perf{turn} --num-records {records} --record-size 99 \
@@ -46,12 +46,11 @@ fn perf_test(bench: &mut Bench, broker: &Broker, records: u64) {
         bench.run(&script);
         let said = std::fs::read_to_string(bench.dir.join("perf")).unwrap();
         let rate = said.lines().last().and_then(|line| line.split(", ").nth(1)?.split(' ').next()?.parse::<f64>().ok());
-        theirs.push(Duration::from_secs_f64(records as f64 / rate.unwrap_or_else(|| panic!("no rate in {said:?}"))));
+        let theirs = Duration::from_secs_f64(records as f64 / rate.unwrap_or_else(|| panic!("no rate in {said:?}")));
         bench.run("rm -rf ld; \"$KDIR\" -q create t; sync");
-        ours.push(bench.time("\"$KDIR\" -q produce t <lines"));
+        turns.push((bench.time("\"$KDIR\" -q produce t <lines"), theirs));
     }
-    let times = (crate::bench::median(&mut ours), crate::bench::median(&mut theirs));
-    let row = Row::times_faster("against Kafka 4: kafka-producer-perf-test", times, Target::AtLeast(10.0));
+    let row = Row::times_faster("against Kafka 4: kafka-producer-perf-test", &Turns(turns), Target::AtLeast(10.0));
     bench.row(
         row.note(format!("{records} records of 100 bytes; theirs without the start of Java, ours with it and durable")),
     );
@@ -68,14 +67,14 @@ fn console(bench: &mut Bench, broker: &Broker, records: u64) {
     let runs = bench.runs.min(3);
     let note = format!("{records} records of 100 bytes");
     let row = |bench: &mut Bench, name: &str, ours: &str, theirs: &str, setup: &str, limit: f64, note: &str| {
-        let times = bench.in_turn(&bench.dir, runs, setup, ours, theirs);
-        bench.row(Row::times_faster(format!("against Kafka 4: {name}"), times, Target::AtLeast(limit)).note(note));
+        let turns = bench.in_turn(&bench.dir, runs, setup, ours, theirs);
+        bench.row(Row::times_faster(format!("against Kafka 4: {name}"), &turns, Target::AtLeast(limit)).note(note));
     };
     row(bench, "kafka-console-producer", ours, &theirs, new, 20.0, &note);
     bench.run(ours);
     let ours = format!("\"$KDIR\" consume t -n {records} >out");
     let theirs = format!("{consume} console --from-beginning --max-messages {records} >out 2>/dev/null");
-    row(bench, "kafka-console-consumer", &ours, &theirs, "true", 20.0, &note);
+    row(bench, "kafka-console-consumer", &ours, &theirs, "rm -f out", 20.0, &note);
     let theirs = format!("echo x | {produce} one >/dev/null");
     row(
         bench,
@@ -96,12 +95,16 @@ fn kcat(bench: &mut Bench, broker: &Broker) {
     let (address, runs) = (&broker.address, bench.runs.min(3));
     let theirs = format!("kcat -P -b {address} -t kcat <some");
     let new = "rm -rf ld; \"$KDIR\" -q create t";
-    let times = bench.in_turn(&bench.dir, runs, new, "\"$KDIR\" -q produce t <some", &theirs);
-    bench.row(Row::times_faster("against Kafka 4: kcat -P", times, Target::AtLeast(5.0)));
+    for (how, sync) in [("not synced, as theirs", "--sync never"), ("durable, which theirs is not", "")] {
+        let ours = format!("\"$KDIR\" -q produce {sync} t <some");
+        let turns = bench.in_turn(&bench.dir, runs, new, &ours, &theirs);
+        bench.row(Row::times_faster("against Kafka 4: kcat -P", &turns, Target::AtLeast(5.0)).note(how));
+    }
     let records = bench.bytes / 1000;
+    let ours = format!("\"$KDIR\" consume t -n {records} >out");
     let theirs = format!("kcat -C -q -b {address} -t kcat -o beginning -c {records} >out");
-    let times = bench.in_turn(&bench.dir, runs, "true", &format!("\"$KDIR\" consume t -n {records} >out"), &theirs);
-    bench.row(Row::times_faster("against Kafka 4: kcat -C", times, Target::AtLeast(5.0)));
+    let turns = bench.in_turn(&bench.dir, runs, "rm -f out", &ours, &theirs);
+    bench.row(Row::times_faster("against Kafka 4: kcat -C", &turns, Target::AtLeast(5.0)));
 }
 
 struct Broker {

@@ -8,7 +8,7 @@
 //! | variable | what | default |
 //! | --- | --- | --- |
 //! | `KDIR_BENCH_BYTES` | the size of the input; some rows take ten times as much | 1 GB |
-//! | `KDIR_BENCH_RUNS` | the number of turns | 5 |
+//! | `KDIR_BENCH_RUNS` | the number of turns | 7 |
 //! | `KDIR_BENCH_DIR` | where the files go, up to twelve times the input | below `target/` |
 
 #![allow(

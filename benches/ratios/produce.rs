@@ -46,14 +46,14 @@ fn against_cat(bench: &mut Bench, dir: &Path, name: &str, size: usize, target: f
             continue;
         }
         let ours = format!("\"$KDIR\" -q produce {sync} t <lines");
-        let times = bench.in_turn(dir, bench.runs, setup, &ours, &theirs);
-        let row = Row::ratio(format!("{name}{how}, {system}"), times, target);
-        bench.row(row.note(format!("{}; against `{theirs}`", rate(bench.bytes, times.0))));
+        let turns = bench.in_turn(dir, bench.runs, setup, &ours, &theirs);
+        let row = Row::ratio(format!("{name}{how}, {system}"), &turns, target);
+        bench.row(row.note(format!("{}; against `{theirs}`", rate(bench.bytes, turns.ours()))));
     }
     if copies && size == SIZES[0].0 {
         // The part of the time that it takes to bring bytes to a process and back; `cat` leaves them in the kernel.
-        let times = bench.in_turn(dir, bench.runs, setup, "dd if=lines of=copy bs=128k status=none", copy);
-        let row = Row::ratio(format!("{name}: dd in place of kdir, {system}"), times, Target::None);
+        let turns = bench.in_turn(dir, bench.runs, setup, "dd if=lines of=copy bs=128k status=none", copy);
+        let row = Row::ratio(format!("{name}: dd in place of kdir, {system}"), &turns, Target::None);
         bench.row(row.note("`dd bs=128k`, which like kdir reads and writes; against `cat lines >copy`"));
     }
     fs::remove_file(lines).unwrap();
@@ -66,14 +66,14 @@ fn compressed(bench: &mut Bench) {
     let setup = "rm -rf ld copy; \"$KDIR\" -q create t; sync";
     for codec in ["lz4", "zstd"] {
         let ours = format!("\"$KDIR\" -q produce -z {codec} t <lines");
-        let times = bench.in_turn(&bench.dir, bench.runs, setup, &ours, "cat lines >copy && sync copy");
+        let turns = bench.in_turn(&bench.dir, bench.runs, setup, &ours, "cat lines >copy && sync copy");
         let stored: u64 =
             segments(&bench.dir.join("ld/t-0")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         let smaller = bench.bytes as f64 / stored as f64;
-        let row = Row::ratio(format!("produce {what}, -z {codec}, durable"), times, Target::AtMost(1.0));
+        let row = Row::ratio(format!("produce {what}, -z {codec}, durable"), &turns, Target::AtMost(1.0));
         bench.row(row.note(format!(
             "{}, {smaller:.1} times smaller; against `cat lines >copy && sync copy`",
-            rate(bench.bytes, times.0)
+            rate(bench.bytes, turns.ours())
         )));
     }
     bench.run("rm -rf ld copy lines");

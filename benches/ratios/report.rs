@@ -1,5 +1,6 @@
 //! The table: a row each as it is known, and all of them as JSON.
 
+use crate::bench::Turns;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -26,15 +27,13 @@ pub struct Row {
 
 impl Row {
     /// How many times as long as the other side ours takes.
-    pub fn ratio(name: impl Into<String>, (ours, theirs): (Duration, Duration), target: Target) -> Self {
-        let figure = ours.as_secs_f64() / theirs.as_secs_f64();
-        Self::new(name, shown(ours), shown(theirs), figure, "×", target)
+    pub fn ratio(name: impl Into<String>, turns: &Turns, target: Target) -> Self {
+        Self::new(name, shown(turns.ours()), shown(turns.theirs()), turns.ratio(), "×", target)
     }
 
     /// How many times as fast as the other side ours is.
-    pub fn times_faster(name: impl Into<String>, (ours, theirs): (Duration, Duration), target: Target) -> Self {
-        let figure = theirs.as_secs_f64() / ours.as_secs_f64();
-        Self::new(name, shown(ours), shown(theirs), figure, "× faster", target)
+    pub fn times_faster(name: impl Into<String>, turns: &Turns, target: Target) -> Self {
+        Self::new(name, shown(turns.ours()), shown(turns.theirs()), 1.0 / turns.ratio(), "× faster", target)
     }
 
     pub fn millis(name: impl Into<String>, time: Duration, target: Target) -> Self {

@@ -16,12 +16,12 @@ pub fn rows(bench: &mut Bench) {
     if bench.wants("one record") {
         bench.run("rm -rf ld; \"$KDIR\" -q create t; echo x >x");
         let ours = "\"$KDIR\" -q produce t <x";
-        let times = bench.in_turn(&bench.dir, TURNS, "true", ours, "dd of=copy conv=fdatasync status=none <x");
-        bench.row(Row::ratio("one record, durable", times, Target::AtMost(3.0)).note("against `dd conv=fdatasync`"));
+        let turns = bench.in_turn(&bench.dir, TURNS, "true", ours, "dd of=copy conv=fdatasync status=none <x");
+        bench.row(Row::ratio("one record, durable", &turns, Target::AtMost(3.0)).note("against `dd conv=fdatasync`"));
     }
     if bench.wants("start-up") {
-        let (ours, theirs) = bench.in_turn(&bench.dir, TURNS, "true", "\"$KDIR\" --version >/dev/null", "/bin/true");
-        let row = Row::millis("start-up", ours.saturating_sub(theirs), Target::AtMost(2.0));
+        let turns = bench.in_turn(&bench.dir, TURNS, "true", "\"$KDIR\" --version >/dev/null", "/bin/true >/dev/null");
+        let row = Row::millis("start-up", turns.ours().saturating_sub(turns.theirs()), Target::AtMost(2.0));
         bench.row(row.note("`kdir --version`, less the time of `/bin/true`"));
     }
     if bench.wants("lookup") {
@@ -47,11 +47,11 @@ fn lookups(bench: &mut Bench, factor: f64) {
         bench.run(&format!("\"$KDIR\" -q produce t --timestamp {} <lines", FIRST_MS + slice * SLICE_MS));
     }
     let (middle, since) = (bytes / 100 / 2, FIRST_MS + slices / 2 * SLICE_MS);
-    let startup = bench.median_of(TURNS, "/bin/true");
     for options in [format!("--from-offset {middle} -n 1"), format!("--since {since} -n 1"), "--tail 1".to_owned()] {
-        let time = bench.median_of(TURNS, &format!("\"$KDIR\" consume t {options} >out; test -s out"));
+        let ours = format!("\"$KDIR\" consume t {options} >out; test -s out");
+        let turns = bench.in_turn(&bench.dir, TURNS, "rm -f out", &ours, "/bin/true >out; test -f out");
         let name = format!("lookup in {} MB: consume {options}", bytes / 1_000_000);
-        let row = Row::millis(name, time.saturating_sub(startup), Target::AtMost(5.0));
+        let row = Row::millis(name, turns.ours().saturating_sub(turns.theirs()), Target::AtMost(5.0));
         bench.row(row.note("less the time of `/bin/true`"));
     }
     bench.run("rm -rf ld lines");
@@ -80,9 +80,9 @@ fn many_segments(bench: &mut Bench) {
     bench.run(&format!("rm -rf ld; {setup}; test $(ls ld/t-0/*.log | wc -l) -ge 10000"));
     for command in ["describe", "retention --dry-run"] {
         let ours = format!("\"$KDIR\" -q {command} t >/dev/null");
-        let (ours, theirs) = bench.in_turn(&bench.dir, bench.runs.max(5), "true", &ours, "ls -l ld/t-0 >/dev/null");
-        let mut row = Row::millis(format!("{command} of 10 000 segments"), ours, Target::AtMost(150.0));
-        row.theirs = crate::report::shown(theirs);
+        let turns = bench.in_turn(&bench.dir, bench.runs.max(5), "true", &ours, "ls -l ld/t-0 >/dev/null");
+        let mut row = Row::millis(format!("{command} of 10 000 segments"), turns.ours(), Target::AtMost(150.0));
+        row.theirs = crate::report::shown(turns.theirs());
         bench.row(row.note("against `ls -l` of the folder"));
     }
     bench.run("rm -rf ld lines");
