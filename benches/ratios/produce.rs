@@ -50,12 +50,11 @@ fn against_cat(bench: &mut Bench, dir: &Path, name: &str, size: usize, target: f
         let row = Row::ratio(format!("{name}{how}, {system}"), &turns, target);
         bench.row(row.note(format!("{}; against `{theirs}`", rate(bench.bytes, turns.ours()))));
     }
-    if copies && size == SIZES[0].0 {
-        // The part of the time that it takes to bring bytes to a process and back; `cat` leaves them in the kernel.
-        let turns = bench.in_turn(dir, bench.runs, setup, "dd if=lines of=copy bs=128k status=none", copy);
-        let row = Row::ratio(format!("{name}: dd in place of kdir, {system}"), &turns, Target::None);
-        bench.row(row.note("`dd bs=128k`, which like kdir reads and writes; against `cat lines >copy`"));
-    }
+    // What it takes to bring bytes to a process and back: `cat` leaves them in the kernel.
+    let ours = "\"$KDIR\" -q produce --sync never t <lines";
+    let turns = bench.in_turn(dir, bench.runs, setup, ours, "dd if=lines of=copy bs=128k status=none");
+    let row = Row::ratio(format!("{name}, {system}, against dd"), &turns, Target::None);
+    bench.row(row.note("against `dd bs=128k`, which reads and writes as kdir does"));
     fs::remove_file(lines).unwrap();
     let _ = fs::remove_dir_all(dir.join("ld"));
     let _ = fs::remove_file(dir.join("copy"));
@@ -67,6 +66,7 @@ fn compressed(bench: &mut Bench) {
     for codec in ["lz4", "zstd"] {
         let ours = format!("\"$KDIR\" -q produce -z {codec} t <lines");
         let turns = bench.in_turn(&bench.dir, bench.runs, setup, &ours, "cat lines >copy && sync copy");
+        bench.run(&format!("{setup}; {ours}"));
         let stored: u64 =
             segments(&bench.dir.join("ld/t-0")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         let smaller = bench.bytes as f64 / stored as f64;

@@ -129,24 +129,41 @@ impl RecordCursor {
                 lines.extend_from_slice(&block[..filled]);
                 continue;
             }
-            let (offset_delta, value, length, end) = if let Some(plain) = record::parse_plain(records, at) {
-                (plain.offset_delta, plain.value, plain.value_length, plain.end)
-            } else {
-                let Ok(span) = RecordSpan::parse(records, at) else { break };
-                let (value, length) = span.value_place();
-                (span.offset_delta, value, length, span.end)
-            };
-            if is_outside(offset_delta) {
+            let Ok(it) = record::parse_value(records, at) else { break };
+            if is_outside(it.offset_delta) {
                 break;
             }
-            lines.extend_from_slice(&records[value..value + length]);
+            lines.extend_from_slice(&records[it.value..it.value + it.value_length]);
             lines.push(delimiter);
-            (last, at) = (at, end);
+            (last, at) = (at, it.end);
             count += 1;
         }
         self.at = at;
         self.left -= count;
         (count as u64, last)
+    }
+
+    /// Steps over all of `records` that are left, and checks that their offsets rise.
+    ///
+    /// # Errors
+    /// As [`RecordCursor::next`], and when an offset is not above the one before it.
+    pub fn check_rest(mut self, records: &[u8]) -> Result<(), FormatError> {
+        let mut last = -1;
+        while self.left > 0 {
+            let it = record::parse_value(records, self.at)?;
+            if it.offset_delta <= last {
+                return Err(FormatError::corrupt("the offsets of a batch's records do not rise"));
+            }
+            if it.offset_delta > self.last_offset_delta {
+                return Err(FormatError::corrupt("a record's offset lies outside its batch"));
+            }
+            (last, self.at) = (it.offset_delta, it.end);
+            self.left -= 1;
+        }
+        match self.next(records)? {
+            None => Ok(()),
+            Some(_) => Err(FormatError::corrupt("a batch has a negative record count")),
+        }
     }
 
     /// Where the next record begins.
@@ -608,6 +625,16 @@ mod tests {
         let (count, _) = cursor.append_lines(&damaged, b'\n', (u64::MAX, usize::MAX), &mut lines);
         assert_eq!(count, 50, "they end before a damaged record");
         assert!(cursor.next(&damaged).is_err(), "and who reads on is told");
+        assert!(RecordCursor::new(&header).check_rest(&damaged).is_err());
+        assert_eq!(RecordCursor::new(&header).check_rest(records), Ok(()));
+        assert!(RecordCursor::new(&header).check_rest(&records[..ends[98]]).is_err(), "the last is missing");
+        let fewer = BatchHeader { record_count: 99, ..header };
+        assert!(RecordCursor::new(&fewer).check_rest(records).is_err(), "there is one more");
+        let outside = BatchHeader { last_offset_delta: 98, ..header };
+        assert!(RecordCursor::new(&outside).check_rest(records).is_err(), "the last offset lies outside");
+        let twice = [records, records].concat();
+        let longer = BatchHeader { record_count: 200, ..header };
+        assert!(RecordCursor::new(&longer).check_rest(&twice).is_err(), "offsets begin anew");
     }
 
     #[test]

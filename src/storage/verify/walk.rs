@@ -179,13 +179,7 @@ impl<'a> Walk<'a> {
         if header.record_count > 0 && header.record_count - 1 != header.last_offset_delta {
             self.walked.is_compacted = true;
         }
-        let (mut cursor, mut last) = (RecordCursor::new(&header), -1);
-        while let Some(span) = cursor.next(records)? {
-            if span.offset_delta <= last {
-                return Err(FormatError::corrupt("the offsets of a batch's records do not rise"));
-            }
-            last = span.offset_delta;
-        }
+        RecordCursor::new(&header).check_rest(records)?;
         self.walked.records += u64::from(header.record_count.unsigned_abs());
         Ok(header)
     }
