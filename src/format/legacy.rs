@@ -195,8 +195,8 @@ fn offsets_fall() -> FormatError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::batch::RecordCursor;
     use crate::format::compression::{Compression, Compressor};
+    use crate::format::record_cursor::RecordCursor;
 
     const VECTOR_C: &str = "00000000000000000000001aa5da6a6201000000018bcfe56800000000026b31000000027631";
     const VECTOR_D: &str = "00000000000000000000001257e7496e0000000000026b31000000027631";

@@ -12,6 +12,7 @@ pub mod index;
 pub mod legacy;
 pub mod properties;
 pub mod record;
+pub mod record_cursor;
 pub mod snapshot;
 pub mod txn;
 pub mod varint;

@@ -5,8 +5,8 @@ use super::record_buffer::RecordBuffer;
 use super::scan::{Scanner, Step};
 use super::{LogReader, Result, segments};
 use crate::disk::Disk;
-use crate::format::batch::RecordCursor;
 use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
+use crate::format::record_cursor::RecordCursor;
 use crate::units::{Offset, Position};
 
 /// Records that happened at one time, or as good as that.

@@ -9,9 +9,9 @@ use super::record_buffer::RecordBuffer;
 use super::transactions::{Transactions, Verdict};
 use super::{Result, at_place};
 use crate::format::FormatError;
-use crate::format::batch::RecordCursor;
 use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, TimestampType};
 use crate::format::record::{Record, RecordSpan};
+use crate::format::record_cursor::RecordCursor;
 use crate::units::Offset;
 
 /// What [`RecordReader::advance`] finds.

@@ -337,10 +337,10 @@ impl<E> Line<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::batch::RecordCursor;
     use crate::format::compression::Decompressor;
     use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
     use crate::format::record::NewRecord;
+    use crate::format::record_cursor::RecordCursor;
 
     /// Keeps the first value of each batch, by partition; fails at the batch with one of them.
     struct Kept {

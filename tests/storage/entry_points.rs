@@ -9,13 +9,14 @@
 
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
-use kdir::format::batch::{BatchBuilder, RecordCursor};
+use kdir::format::batch::BatchBuilder;
 use kdir::format::checkpoint::{LeaderEpochCheckpoint, OffsetCheckpoint};
 use kdir::format::compression::{Codec, Compression, Compressor, Decompressor};
 use kdir::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, LEGACY_SIZE_MIN, MAGIC_AT, TimestampType};
 use kdir::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use kdir::format::properties::PartitionMetadata;
 use kdir::format::record::{NewRecord, Record, RecordSpan};
+use kdir::format::record_cursor::RecordCursor;
 use kdir::format::txn::{AbortedTransaction, ControlType};
 use kdir::format::{FormatError, crc, legacy, snapshot};
 use kdir::logdir::LogDir;

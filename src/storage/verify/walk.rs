@@ -6,9 +6,9 @@
 use super::entries::{OffsetEntries, TimeEntries, Wrong};
 use super::finding::{Finding, Problem};
 use crate::format::FormatError;
-use crate::format::batch::RecordCursor;
 use crate::format::checkpoint::LeaderEpochRow;
 use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBatch};
+use crate::format::record_cursor::RecordCursor;
 use crate::storage::Result;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
