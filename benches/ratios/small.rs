@@ -63,14 +63,14 @@ fn peak_memory(bench: &mut Bench) {
         for codec in ["none", "zstd"] {
             bench.run(&format!("rm -rf ld; \"$KDIR\" -q create t -P {partitions}"));
             let produce = bench.peak_mib(&format!("exec \"$KDIR\" -q produce -z {codec} t <lines"));
-            let consume = bench.peak_mib("exec \"$KDIR\" consume t >/dev/null");
+            let consume = bench.peak_mib("exec \"$KDIR\" consume t >out");
             for (command, peak) in [("produce", produce), ("consume", consume)] {
                 let name = format!("peak memory, {command}, {partitions} partitions, {codec}");
                 bench.row(Row::mib(name, peak, Target::AtMost(32.0)));
             }
         }
     }
-    bench.run("rm -rf ld lines");
+    bench.run("rm -rf ld lines out");
 }
 
 fn many_segments(bench: &mut Bench) {

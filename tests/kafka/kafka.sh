@@ -30,9 +30,9 @@ fetch() {
     [[ $stamp != "$(cat "$kafka/stamp" 2>/dev/null)" ]] || return 0
     rm -rf "$kafka"
     for version in "${versions[@]}"; do
-        # What it has to say goes to stdout, with a reset of colours that nobody set.
+        # Whatever it says comes with resets of colours that nobody set.
         mvn --batch-mode --quiet --file "$here/pom.xml" --activate-profiles "$version" \
-            dependency:copy-dependencies "-DoutputDirectory=$kafka/$version" | sed 's/\x1b\[[0-9;]*m//g' >&2
+            dependency:copy-dependencies "-DoutputDirectory=$kafka/$version" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >&2
     done
     # The client API is the same in all of them; the record classes that write old formats end with 3.
     javac -proc:none -Xlint:-options -cp "$kafka/3/*" -d "$kafka/classes" "$here"/java/*.java
