@@ -38,9 +38,9 @@ impl Bench {
     }
 
     pub fn finish(self) {
+        let json = self.report.json(&self.machine(), self.bytes, self.runs);
         fs::remove_dir_all(&self.dir).unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ratios.json");
-        let json = self.report.json(&self.machine(), self.bytes, self.runs);
         fs::write(&path, format!("{json:#}\n")).unwrap();
         println!("\nThe same as JSON: target/ratios.json");
     }

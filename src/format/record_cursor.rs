@@ -41,7 +41,7 @@ impl RecordCursor {
         }
         let span = RecordSpan::parse(records, self.at)?;
         if span.offset_delta < 0 || span.offset_delta > self.last_offset_delta {
-            return Err(FormatError::corrupt("a record's offset lies outside its batch"));
+            return Err(outside_the_batch());
         }
         self.at = span.end;
         self.left -= 1;
@@ -104,11 +104,11 @@ impl RecordCursor {
         let mut last = -1;
         while self.left > 0 {
             let it = record::parse_value(records, self.at)?;
+            if it.offset_delta < 0 || it.offset_delta > self.last_offset_delta {
+                return Err(outside_the_batch());
+            }
             if it.offset_delta <= last {
                 return Err(FormatError::corrupt("the offsets of a batch's records do not rise"));
-            }
-            if it.offset_delta > self.last_offset_delta {
-                return Err(FormatError::corrupt("a record's offset lies outside its batch"));
             }
             (last, self.at) = (it.offset_delta, it.end);
             self.left -= 1;
@@ -140,6 +140,11 @@ impl RecordCursor {
             self.left -= 1;
         }
     }
+}
+
+#[cold]
+fn outside_the_batch() -> FormatError {
+    FormatError::corrupt("a record's offset lies outside its batch")
 }
 
 #[cfg(test)]

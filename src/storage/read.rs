@@ -97,8 +97,8 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// A reader of the same partition, at its log start offset. What this one knows of the folder is not listed again: that
-    /// was a third of the time that it takes to describe 10 000 segments.
+    /// A reader of the same partition, at its log start offset. What this one knows of the folder is not listed again, which
+    /// spares a tenth of the time that it takes to describe 10 000 segments.
     pub(super) fn another(&self, chunk: usize) -> Self {
         Self {
             disk: Arc::clone(&self.disk),
@@ -209,7 +209,14 @@ impl LogReader {
             if next_base.is_some_and(|next| next <= probe.log_start_offset()) {
                 continue;
             }
-            let Some(log) = probe.open_log(base)? else { continue };
+            let Some(log) = probe.open_log(base)? else {
+                if next_base.is_none() {
+                    // All that was listed is gone; what has come since is to be found.
+                    probe.list_again()?;
+                    return probe.offset_for_time(timestamp);
+                }
+                continue;
+            };
             let indexes = Indexes::open(&*probe.disk, &probe.path, base, Access::Read)?;
             if let Some(next) = next_base {
                 let largest = lookup::largest_timestamp(&log, &indexes, next <= probe.recovery_point)?;
@@ -383,12 +390,10 @@ impl LogReader {
         }
         let (base, path) = (scanner.log().base_offset, scanner.log().path.clone());
         let id = scanner.log().file.stat()?.id;
+        // Whoever looks for an offset behind a roll that was not listed stands at the end of a segment below it.
+        let ends = [self.next_offset, scanner.expected()];
         if self.successor(base).is_none() {
-            let rolled = self.next_offset > base && {
-                let next = segment_path(&self.path, self.next_offset, FileKind::Log);
-                self.disk.stat(&next)?.is_some()
-            };
-            if !rolled && self.disk.stat(&path)?.is_some_and(|stat| stat.id == id) {
+            if !self.is_segment_at(ends, base)? && self.disk.stat(&path)?.is_some_and(|stat| stat.id == id) {
                 return Ok(false);
             }
             self.list_again()?;
@@ -417,6 +422,16 @@ impl LogReader {
             self.next_offset = self.next_offset.max(successor);
         }
         Ok(true)
+    }
+
+    /// Whether a segment behind the one at `base` begins at any of these offsets.
+    fn is_segment_at(&self, offsets: [Offset; 2], base: Offset) -> Result<bool> {
+        for offset in offsets.into_iter().filter(|&offset| offset > base) {
+            if self.disk.stat(&segment_path(&self.path, offset, FileKind::Log))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn stand_in(&mut self, scanner: Scanner) {

@@ -57,7 +57,7 @@ impl Summary {
 /// # Errors
 /// When the disk fails or the log is corrupt at its end.
 pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
-    // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
+    // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
     let log_end_offset = reader.log_end_offset()?;
     let log_start_offset = reader.log_start_offset();
     let (path, bases) = (reader.path(), reader.bases());

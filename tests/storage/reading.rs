@@ -37,6 +37,28 @@ fn a_follower_sees_each_record_once_over_rolls() {
 }
 
 #[test]
+fn what_lies_behind_rolls_that_a_reader_has_not_listed_is_found() {
+    for offset in 0..10_i64 {
+        let disk = disk_with_partition();
+        let config = LogConfig { segment_bytes: 3 * batch_size("0"), ..LogConfig::default() };
+        let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
+        append_at(&mut writer, &["0"], NOW).unwrap();
+        let (mut log, other) = (reader(&disk), reader(&disk));
+        for number in 1..10 {
+            append_at(&mut writer, &[&number.to_string()], NOW + number).unwrap();
+        }
+        assert_eq!(log.log_end_offset().unwrap(), Offset(10));
+        let found = Some((Offset(offset), NOW + offset));
+        assert_eq!(log.offset_for_time(NOW + offset).unwrap(), found);
+        log.seek(Offset(offset));
+        let expected: Vec<_> = (offset..10).map(|it| (it, it.to_string())).collect();
+        assert_eq!(read_on(log).unwrap(), expected);
+        disk.remove_file(&log_path(0)).unwrap();
+        assert_eq!(other.offset_for_time(NOW + 9).unwrap(), Some((Offset(9), NOW + 9)));
+    }
+}
+
+#[test]
 fn a_batch_that_is_half_there_is_read_afresh_when_it_is_whole() {
     let disk = disk_with_partition();
     let mut writer = open(&disk);

@@ -131,7 +131,7 @@ fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> 
     let Some(reader) = log_dir.open_reader(&partition, 0)? else { return Ok(Plan::default()) };
     let (recovery_point, _) = log_dir.checkpointed(&partition)?;
     let (disk, path) = (log_dir.disk(), reader.path());
-    // The end is looked for after the listing, so that no segment that was rolled meanwhile begins behind it.
+    // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
     let segments = reader.segments()?;
     let log_end_offset = reader.log_end_offset()?;
     let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };

@@ -43,9 +43,9 @@ impl Output {
             return self.write(buffer);
         }
         self.take_back(ON_THE_WAY_MAX - 1)?;
-        let empty = self.empty.pop().unwrap_or_else(|| Vec::with_capacity(buffer.capacity()));
-        let ui = self.ui;
-        let writer = self.writer.get_or_insert_with(|| Writer::start(ui));
+        let Some(writer) = self.writer.take().or_else(|| Writer::start(self.ui)) else { return self.write(buffer) };
+        let writer = self.writer.insert(writer);
+        let empty = self.empty.pop().unwrap_or_else(|| Vec::with_capacity(buffer.len()));
         if writer.full.send(std::mem::replace(buffer, empty)).is_err() {
             // The thread has ended at a write that failed, and that is the next to come back.
             return self.take_back(0);
@@ -59,6 +59,8 @@ impl Output {
         self.take_back(0)?;
         self.ui.data(buffer).inspect_err(|_| self.has_failed = true)?;
         buffer.clear();
+        // As much as a buffer has that may be handed over: what a single record took is given back.
+        buffer.shrink_to(HANDED_OVER_MAX);
         Ok(())
     }
 
@@ -77,10 +79,11 @@ impl Output {
 }
 
 impl Writer {
-    fn start(ui: Ui) -> Self {
+    /// `None` where the system has no thread for it.
+    fn start(ui: Ui) -> Option<Self> {
         let (full, to_write) = sync_channel::<Vec<u8>>(ON_THE_WAY_MAX);
         let (back, written) = sync_channel(ON_THE_WAY_MAX);
-        std::thread::spawn(move || {
+        let write = move || {
             for mut buffer in to_write {
                 let result = ui.data(&buffer);
                 buffer.clear();
@@ -89,7 +92,8 @@ impl Writer {
                     return;
                 }
             }
-        });
-        Self { full, written, on_the_way: 0 }
+        };
+        std::thread::Builder::new().spawn(write).ok()?;
+        Some(Self { full, written, on_the_way: 0 })
     }
 }
