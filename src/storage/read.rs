@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How often a listing may turn out stale in a row before the folder counts as broken.
-const LISTINGS_MAX: usize = 100;
+pub(super) const LISTINGS_MAX: usize = 100;
 
 /// The end of a segment that has no successor yet.
 const NO_END: Offset = Offset(i64::MAX);
@@ -443,7 +443,8 @@ impl LogReader {
         self.bases.get(self.bases.partition_point(|&other| other <= base)).copied()
     }
 
-    fn list_again(&mut self) -> Result<()> {
+    /// Lists the folder again.
+    pub(super) fn list_again(&mut self) -> Result<()> {
         let named = self.disk.stat(&self.path)?;
         if named.map(|stat| stat.id) != Some(self.folder.id()) {
             return Err(self.deleted());
@@ -455,7 +456,8 @@ impl LogReader {
         Ok(())
     }
 
-    fn deleted(&self) -> StorageError {
+    /// That the partition is not to be read any more.
+    pub(super) fn deleted(&self) -> StorageError {
         StorageError::PartitionDeleted { path: self.path.clone() }
     }
 

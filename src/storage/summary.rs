@@ -1,7 +1,7 @@
 //! What a partition is, at the cost of its segments and not of their bytes.
 
 use super::lookup::{SegmentTimes, first_timestamp, segment_times};
-use super::read::LogReader;
+use super::read::{LISTINGS_MAX, LogReader};
 use super::segments::Segment;
 use super::{Next, Result};
 use crate::disk::Disk;
@@ -57,6 +57,17 @@ impl Summary {
 /// # Errors
 /// When the disk fails or the log is corrupt at its end.
 pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
+    for _ in 0..LISTINGS_MAX {
+        if let Some(summary) = summarize_listed(disk, reader, recovery_point)? {
+            return Ok(summary);
+        }
+        reader.list_again()?;
+    }
+    Err(reader.deleted())
+}
+
+/// Looks at the segments that `reader` has listed; `None` where one of them is gone, and with it those beside it may be.
+fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Option<Summary>> {
     // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
     let log_end_offset = reader.log_end_offset()?;
     let log_start_offset = reader.log_start_offset();
@@ -64,10 +75,10 @@ pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: O
     let mut summaries = Vec::with_capacity(bases.len());
     for (place, &base_offset) in bases.iter().enumerate() {
         let next_offset = bases.get(place + 1).copied().unwrap_or(log_end_offset);
-        if let Some((segment, times)) = segment_times(&**disk, path, base_offset, next_offset <= recovery_point)? {
-            let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
-            summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
-        }
+        let found = segment_times(&**disk, path, base_offset, next_offset <= recovery_point)?;
+        let Some((segment, times)) = found else { return Ok(None) };
+        let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
+        summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
     }
     // Records before the log start are hidden, so the first visible one speaks for its segment.
     if let Some(first) = summaries.first_mut()
@@ -79,5 +90,5 @@ pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: O
             _ => None,
         };
     }
-    Ok(Summary { log_start_offset, log_end_offset, segments: summaries })
+    Ok(Some(Summary { log_start_offset, log_end_offset, segments: summaries }))
 }
