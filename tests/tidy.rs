@@ -25,7 +25,7 @@ const BELONGS: [(&str, &[&str], &str); 8] = [
     ("crc_fast", &["src/format/crc.rs"], "call `format::crc::crc32c`, so that CRC-32C and plain CRC-32 never mix"),
     (
         "crc32fast",
-        &["src/format/crc.rs", "src/format/compression.rs"],
+        &["src/format/crc.rs", "src/format/compression/gzip.rs"],
         "call `format::crc`, so that CRC-32C and plain CRC-32 never mix",
     ),
 ];
