@@ -203,36 +203,50 @@ impl LogReader {
     /// When the disk fails or the log is corrupt on the way.
     pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<(Offset, i64)>> {
         let mut probe = self.another(HEADER_CHUNK);
-        let bases = probe.bases.clone();
-        for (place, &base) in bases.iter().enumerate() {
-            let next_base = bases.get(place + 1).copied();
-            if next_base.is_some_and(|next| next <= probe.log_start_offset()) {
-                continue;
-            }
-            let Some(log) = probe.open_log(base)? else {
-                if next_base.is_none() {
-                    // All that was listed is gone; what has come since is to be found.
-                    probe.list_again()?;
-                    return probe.offset_for_time(timestamp);
-                }
-                continue;
-            };
-            let indexes = Indexes::open(&*probe.disk, &probe.path, base, Access::Read)?;
-            if let Some(next) = next_base {
-                let largest = lookup::largest_timestamp(&log, &indexes, next <= probe.recovery_point)?;
-                if largest.is_none_or(|(largest, _)| largest < timestamp) {
+        'listing: for _ in 0..LISTINGS_MAX {
+            let bases = probe.bases.clone();
+            for (place, &base) in bases.iter().enumerate() {
+                let next_base = bases.get(place + 1).copied();
+                if next_base.is_some_and(|next| next <= probe.log_start_offset()) {
                     continue;
                 }
+                let Some(log) = probe.open_log(base)? else {
+                    if next_base.is_some() {
+                        continue;
+                    }
+                    // All that was listed is gone; what has come since is to be found.
+                    probe.list_again()?;
+                    continue 'listing;
+                };
+                if let Some(found) = probe.first_in_segment(log, next_base, timestamp)? {
+                    return Ok(Some(found));
+                }
             }
-            probe.next_offset = base.max(probe.log_start_offset());
-            // It knows the offset that it has come to, by which a torn end is told from damage of what was durable.
-            probe.stand_in(lookup::scan_from_time(&log, &indexes, timestamp)?);
-            probe.current = None;
-            if let Some(found) = probe.first_at_or_after(timestamp, next_base)? {
-                return Ok(Some(found));
+            return Ok(None);
+        }
+        Err(self.deleted())
+    }
+
+    /// The first record at or after `timestamp` in a segment, or, where that is the last, behind it.
+    fn first_in_segment(
+        &mut self,
+        log: OpenLog,
+        next_base: Option<Offset>,
+        timestamp: i64,
+    ) -> Result<Option<(Offset, i64)>> {
+        let base = log.base_offset;
+        let indexes = Indexes::open(&*self.disk, &self.path, base, Access::Read)?;
+        if let Some(next) = next_base {
+            let largest = lookup::largest_timestamp(&log, &indexes, next <= self.recovery_point)?;
+            if largest.is_none_or(|(largest, _)| largest < timestamp) {
+                return Ok(None);
             }
         }
-        Ok(None)
+        self.next_offset = base.max(self.log_start_offset());
+        // It knows the offset that it has come to, by which a torn end is told from damage of what was durable.
+        self.stand_in(lookup::scan_from_time(&log, &indexes, timestamp)?);
+        self.current = None;
+        self.first_at_or_after(timestamp, next_base)
     }
 
     fn first_at_or_after(&mut self, timestamp: i64, end: Option<Offset>) -> Result<Option<(Offset, i64)>> {
@@ -390,10 +404,12 @@ impl LogReader {
         }
         let (base, path) = (scanner.log().base_offset, scanner.log().path.clone());
         let id = scanner.log().file.stat()?.id;
-        // Whoever looks for an offset behind a roll that was not listed stands at the end of a segment below it.
-        let ends = [self.next_offset, scanner.expected()];
+        let end = scanner.expected();
         if self.successor(base).is_none() {
-            if !self.is_segment_at(ends, base)? && self.disk.stat(&path)?.is_some_and(|stat| stat.id == id) {
+            // Whoever looks for an offset behind a roll that was not listed stands at the end of a segment below it.
+            let rolled =
+                self.begins_at(self.next_offset, base)? || (end != self.next_offset && self.begins_at(end, base)?);
+            if !rolled && self.disk.stat(&path)?.is_some_and(|stat| stat.id == id) {
                 return Ok(false);
             }
             self.list_again()?;
@@ -424,14 +440,9 @@ impl LogReader {
         Ok(true)
     }
 
-    /// Whether a segment behind the one at `base` begins at any of these offsets.
-    fn is_segment_at(&self, offsets: [Offset; 2], base: Offset) -> Result<bool> {
-        for offset in offsets.into_iter().filter(|&offset| offset > base) {
-            if self.disk.stat(&segment_path(&self.path, offset, FileKind::Log))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Whether a segment behind the one at `base` begins at `offset`.
+    fn begins_at(&self, offset: Offset, base: Offset) -> Result<bool> {
+        Ok(offset > base && self.disk.stat(&segment_path(&self.path, offset, FileKind::Log))?.is_some())
     }
 
     fn stand_in(&mut self, scanner: Scanner) {

@@ -58,16 +58,23 @@ impl Summary {
 /// When the disk fails or the log is corrupt at its end.
 pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
     for _ in 0..LISTINGS_MAX {
-        if let Some(summary) = summarize_listed(disk, reader, recovery_point)? {
+        let (summary, is_whole) = summarize_listed(disk, reader, recovery_point)?;
+        if is_whole {
             return Ok(summary);
         }
+        let listed = reader.bases().to_vec();
         reader.list_again()?;
+        if reader.bases() == listed {
+            // It is listed and not there: a link that leads nowhere, and not a segment that was removed meanwhile.
+            return Ok(summary);
+        }
     }
     Err(reader.deleted())
 }
 
-/// Looks at the segments that `reader` has listed; `None` where one of them is gone, and with it those beside it may be.
-fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Option<Summary>> {
+/// Looks at the segments that `reader` has listed, and says whether all of them were there: where one is gone, what was seen
+/// of those before it is not of the same moment.
+fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<(Summary, bool)> {
     // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
     let log_end_offset = reader.log_end_offset()?;
     let log_start_offset = reader.log_start_offset();
@@ -76,10 +83,11 @@ fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point
     for (place, &base_offset) in bases.iter().enumerate() {
         let next_offset = bases.get(place + 1).copied().unwrap_or(log_end_offset);
         let found = segment_times(&**disk, path, base_offset, next_offset <= recovery_point)?;
-        let Some((segment, times)) = found else { return Ok(None) };
+        let Some((segment, times)) = found else { continue };
         let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
         summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
     }
+    let is_whole = summaries.len() == bases.len();
     // Records before the log start are hidden, so the first visible one speaks for its segment.
     if let Some(first) = summaries.first_mut()
         && first.segment.base_offset < log_start_offset
@@ -90,5 +98,5 @@ fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point
             _ => None,
         };
     }
-    Ok(Some(Summary { log_start_offset, log_end_offset, segments: summaries }))
+    Ok((Summary { log_start_offset, log_end_offset, segments: summaries }, is_whole))
 }

@@ -26,6 +26,17 @@ app  segment.bytes=100
 }
 
 #[test]
+fn leaves_out_a_segment_that_is_listed_and_not_there() {
+    let kdir = three_segments();
+    let log = kdir.segment("app-0", 1, "log");
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink("nowhere", &log).unwrap();
+    let bases: Vec<_> =
+        kdir.json(&["describe", "--segments", "-o", "json"]).iter().map(|row| row["base_offset"].clone()).collect();
+    assert_eq!(bases, [0, 2]);
+}
+
+#[test]
 fn shows_tsv_with_plain_numbers() {
     let kdir = three_segments();
     kdir.run(&["describe", "-o", "tsv"])
