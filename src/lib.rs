@@ -14,23 +14,29 @@
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks, syncing |
 //! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, checking, mending |
-//! | 2 | [`disk`] | the only door to the file system, and a disk in memory that fails on demand |
+//! | 2 | [`disk`] | the only door to the file system, and for tests a disk in memory (feature `faulty-disk`) |
 //! | 1 | [`mod@format`] | Kafka's formats as pure functions over bytes |
 //! | 0 | [`units`] | offsets, positions, sizes, times, names |
 //!
 //! # How a line becomes a record
 //!
 //! `cli::commands::produce` → [`stream::intake`] cuts the input and places each record → [`stream::batcher`] encodes it
-//! straight into a batch → [`logdir::TopicWriter`] → [`storage::LogWriter`] locks the partition's folder, gives the batch
-//! its offset and writes it with one call; [`logdir`]'s syncer makes it durable on a thread of its own.
+//! straight into a batch → [`logdir::TopicWriter`] → [`logdir::Partition`] gives a [`storage::PartitionGuard`]: the folder
+//! locked, its topic id checked, configuration and checkpoints as they are now → [`storage::LogWriter`] gives the batch its
+//! offset and writes it with one call; [`logdir`]'s syncer makes it durable on a thread of its own.
 //!
-//! And back: [`storage::LogReader`] finds the place through the indexes and checks each batch →
+//! And back: [`logdir::Partition`] gives a [`storage::LogView`] of the log at one moment → [`storage::LogReader`] finds the
+//! place through the indexes and checks each batch →
 //! [`storage::RecordReader`] decompresses and steps → [`stream::merge`] orders partitions by time →
 //! [`stream::output`] writes to one large buffer.
 //!
 //! # What must stay true
 //!
 //! - Exit status 0 means it is on disk. What was acknowledged survives; nothing torn is ever shown.
+//! - An identity, not a name: what was decided on one topic or folder is never applied to another of its name. Only a
+//!   guard changes a partition, through the folder that it holds.
+//! - Acknowledged means synced by whoever wrote it: what a failed write-back may have left in the page cache alone is written
+//!   again and read back before anybody vouches for it.
 //! - Readers never write, never lock, and work beside writers and brokers.
 //! - Bytes from a disk or a pipe never cause a panic, nor memory without bound: they are values or errors.
 //! - Each operation that changes the disk says in its module which states a crash can leave.

@@ -144,7 +144,7 @@ impl Line {
     }
 
     fn log_dir(&self) -> Option<LogDir> {
-        let open = |root: &Path| LogDir::open(Arc::new(RealDisk::new(|_| {})), root).ok();
+        let open = |root: &Path| LogDir::open(Arc::new(RealDisk::default()), root).ok();
         match self.matches.get_raw("log_dir").and_then(|mut values| values.next()) {
             // Fish hands words over without their quotes, bash and zsh with them.
             Some(word) => open(Path::new(word)).or_else(|| open(&unquoted(word)?)),

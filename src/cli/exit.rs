@@ -2,6 +2,7 @@
 
 use super::GlobalArgs;
 use super::ui::{OutputError, Ui};
+use crate::disk::DiskError;
 use crate::logdir::LogDirError;
 use crate::logdir::config::ConfigError;
 use crate::storage::StorageError;
@@ -57,7 +58,19 @@ pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCod
         return ExitCode::SUCCESS;
     }
     tell(Ui::new(global.quiet, global.verbose, global.color), &error);
-    ExitCode::from(number(&error))
+    // A wait for a lock that a signal has ended: what was waited for is named, and the end is that of the signal.
+    match super::signals::current().filter(|_| is_interrupted(&error)) {
+        Some(signal) => ExitCode::from((SIGNAL_BASE + signal) as u8),
+        None => ExitCode::from(number(&error)),
+    }
+}
+
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<DiskError>().is_some_and(DiskError::is_interrupted))
+        || matches!(
+            error.downcast_ref(),
+            Some(LogDirError::Disk(error) | LogDirError::Storage(StorageError::Disk(error))) if error.is_interrupted()
+        )
 }
 
 fn tell(ui: Ui, error: &anyhow::Error) {
@@ -111,7 +124,12 @@ fn number(error: &anyhow::Error) -> u8 {
         matches!(storage, Some(StorageError::Corrupt { .. }))
             || matches!(
                 cause.downcast_ref::<LogDirError>(),
-                Some(LogDirError::DamagedFile { .. } | LogDirError::Storage(StorageError::Corrupt { .. }))
+                Some(
+                    LogDirError::DamagedFile { .. }
+                        | LogDirError::FolderLost { .. }
+                        | LogDirError::OtherTopicsFolder { .. }
+                        | LogDirError::Storage(StorageError::Corrupt { .. })
+                )
             )
     });
     if is_corrupt { CORRUPT } else { FAILED }
@@ -153,8 +171,17 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }
+        LogDirError::CursorFileInUse { .. } => {
+            "name another with --cursor-file, or wait for the other run to end".into()
+        }
         LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to begin anew".into(),
         LogDirError::DamagedFile { .. } => "`kdir repair` keeps the file under another name and makes it anew".into(),
+        LogDirError::FolderLost { .. } => {
+            "put the folder back from a backup, or begin the partition again with `kdir repair --skip-corrupt`".into()
+        }
+        LogDirError::OtherTopicsFolder { .. } => {
+            "move it away if it does not belong here; `kdir repair` writes the topic's id into it if it does".into()
+        }
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,
     })
@@ -168,7 +195,6 @@ fn of_storage(error: &StorageError) -> Option<String> {
         StorageError::Corrupt { .. } => {
             "`kdir verify` tells all that is wrong, `kdir repair --dry-run` what can be done about it".into()
         }
-        StorageError::HeldByBroker => "stop the broker first; reading works while it runs".into(),
         _ => return None,
     })
 }

@@ -12,8 +12,8 @@ mod report;
 mod signals;
 mod ui;
 
-use crate::disk::Disk;
 use crate::disk::real::RealDisk;
+use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDir, LogDirError};
 use crate::units::Timestamp;
 use anyhow::Context as _;
@@ -105,7 +105,7 @@ impl Context {
         };
         Ok(Self {
             ui: Ui::new(global.quiet, global.verbose, global.color),
-            disk: Arc::new(RealDisk::new(ui::waiting_for_lock)),
+            disk: Arc::new(RealDisk::new(ui::waiting_for_lock, signals::is_stopped)),
             root,
             zone: LazyCell::new(TimeZone::system),
         })
@@ -160,7 +160,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::clap(&error),
     };
-    let result = Context::new(&cli.global).and_then(|mut context| run(&cli.command, &mut context));
+    descriptors::raise_limit();
+    let signals = signals::outlive_file_size_limit().context("cannot handle SIGXFSZ");
+    let context = signals.and_then(|()| Context::new(&cli.global));
+    let result = context.and_then(|mut context| run(&cli.command, &mut context));
     exit::code(result, &cli.global)
 }
 

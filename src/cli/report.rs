@@ -37,7 +37,7 @@ pub(crate) enum Cell {
     Text(String),
     Number(i64),
     Bytes(u64),
-    Time(i64),
+    Time(Timestamp),
     /// Shown in JSON only.
     Json(Value),
     /// There is none.
@@ -49,8 +49,8 @@ impl Cell {
         Self::Text(text.to_string())
     }
 
-    pub(crate) fn time(timestamp_ms: Option<i64>) -> Self {
-        timestamp_ms.map_or(Self::Nothing, Self::Time)
+    pub(crate) fn time(timestamp: Option<Timestamp>) -> Self {
+        timestamp.map_or(Self::Nothing, Self::Time)
     }
 
     fn shown(&self, zone: &LazyCell<TimeZone>, with_seconds: bool) -> String {
@@ -58,8 +58,8 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
-            Self::Time(timestamp_ms) => {
-                let mut shown = Timestamp(*timestamp_ms).to_civil(zone);
+            Self::Time(timestamp) => {
+                let mut shown = timestamp.to_civil(zone);
                 if !with_seconds && let Some(minutes) = shown.rfind(':').filter(|_| shown.matches(':').count() == 2) {
                     shown.truncate(minutes);
                 }
@@ -73,7 +73,7 @@ impl Cell {
     fn plain(&self) -> String {
         match self {
             Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
-            Self::Number(number) | Self::Time(number) => number.to_string(),
+            Self::Number(number) | Self::Time(Timestamp(number)) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
             Self::Json(_) | Self::Nothing => String::new(),
         }
@@ -82,7 +82,7 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => text.as_str().into(),
-            Self::Number(number) | Self::Time(number) => (*number).into(),
+            Self::Number(number) | Self::Time(Timestamp(number)) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),
             Self::Json(value) => value.clone(),
             Self::Nothing => Value::Null,
@@ -294,7 +294,12 @@ mod tests {
         let zone: LazyCell<TimeZone> = LazyCell::new(|| TimeZone::UTC);
         let mut report = Report::new(Ui::new(false, false, ColorChoice::Never), ReportFormat::Table, &zone, &COLUMNS);
         report.room = Some(room);
-        report.rows.push(vec![Cell::text("a-topic"), Cell::Bytes(7), Cell::Nothing, Cell::Time(1_700_000_000_000)]);
+        report.rows.push(vec![
+            Cell::text("a-topic"),
+            Cell::Bytes(7),
+            Cell::Nothing,
+            Cell::Time(Timestamp(1_700_000_000_000)),
+        ]);
         report.write_table();
         String::from_utf8(report.buffer).unwrap()
     }

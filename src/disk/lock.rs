@@ -19,25 +19,43 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const WAIT_BEFORE_SAYING: Duration = Duration::from_secs(1);
+/// What was read before a signal is to be stored, and others hold the lock for milliseconds.
+const WAIT_WHEN_STOPPED: Duration = Duration::from_secs(3);
 const PAUSE_MIN: Duration = Duration::from_micros(20);
 const PAUSE_MAX: Duration = Duration::from_millis(2);
 
 /// Waits for the exclusive flock. It asks again and again in place of sleeping in the kernel: holders keep it for the
-/// length of one write, and a signal handler that only sets a flag would not end a sleep in `flock`.
-pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn()) -> io::Result<()> {
+/// length of one write, and a signal handler that only sets a flag would not end a sleep in `flock`. Once `is_stopped`,
+/// the wait goes on for no longer than a holder takes in the ordinary course, and then ends as interrupted.
+pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn(), is_stopped: impl Fn() -> bool) -> io::Result<()> {
     let started = Instant::now();
-    let (mut pause, mut said) = (PAUSE_MIN, false);
+    let (mut pause, mut said, mut stopped) = (PAUSE_MIN, false, None);
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(Errno::WOULDBLOCK | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        if is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > WAIT_WHEN_STOPPED {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSE_MAX);
         if !said && started.elapsed() > WAIT_BEFORE_SAYING {
             said = true;
             on_wait();
+        }
+    }
+}
+
+/// Takes the exclusive flock if nobody has it.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -119,9 +137,9 @@ mod tests {
     fn two_handles_of_a_folder_exclude_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (File::open(folder.path()).unwrap(), File::open(folder.path()).unwrap());
-        lock_exclusive(&one, || {}).unwrap();
+        lock_exclusive(&one, || {}, || false).unwrap();
         assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err());
         unlock(&one);
-        lock_exclusive(&other, || {}).unwrap();
+        lock_exclusive(&other, || {}, || false).unwrap();
     }
 }

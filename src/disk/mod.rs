@@ -1,7 +1,8 @@
 //! Floor 2: the only door to the file system.
 //!
 //! Everything above speaks to [`Disk`], so that the same engine runs on the operating system ([`real::RealDisk`]) and
-//! on a disk in memory that fails and crashes on a count ([`faulty::FaultyDisk`]).
+//! on a disk in memory that fails and crashes on a count (`faulty::FaultyDisk`; with the feature `faulty-disk` only, which
+//! tests have and a released library has not).
 //!
 //! What must stay true:
 //! - No bare `io::Error` leaves this floor: a path and a verb go with it ([`DiskError`]).
@@ -13,6 +14,8 @@
 //! (writers lock the partition's folder itself).
 
 pub mod atomic;
+pub mod descriptors;
+#[cfg(any(test, feature = "faulty-disk"))]
 pub mod faulty;
 mod lock;
 pub mod real;
@@ -23,6 +26,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What the umask takes from. Nothing is ever writable by all: who can write to a log can forge it.
 const FILE_MODE: u32 = 0o664;
@@ -45,6 +49,19 @@ impl DiskError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Whether a wait ended because the program is to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Interrupted
+    }
+
+    /// Whether the file is there, and its permissions or the device do not give what is in it.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        let io_error = rustix::io::Errno::IO.raw_os_error();
+        self.source.kind() == io::ErrorKind::PermissionDenied || self.source.raw_os_error() == Some(io_error)
     }
 
     /// Whether there was no room.
@@ -71,6 +88,8 @@ pub enum Access {
     Write,
     /// A file to read and write, made when it is missing.
     Create,
+    /// A new file to read and write; an error where the name is taken, by a link as well.
+    New,
 }
 
 /// A file or folder, whatever it is called: two paths with one identity are the same thing.
@@ -91,6 +110,9 @@ pub struct Stat {
     pub size: u64,
     /// When its content last changed, ms since the epoch.
     pub modified_ms: i64,
+    /// When its content or its facts last changed, ns since the epoch. A file with the same id and the same time has the
+    /// same content, but for two changes within one tick of the file system's clock.
+    pub changed_ns: i64,
     /// Names it has; 0 when it was removed while open.
     pub links: u64,
     /// Whether it is a folder.
@@ -105,11 +127,30 @@ impl Stat {
             id: FileId { device: metadata.dev(), inode: metadata.ino() },
             size: metadata.size(),
             modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
+            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
             links: metadata.nlink(),
             is_folder: metadata.is_dir(),
             is_file: metadata.is_file(),
         }
     }
+
+    #[expect(clippy::unnecessary_cast, reason = "the fields have other types on other systems")]
+    fn of_raw(raw: &rustix::fs::Stat) -> Self {
+        let kind = rustix::fs::FileType::from_raw_mode(raw.st_mode);
+        Self {
+            id: FileId { device: raw.st_dev as u64, inode: raw.st_ino as u64 },
+            size: raw.st_size as u64,
+            modified_ms: raw.st_mtime as i64 * 1000 + raw.st_mtime_nsec as i64 / 1_000_000,
+            changed_ns: nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64),
+            links: raw.st_nlink as u64,
+            is_folder: kind.is_dir(),
+            is_file: kind.is_file(),
+        }
+    }
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
 /// A name in a folder. A name that is not UTF-8 is none of ours: it is listed with replacement characters.
@@ -121,23 +162,16 @@ pub struct FolderEntry {
     pub is_folder: bool,
 }
 
-/// A file system.
+/// A file system, by path. Names are changed through an open [`Folder`], never by path: what a path leads to can be
+/// exchanged between two calls, the folder that is open cannot.
 pub trait Disk: Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
     /// What is at `path`; `None` when there is nothing.
     fn stat(&self, path: &Path) -> Result<Option<Stat>>;
-    /// The names in a folder, in no order.
-    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>>;
     /// Makes a folder; its parent must exist.
     fn create_folder(&self, path: &Path) -> Result<()>;
-    /// Renames a file or folder, replacing a file of the new name.
-    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-    /// Removes a file.
-    fn remove_file(&self, path: &Path) -> Result<()>;
-    /// Removes an empty folder.
-    fn remove_folder(&self, path: &Path) -> Result<()>;
-    /// Opens a folder, to lock or sync it.
+    /// Opens a folder.
     fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>>;
     /// Takes a shared lock on a file as Kafka's `FileLock` sees it, making the file when it is missing; `None` when a
     /// broker holds it.
@@ -150,19 +184,58 @@ pub trait DiskFile: Send + Sync {
     fn stat(&self) -> Result<Stat>;
     /// Reads until `buffer` is full or the file ends; returns how many bytes came.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
+    /// The first position at or after `position` that may hold data: up to there the file is a hole, which reads as zeros.
+    /// It is `position` itself where the file system cannot say, and the end of the file where nothing but a hole follows.
+    fn next_data(&self, position: u64) -> Result<u64>;
     /// Writes all of `bytes`. After an error, any part of them may have been written.
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, size: u64) -> Result<()>;
     /// Makes content and size durable.
     fn sync(&self) -> Result<()>;
+    /// Drops what is cached of these bytes and is not waiting to be written, as far as the system does so.
+    fn drop_cache(&self, position: u64, size: u64) -> Result<()>;
+    /// Takes the exclusive lock on the file, held for as long as this handle lives; `false` when another handle has it. It
+    /// falls when the process dies.
+    fn try_lock(&self) -> Result<bool>;
+    /// Waits for that lock.
+    fn lock(&self) -> Result<()>;
 }
 
-/// An open folder.
+/// An open folder: the same one for as long as it is held, whatever its path names by then. Names are single names in it,
+/// never paths.
 pub trait Folder: Send + Sync {
-    /// Which folder, whatever its path names by now.
+    /// Which folder.
     fn id(&self) -> FileId;
-    /// Makes the names in the folder durable.
+    /// The path that it was opened by.
+    fn path(&self) -> &Path;
+    /// The file system that it is on, by which its path can be opened again after the folder was let go of.
+    fn disk(&self) -> Arc<dyn Disk>;
+    /// Whether that path still leads to this folder.
+    fn is_named(&self) -> Result<bool>;
+    /// When the machine was started, ms since the epoch, by the clock that files have their times from; the lowest number
+    /// where the system does not say.
+    fn booted_ms(&self) -> i64;
+    /// Which start of the machine this is; nil where the system does not say. What was written and not synced before it is
+    /// as the disk has it.
+    fn boot(&self) -> Uuid;
+    /// Opens a file.
+    fn open(&self, name: &str, access: Access) -> Result<Arc<dyn DiskFile>>;
+    /// What has that name; `None` when nothing has.
+    fn stat(&self, name: &str) -> Result<Option<Stat>>;
+    /// The names in it, in no order.
+    fn list(&self) -> Result<Vec<FolderEntry>>;
+    /// Opens a folder in it.
+    fn open_folder(&self, name: &str) -> Result<Arc<dyn Folder>>;
+    /// Makes a folder in it.
+    fn create_folder(&self, name: &str) -> Result<()>;
+    /// Renames a file or folder, replacing a file of the new name.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, name: &str) -> Result<()>;
+    /// Removes an empty folder.
+    fn remove_folder(&self, name: &str) -> Result<()>;
+    /// Makes the names in it durable.
     fn sync(&self) -> Result<()>;
     /// Waits for the exclusive lock. Use [`FolderLock::take`], which gives it back.
     fn lock_exclusive(&self) -> Result<()>;

@@ -7,33 +7,58 @@ use super::{
     Access, Disk, DiskError, DiskFile, FILE_MODE, FOLDER_MODE, FileId, Folder, FolderEntry, Result, SharedLock, Stat,
     lock, named,
 };
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
+
+/// What a user's input file is.
+pub use std::fs::Metadata;
 
 /// Called once when a lock has been waited for longer than a second, with the path of what is locked.
 pub type OnWait = fn(&Path);
+
+/// Asked again and again while a lock is waited for: whether the program is to stop, which ends the wait.
+pub type IsStopped = fn() -> bool;
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy)]
 pub struct RealDisk {
     on_wait: OnWait,
+    is_stopped: IsStopped,
 }
 
 impl RealDisk {
-    /// A disk that tells `on_wait` of locks that take long.
+    /// A disk that calls `on_wait` for locks that take long, and gives up waiting once `is_stopped`.
     #[must_use]
-    pub const fn new(on_wait: OnWait) -> Self {
-        Self { on_wait }
+    pub const fn new(on_wait: OnWait, is_stopped: IsStopped) -> Self {
+        Self { on_wait, is_stopped }
     }
 }
 
 impl Default for RealDisk {
     fn default() -> Self {
-        Self::new(|_| {})
+        Self::new(|_| {}, || false)
     }
+}
+
+/// What a user's input file is, found out without opening it: a pipe waits for its writer only when it is opened.
+///
+/// # Errors
+/// When it is missing or a directory.
+pub fn stat_input(path: &Path) -> Result<Metadata> {
+    let metadata = named("open", path, fs::metadata(path))?;
+    if metadata.is_dir() { Err(is_a_directory(path)) } else { Ok(metadata) }
+}
+
+fn is_a_directory(path: &Path) -> DiskError {
+    DiskError { doing: "read", path: path.to_owned(), source: io::ErrorKind::IsADirectory.into() }
 }
 
 /// Opens a user's input file to read it from front to back; it may be a pipe or a device.
@@ -43,7 +68,7 @@ impl Default for RealDisk {
 pub fn open_input(path: &Path) -> Result<File> {
     let file = named("open", path, File::open(path))?;
     if named("read", path, file.metadata())?.is_dir() {
-        return Err(DiskError { doing: "read", path: path.to_owned(), source: io::ErrorKind::IsADirectory.into() });
+        return Err(is_a_directory(path));
     }
     Ok(file)
 }
@@ -58,11 +83,7 @@ pub fn open_output(path: &Path) -> Result<File> {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(access != Access::Read).create(access == Access::Create).mode(FILE_MODE);
-        let doing = if access == Access::Create { "create" } else { "open" };
-        let file = named(doing, path, options.open(path))?;
-        Ok(Arc::new(RealFile { file, path: path.to_owned() }))
+        open_at(CWD, path, path.to_owned(), access, *self)
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>> {
@@ -73,46 +94,12 @@ impl Disk for RealDisk {
         }
     }
 
-    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
-        let mut entries = Vec::new();
-        for entry in named("list", folder, fs::read_dir(folder))? {
-            let entry = named("list", folder, entry)?;
-            let mut kind = named("list", folder, entry.file_type())?;
-            if kind.is_symlink() {
-                // A partition may be linked in from another disk. A link that leads nowhere is a file that is not there.
-                if let Ok(metadata) = fs::metadata(entry.path()) {
-                    kind = metadata.file_type();
-                }
-            }
-            let name = entry.file_name().to_string_lossy().into_owned();
-            entries.push(FolderEntry { name, is_folder: kind.is_dir() });
-        }
-        Ok(entries)
-    }
-
     fn create_folder(&self, path: &Path) -> Result<()> {
         named("create", path, DirBuilder::new().mode(FOLDER_MODE).create(path))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        named("rename", from, fs::rename(from, to))
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<()> {
-        named("remove", path, fs::remove_file(path))
-    }
-
-    fn remove_folder(&self, path: &Path) -> Result<()> {
-        named("remove", path, fs::remove_dir(path))
-    }
-
     fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>> {
-        let file = named("open", path, File::open(path))?;
-        let metadata = named("open", path, file.metadata())?;
-        if !metadata.is_dir() {
-            return named("open", path, Err(io::ErrorKind::NotADirectory.into()));
-        }
-        Ok(Arc::new(RealFolder { file, path: path.to_owned(), id: Stat::of(&metadata).id, on_wait: self.on_wait }))
+        Ok(Arc::new(RealFolder::open(CWD, path, path.to_owned(), *self)?))
     }
 
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
@@ -120,10 +107,25 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens a file relative to a folder. A pipe of that name does not block: what reads it sees that it is no plain file.
+fn open_at(folder: impl AsFd, name: &Path, path: PathBuf, access: Access, disk: RealDisk) -> Result<Arc<dyn DiskFile>> {
+    let (doing, flags) = match access {
+        Access::Read => ("open", OFlags::RDONLY),
+        Access::Write => ("open", OFlags::RDWR),
+        Access::Create => ("create", OFlags::RDWR | OFlags::CREATE),
+        Access::New => ("create", OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW),
+    };
+    let mode = Mode::from_raw_mode(FILE_MODE);
+    let opened = retry_on_intr(|| openat(&folder, name, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode));
+    let file = File::from(named(doing, &path, opened.map_err(io::Error::from))?);
+    Ok(Arc::new(RealFile { file, path, disk }))
+}
+
 #[derive(Debug)]
 struct RealFile {
     file: File,
     path: PathBuf,
+    disk: RealDisk,
 }
 
 impl DiskFile for RealFile {
@@ -144,6 +146,21 @@ impl DiskFile for RealFile {
         Ok(filled)
     }
 
+    fn next_data(&self, position: u64) -> Result<u64> {
+        // The size first: what is appended after it was taken is not part of the hole that the seek reports.
+        let size = named("stat", &self.path, self.file.metadata())?.size();
+        if position >= size {
+            return Ok(position);
+        }
+        // This moves the descriptor's own place in the file, which nothing here reads or writes by.
+        match rustix::fs::seek(&self.file, SeekFrom::Data(position)) {
+            Ok(data) => Ok(data.max(position)),
+            Err(Errno::NXIO) => Ok(size),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => Ok(position),
+            Err(error) => named("find the data of", &self.path, Err(error.into())),
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
         named("write to", &self.path, self.file.write_all_at(bytes, position))
     }
@@ -155,6 +172,27 @@ impl DiskFile for RealFile {
     fn sync(&self) -> Result<()> {
         named("sync", &self.path, self.file.sync_data())
     }
+
+    fn drop_cache(&self, position: u64, size: u64) -> Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::fs::{Advice, fadvise};
+            let advised = fadvise(&self.file, position, std::num::NonZero::new(size), Advice::DontNeed);
+            named("drop the cache of", &self.path, advised.map_err(io::Error::from))?;
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = (position, size);
+        Ok(())
+    }
+
+    fn try_lock(&self) -> Result<bool> {
+        named("lock", &self.path, lock::try_lock(&self.file))
+    }
+
+    fn lock(&self) -> Result<()> {
+        let RealDisk { on_wait, is_stopped } = self.disk;
+        named("lock", &self.path, lock::lock_exclusive(&self.file, || on_wait(&self.path), is_stopped))
+    }
 }
 
 #[derive(Debug)]
@@ -162,7 +200,31 @@ struct RealFolder {
     file: File,
     path: PathBuf,
     id: FileId,
-    on_wait: OnWait,
+    disk: RealDisk,
+}
+
+impl RealFolder {
+    fn open(folder: impl AsFd, name: &Path, path: PathBuf, disk: RealDisk) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = retry_on_intr(|| openat(&folder, name, flags, Mode::empty()));
+        let file = File::from(named("open", &path, opened.map_err(io::Error::from))?);
+        let id = Stat::of(&named("open", &path, file.metadata())?).id;
+        Ok(Self { file, path, id, disk })
+    }
+
+    /// Does something with a name in the folder.
+    fn at<T>(&self, doing: &'static str, name: &str, done: rustix::io::Result<T>) -> Result<T> {
+        done.map_err(|error| DiskError { doing, path: self.path.join(name), source: error.into() })
+    }
+
+    /// The facts of a name; of what it leads to where it is a link.
+    fn stat_of(&self, name: &CStr) -> rustix::io::Result<Option<Stat>> {
+        match statat(&self.file, name, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(Stat::of_raw(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Folder for RealFolder {
@@ -170,15 +232,130 @@ impl Folder for RealFolder {
         self.id
     }
 
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk)
+    }
+
+    fn booted_ms(&self) -> i64 {
+        static BOOTED: OnceLock<i64> = OnceLock::new();
+        let read = || -> Option<i64> {
+            let stat = fs::read_to_string("/proc/stat").ok()?;
+            let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+            Some(seconds.trim().parse::<i64>().ok()? * 1000)
+        };
+        *BOOTED.get_or_init(|| read().unwrap_or(i64::MIN))
+    }
+
+    fn boot(&self) -> Uuid {
+        static BOOT: OnceLock<Uuid> = OnceLock::new();
+        let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().parse().ok();
+        *BOOT.get_or_init(|| read().unwrap_or_default())
+    }
+
+    fn is_named(&self) -> Result<bool> {
+        Ok(self.disk.stat(&self.path)?.is_some_and(|stat| stat.id == self.id))
+    }
+
+    fn open(&self, name: &str, access: Access) -> Result<Arc<dyn DiskFile>> {
+        open_at(&self.file, Path::new(name), self.path.join(name), access, self.disk)
+    }
+
+    fn stat(&self, name: &str) -> Result<Option<Stat>> {
+        match statat(&self.file, name, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(Stat::of_raw(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => self.at("look at", name, Err(error)),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<FolderEntry>> {
+        let mut entries = Vec::new();
+        let read = |error: Errno| DiskError { doing: "list", path: self.path.clone(), source: error.into() };
+        for entry in Dir::read_from(&self.file).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let is_folder = match entry.file_type() {
+                FileType::Directory => true,
+                // A partition may be linked in from another disk. A link that leads nowhere is a file that is not there.
+                FileType::Symlink | FileType::Unknown => {
+                    self.stat_of(name).ok().flatten().is_some_and(|stat| stat.is_folder)
+                }
+                _ => false,
+            };
+            entries.push(FolderEntry { name: name.to_string_lossy().into_owned(), is_folder });
+        }
+        Ok(entries)
+    }
+
+    fn open_folder(&self, name: &str) -> Result<Arc<dyn Folder>> {
+        Ok(Arc::new(Self::open(&self.file, Path::new(name), self.path.join(name), self.disk)?))
+    }
+
+    fn create_folder(&self, name: &str) -> Result<()> {
+        self.at("create", name, mkdirat(&self.file, name, Mode::from_raw_mode(FOLDER_MODE)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.at("rename", from, renameat(&self.file, from, &self.file, to))
+    }
+
+    fn remove_file(&self, name: &str) -> Result<()> {
+        self.at("remove", name, unlinkat(&self.file, name, AtFlags::empty()))
+    }
+
+    fn remove_folder(&self, name: &str) -> Result<()> {
+        self.at("remove", name, unlinkat(&self.file, name, AtFlags::REMOVEDIR))
+    }
+
     fn sync(&self) -> Result<()> {
         named("sync", &self.path, self.file.sync_all())
     }
 
     fn lock_exclusive(&self) -> Result<()> {
-        named("lock", &self.path, lock::lock_exclusive(&self.file, || (self.on_wait)(&self.path)))
+        let RealDisk { on_wait, is_stopped } = self.disk;
+        named("lock", &self.path, lock::lock_exclusive(&self.file, || on_wait(&self.path), is_stopped))
     }
 
     fn unlock(&self) {
         lock::unlock(&self.file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_ends_where_the_data_begins_or_with_the_file() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::default();
+        let file = disk.open(&folder.path().join("f"), Access::Create).unwrap();
+        assert_eq!(file.next_data(0).unwrap(), 0, "an empty file");
+        file.write_at(b"head", 0).unwrap();
+        file.write_at(b"data", 4 * MIB).unwrap();
+        file.set_len(8 * MIB).unwrap();
+        let mut byte = [0];
+        // Where the file system keeps no holes, every position may hold data.
+        for (from, least, most) in [(0, 0, 0), (MIB, MIB, 4 * MIB), (4 * MIB + 2, 4 * MIB + 2, 4 * MIB + 2)] {
+            let found = file.next_data(from).unwrap();
+            assert!((least..=most).contains(&found), "{from}: {found}");
+        }
+        for from in [5 * MIB, 8 * MIB, 9 * MIB] {
+            let found = file.next_data(from).unwrap();
+            assert!((from..=from.max(8 * MIB)).contains(&found), "{from}: {found}");
+        }
+        assert_eq!(
+            (file.read_at(&mut byte, 4 * MIB).unwrap(), byte),
+            (1, *b"d"),
+            "reading does not depend on the seek"
+        );
     }
 }

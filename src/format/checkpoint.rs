@@ -112,7 +112,7 @@ impl LeaderEpochCheckpoint {
     }
 }
 
-fn offset_row(line: &str) -> Option<OffsetCheckpointRow> {
+pub(crate) fn offset_row(line: &str) -> Option<OffsetCheckpointRow> {
     let mut words = line.split_whitespace();
     let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
     let (partition, offset) = (partition.parse().ok()?, Offset(offset.parse().ok()?));
@@ -126,19 +126,27 @@ fn wrong_line(number: usize, what: &str) -> FormatError {
     FormatError::corrupt(format!("line {number}: {what}"))
 }
 
-/// Reads the frame and each row in it.
+/// Reads the frame of version 0 and each row in it.
 fn rows<T>(bytes: &[u8], row: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FormatError> {
+    rows_of(VERSION, bytes, row)
+}
+
+/// Reads the frame of a version and each row in it.
+///
+/// # Errors
+/// With the line that is wrong.
+pub(crate) fn rows_of<T>(version: &str, bytes: &[u8], row: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FormatError> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| FormatError::corrupt("the file is not text"))?;
     let mut lines = text.lines();
     match lines.next().map(str::trim) {
-        Some(VERSION) => {}
+        Some(found) if found == version => {}
         Some(version) if version.parse::<i32>().is_ok() => {
             return Err(FormatError::Unsupported { what: format!("checkpoint version {version}") });
         }
-        _ => return Err(wrong_line(1, "expected the format version 0")),
+        _ => return Err(wrong_line(1, &format!("expected the format version {version}"))),
     }
     let count: usize = lines
         .next()

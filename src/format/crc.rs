@@ -21,10 +21,10 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A checksum of bytes that come piece by piece.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checksum(Kind);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, one at a time")]
 enum Kind {
     Crc32c(Digest),

@@ -1,6 +1,4 @@
-//! What every batch of a log tells of itself before its records, in the three formats that Kafka has had.
-//!
-//! Record batch v2 (magic 2), since 0.11:
+//! The header of a record batch v2 (magic 2), which Kafka writes since 0.11; and of any batch of a log, as a value.
 //!
 //! ```text
 //!  0               8         12          16 17    21     23          27
@@ -32,33 +30,16 @@
 //!
 //! The checksum leaves out base offset and leader epoch because the broker gives these when it appends, after the
 //! producer has computed the checksum: so does a writer here, under the partition's lock. It covers the compressed
-//! bytes. This program writes producer fields -1 and no flag but the timestamp type.
+//! bytes. `produce` writes producer fields -1 and no flag but the timestamp type.
 //!
-//! Messages v0 and v1 (magic 0 up to Kafka 0.9, magic 1 in 0.10), each with a header of its own:
-//!
-//! ```text
-//!  0        8      12    16 17   18
-//!  ┌────────┬──────┬─────┬──┬────┬───────────────────┐
-//!  │ offset │ size │ crc │mg│attr│ v1: timestamp i64 │ key and value
-//!  └────────┴──────┴─────┴──┴────┴───────────────────┘
-//! ```
-//!
-//! | at | width | field | legal values |
-//! | --- | --- | --- | --- |
-//! | 0 | i64 | offset | ≥ 0; of the message; of the last one inside where it is compressed |
-//! | 8 | i32 | size | bytes after this field: ≥ 14 (v0) or 22 (v1) |
-//! | 12 | u32 | crc | plain CRC-32 of everything from the magic on |
-//! | 16 | i8 | magic | 0 or 1 |
-//! | 17 | i8 | attributes | bits 0-2 codec; v1: bit 3 LogAppendTime |
-//! | 18 | i64 | timestamp | v1 only, ms; -1 none |
-//!
-//! The magic stands at the same place in all three, so one look ahead tells them apart. One log may hold all three.
-//! Sources: `DefaultRecordBatch.java`, `LegacyRecord.java`, `AbstractLegacyRecordBatch.java`.
+//! Any other magic is that of an older format, which [`legacy`] reads, or of one that is not known yet.
+//! Source: `DefaultRecordBatch.java`.
 
-use super::compression::Codec;
+pub use super::attributes::{Attributes, TimestampType};
+
 use super::crc::Checksum;
-use super::{FormatError, crc};
-use crate::units::Offset;
+use super::{FormatError, crc, legacy};
+use crate::units::{Offset, Timestamp};
 
 pub(super) const BASE_OFFSET: usize = 0;
 pub(super) const BATCH_LENGTH: usize = BASE_OFFSET + 8;
@@ -84,90 +65,6 @@ pub const MAGIC_V2: i8 = 2;
 /// Where the magic stands, in every format.
 pub const MAGIC_AT: usize = MAGIC;
 
-const LEGACY_CRC: usize = LENGTH_OVERHEAD;
-const LEGACY_ATTRIBUTES: usize = MAGIC + 1;
-const LEGACY_TIMESTAMP: usize = LEGACY_ATTRIBUTES + 1;
-/// The smallest message of an old format: null key and null value.
-pub const LEGACY_SIZE_MIN: usize = legacy_body(0) + 8;
-const _: () = assert!(legacy_body(0) == 18 && legacy_body(1) == 26);
-
-/// Where the key length stands in a message of an old format.
-#[must_use]
-pub const fn legacy_body(magic: i8) -> usize {
-    if magic == 0 { LEGACY_TIMESTAMP } else { LEGACY_TIMESTAMP + 8 }
-}
-
-/// What a batch's attributes say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes(i16);
-
-impl Attributes {
-    const LOG_APPEND_TIME: i16 = 1 << 3;
-    const TRANSACTIONAL: i16 = 1 << 4;
-    const CONTROL: i16 = 1 << 5;
-    pub(super) const DELETE_HORIZON: i16 = 1 << 6;
-
-    pub(super) fn new(codec: Codec, timestamp_type: TimestampType) -> Self {
-        let kind = if timestamp_type == TimestampType::LogAppendTime { Self::LOG_APPEND_TIME } else { 0 };
-        Self(i16::from(codec.attribute_bits()) | kind)
-    }
-
-    /// How the records are compressed.
-    ///
-    /// # Errors
-    /// When bits 0 to 2 name no codec.
-    pub fn codec(self) -> Result<Codec, FormatError> {
-        Codec::from_attribute_bits(self.0 as u8 & 7)
-    }
-
-    /// The bytes in the file.
-    pub(super) const fn bits(self) -> i16 {
-        self.0
-    }
-
-    /// Whether the batch belongs to a transaction.
-    #[must_use]
-    pub const fn is_transactional(self) -> bool {
-        self.0 & Self::TRANSACTIONAL != 0
-    }
-
-    /// Whether the batch holds a marker in place of records; such a batch takes offsets but is never shown.
-    #[must_use]
-    pub const fn is_control(self) -> bool {
-        self.0 & Self::CONTROL != 0
-    }
-
-    /// Whether the base timestamp is the time from which tombstones and markers in the batch may go.
-    #[must_use]
-    pub const fn has_delete_horizon(self) -> bool {
-        self.0 & Self::DELETE_HORIZON != 0
-    }
-}
-
-/// Who gave a record its timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimestampType {
-    /// The producer, record by record.
-    #[default]
-    CreateTime,
-    /// The log, batch by batch: every record has the batch's max timestamp, whatever its delta.
-    LogAppendTime,
-    /// Nobody: messages v0 have none, and every timestamp reads -1.
-    NoTimestampType,
-}
-
-impl TimestampType {
-    /// Kafka's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateTime => "CreateTime",
-            Self::LogAppendTime => "LogAppendTime",
-            Self::NoTimestampType => "NoTimestampType",
-        }
-    }
-}
-
 /// The fields before the records, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
@@ -186,10 +83,10 @@ pub struct BatchHeader {
     pub attributes: Attributes,
     /// Last offset minus [`BatchHeader::base_offset`]. Never derived from the record count: compaction leaves gaps.
     pub last_offset_delta: i32,
-    /// Milliseconds; what timestamp deltas add to.
-    pub base_timestamp: i64,
-    /// Milliseconds; -1 where no record has a timestamp.
-    pub max_timestamp: i64,
+    /// What timestamp deltas add to.
+    pub base_timestamp: Timestamp,
+    /// [`Timestamp::NONE`] where no record has one.
+    pub max_timestamp: Timestamp,
     /// -1 without idempotence.
     pub producer_id: i64,
     /// -1 without idempotence.
@@ -223,6 +120,45 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 impl BatchHeader {
+    /// The header of an empty batch v2 at offset 0, without producer, leader epoch, timestamp or flag: what a template is
+    /// made of, and what a producer without idempotence sends.
+    pub const PLAIN: Self = Self {
+        magic: MAGIC_V2,
+        base_offset: Offset::ZERO,
+        size: BATCH_HEADER_SIZE,
+        leader_epoch: -1,
+        crc: 0,
+        attributes: Attributes::PLAIN,
+        last_offset_delta: 0,
+        base_timestamp: Timestamp::NONE,
+        max_timestamp: Timestamp::NONE,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        record_count: 0,
+    };
+
+    /// Writes the header of a batch v2 at the start of `batch`, which holds the records already and nothing after them.
+    /// Size and checksum are those of the bytes.
+    pub(super) fn write(&self, batch: &mut [u8]) {
+        let length = (batch.len() - LENGTH_OVERHEAD) as u32;
+        let mut put = |at: usize, field: &[u8]| batch[at..at + field.len()].copy_from_slice(field);
+        put(BASE_OFFSET, &self.base_offset.0.to_be_bytes());
+        put(BATCH_LENGTH, &length.to_be_bytes());
+        put(LEADER_EPOCH, &self.leader_epoch.to_be_bytes());
+        put(MAGIC, &MAGIC_V2.to_be_bytes());
+        put(ATTRIBUTES, &self.attributes.bits().to_be_bytes());
+        put(LAST_OFFSET_DELTA, &self.last_offset_delta.to_be_bytes());
+        put(BASE_TIMESTAMP, &self.base_timestamp.0.to_be_bytes());
+        put(MAX_TIMESTAMP, &self.max_timestamp.0.to_be_bytes());
+        put(PRODUCER_ID, &self.producer_id.to_be_bytes());
+        put(PRODUCER_EPOCH, &self.producer_epoch.to_be_bytes());
+        put(BASE_SEQUENCE, &self.base_sequence.to_be_bytes());
+        put(RECORD_COUNT, &self.record_count.to_be_bytes());
+        let crc = crc::crc32c(&batch[ATTRIBUTES..]);
+        batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
+    }
+
     /// Reads the header at the start of `bytes`, which may end anywhere behind it.
     ///
     /// # Errors
@@ -238,10 +174,10 @@ impl BatchHeader {
             size: LENGTH_OVERHEAD + u32::from_be_bytes(array(bytes, BATCH_LENGTH)) as usize,
             leader_epoch: i32::from_be_bytes(array(bytes, LEADER_EPOCH)),
             crc: u32::from_be_bytes(array(bytes, CRC)),
-            attributes: Attributes(i16::from_be_bytes(array(bytes, ATTRIBUTES))),
+            attributes: Attributes::from_bits(i16::from_be_bytes(array(bytes, ATTRIBUTES))),
             last_offset_delta: i32::from_be_bytes(array(bytes, LAST_OFFSET_DELTA)),
-            base_timestamp: i64::from_be_bytes(array(bytes, BASE_TIMESTAMP)),
-            max_timestamp: i64::from_be_bytes(array(bytes, MAX_TIMESTAMP)),
+            base_timestamp: Timestamp(i64::from_be_bytes(array(bytes, BASE_TIMESTAMP))),
+            max_timestamp: Timestamp(i64::from_be_bytes(array(bytes, MAX_TIMESTAMP))),
             producer_id: i64::from_be_bytes(array(bytes, PRODUCER_ID)),
             producer_epoch: i16::from_be_bytes(array(bytes, PRODUCER_EPOCH)),
             base_sequence: i32::from_be_bytes(array(bytes, BASE_SEQUENCE)),
@@ -257,50 +193,28 @@ impl BatchHeader {
         Err(header.impossible())
     }
 
-    /// What is no v2 batch whose header is all there.
+    /// Everything but a batch v2 whose header is all there.
     #[cold]
     fn parse_other(bytes: &[u8]) -> Result<Self, NoBatch> {
         let head = &bytes[..bytes.len().min(BATCH_HEADER_SIZE)];
         if !head.is_empty() && head.iter().all(|&byte| byte == 0) {
             return Err(NoBatch::Zeros);
         }
-        match head.get(MAGIC).map(|&magic| magic as i8) {
-            Some(magic @ (0 | 1)) if head.len() >= legacy_body(magic) => Self::parse_legacy(magic, head),
-            Some(magic) if head.len() == BATCH_HEADER_SIZE => Err(match announced_size(head) {
-                Some(size) => NoBatch::Unknown { magic, size },
-                None => NoBatch::Invalid(FormatError::corrupt("no batch header")),
-            }),
-            _ => Err(NoBatch::Incomplete),
+        let Some(&magic) = head.get(MAGIC) else { return Err(NoBatch::Incomplete) };
+        if let Some(parsed) = legacy::parse_header(head) {
+            return parsed;
         }
-    }
-
-    fn parse_legacy(magic: i8, bytes: &[u8]) -> Result<Self, NoBatch> {
-        let attributes = Attributes(i16::from(bytes[LEGACY_ATTRIBUTES] & if magic == 0 { 7 } else { 15 }));
-        let timestamp = if magic == 0 { -1 } else { i64::from_be_bytes(array(bytes, LEGACY_TIMESTAMP)) };
-        let header = Self {
-            magic,
-            base_offset: Offset(i64::from_be_bytes(array(bytes, BASE_OFFSET))),
-            size: LENGTH_OVERHEAD + u32::from_be_bytes(array(bytes, BATCH_LENGTH)) as usize,
-            leader_epoch: -1,
-            crc: u32::from_be_bytes(array(bytes, LEGACY_CRC)),
-            attributes,
-            last_offset_delta: 0,
-            base_timestamp: timestamp,
-            max_timestamp: timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            record_count: if attributes.codec() == Ok(Codec::None) { 1 } else { -1 },
-        };
-        let sizes = legacy_body(magic) + 8..=LENGTH_OVERHEAD + i32::MAX as usize;
-        if (Offset::ZERO..=Offset::BASE_MAX).contains(&header.base_offset) && sizes.contains(&header.size) {
-            return Ok(header);
+        if head.len() < BATCH_HEADER_SIZE {
+            return Err(NoBatch::Incomplete);
         }
-        Err(header.impossible())
+        Err(match announced_size(head) {
+            Some(size) => NoBatch::Unknown { magic: magic as i8, size },
+            None => NoBatch::Invalid(FormatError::corrupt("no batch header")),
+        })
     }
 
     #[cold]
-    fn impossible(&self) -> NoBatch {
+    pub(super) fn impossible(&self) -> NoBatch {
         NoBatch::Invalid(FormatError::corrupt(format!(
             "impossible header of a batch of format v{} (base offset {}, size {}, last offset delta {}, {} records)",
             self.magic, self.base_offset, self.size, self.last_offset_delta, self.record_count
@@ -321,18 +235,18 @@ impl BatchHeader {
 
     /// The timestamp of the first record; the largest where a delete horizon stands in its place.
     #[must_use]
-    pub fn first_timestamp(&self) -> i64 {
+    pub fn first_timestamp(&self) -> Timestamp {
         if self.attributes.has_delete_horizon() { self.max_timestamp } else { self.record_timestamp(0) }
     }
 
     /// The timestamp of a record with this delta.
     #[inline]
     #[must_use]
-    pub fn record_timestamp(&self, timestamp_delta: i64) -> i64 {
+    pub fn record_timestamp(&self, timestamp_delta: i64) -> Timestamp {
         match self.timestamp_type() {
-            TimestampType::CreateTime => self.base_timestamp.wrapping_add(timestamp_delta),
+            TimestampType::CreateTime => Timestamp(self.base_timestamp.0.wrapping_add(timestamp_delta)),
             TimestampType::LogAppendTime => self.max_timestamp,
-            TimestampType::NoTimestampType => -1,
+            TimestampType::NoTimestampType => Timestamp::NONE,
         }
     }
 
@@ -340,19 +254,19 @@ impl BatchHeader {
     #[inline]
     #[must_use]
     pub const fn timestamp_type(&self) -> TimestampType {
-        if self.attributes.0 & Attributes::LOG_APPEND_TIME != 0 {
+        if self.attributes.is_log_append_time() {
             TimestampType::LogAppendTime
-        } else if self.magic == 0 {
-            TimestampType::NoTimestampType
-        } else {
+        } else if legacy::has_timestamp(self.magic) {
             TimestampType::CreateTime
+        } else {
+            TimestampType::NoTimestampType
         }
     }
 
     /// Where the bytes begin that the checksum covers, and the checksum of none of them yet.
     #[must_use]
     pub fn checksum(&self) -> (usize, Checksum) {
-        if self.magic == MAGIC_V2 { (ATTRIBUTES, Checksum::crc32c()) } else { (MAGIC, Checksum::crc32()) }
+        if self.magic == MAGIC_V2 { (ATTRIBUTES, Checksum::crc32c()) } else { legacy::checksum() }
     }
 }
 
@@ -363,7 +277,7 @@ pub fn checksum_matches(header: &BatchHeader, batch: &[u8]) -> bool {
     if header.magic == MAGIC_V2 {
         crc::crc32c(&batch[ATTRIBUTES..header.size]) == header.crc
     } else {
-        crc::crc32(&batch[MAGIC..header.size]) == header.crc
+        legacy::checksum_matches(header, batch)
     }
 }
 
@@ -373,22 +287,13 @@ pub fn checksum_matches(header: &BatchHeader, batch: &[u8]) -> bool {
 #[must_use]
 pub fn announced_size(bytes: &[u8]) -> Option<usize> {
     let size = i32::from_be_bytes(array(bytes.get(..MAGIC)?, BATCH_LENGTH));
-    usize::try_from(size).ok().map(|size| LENGTH_OVERHEAD + size).filter(|&size| size >= LEGACY_SIZE_MIN)
+    usize::try_from(size).ok().map(|size| LENGTH_OVERHEAD + size).filter(|&size| size >= legacy::SIZE_MIN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const VECTOR_A: &str = "0000000000000000000000500000000002cb66957a0000000000020000018bcfe568000000018bcfe56807\
-        ffffffffffffffffffffffffffff000000031c000000046b3104763102026802780c000a0201000010000e04046b310100";
-    const VECTOR_C: &str = "00000000000000000000001aa5da6a6201000000018bcfe56800000000026b31000000027631";
-    const VECTOR_D: &str = "00000000000000000000001257e7496e0000000000026b31000000027631";
-
-    fn unhex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|it| u8::from_str_radix(std::str::from_utf8(it).unwrap(), 16).unwrap()).collect()
-    }
+    use crate::format::vectors::{VECTOR_A, unhex};
 
     #[test]
     fn incomplete_zeros_and_invalid_are_three_answers() {
@@ -422,31 +327,5 @@ mod tests {
         }
         bytes[8] = 0x80;
         assert!(matches!(BatchHeader::parse(&bytes), Err(NoBatch::Invalid(_))), "a negative size");
-    }
-
-    #[test]
-    fn old_formats_are_told_by_the_magic() {
-        for (vector, magic, timestamp_type, timestamp) in [
-            (VECTOR_C, 1, TimestampType::CreateTime, 1_700_000_000_000),
-            (VECTOR_D, 0, TimestampType::NoTimestampType, -1),
-        ] {
-            let bytes = unhex(vector);
-            for cut in 1..legacy_body(magic) {
-                let expected = if cut <= 11 { NoBatch::Zeros } else { NoBatch::Incomplete };
-                assert_eq!(BatchHeader::parse(&bytes[..cut]), Err(expected), "magic {magic}, cut at {cut}");
-            }
-            let header = BatchHeader::parse(&bytes).unwrap();
-            assert_eq!((header.magic, header.size, header.record_count), (magic, bytes.len(), 1));
-            assert_eq!((header.base_offset, header.next_offset()), (Offset(0), Offset(1)));
-            assert_eq!((header.timestamp_type(), header.record_timestamp(0)), (timestamp_type, timestamp));
-            assert!(checksum_matches(&header, &bytes));
-            assert_eq!(announced_size(&bytes), Some(bytes.len()));
-            for (at, byte, why) in [(0, 0x80, "a negative offset"), (8, 0x80, "a negative size"), (11, 13, "too small")]
-            {
-                let mut bytes = bytes.clone();
-                bytes[at] = byte;
-                assert!(matches!(BatchHeader::parse(&bytes), Err(NoBatch::Invalid(_))), "magic {magic}: {why}");
-            }
-        }
     }
 }

@@ -19,7 +19,7 @@
 //! Source: `OffsetIndex.java`, `TimeIndex.java`.
 
 use super::FormatError;
-use crate::units::{Position, RelativeOffset};
+use crate::units::{Position, RelativeOffset, Timestamp};
 
 /// Bytes of an offset index entry.
 pub const OFFSET_INDEX_ENTRY_SIZE: usize = 8;
@@ -38,8 +38,8 @@ pub struct OffsetIndexEntry {
 /// An entry of the time index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeIndexEntry {
-    /// The largest timestamp so far, ms.
-    pub timestamp: i64,
+    /// The largest timestamp so far.
+    pub timestamp: Timestamp,
     /// The last offset of the first batch that has it.
     pub relative_offset: RelativeOffset,
 }
@@ -91,7 +91,7 @@ impl TimeIndexEntry {
         let entry = bytes.first_chunk::<TIME_INDEX_ENTRY_SIZE>().ok_or_else(cut)?;
         let (timestamp, offset) = entry.split_at(8);
         Ok(Self {
-            timestamp: i64::from_be_bytes(timestamp.try_into().expect("eight bytes")),
+            timestamp: Timestamp(i64::from_be_bytes(timestamp.try_into().expect("eight bytes"))),
             relative_offset: RelativeOffset(not_negative(offset)?),
         })
     }
@@ -100,7 +100,7 @@ impl TimeIndexEntry {
     #[must_use]
     pub fn encode(self) -> [u8; TIME_INDEX_ENTRY_SIZE] {
         let mut bytes = [0; TIME_INDEX_ENTRY_SIZE];
-        bytes[..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.timestamp.0.to_be_bytes());
         bytes[8..].copy_from_slice(&self.relative_offset.0.to_be_bytes());
         bytes
     }
@@ -108,7 +108,7 @@ impl TimeIndexEntry {
     /// Whether it is no entry but preallocated zeros.
     #[must_use]
     pub const fn is_zero(self) -> bool {
-        self.timestamp == 0 && self.relative_offset.0 == 0
+        self.timestamp.0 == 0 && self.relative_offset.0 == 0
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         let entry = OffsetIndexEntry { relative_offset: RelativeOffset(0x0102_0304), position: Position(0x0506_0708) };
         assert_eq!(entry.encode(), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(OffsetIndexEntry::decode(&entry.encode()), Ok(entry));
-        let entry = TimeIndexEntry { timestamp: 0x0102_0304_0506_0708, relative_offset: RelativeOffset(9) };
+        let entry = TimeIndexEntry { timestamp: Timestamp(0x0102_0304_0506_0708), relative_offset: RelativeOffset(9) };
         assert_eq!(entry.encode(), [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9]);
         assert_eq!(TimeIndexEntry::decode(&entry.encode()), Ok(entry));
     }

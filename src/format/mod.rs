@@ -3,7 +3,9 @@
 //! Nothing here opens a file, reads a clock or knows where its bytes came from: a decoder answers with a value or with
 //! [`FormatError`], to which the floors above add file, position and offset.
 
+pub mod attributes;
 pub mod batch;
+pub mod batch_builder;
 pub mod checkpoint;
 pub mod compression;
 pub mod crc;
@@ -16,6 +18,8 @@ pub mod record_cursor;
 pub mod snapshot;
 pub mod txn;
 pub mod varint;
+#[cfg(test)]
+mod vectors;
 
 /// What is wrong with the bytes at hand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +37,8 @@ pub enum FormatError {
         /// The kind.
         what: String,
     },
-    /// Decompressed data exceeds the limit that its reader set.
-    #[error("decompressed data exceeds {limit} bytes")]
+    /// Decompressed data exceeds the limit that its reader set. The bytes may well be sound.
+    #[error("the records decompress to more than {limit} bytes, the most that is read here (see max.message.bytes)")]
     TooLarge {
         /// Bytes.
         limit: usize,

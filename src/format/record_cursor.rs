@@ -125,6 +125,11 @@ impl RecordCursor {
         self.at
     }
 
+    /// Says where the next record begins, when other bytes of the same batch are in hand: the same record as before.
+    pub const fn set_position(&mut self, position: usize) {
+        self.at = position;
+    }
+
     /// Passes over the records that end at or before `position`, by their lengths alone. Stops before one whose length is
     /// wrong, which [`RecordCursor::next`] then tells.
     #[inline]
@@ -151,10 +156,12 @@ fn outside_the_batch() -> FormatError {
 mod tests {
     use super::*;
     use crate::format::batch::BatchBuilder;
-    use crate::format::header::BATCH_HEADER_SIZE;
+    use crate::format::header::{BATCH_HEADER_SIZE, RECORD_COUNT};
     use crate::format::record::NewRecord;
+    use crate::format::vectors::{VECTOR_A, unhex};
+    use crate::units::{Offset, Timestamp};
 
-    const T: i64 = 1_700_000_000_000;
+    const T: Timestamp = Timestamp(1_700_000_000_000);
 
     /// A batch of a hundred records of many kinds.
     fn hundred() -> (BatchHeader, Vec<u8>) {
@@ -164,9 +171,9 @@ mod tests {
             let key = (number % 4 == 0).then_some(&key[..]);
             let value = (number % 7 != 0).then_some(&value[..]);
             let headers: &[(&[u8], Option<&[u8]>)] = if number % 5 == 0 { &[(b"h", None)] } else { &[] };
-            builder.push(&NewRecord { timestamp_ms: T + number as i64, key, value, headers });
+            builder.push(&NewRecord { timestamp: T + number as i64, key, value, headers });
         }
-        let batch = builder.finish(None, None, usize::MAX).unwrap().to_vec();
+        let batch = builder.finish(None, usize::MAX).unwrap().to_vec();
         let header = BatchHeader::parse(&batch).unwrap();
         (header, batch[BATCH_HEADER_SIZE..].to_vec())
     }
@@ -222,5 +229,35 @@ mod tests {
             let result = (0..102).try_for_each(|_| cursor.next(&records).map(drop));
             assert!(result.is_err(), "{why}");
         }
+    }
+
+    #[test]
+    fn an_empty_batch_and_gaps_are_legal() {
+        let mut bytes = unhex(VECTOR_A);
+        bytes[RECORD_COUNT + 3] = 0;
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(RecordCursor::new(&header).next(&[]).unwrap().map(|span| span.end), None);
+        assert_eq!(header.next_offset(), Offset(3));
+        // The second record alone, as compaction leaves it.
+        let second = &unhex(VECTOR_A)[BATCH_HEADER_SIZE + 15..BATCH_HEADER_SIZE + 22];
+        let mut cursor = RecordCursor::new(&BatchHeader { record_count: 1, ..header });
+        assert_eq!(cursor.next(second).unwrap().unwrap().offset_delta, 1);
+        assert!(cursor.next(second).unwrap().is_none());
+    }
+
+    #[test]
+    fn timestamps_may_step_back() {
+        let mut builder = BatchBuilder::new(0);
+        for timestamp in [T, T + -500, T + 1] {
+            builder.push(&NewRecord { timestamp, value: Some(b"v"), ..NewRecord::default() });
+        }
+        let batch = builder.finish(None, usize::MAX).unwrap();
+        let header = BatchHeader::parse(batch).unwrap();
+        let mut cursor = RecordCursor::new(&header);
+        let mut times = Vec::new();
+        while let Some(span) = cursor.next(&batch[BATCH_HEADER_SIZE..]).unwrap() {
+            times.push(header.record_timestamp(span.timestamp_delta).since(T));
+        }
+        assert_eq!((times, header.max_timestamp), (vec![0, -500, 1], T + 1));
     }
 }

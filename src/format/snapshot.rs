@@ -17,6 +17,7 @@
 //! Written since Kafka 0.11 by brokers only; read here. Source: `ProducerSnapshot.json`.
 
 use super::{FormatError, crc};
+use crate::units::Timestamp;
 
 const CRC_AT: usize = 2;
 const COUNT_AT: usize = CRC_AT + 4;
@@ -38,7 +39,7 @@ pub struct ProducerEntry {
     /// Last minus first offset of its last batch.
     pub offset_delta: i32,
     /// Of its last batch, ms.
-    pub timestamp: i64,
+    pub timestamp: Timestamp,
     /// Of the coordinator that wrote its last marker; -1 none.
     pub coordinator_epoch: i32,
     /// Where its open transaction begins; -1 none.
@@ -78,7 +79,7 @@ fn entry(bytes: &[u8]) -> ProducerEntry {
         last_sequence: int(10),
         last_offset: long(14),
         offset_delta: int(22),
-        timestamp: long(26),
+        timestamp: Timestamp(long(26)),
         coordinator_epoch: int(34),
         transaction_first_offset: long(38),
     }
@@ -87,14 +88,7 @@ fn entry(bytes: &[u8]) -> ProducerEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const VECTOR_E: &str = "0001e507e81e0000000100000000000003e80000000000020000000000000002000000020000018bcfe56807\
-        ffffffffffffffffffffffff";
-
-    fn vector() -> Vec<u8> {
-        let digits: Vec<u8> = VECTOR_E.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|it| u8::from_str_radix(std::str::from_utf8(it).unwrap(), 16).unwrap()).collect()
-    }
+    use crate::format::vectors::{VECTOR_E, unhex};
 
     #[test]
     fn reads_vector_e() {
@@ -104,16 +98,16 @@ mod tests {
             last_sequence: 2,
             last_offset: 2,
             offset_delta: 2,
-            timestamp: 1_700_000_000_007,
+            timestamp: Timestamp(1_700_000_000_007),
             coordinator_epoch: -1,
             transaction_first_offset: -1,
         };
-        assert_eq!(decode(&vector()), Ok(vec![expected]));
+        assert_eq!(decode(&unhex(VECTOR_E)), Ok(vec![expected]));
     }
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_refused() {
-        let whole = vector();
+        let whole = unhex(VECTOR_E);
         for cut in 0..whole.len() {
             assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
         }

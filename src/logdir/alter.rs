@@ -1,10 +1,11 @@
 //! Changes topics: configuration, and more partitions.
 //!
-//! The topic file is replaced under the root lock. A crash leaves the old file or the new; partitions that the new one
-//! counts and that have no folder yet are empty, and made by the next writer.
+//! The topic file is replaced under the root lock; the folders of new partitions are made after it, as when a topic is made.
+//! A crash leaves the old file or the new; partitions that the new one counts and that have no folder yet are empty, and
+//! made by the next writer.
 
 use super::config::TopicConfig;
-use super::{LogDir, LogDirError, Origin, Result, Topic};
+use super::{LogDir, LogDirError, Result, Topic};
 use crate::units::TopicName;
 
 /// What is to change.
@@ -26,14 +27,18 @@ impl LogDir {
         name: &TopicName,
         change: impl FnOnce(&Topic) -> std::result::Result<Alteration, E>,
     ) -> std::result::Result<Topic, E> {
-        let _lock = self.lock_root()?;
+        let lock = self.lock_root()?;
         let mut topic = self.topic(name)?;
+        let known = topic.partitions.len();
         let alteration = change(&topic)?;
-        Ok(self.apply_alteration(&mut topic, alteration).map(|()| topic)?)
+        self.apply_alteration(&mut topic, alteration)?;
+        drop(lock);
+        self.make_partitions(&topic, &topic.partitions[known..])?;
+        Ok(topic)
     }
 
     fn apply_alteration(&self, topic: &mut Topic, alteration: Alteration) -> Result<()> {
-        if topic.origin == Origin::Broker {
+        if !self.decides_on(topic)? {
             return Err(LogDirError::BrokerTopic { topic: topic.name.clone() });
         }
         if let Some(config) = alteration.config {
@@ -41,17 +46,12 @@ impl LogDir {
         }
         let current = topic.partitions.len();
         if let Some(requested) = alteration.partitions {
-            self.refuse_broker_owned()?;
             self.refuse_long_folder_name(&topic.name, requested)?;
             if requested <= current as i32 {
                 return Err(LogDirError::NotMorePartitions { topic: topic.name.clone(), current, requested });
             }
             topic.partitions = (0..requested).collect();
         }
-        topic.write(&*self.disk, &self.root)?;
-        for &partition in &topic.partitions[current..] {
-            self.make_partition(topic, &topic.partition(partition)?)?;
-        }
-        self.sync_root()
+        topic.write(&*self.root)
     }
 }

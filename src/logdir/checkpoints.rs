@@ -3,11 +3,13 @@
 //! A crash while one is written leaves the old file or the new; the temporary one is overwritten by the next writer.
 
 use super::{LogDirError, Result};
-use crate::disk::{Disk, atomic};
+use crate::disk::{Access, DiskFile, Folder, Stat, atomic};
 use crate::format::FormatError;
 use crate::format::checkpoint::{OffsetCheckpoint, OffsetCheckpointRow};
+use crate::storage::Checkpoints;
 use crate::units::{Offset, TopicName, TopicPartition};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A checkpoint file larger than this is no checkpoint file: room for some 200 000 partitions of the longest names.
 pub(super) const SIZE_MAX: usize = 64 << 20;
@@ -34,59 +36,160 @@ impl CheckpointFile {
     }
 }
 
-/// The rows of one file.
-#[derive(Debug, Default)]
-pub(super) struct OffsetRows(OffsetCheckpoint);
+/// The rows of one file: topic, then partition, to offset.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OffsetRows(BTreeMap<String, BTreeMap<i32, Offset>>);
 
 impl OffsetRows {
     /// Reads a file; one that is missing has no rows.
-    pub(super) fn read(disk: &dyn Disk, root: &Path, file: CheckpointFile) -> Result<Self> {
-        let path = root.join(file.name());
-        let Some(bytes) = atomic::read_small(disk, &path, SIZE_MAX)? else { return Ok(Self::default()) };
-        let rows = OffsetCheckpoint::parse(&bytes);
-        rows.map(Self).map_err(|error| {
+    pub(super) fn read(root: &dyn Folder, file: CheckpointFile) -> Result<Self> {
+        match atomic::read_small(root, file.name(), SIZE_MAX)? {
+            Some(bytes) => Self::parse(root, file, &bytes),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn parse(root: &dyn Folder, file: CheckpointFile, bytes: &[u8]) -> Result<Self> {
+        let path = root.path().join(file.name());
+        let checkpoint = OffsetCheckpoint::parse(bytes).map_err(|error| {
             let what = error.to_string();
             match error {
                 FormatError::Unsupported { .. } => LogDirError::NewerFile { path, what },
                 _ => LogDirError::DamagedFile { path, what },
             }
-        })
+        })?;
+        let mut rows = Self::default();
+        for row in checkpoint.rows {
+            // Of two rows for one partition the first counts, as it does for a broker.
+            rows.0.entry(row.topic).or_default().entry(row.partition).or_insert(row.offset);
+        }
+        Ok(rows)
+    }
+
+    /// The offset of a partition, if it has a row.
+    pub(super) fn row(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.0.get(partition.topic.as_str())?.get(&partition.partition).copied()
     }
 
     /// The offset of a partition; 0 without a row.
     pub(super) fn get(&self, partition: &TopicPartition) -> Offset {
-        let row = self.0.rows.iter().find(|row| is_of(row, partition));
-        row.map_or(Offset::ZERO, |row| row.offset)
+        self.row(partition).unwrap_or_default()
     }
 
-    /// Raises the offset of a partition; `false` where it was as high already.
+    /// Raises the offset of a partition, or gives it a row; `false` where it had one as high already.
     pub(super) fn raise(&mut self, partition: &TopicPartition, offset: Offset) -> bool {
-        match self.0.rows.iter_mut().find(|row| is_of(row, partition)) {
-            Some(row) if row.offset >= offset => return false,
-            Some(row) => row.offset = offset,
-            None => self.0.rows.push(OffsetCheckpointRow {
-                topic: partition.topic.as_str().to_owned(),
-                partition: partition.partition,
-                offset,
-            }),
+        if self.row(partition).is_some_and(|row| row >= offset) {
+            return false;
         }
+        self.0.entry(partition.topic.as_str().to_owned()).or_default().insert(partition.partition, offset);
         true
+    }
+
+    /// Lowers the offset of a partition; `false` where it has no row, or one as low.
+    pub(super) fn lower(&mut self, partition: &TopicPartition, offset: Offset) -> bool {
+        match self.0.get_mut(partition.topic.as_str()).and_then(|rows| rows.get_mut(&partition.partition)) {
+            Some(row) if *row > offset => {
+                *row = offset;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Forgets a topic; `false` where it had no row.
     pub(super) fn remove_topic(&mut self, topic: &TopicName) -> bool {
-        let before = self.0.rows.len();
-        self.0.rows.retain(|row| row.topic != topic.as_str());
-        self.0.rows.len() != before
+        self.0.remove(topic.as_str()).is_some()
     }
 
     /// Replaces the file. The caller holds the root lock.
-    pub(super) fn write(&self, disk: &dyn Disk, root: &Path, file: CheckpointFile) -> Result<()> {
-        let temporary = root.join(format!("{}.tmp", file.name()));
-        Ok(atomic::replace(disk, &temporary, &root.join(file.name()), self.0.print().as_bytes())?)
+    pub(super) fn write(&self, root: &dyn Folder, file: CheckpointFile) -> Result<()> {
+        let row = |(topic, partition, offset): (&String, i32, Offset)| OffsetCheckpointRow {
+            topic: topic.clone(),
+            partition,
+            offset,
+        };
+        let rows = self.0.iter().flat_map(|(topic, rows)| rows.iter().map(move |(&number, &at)| (topic, number, at)));
+        let text = OffsetCheckpoint { rows: rows.map(row).collect() }.print();
+        Ok(atomic::replace(root, &format!("{}.tmp", file.name()), file.name(), text.as_bytes())?)
     }
 }
 
-fn is_of(row: &OffsetCheckpointRow, partition: &TopicPartition) -> bool {
-    row.partition == partition.partition && row.topic == partition.topic.as_str()
+/// The two files that say where a log starts and what of it is durable, read again where they have changed.
+pub(super) struct CheckpointFiles {
+    root: Arc<dyn Folder>,
+    recovery_points: Mutex<Option<KeptFile>>,
+    log_starts: Mutex<Option<KeptFile>>,
+}
+
+/// A file as it was read. It stays open, so that no later one can have its inode.
+struct KeptFile {
+    open: Option<(Arc<dyn DiskFile>, Stat)>,
+    rows: Arc<OffsetRows>,
+}
+
+impl KeptFile {
+    fn read(root: &dyn Folder, file: CheckpointFile) -> Result<Self> {
+        let open = match root.open(file.name(), Access::Read) {
+            Ok(open) => open,
+            Err(error) if error.is_not_found() => return Ok(Self { open: None, rows: Arc::default() }),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = open.stat()?;
+        let bytes = atomic::read_file(&*open, &root.path().join(file.name()), SIZE_MAX)?;
+        let rows = Arc::new(OffsetRows::parse(root, file, &bytes)?);
+        Ok(Self { open: Some((open, stat)), rows })
+    }
+
+    fn is_current(&self, found: Option<Stat>) -> bool {
+        match (&self.open, found) {
+            (Some((_, known)), Some(found)) => (known.id, known.changed_ns) == (found.id, found.changed_ns),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl CheckpointFiles {
+    pub(super) fn new(root: Arc<dyn Folder>) -> Self {
+        Self { root, recovery_points: Mutex::default(), log_starts: Mutex::default() }
+    }
+
+    /// What is in force for a partition now.
+    pub(super) fn now(&self, partition: &TopicPartition) -> Result<Checkpoints> {
+        let get = |file| Ok::<_, LogDirError>(self.rows_now(file)?.get(partition));
+        Ok(Checkpoints::of_files(get(CheckpointFile::RecoveryPoint)?, get(CheckpointFile::LogStart)?))
+    }
+
+    /// What was in force when the files were read first, or since.
+    pub(super) fn as_first_read(&self, partition: &TopicPartition) -> Result<Checkpoints> {
+        let rows = |file| match &*self.kept(file) {
+            Some(kept) => Ok(Arc::clone(&kept.rows)),
+            None => Err(file),
+        };
+        let get = |file| match rows(file) {
+            Ok(rows) => Ok(rows.get(partition)),
+            Err(file) => Ok::<_, LogDirError>(self.rows_now(file)?.get(partition)),
+        };
+        Ok(Checkpoints::of_files(get(CheckpointFile::RecoveryPoint)?, get(CheckpointFile::LogStart)?))
+    }
+
+    /// Whether a partition has a row: it was made in full once, and its name is durable.
+    pub(super) fn is_known(&self, partition: &TopicPartition) -> Result<bool> {
+        Ok(self.rows_now(CheckpointFile::RecoveryPoint)?.row(partition).is_some())
+    }
+
+    fn kept(&self, file: CheckpointFile) -> std::sync::MutexGuard<'_, Option<KeptFile>> {
+        let kept = if file == CheckpointFile::LogStart { &self.log_starts } else { &self.recovery_points };
+        kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows_now(&self, file: CheckpointFile) -> Result<Arc<OffsetRows>> {
+        let mut kept = self.kept(file);
+        let found = self.root.stat(file.name())?;
+        let kept = match kept.take() {
+            Some(known) if known.is_current(found) => kept.insert(known),
+            _ => kept.insert(KeptFile::read(&*self.root, file)?),
+        };
+        Ok(Arc::clone(&kept.rows))
+    }
 }

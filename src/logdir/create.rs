@@ -1,19 +1,18 @@
 //! Makes topics.
 //!
-//! Under the root lock: stale rows of the name leave the checkpoint files, the topic file becomes durable, then the
-//! folders are made. States that a crash can leave: no topic file (nothing happened, perhaps a `.tmp`); a topic file with
-//! folders missing or half made, which are empty partitions that the next writer completes.
+//! Under the root lock, stale rows of the name leave the checkpoint files and the topic file becomes durable. Then the
+//! folders are made one by one, each under the root lock for no longer than that takes, and made durable together. Last,
+//! each partition gets a row in the recovery point file, which says that it was made: a folder that is missing without a
+//! row was never there, one with a row was lost. States that a crash can leave: no topic file (nothing happened, perhaps a
+//! `.tmp`); a topic file with folders missing or half made and no rows, which are empty partitions that the next writer
+//! completes.
 
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
 use super::topic::TOPIC_FILE_SUFFIX;
-use super::verify::{PARTITION_METADATA_FILE, PARTITION_METADATA_SIZE_MAX};
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
-use crate::disk::{FolderEntry, FolderLock, atomic};
-use crate::format::properties::PartitionMetadata;
-use crate::storage;
+use crate::disk::FolderEntry;
 use crate::units::{Offset, TopicName, TopicPartition};
-use std::path::Path;
 use uuid::Uuid;
 
 /// Where the length of a file name ends.
@@ -45,11 +44,28 @@ impl LogDir {
     /// # Errors
     /// When the directory is a broker's or not a log dir, the name collides with another topic's, or the disk fails.
     pub fn create_topic(&self, new: &NewTopic) -> Result<Created> {
-        let NewTopic { name, partitions, config } = new;
+        let NewTopic { name, partitions, .. } = new;
         self.refuse_long_folder_name(name, *partitions)?;
         self.refuse_broker_owned()?;
-        let _lock = self.lock_root()?;
-        self.finish_deletions()?;
+        let topic = match self.begin_topic(new)? {
+            Created::New(topic) => topic,
+            existing @ Created::Existing(_) => return Ok(existing),
+        };
+        self.make_partitions(&topic, &topic.partitions)?;
+        Ok(Created::New(topic))
+    }
+
+    /// Writes the topic file, unless the topic is there.
+    fn begin_topic(&self, new: &NewTopic) -> Result<Created> {
+        let NewTopic { name, partitions, config } = new;
+        let _lock = loop {
+            let lock = self.lock_root()?;
+            if self.deletion_of(name)?.is_none() {
+                break lock;
+            }
+            drop(lock);
+            self.await_deletion(name)?;
+        };
         if let Some(existing) = self.find_topic(name)? {
             return Ok(Created::Existing(existing));
         }
@@ -66,12 +82,24 @@ impl LogDir {
             partitions: (0..*partitions).collect(),
             config: config.clone(),
         };
-        topic.write(&*self.disk, &self.root)?;
-        for &partition in &topic.partitions {
-            self.make_partition(&topic, &topic.partition(partition)?)?;
-        }
-        self.sync_root()?;
+        topic.write(&*self.root)?;
         Ok(Created::New(topic))
+    }
+
+    /// Makes the folders of new partitions, and says in the recovery point file that they were made.
+    pub(super) fn make_partitions(&self, topic: &Topic, partitions: &[i32]) -> Result<()> {
+        for &partition in partitions {
+            self.partition(topic, partition)?.make_new()?;
+        }
+        self.root.sync()?;
+        let _lock = self.lock_root()?;
+        let Some(&first) = partitions.first() else { return Ok(()) };
+        self.partition(topic, first)?.check_current()?;
+        let mut rows = self.offset_rows(CheckpointFile::RecoveryPoint)?;
+        for &partition in partitions {
+            rows.raise(&topic.partition(partition)?, Offset::ZERO);
+        }
+        rows.write(&*self.root, CheckpointFile::RecoveryPoint)
     }
 
     pub(super) fn refuse_long_folder_name(&self, name: &TopicName, partitions: i32) -> Result<()> {
@@ -88,7 +116,7 @@ impl LogDir {
             true => TopicPartition::parse_folder_name(&entry.name).map(|partition| partition.topic),
             false => entry.name.strip_suffix(TOPIC_FILE_SUFFIX)?.parse().ok(),
         };
-        for other in self.disk.list(&self.root)?.iter().filter_map(of_entry) {
+        for other in self.root.list()?.iter().filter_map(of_entry) {
             if other.collides_with(name) && self.find_topic(&other)?.is_some() {
                 return Ok(Some(other));
             }
@@ -98,13 +126,13 @@ impl LogDir {
 
     /// A folder that is no partition stops a broker, and shows that the directory is meant for something else.
     fn refuse_foreign(&self) -> Result<()> {
-        for entry in self.disk.list(&self.root)? {
+        for entry in self.root.list()? {
             let name = &entry.name;
             let known = TopicPartition::parse_folder_name(name).is_some()
                 || ["-delete", "-future", "-stray"].iter().any(|suffix| name.ends_with(suffix))
                 || name == REMOTE_INDEX_CACHE;
             if entry.is_folder && !known {
-                return Err(LogDirError::Foreign { path: self.root.clone(), entry: entry.name });
+                return Err(LogDirError::Foreign { path: self.root().to_owned(), entry: entry.name });
             }
         }
         Ok(())
@@ -113,50 +141,9 @@ impl LogDir {
     pub(super) fn forget_topic(&self, file: CheckpointFile, name: &TopicName) -> Result<()> {
         let mut rows = self.offset_rows(file)?;
         if rows.remove_topic(name) {
-            self.write_rows(file, &rows)?;
+            rows.write(&*self.root, file)?;
         }
         Ok(())
-    }
-
-    /// Makes the folder of a partition that its topic says is there.
-    pub(super) fn make_missing_partition(&self, topic: &Topic, partition: &TopicPartition) -> Result<()> {
-        let _lock = self.lock_root()?;
-        // A topic deleted since its file was read must not come back as a folder.
-        if self.find_topic(&topic.name)?.map(|found| found.origin) != Some(topic.origin) {
-            return Err(LogDirError::TopicDeleted { topic: topic.name.clone() });
-        }
-        if self.disk.stat(&self.partition_path(partition))?.is_none() {
-            self.refuse_lost(partition)?;
-        }
-        self.make_partition(topic, partition)?;
-        self.sync_root()
-    }
-
-    /// Makes what a broker makes for a new partition, and completes what a crash has left of it. A file that has content
-    /// is left as it is. The folder is locked meanwhile: a writer that has seen the topic file may be in it already.
-    pub(super) fn make_partition(&self, topic: &Topic, partition: &TopicPartition) -> Result<()> {
-        let (disk, path) = (&*self.disk, self.partition_path(partition));
-        if disk.stat(&path)?.is_none() {
-            disk.create_folder(&path)?;
-        }
-        let lock = FolderLock::take(&disk.open_folder(&path)?)?;
-        if let Origin::TopicFile(topic_id) = topic.origin {
-            let metadata = PartitionMetadata { version: 0, topic_id };
-            self.write_if_empty(&path, PARTITION_METADATA_FILE, metadata.print().as_bytes())?;
-        }
-        self.write_if_empty(&path, storage::LEADER_EPOCH_FILE, b"0\n1\n0 0\n")?;
-        if storage::segments::base_offsets(disk, &path)?.is_empty() {
-            storage::create_empty_log(disk, &path, Offset::ZERO)?;
-        }
-        Ok(lock.folder().sync()?)
-    }
-
-    fn write_if_empty(&self, folder: &Path, name: &str, content: &[u8]) -> Result<()> {
-        let path = folder.join(name);
-        if atomic::read_small(&*self.disk, &path, PARTITION_METADATA_SIZE_MAX)?.is_some_and(|bytes| !bytes.is_empty()) {
-            return Ok(());
-        }
-        Ok(atomic::put(&*self.disk, &folder.join(format!("{name}.tmp")), &path, content)?)
     }
 }
 

@@ -1,21 +1,29 @@
 //! Deletes topics.
 //!
-//! Under the root lock: the topic file is renamed to `<topic-id>.deleted`, rows leave the checkpoint files, the folders
-//! are renamed to the form in which a broker sets aside what it will remove. Then, without the lock, the folders are
-//! emptied and removed, and the renamed topic file last. On a disk that is too full to write the checkpoint files anew, rows
-//! leave them when the folders are gone.
+//! Under the root lock the topic file is renamed to `<topic-id>.deleted`, which the deleter locks, and rows leave the
+//! checkpoint files. Then, without the root lock, partition by partition: the folder is locked, its topic id compared, and
+//! it is renamed to the form in which a broker sets aside what it will remove, with the topic id in it. What was set aside
+//! is emptied and removed, and the renamed topic file last. On a disk that is too full to write the checkpoint files again,
+//! rows leave them when the folders are gone.
 //!
-//! States that a crash can leave: a `.deleted` file with any of the rest undone. Whoever finds one while creating or
-//! deleting a topic does the rest; until then the topic is gone for everybody, since its topic file is. A broker's topic
-//! has no such file: what is left of it is its folders, and deleting it again goes on from there.
+//! A topic whose file was renamed is gone for everybody: guards of its partitions refuse. States that a crash can leave: a
+//! `.deleted` file that nobody has locked, with any of the rest undone. The next `delete`, and a `create` of that name, do
+//! the rest. A broker's topic has no such file: what is left of it is its folders, and deleting it again goes on from there.
+//!
+//! Nothing is removed for its name alone. A `.deleted` file counts if its name is the topic id in it; a folder belongs to
+//! the topic if its `partition.metadata` has that id, or if it has no such file and holds no record.
 
 use super::checkpoints::CheckpointFile;
+use super::partition::topic_id_in;
+use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic, topic};
-use crate::disk::FolderEntry;
+use crate::disk::{Access, DiskFile, Folder, FolderEntry, FolderLock};
 use crate::format::properties::topic_id_to_text;
+use crate::storage::segments;
 use crate::units::{TopicName, TopicPartition};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use uuid::Uuid;
 
 const DELETED_TOPIC_SUFFIX: &str = ".deleted";
@@ -23,140 +31,236 @@ const DELETED_FOLDER_SUFFIX: &str = "-delete";
 /// Where the length of a folder name ends.
 const FOLDER_NAME_MAX: usize = 255;
 
+/// A topic whose deletion has begun.
+pub(super) struct Deletion {
+    topic: Topic,
+    topic_id: Uuid,
+}
+
+impl Deletion {
+    pub(super) fn topic_name(&self) -> &TopicName {
+        &self.topic.name
+    }
+
+    /// The name of the file that says so.
+    fn marker(&self) -> String {
+        format!("{}{DELETED_TOPIC_SUFFIX}", topic_id_to_text(self.topic_id))
+    }
+}
+
 impl LogDir {
-    /// Deletes a topic. `on_removed` hears of each file that is gone.
+    /// Deletes a topic. `on_removed` is called for each file that is gone.
     ///
     /// # Errors
-    /// When there is no such topic or the disk fails. What was begun is finished by the next `create` or `delete`.
+    /// When there is no such topic or the disk fails. What was begun is finished by the next `delete`, or a `create` of the
+    /// name.
     pub fn delete_topic(&self, name: &TopicName, mut on_removed: impl FnMut(&Path)) -> Result<Topic> {
-        let (topic, marker, folders, rows_stay) = {
-            let _lock = self.lock_root()?;
-            self.finish_deletions()?;
-            let topic = self.topic(name)?;
-            let marker = match topic.origin {
-                Origin::Broker => None,
-                Origin::TopicFile(id) => {
-                    let marker = self.root.join(format!("{}{DELETED_TOPIC_SUFFIX}", topic_id_to_text(id)));
-                    self.disk.rename(&self.topic_file(name), &marker)?;
-                    self.sync_root()?;
-                    Some(marker)
-                }
-            };
-            let rows_stay = self.set_aside(name)?;
-            (topic, marker, self.folders_set_aside(name)?, rows_stay)
+        for left in self.deletions(&self.root.list()?)? {
+            self.finish(&left, Contended::Leave, &mut |_| {})?;
+        }
+        let lock = self.lock_root()?;
+        let topic = self.topic(name)?;
+        let Origin::TopicFile(topic_id) = topic.origin else {
+            self.forget_rows(name)?;
+            drop(lock);
+            self.delete_folders_of_broker(&topic, &mut on_removed)?;
+            return Ok(topic);
         };
-        self.remove_folders(&folders, &mut on_removed)?;
-        if rows_stay {
+        let deletion = Deletion { topic, topic_id };
+        // Locked before it is renamed: otherwise another process could lock the marker first, to finish the deletion, and wait
+        // for the root lock. Only deletions lock topic files, so nothing of ours has this lock; it is not waited for while
+        // the root is locked.
+        let marker = self.root.open(&topic_file(name), Access::Read)?;
+        if !marker.try_lock()? {
+            return Err(LogDirError::FileLocked { path: self.root().join(topic_file(name)) });
+        }
+        self.root.rename(&topic_file(name), &deletion.marker())?;
+        self.root.sync()?;
+        let forgotten = self.forget_rows(name);
+        drop(lock);
+        match forgotten {
+            Err(LogDirError::Disk(error)) if error.is_full() => {}
+            forgotten => forgotten?,
+        }
+        self.finish_locked(&deletion, &mut on_removed)?;
+        Ok(deletion.topic)
+    }
+
+    /// The deletion of a topic of that name that has begun and not ended.
+    pub(super) fn deletion_of(&self, name: &TopicName) -> Result<Option<Deletion>> {
+        Ok(self.deletions(&self.root.list()?)?.into_iter().find(|it| it.topic.name == *name))
+    }
+
+    /// Waits for the deletion of a topic to end, or ends it where its process has died.
+    pub(super) fn await_deletion(&self, name: &TopicName) -> Result<()> {
+        match self.deletion_of(name)? {
+            Some(deletion) => self.finish(&deletion, Contended::Wait, &mut |_| {}),
+            None => Ok(()),
+        }
+    }
+
+    /// The topics whose deletion has begun and not ended.
+    pub(super) fn deletions(&self, entries: &[FolderEntry]) -> Result<Vec<Deletion>> {
+        let mut deletions = Vec::new();
+        for entry in entries.iter().filter(|it| !it.is_folder && it.name.ends_with(DELETED_TOPIC_SUFFIX)) {
+            match topic::read_set_aside(&*self.root, &entry.name) {
+                Ok(Some(topic)) => {
+                    let Origin::TopicFile(topic_id) = topic.origin else { continue };
+                    // Another name is a copy of a topic file, or one that somebody renamed.
+                    let deletion = Deletion { topic, topic_id };
+                    deletions.extend(Some(deletion).filter(|it| it.marker() == entry.name));
+                }
+                // Gone since it was listed, or somebody else's file of such a name.
+                Ok(None) | Err(LogDirError::DamagedFile { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deletions)
+    }
+
+    /// Does what is left of a deletion, unless a living process is at it.
+    fn finish(&self, deletion: &Deletion, contended: Contended, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+        let marker: Arc<dyn DiskFile> = match self.root.open(&deletion.marker(), Access::Read) {
+            Ok(marker) => marker,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        match contended {
+            Contended::Wait => marker.lock()?,
+            Contended::Leave if marker.try_lock()? => {}
+            Contended::Leave => return Ok(()),
+        }
+        // Whoever had the lock may have ended it.
+        let is_there = self.root.stat(&deletion.marker())?.map(|stat| stat.id) == Some(marker.stat()?.id);
+        if is_there { self.finish_locked(deletion, on_removed) } else { Ok(()) }
+    }
+
+    /// The same, for the one who has the marker locked.
+    fn finish_locked(&self, deletion: &Deletion, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+        let name = &deletion.topic.name;
+        for partition in self.partition_folders()?.filter(|it| it.topic == *name) {
+            self.set_aside(&partition, deletion.topic_id)?;
+        }
+        self.root.sync()?;
+        let entries = self.root.list()?.into_iter().filter(|entry| entry.is_folder);
+        for entry in entries.filter(|entry| is_set_aside(&entry.name, name, deletion.topic_id)) {
+            self.remove_folder(&*self.root, &entry.name, on_removed)?;
+        }
+        if self.root.stat(&topic_file(name))?.is_none() {
             let _lock = self.lock_root()?;
-            // Rows of a new topic of that name are not touched: whoever made it has seen to the old ones.
-            if self.disk.stat(&self.topic_file(name))?.is_none() {
+            // Rows of a new topic of that name are not touched: who made it has seen to the old ones.
+            if self.root.stat(&topic_file(name))?.is_none() {
                 self.forget_rows(name)?;
             }
         }
-        if let Some(marker) = marker {
-            self.remove_if_there(&marker)?;
-        }
-        self.sync_root()?;
-        Ok(topic)
+        self.remove_if_there(&deletion.marker())?;
+        Ok(self.root.sync()?)
     }
 
-    /// Takes a topic's rows and folders out of the way of a new topic of its name. Tells whether rows have stayed, since the
-    /// disk is full.
-    fn set_aside(&self, name: &TopicName) -> Result<bool> {
-        let rows_stay = match self.forget_rows(name) {
-            Err(LogDirError::Disk(error)) if error.is_full() => true,
-            forgotten => forgotten.map(|()| false)?,
+    /// Renames the folder of a partition out of the way, if it is the topic's.
+    fn set_aside(&self, partition: &TopicPartition, topic_id: Uuid) -> Result<()> {
+        let folder_name = partition.folder_name();
+        let folder = match self.root.open_folder(&folder_name) {
+            Ok(folder) => folder,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
         };
-        for partition in self.partition_folders()?.filter(|it| it.topic == *name) {
-            let path = self.partition_path(&partition);
-            self.disk.rename(&path, &self.root.join(set_aside_name(&partition)))?;
+        let _lock = FolderLock::take(&folder)?;
+        let is_named = self.root.stat(&folder_name)?.is_some_and(|stat| stat.id == folder.id());
+        if is_named && belongs_to(&*folder, topic_id)? {
+            self.root.rename(&folder_name, &set_aside_name(partition, topic_id))?;
         }
-        self.sync_root()?;
-        Ok(rows_stay)
+        Ok(())
+    }
+
+    /// Deletes a topic that has no file: the folders that have its name now.
+    fn delete_folders_of_broker(&self, topic: &Topic, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+        let mut set_aside = Vec::new();
+        for &partition in &topic.partitions {
+            let partition = topic.partition(partition)?;
+            let folder_name = partition.folder_name();
+            let folder = match self.root.open_folder(&folder_name) {
+                Ok(folder) => folder,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let _lock = FolderLock::take(&folder)?;
+            if self.root.stat(&folder_name)?.is_some_and(|stat| stat.id == folder.id()) {
+                let name = set_aside_name(&partition, Uuid::new_v4());
+                self.root.rename(&folder_name, &name)?;
+                set_aside.push(name);
+            }
+        }
+        self.root.sync()?;
+        for name in set_aside {
+            self.remove_folder(&*self.root, &name, on_removed)?;
+        }
+        Ok(self.root.sync()?)
     }
 
     fn forget_rows(&self, name: &TopicName) -> Result<()> {
         CheckpointFile::ALL.into_iter().try_for_each(|file| self.forget_topic(file, name))
     }
 
-    /// The folders of a topic that wait to be removed.
-    fn folders_set_aside(&self, name: &TopicName) -> Result<Vec<PathBuf>> {
-        let entries = self.disk.list(&self.root)?.into_iter().filter(|entry| entry.is_folder);
-        let names = entries.filter(|entry| is_set_aside(&entry.name, name));
-        Ok(names.map(|entry| self.root.join(entry.name)).collect())
-    }
-
-    fn remove_folders(&self, folders: &[PathBuf], on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
-        for folder in folders {
-            for entry in self.disk.list(folder)? {
-                let path = folder.join(entry.name);
-                match self.remove_if_there(&path) {
-                    // A folder that somebody has put there goes as well, as it does with a broker. A link is removed, never
-                    // what it leads to.
-                    Err(_) if entry.is_folder => self.remove_folders(&[path], on_removed)?,
-                    removed => {
-                        removed?;
-                        on_removed(&path);
-                    }
+    /// Removes a folder and what is in it. The topic id goes last, since it says whose the rest is.
+    fn remove_folder(&self, parent: &dyn Folder, name: &str, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+        let folder = match parent.open_folder(name) {
+            Ok(folder) => folder,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut entries = folder.list()?;
+        entries.sort_by_key(|entry| entry.name == PARTITION_METADATA_FILE);
+        for entry in entries {
+            match folder.remove_file(&entry.name) {
+                // A folder that somebody has put there goes as well, as it does with a broker. A link is removed, never
+                // what it leads to.
+                Err(error) if entry.is_folder && !error.is_not_found() => {
+                    self.remove_folder(&*folder, &entry.name, on_removed)?;
                 }
-            }
-            match self.disk.remove_folder(folder) {
-                // The folder was linked in from elsewhere: what was in it is gone, the link goes.
-                Err(error) if error.source.kind() == ErrorKind::NotADirectory => self.remove_if_there(folder)?,
                 Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
+                _ => on_removed(&folder.path().join(&entry.name)),
             }
         }
-        Ok(())
+        match parent.remove_folder(name) {
+            // The folder was linked in from elsewhere: what was in it is gone, the link goes.
+            Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(parent.remove_file(name)?),
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
+}
 
-    /// Finishes what a crash has interrupted. The caller holds the root lock.
-    pub(super) fn finish_deletions(&self) -> Result<()> {
-        for (marker, deleted) in self.topics_to_delete(&self.disk.list(&self.root)?)? {
-            let rows_stay = self.disk.stat(&self.topic_file(&deleted))?.is_none() && self.set_aside(&deleted)?;
-            self.remove_folders(&self.folders_set_aside(&deleted)?, &mut |_| {})?;
-            if rows_stay {
-                self.forget_rows(&deleted)?;
-            }
-            self.remove_if_there(&marker)?;
-            self.sync_root()?;
-        }
-        Ok(())
-    }
+/// What to do about a deletion that a living process is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contended {
+    Wait,
+    Leave,
+}
 
-    /// The topics whose deletion has begun and not ended, each with the file that says so.
-    pub(super) fn topics_to_delete(&self, entries: &[FolderEntry]) -> Result<Vec<(PathBuf, TopicName)>> {
-        let mut topics = Vec::new();
-        for entry in entries.iter().filter(|it| !it.is_folder && it.name.ends_with(DELETED_TOPIC_SUFFIX)) {
-            let marker = self.root.join(&entry.name);
-            match topic::read_set_aside(&*self.disk, &marker) {
-                Ok(Some(topic)) => topics.push((marker, topic.name)),
-                // Gone meanwhile, or somebody else's file of such a name.
-                Ok(None) | Err(LogDirError::DamagedFile { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(topics)
+/// Whether a folder is of the topic with that id.
+fn belongs_to(folder: &dyn Folder, topic_id: Uuid) -> Result<bool> {
+    match topic_id_in(folder)? {
+        Some(found) => Ok(found == topic_id),
+        None => Ok(segments::list(folder)?.iter().all(|segment| segment.size == 0)),
     }
 }
 
 /// `<topic>-<partition>.<32 hex digits>-delete`, the topic cut so that the whole fits a folder name.
-fn set_aside_name(partition: &TopicPartition) -> String {
-    let tail = format!("-{}.{}{DELETED_FOLDER_SUFFIX}", partition.partition, Uuid::new_v4().simple());
+fn set_aside_name(partition: &TopicPartition, id: Uuid) -> String {
+    let tail = format!("-{}.{}{DELETED_FOLDER_SUFFIX}", partition.partition, id.simple());
     let topic = partition.topic.as_str();
     format!("{}{tail}", &topic[..topic.len().min(FOLDER_NAME_MAX - tail.len())])
 }
 
-/// Whether a folder is one that [`set_aside_name`] gives to a partition of `topic`.
-fn is_set_aside(folder: &str, topic: &TopicName) -> bool {
-    let Some((partition, id)) = folder.strip_suffix(DELETED_FOLDER_SUFFIX).and_then(|rest| rest.rsplit_once('.'))
-    else {
-        return false;
-    };
-    let Some((name, number)) = partition.rsplit_once('-') else { return false };
-    let Ok(number) = number.parse::<i32>() else { return false };
-    let full = TopicPartition { topic: topic.clone(), partition: number };
-    id.len() == 32 && set_aside_name(&full).starts_with(&format!("{name}-{number}."))
+/// Whether a folder is one that [`set_aside_name`] gives to a partition of the topic with that id.
+fn is_set_aside(folder: &str, topic: &TopicName, topic_id: Uuid) -> bool {
+    let tail = format!(".{}{DELETED_FOLDER_SUFFIX}", topic_id.simple());
+    let number = folder.strip_suffix(&tail).and_then(|rest| rest.rsplit_once('-')?.1.parse::<i32>().ok());
+    number.is_some_and(|partition| {
+        let full = TopicPartition { topic: topic.clone(), partition };
+        set_aside_name(&full, topic_id) == folder
+    })
 }
 
 #[cfg(test)]
@@ -164,13 +268,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_set_aside_is_known_by_its_topic_and_fits_a_name() {
+    fn a_folder_set_aside_is_known_by_topic_and_id_and_fits_a_name() {
+        let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
         for length in [1, 3, 200, 249] {
             let topic: TopicName = "t".repeat(length).parse().unwrap();
-            let name = set_aside_name(&TopicPartition { topic: topic.clone(), partition: 12 });
+            let name = set_aside_name(&TopicPartition { topic: topic.clone(), partition: 12 }, id);
             assert!(name.len() <= FOLDER_NAME_MAX);
-            assert!(is_set_aside(&name, &topic), "{name}");
-            assert!(!is_set_aside(&name, &"other".parse().unwrap()), "{name}");
+            assert!(is_set_aside(&name, &topic, id), "{name}");
+            assert!(!is_set_aside(&name, &topic, other), "{name}");
+            assert!(!is_set_aside(&name, &"other".parse().unwrap(), id), "{name}");
         }
     }
 }

@@ -4,23 +4,57 @@
 //! ends below its start. A crash leaves the old row or the new. What lies below is hidden at once and removed by retention.
 
 use super::checkpoints::CheckpointFile;
-use super::{LogDir, LogDirError, Result, Topic};
-use crate::storage::{self, StorageError};
-use crate::units::{Offset, TopicPartition};
+use super::{LogDir, LogDirError, Partition, Result};
+use crate::storage::{self, Durability, LogWriter, StorageError, SyncFor};
+use crate::units::{Offset, Timestamp};
 
 impl LogDir {
-    /// Moves the log start offset of a partition forward to `offset`, which is durable.
+    /// Moves the log start offset of a partition forward to `offset`, which the caller has found through this handle.
     ///
     /// # Errors
-    /// When the topic is compacted, the offset lies outside the log, or the disk fails.
-    pub fn delete_records(&self, topic: &Topic, partition: i32, offset: Offset, now_ms: i64) -> Result<Offset> {
-        let policy = topic.log_config().cleanup_policy;
-        if policy.compact && !policy.delete {
-            return Err(LogDirError::CompactedTopic { topic: topic.name.clone() });
+    /// When the topic is compacted or was deleted, the offset lies outside the log, or the disk fails.
+    pub fn delete_records(&self, partition: &Partition, offset: Offset, now: Timestamp) -> Result<Offset> {
+        let mut start = Offset::ZERO;
+        self.delete_records_of([(partition, offset)], now, |_, moved| start = moved)?;
+        Ok(start)
+    }
+
+    /// Does the same for many partitions, up to the first that is an error, with one write of the checkpoint file: each write
+    /// replaces it whole. `on_moved` is called for each partition with its log start offset from now on. Their folders are
+    /// let go of.
+    ///
+    /// # Errors
+    /// As [`LogDir::delete_records`]. The partitions before the one with the error are done.
+    pub fn delete_records_of<'a>(
+        &self,
+        targets: impl IntoIterator<Item = (&'a Partition, Offset)>,
+        now: Timestamp,
+        mut on_moved: impl FnMut(&Partition, Offset),
+    ) -> Result<()> {
+        let mut moving = Vec::new();
+        let prepared = targets.into_iter().try_for_each(|(partition, offset)| {
+            let start = self.prepare(partition, offset, now)?;
+            moving.push((partition, offset, start));
+            partition.let_go()
+        });
+        let raised = moving.iter().filter(|(_, offset, start)| offset > start);
+        let mut raised = raised.map(|&(partition, offset, _)| (partition, offset)).peekable();
+        if raised.peek().is_some() {
+            self.raise(CheckpointFile::LogStart, raised)?;
         }
-        let mut writer = self.open_writer(topic, partition, now_ms)?;
-        let partition = topic.partition(partition)?;
-        let start = self.log_start_offset(&partition)?;
+        moving.iter().for_each(|&(partition, offset, start)| on_moved(partition, start.max(offset)));
+        prepared
+    }
+
+    /// Makes all of a log durable: it must never end below its start after a power failure. Returns where it starts.
+    fn prepare(&self, partition: &Partition, offset: Offset, now: Timestamp) -> Result<Offset> {
+        let guard = partition.guard()?;
+        let policy = guard.config().cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(LogDirError::CompactedTopic { topic: partition.id().topic.clone() });
+        }
+        let mut writer = LogWriter::open(&guard, Durability::Synced, now)?;
+        let start = storage::LogView::of(guard.folder().clone(), guard.checkpoints())?.log_start_offset();
         if offset > writer.log_end_offset() || offset.0 < 0 {
             return Err(LogDirError::Storage(StorageError::OffsetOutOfRange {
                 requested: offset,
@@ -28,18 +62,9 @@ impl LogDir {
                 log_end_offset: writer.log_end_offset(),
             }));
         }
-        // The log must never end below its start after a power failure.
-        storage::sync_now(writer.pending_sync())?;
-        writer.close(now_ms)?;
-        if offset > start {
-            self.raise(CheckpointFile::LogStart, &partition, writer.folder_id(), offset)?;
-        }
-        Ok(start.max(offset))
-    }
-
-    fn log_start_offset(&self, partition: &TopicPartition) -> Result<Offset> {
-        let checkpointed = self.offset_rows(CheckpointFile::LogStart)?.get(partition);
-        let bases = storage::segments::base_offsets(&*self.disk, &self.partition_path(partition))?;
-        Ok(bases.first().map_or(checkpointed, |&first| first.max(checkpointed)))
+        drop(guard);
+        storage::sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
+        partition.close(&mut writer, now)?;
+        Ok(start)
     }
 }

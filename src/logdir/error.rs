@@ -1,9 +1,11 @@
 //! What can go wrong with a log dir.
 
 use crate::disk::DiskError;
+use crate::format::properties::topic_id_to_text;
 use crate::storage::StorageError;
 use crate::units::TopicName;
 use std::path::PathBuf;
+use uuid::Uuid;
 
 /// What can go wrong with a log dir.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +64,35 @@ pub enum LogDirError {
         path: PathBuf,
     },
     /// The topic was deleted while it was in use.
-    #[error("the topic {topic} was deleted meanwhile")]
+    #[error("the topic {topic} was deleted")]
     TopicDeleted {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A partition's folder is another topic's, by the id in it.
+    #[error(
+        "{} is not the folder of this topic {topic}: its partition.metadata has topic id {}, the topic file {}",
+        path.display(), topic_id_to_text(*found), topic_id_to_text(*topic_id)
+    )]
+    OtherTopicsFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The topic.
+        topic: TopicName,
+        /// The id in the folder.
+        found: Uuid,
+        /// The topic's id.
+        topic_id: Uuid,
+    },
+    /// A partition was made once, and its folder is gone.
+    #[error("the partition folder {} is missing, with all of its records", path.display())]
+    FolderLost {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The topic's cleanup.policy was changed during a run that was begun under the other one.
+    #[error("the cleanup.policy of topic {topic} was changed; start again to go by the new one")]
+    PolicyChanged {
         /// The topic.
         topic: TopicName,
     },
@@ -109,10 +138,20 @@ pub enum LogDirError {
         /// How many were asked for.
         requested: i32,
     },
+    /// Positions are kept there by another run.
+    #[error("{} is in use by another run", path.display())]
+    CursorFileInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another program has locked a file that only kdir locks.
+    #[error("{} is locked by another program", path.display())]
+    FileLocked {
+        /// The file.
+        path: PathBuf,
+    },
     /// The topic's configuration is kept by its broker.
-    #[error(
-        "the topic {topic} was made by a Kafka broker, which keeps its configuration and partitions in its own metadata"
-    )]
+    #[error("the configuration and partitions of topic {topic} are in the metadata of a Kafka broker")]
     BrokerTopic {
         /// The topic.
         topic: TopicName,

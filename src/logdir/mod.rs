@@ -9,8 +9,11 @@
 //!   .lock                               held shared by writers, exclusively by a broker
 //! ```
 //!
+//! A [`Partition`] is the handle of one incarnation: views, readers and guards come from it.
+//!
 //! Locks are taken in one order: `.lock` (when a [`LogDir`] is opened to write), the root folder (to create, alter and
-//! delete topics and to write checkpoint files; brief), one partition's folder (to append, roll and remove; brief).
+//! delete topics and to write checkpoint files; brief), one partition's folder (to append, roll and remove; brief). Who holds
+//! a partition waits for neither the root nor another partition.
 //!
 //! A topic without a topic file is a broker's: its partitions are read as they are.
 
@@ -18,13 +21,16 @@ mod alter;
 mod checkpoints;
 pub mod config;
 mod create;
-mod cursor;
+mod cursor_position;
 mod delete;
 mod delete_records;
 mod error;
 mod nearest;
+mod partition;
 mod pattern;
+mod recently_used;
 mod repair;
+mod retention;
 mod syncer;
 pub mod topic;
 mod verify;
@@ -32,21 +38,23 @@ mod writer;
 
 pub use alter::Alteration;
 pub use create::{Created, NewTopic};
+pub use cursor_position::{CursorFile, CursorPosition};
 pub use error::{LogDirError, Result};
+pub use partition::Partition;
 pub use pattern::{TopicPattern, TopicPatternError};
-pub use repair::RepairOptions;
+pub use repair::RepairPlan;
+pub use retention::{LimitOverrides, RetentionPlan};
 pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
-pub use verify::{CheckedPartition, TopicVerification};
+pub use verify::{CheckedPartition, TopicFindings, TopicVerification};
 pub use writer::TopicWriter;
 
-use crate::disk::{Disk, DiskError, Folder, FolderEntry, FolderLock, SharedLock};
-use crate::storage::{self, Checkpoints, LogReader, LogWriter, StorageError};
+use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
 use crate::units::{Offset, TopicName, TopicPartition};
-use checkpoints::{CheckpointFile, OffsetRows};
+use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What a broker leaves in a directory that it owns.
 const BROKER_MARKS: [&str; 2] = ["meta.properties", "__cluster_metadata-0"];
@@ -57,15 +65,14 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 /// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
 const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
 
-/// A log dir that is open.
+/// A log dir that is open. Clones are the same one.
+#[derive(Clone)]
 pub struct LogDir {
     disk: Arc<dyn Disk>,
-    root: PathBuf,
+    root: Arc<dyn Folder>,
     /// Held while this log dir is open to write.
     lock: Option<Arc<dyn SharedLock>>,
-    /// Recovery points and log start offsets as they were when this log dir was first asked, or has changed them last;
-    /// writers read the files anew.
-    offsets: Mutex<Option<Arc<(OffsetRows, OffsetRows)>>>,
+    checkpoints: Arc<CheckpointFiles>,
 }
 
 /// What [`LogDir::find_topics`] finds.
@@ -83,18 +90,12 @@ impl LogDir {
     /// # Errors
     /// When there is no such directory.
     pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
-        match disk.stat(root)? {
-            Some(stat) if stat.is_folder => {
-                Ok(Self { disk, root: root.to_owned(), lock: None, offsets: Mutex::new(None) })
-            }
-            Some(_) => Err(DiskError {
-                doing: "open",
-                path: root.to_owned(),
-                source: std::io::ErrorKind::NotADirectory.into(),
-            }
-            .into()),
-            None => Err(LogDirError::Missing { path: root.to_owned() }),
-        }
+        let root = match disk.open_folder(root) {
+            Err(error) if error.is_not_found() => return Err(LogDirError::Missing { path: root.to_owned() }),
+            root => root?,
+        };
+        let checkpoints = Arc::new(CheckpointFiles::new(Arc::clone(&root)));
+        Ok(Self { disk, root, lock: None, checkpoints })
     }
 
     /// Opens a log dir to write. No broker can start on it as long as this lives. A process opens one at a time: the
@@ -109,7 +110,7 @@ impl LogDir {
         Ok(log_dir)
     }
 
-    /// Makes the directory, and those above it, where it is missing.
+    /// Makes the directory, and those above it, where it is missing, and their names durable.
     ///
     /// # Errors
     /// When one of them cannot be made.
@@ -122,6 +123,8 @@ impl LogDir {
                 Err(error) if error.source.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            disk.open_folder(parent.unwrap_or(Path::new(".")))?.sync()?;
         }
         Ok(())
     }
@@ -129,7 +132,20 @@ impl LogDir {
     /// Where it is.
     #[must_use]
     pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The open directory.
+    pub(crate) fn folder(&self) -> &Arc<dyn Folder> {
         &self.root
+    }
+
+    fn checkpoint_files(&self) -> &CheckpointFiles {
+        &self.checkpoints
+    }
+
+    fn is_writable(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The file system that it is on.
@@ -144,16 +160,25 @@ impl LogDir {
     /// When the disk fails.
     pub fn broker_mark(&self) -> Result<Option<&'static str>> {
         for mark in BROKER_MARKS {
-            if self.disk.stat(&self.root.join(mark))?.is_some() {
+            if self.root.stat(mark)?.is_some() {
                 return Ok(Some(mark));
             }
         }
         Ok(None)
     }
 
+    /// Whether the configuration in a topic's file is in force. In a log dir that a broker owns it is not, even for topics
+    /// that kdir created: the broker goes by its own metadata.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn decides_on(&self, topic: &Topic) -> Result<bool> {
+        Ok(topic.origin != Origin::Broker && self.broker_mark()?.is_none())
+    }
+
     fn refuse_broker_owned(&self) -> Result<()> {
         match self.broker_mark()? {
-            Some(mark) => Err(LogDirError::BrokerOwned { path: self.root.clone(), mark }),
+            Some(mark) => Err(LogDirError::BrokerOwned { path: self.root().to_owned(), mark }),
             None => Ok(()),
         }
     }
@@ -171,7 +196,7 @@ impl LogDir {
         let others = self.find_topics().unwrap_or_default().topics;
         let nearest = nearest::nearest(name.as_str(), others.iter().map(|topic| topic.name.as_str()));
         let nearest = nearest.map(str::to_owned);
-        LogDirError::TopicNotFound { topic: name.clone(), path: self.root.clone(), nearest }
+        LogDirError::TopicNotFound { topic: name.clone(), path: self.root().to_owned(), nearest }
     }
 
     /// The topic of that name, if there is one.
@@ -182,12 +207,12 @@ impl LogDir {
         if let Some(topic) = self.read_topic_file(name)? {
             return Ok(Some(topic));
         }
-        let topics = self.broker_topics(&self.disk.list(&self.root)?)?;
+        let topics = self.broker_topics(&self.root.list()?)?;
         Ok(topics.into_iter().find(|topic| topic.name == *name))
     }
 
     fn read_topic_file(&self, name: &TopicName) -> Result<Option<Topic>> {
-        topic::read_topic_file(&*self.disk, &self.topic_file(name))
+        topic::read_topic_file(&*self.root, name)
     }
 
     /// Every topic, by name.
@@ -204,7 +229,7 @@ impl LogDir {
     /// # Errors
     /// When the root cannot be listed.
     pub fn find_topics(&self) -> Result<FoundTopics> {
-        let entries = self.disk.list(&self.root)?;
+        let entries = self.root.list()?;
         let mut of_brokers = self.broker_topics(&entries)?;
         let mut found = FoundTopics::default();
         let names = entries.iter().filter(|entry| !entry.is_folder).map(|entry| &entry.name);
@@ -231,8 +256,8 @@ impl LogDir {
                 folders.entry(it.topic).or_default().push(it.partition);
             }
         }
-        for (_, deleted) in self.topics_to_delete(entries)? {
-            folders.remove(&deleted);
+        for deletion in self.deletions(entries)? {
+            folders.remove(deletion.topic_name());
         }
         folders.retain(|name, _| name.as_str() != METADATA_TOPIC);
         let topic = |(name, mut partitions): (TopicName, Vec<i32>)| {
@@ -243,205 +268,70 @@ impl LogDir {
     }
 
     fn partition_folders(&self) -> Result<impl Iterator<Item = TopicPartition> + use<>> {
-        let folders = self.disk.list(&self.root)?.into_iter().filter(|entry| entry.is_folder);
+        let folders = self.root.list()?.into_iter().filter(|entry| entry.is_folder);
         Ok(folders.filter_map(|entry| TopicPartition::parse_folder_name(&entry.name)))
     }
 
-    fn topic_file(&self, name: &TopicName) -> PathBuf {
-        self.root.join(format!("{name}{}", topic::TOPIC_FILE_SUFFIX))
-    }
-
-    /// The folder of a partition.
+    /// The path of a partition's folder.
     #[must_use]
     pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
-        self.root.join(partition.folder_name())
-    }
-
-    /// Opens a partition to read; `None` where its folder is missing, which is an empty partition. Reads `chunk` bytes at
-    /// a time.
-    ///
-    /// # Errors
-    /// When the disk fails, or durable records are nowhere.
-    pub fn open_reader(&self, partition: &TopicPartition, chunk: usize) -> Result<Option<LogReader>> {
-        let (recovery_point, log_start_offset) = self.checkpointed(partition)?;
-        let path = self.partition_path(partition);
-        match LogReader::open(&self.disk, &path, log_start_offset, recovery_point, chunk) {
-            Ok(reader) => {
-                if reader.is_empty() {
-                    self.refuse_lost(partition)?;
-                }
-                Ok(Some(reader))
-            }
-            Err(StorageError::PartitionDeleted { .. }) => self.refuse_lost(partition).map(|()| None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Refuses a partition of which no segment was found although records in it were durable. Rows leave the checkpoint
-    /// files before a folder goes, so these are read after it.
-    fn refuse_lost(&self, partition: &TopicPartition) -> Result<()> {
-        let recovery_point = self.offset_rows(CheckpointFile::RecoveryPoint)?.get(partition);
-        if recovery_point <= self.offset_rows(CheckpointFile::LogStart)?.get(partition) {
-            return Ok(());
-        }
-        Err(storage::no_segments(&self.partition_path(partition), recovery_point).into())
-    }
-
-    /// Recovery point and log start offset as the checkpoint files had them when this log dir was first asked; 0 without
-    /// a row.
-    ///
-    /// # Errors
-    /// When a checkpoint file is damaged.
-    pub fn checkpointed(&self, partition: &TopicPartition) -> Result<(Offset, Offset)> {
-        let mut kept = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        let offsets = match &*kept {
-            Some(offsets) => Arc::clone(offsets),
-            None => {
-                let rows = |file| self.offset_rows(file);
-                Arc::new((rows(CheckpointFile::RecoveryPoint)?, rows(CheckpointFile::LogStart)?))
-            }
-        };
-        *kept = Some(Arc::clone(&offsets));
-        Ok((offsets.0.get(partition), offsets.1.get(partition)))
-    }
-
-    /// Replaces a checkpoint file. The caller holds the root lock.
-    fn write_rows(&self, file: CheckpointFile, rows: &OffsetRows) -> Result<()> {
-        *self.offsets.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        rows.write(&*self.disk, &self.root, file)
+        self.root().join(partition.folder_name())
     }
 
     fn offset_rows(&self, file: CheckpointFile) -> Result<OffsetRows> {
-        OffsetRows::read(&*self.disk, &self.root, file)
-    }
-
-    /// Opens a partition to write, making its folder where it is missing.
-    ///
-    /// # Errors
-    /// When the partition is corrupt or gone, or the disk fails.
-    pub fn open_writer(&self, topic: &Topic, partition: i32, now_ms: i64) -> Result<LogWriter> {
-        let process_lock = self.lock.as_ref().expect("this log dir was opened to write");
-        let partition = topic.partition(partition)?;
-        let path = self.partition_path(&partition);
-        if self.is_half_made(topic, &path)? {
-            self.make_missing_partition(topic, &partition)?;
-        }
-        self.remove_clean_shutdown_file()?;
-        let read_checkpoints = || {
-            let read = |file| match self.offset_rows(file) {
-                Ok(rows) => Ok(rows.get(&partition)),
-                Err(error) => Err(storage_error(error)),
-            };
-            Ok(Checkpoints {
-                recovery_point: read(CheckpointFile::RecoveryPoint)?,
-                log_start_offset: read(CheckpointFile::LogStart)?,
-            })
-        };
-        let config = topic.log_config();
-        let writer = LogWriter::open(&self.disk, process_lock, &path, config, now_ms, read_checkpoints);
-        writer.map_err(|error| self.at_topic(error, &topic.name))
+        OffsetRows::read(&*self.root, file)
     }
 
     /// Takes back a broker's word: from now on somebody else writes.
     fn remove_clean_shutdown_file(&self) -> Result<()> {
-        let path = self.root.join(CLEAN_SHUTDOWN_FILE);
-        if self.disk.stat(&path)?.is_some() {
+        if self.root.stat(CLEAN_SHUTDOWN_FILE)?.is_some() {
             let _lock = self.lock_root()?;
-            self.remove_if_there(&path)?;
-            self.sync_root()?;
+            self.remove_if_there(CLEAN_SHUTDOWN_FILE)?;
+            self.root.sync()?;
         }
         Ok(())
     }
 
-    /// Whether a crash has left a partition without its folder, or the folder without what a broker wants in it.
-    fn is_half_made(&self, topic: &Topic, path: &Path) -> Result<bool> {
-        let is_ours = matches!(topic.origin, Origin::TopicFile(_));
-        Ok(match self.disk.stat(path)? {
-            Some(stat) if stat.is_folder && is_ours => {
-                self.disk.stat(&path.join(verify::PARTITION_METADATA_FILE))?.is_none()
-            }
-            found => found.is_none(),
-        })
+    /// Refuses to go on where a broker has taken the log dir.
+    fn check_process_lock(&self) -> Result<()> {
+        let lock = self.lock.as_ref().expect("a log dir that is changed was opened to write");
+        if lock.still_guards()? { Ok(()) } else { Err(LogDirError::HeldByBroker { path: self.root().to_owned() }) }
     }
 
-    /// Says of a partition that is gone that its topic is.
-    fn at_topic(&self, error: StorageError, topic: &TopicName) -> LogDirError {
-        match error {
-            StorageError::PartitionDeleted { .. } => LogDirError::TopicDeleted { topic: topic.clone() },
-            StorageError::HeldByBroker => LogDirError::HeldByBroker { path: self.root.clone() },
-            other => other.into(),
-        }
-    }
-
-    /// Takes the lock under which topics and checkpoint files change. Each call opens the folder anew, so that threads
+    /// Takes the lock under which topics and checkpoint files change. Each call opens the folder again, so that threads
     /// exclude each other as processes do.
     fn lock_root(&self) -> Result<FolderLock> {
-        let process_lock = self.lock.as_ref().expect("this log dir was opened to write");
-        let lock = FolderLock::take(&self.disk.open_folder(&self.root)?)?;
-        if !process_lock.still_guards()? {
-            return Err(LogDirError::HeldByBroker { path: self.root.clone() });
-        }
+        let lock = FolderLock::take(&self.disk.open_folder(self.root())?)?;
+        self.check_process_lock()?;
         Ok(lock)
     }
 
-    fn sync_root(&self) -> Result<()> {
-        let folder: Arc<dyn Folder> = self.disk.open_folder(&self.root)?;
-        Ok(folder.sync()?)
-    }
-
-    fn remove_if_there(&self, path: &Path) -> Result<()> {
-        match self.disk.remove_file(path) {
+    fn remove_if_there(&self, name: &str) -> Result<()> {
+        match self.root.remove_file(name) {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Raises the recovery point of a partition, if the folder is still the one that was synced: a topic that was made
-    /// anew under the same name has its own.
-    ///
-    /// # Errors
-    /// When the checkpoint file cannot be read or written.
-    pub(crate) fn advance_recovery_point(
-        &self,
-        partition: &TopicPartition,
-        folder: crate::disk::FileId,
-        offset: Offset,
-    ) -> Result<()> {
-        self.raise(CheckpointFile::RecoveryPoint, partition, folder, offset)
-    }
-
-    fn raise(
+    /// Raises offsets of partitions in one of the checkpoint files, up to the first that is an error, with one write of it. A
+    /// topic that was deleted, or created again since, has its own.
+    fn raise<'a>(
         &self,
         file: CheckpointFile,
-        partition: &TopicPartition,
-        folder: crate::disk::FileId,
-        offset: Offset,
+        offsets: impl IntoIterator<Item = (&'a Partition, Offset)>,
     ) -> Result<()> {
         let _lock = self.lock_root()?;
-        if self.disk.stat(&self.partition_path(partition))?.map(|stat| stat.id) != Some(folder) {
-            return Err(LogDirError::TopicDeleted { topic: partition.topic.clone() });
-        }
         let mut rows = self.offset_rows(file)?;
-        if rows.raise(partition, offset) {
-            self.write_rows(file, &rows)?;
+        let mut is_raised = false;
+        let mut raise = |(partition, offset): (&Partition, Offset)| {
+            partition.check_current()?;
+            is_raised |= rows.raise(partition.id(), offset);
+            Ok(())
+        };
+        let checked = offsets.into_iter().try_for_each(&mut raise);
+        if is_raised {
+            rows.write(&*self.root, file)?;
         }
-        Ok(())
-    }
-}
-
-/// What a checkpoint file says is needed below this floor, whose errors it then speaks.
-fn storage_error(error: LogDirError) -> StorageError {
-    match error {
-        LogDirError::Storage(error) => error,
-        LogDirError::Disk(error) => error.into(),
-        other => StorageError::Corrupt {
-            path: match &other {
-                LogDirError::DamagedFile { path, .. } => path.clone(),
-                _ => PathBuf::new(),
-            },
-            position: crate::units::Position::ZERO,
-            offset: Offset::ZERO,
-            what: other.to_string(),
-        },
+        checked
     }
 }

@@ -93,7 +93,7 @@ impl LogDir {
         match pattern {
             TopicPattern::Name(topic) => self.topic_not_found(topic),
             TopicPattern::Glob(pattern) => {
-                LogDirError::NoTopicMatches { pattern: pattern.as_str().to_owned(), path: self.root.clone() }
+                LogDirError::NoTopicMatches { pattern: pattern.as_str().to_owned(), path: self.root().to_owned() }
             }
         }
     }

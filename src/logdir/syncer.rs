@@ -2,13 +2,18 @@
 //!
 //! What is acknowledged is durable: the stretches that are handed out here were synced with everything before them. The
 //! recovery point follows, after the data that it vouches for: when a segment was closed, and at the end when it lags by
-//! more than [`RECOVERY_POINT_LAG_MAX`]. After a failed sync nothing more is acknowledged. A recovery point that cannot be
+//! more than [`RECOVERY_POINT_LAG_MAX`]. Points that are due are written together, since each write replaces the whole file.
+//! After a failed sync, whichever thread it failed on, nothing more is acknowledged. A recovery point that cannot be
 //! written, on a full disk say, ends the run as well, but what is in the log by then is synced and acknowledged first.
+//!
+//! A partition whose files are to be given back leaves the list when it is synced and nobody is at it: its turn is had by
+//! one thread at a time, so that each stretch is acknowledged once.
 
-use super::{LogDir, Result};
-use crate::disk::FileId;
-use crate::storage::{self, LogWriter, PendingSync};
-use crate::units::{Offset, TopicPartition};
+use super::checkpoints::CheckpointFile;
+use super::{LogDir, Partition, Result};
+use crate::storage::{self, Durability, Durable, LogWriter, PendingSync, StorageError, SyncFor};
+use crate::units::{Offset, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -52,23 +57,32 @@ pub trait OnSync: Send + Sync {
     fn failed(&self);
 }
 
+/// A partition that is written to, and what of it is to be synced.
 #[derive(Clone)]
-struct Partition {
-    partition: TopicPartition,
-    folder: FileId,
+struct Synced {
+    partition: Arc<Partition>,
     pending: Arc<Mutex<PendingSync>>,
+    /// Had by the one who syncs it.
+    turn: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
 struct State {
-    partitions: Vec<Partition>,
+    /// By number.
+    partitions: BTreeMap<i32, Synced>,
+    /// Recovery points that are to be written.
+    due: BTreeMap<i32, (Arc<Partition>, Offset)>,
+    /// Whether a sync has failed, so that nothing more is acknowledged. Its error is told by the one whose sync it was.
+    has_failed: bool,
     /// Bytes appended since the last regular sync began.
     unsynced: u64,
+    /// When the first of them were, where no thread watches the time.
+    unsynced_since: Option<Timestamp>,
     stop: bool,
 }
 
 struct Shared {
-    log_dir: Arc<LogDir>,
+    log_dir: LogDir,
     on_sync: Arc<dyn OnSync>,
     state: Mutex<State>,
     wake: Condvar,
@@ -78,36 +92,86 @@ struct Shared {
 pub(super) struct Syncer {
     shared: Arc<Shared>,
     policy: SyncPolicy,
+    /// Of [`SyncPolicy::Every`]. Where the system gives no thread, the writer itself syncs: when the time is up by the next
+    /// append, and whenever the input is idle, since then there may be no next append for long.
     /// Ends early when a sync has failed (the outer error) or a recovery point could not be written (the inner one).
     thread: Option<JoinHandle<Result<Result<()>>>>,
 }
 
 impl Syncer {
-    pub(super) fn start(log_dir: Arc<LogDir>, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Self {
+    pub(super) fn start(log_dir: LogDir, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Self {
         let shared = Arc::new(Shared { log_dir, on_sync, state: Mutex::default(), wake: Condvar::new() });
         let thread = match policy {
             SyncPolicy::Every(interval) => {
                 let shared = Arc::clone(&shared);
-                Some(std::thread::spawn(move || shared.sync_regularly(interval)))
+                std::thread::Builder::new().spawn(move || shared.sync_regularly(interval)).ok()
             }
-            _ => None,
+            SyncPolicy::Always | SyncPolicy::End | SyncPolicy::Never => None,
         };
         Self { shared, policy, thread }
     }
 
-    pub(super) fn add(&self, partition: TopicPartition, writer: &LogWriter) {
-        let pending = Arc::clone(writer.pending_sync());
-        self.shared.state().partitions.push(Partition { partition, folder: writer.folder_id(), pending });
+    pub(super) fn add(&self, partition: &Arc<Partition>, writer: &LogWriter) {
+        let (number, partition, pending) =
+            (partition.id().partition, Arc::clone(partition), Arc::clone(writer.pending_sync()));
+        self.shared.state().partitions.insert(number, Synced { partition, pending, turn: Arc::default() });
+    }
+
+    /// Takes a partition out of those that are synced, since its files are to be given back. What was appended to it is
+    /// synced and acknowledged, unless nothing ever is.
+    ///
+    /// # Errors
+    /// When a sync fails, or one has failed before.
+    pub(super) fn remove(&self, partition: i32) -> Result<()> {
+        let found = self.shared.state().partitions.get(&partition).cloned();
+        let Some(it) = found else { return Ok(()) };
+        if self.policy != SyncPolicy::Never && !self.shared.settle(&it)? {
+            return Err(
+                StorageError::PreviousFailure { path: self.shared.log_dir.partition_path(it.partition.id()) }.into()
+            );
+        }
+        self.shared.state().partitions.remove(&partition);
+        Ok(())
+    }
+
+    /// Notes that a writer has failed: where it was a sync that failed, nothing more is acknowledged.
+    pub(super) fn note_failure(&self, writer: &LogWriter) {
+        let has_failed = writer.pending_sync().lock().unwrap_or_else(PoisonError::into_inner).has_failed();
+        self.shared.state().has_failed |= has_failed;
+    }
+
+    /// What writers are to be opened for.
+    pub(super) fn durability(&self) -> Durability {
+        match self.policy {
+            SyncPolicy::Never => Durability::Unsynced,
+            SyncPolicy::Always | SyncPolicy::Every(_) | SyncPolicy::End => Durability::Synced,
+        }
+    }
+
+    /// Before an append: syncs what came before it where that is due and no thread does it.
+    pub(super) fn sync_if_due(&self, now: Timestamp) -> Result<()> {
+        let (None, SyncPolicy::Every(interval)) = (&self.thread, self.policy) else { return Ok(()) };
+        let state = self.shared.state();
+        let is_late = |since: Timestamp| now.since(since) >= interval.as_millis() as i128;
+        let is_due = state.unsynced >= UNSYNCED_MAX || state.unsynced_since.is_some_and(is_late);
+        drop(state);
+        if is_due { self.sync_here() } else { Ok(()) }
+    }
+
+    fn sync_here(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        (state.unsynced, state.unsynced_since) = (0, None);
+        drop(state);
+        self.shared.sync_dirty()?;
+        self.shared.write_recovery_points()
     }
 
     /// Notes that so many bytes were appended.
-    pub(super) fn appended(&self, bytes: u64) {
-        if self.thread.is_none() {
-            return;
-        }
+    pub(super) fn appended(&self, bytes: u64, now: Timestamp) {
         let mut state = self.shared.state();
         let before = state.unsynced;
         state.unsynced += bytes;
+        state.unsynced_since.get_or_insert(now);
         if before == 0 || (before < UNSYNCED_MAX && state.unsynced >= UNSYNCED_MAX) {
             self.shared.wake.notify_one();
         }
@@ -115,12 +179,11 @@ impl Syncer {
 
     /// A place where the input may stand still: everything before it is synced under [`SyncPolicy::Always`].
     pub(super) fn sync_point(&self) -> Result<()> {
-        if self.policy == SyncPolicy::Always { self.shared.sync_dirty()?.write() } else { Ok(()) }
-    }
-
-    /// Whether the thread has failed; its error comes out of [`Syncer::finish`].
-    pub(super) fn has_failed(&self) -> bool {
-        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+        match self.policy {
+            SyncPolicy::Always => self.sync_here(),
+            SyncPolicy::Every(_) if self.thread.is_none() => self.sync_here(),
+            SyncPolicy::Every(_) | SyncPolicy::End | SyncPolicy::Never => Ok(()),
+        }
     }
 
     /// Ends the thread and, unless nothing is ever synced, syncs the rest.
@@ -128,16 +191,16 @@ impl Syncer {
         self.shared.state().stop = true;
         self.shared.wake.notify_one();
         let beside = match self.thread.take() {
-            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            Some(thread) => thread.join().expect("a panic ends the process")?,
             None => Ok(()),
         };
         if self.policy == SyncPolicy::Never {
             return Ok(());
         }
-        let due = self.shared.sync_dirty()?;
+        self.shared.sync_dirty()?;
         beside?;
-        due.write()?;
-        self.shared.catch_up_recovery_points()
+        let caught_up = self.shared.catch_up();
+        caught_up.and(self.shared.write_recovery_points())
     }
 }
 
@@ -158,7 +221,7 @@ impl Shared {
             }
             state.unsynced = 0;
             drop(state);
-            let written = self.sync_dirty().map(DueRecoveryPoints::write);
+            let written = self.sync_dirty().map(|()| self.write_recovery_points());
             if !matches!(written, Ok(Ok(()))) {
                 self.on_sync.failed();
                 return written;
@@ -166,59 +229,90 @@ impl Shared {
         }
     }
 
-    /// Syncs and acknowledges everything. The recovery points that are due are left to be written.
-    fn sync_dirty(&self) -> Result<DueRecoveryPoints<'_>> {
-        let partitions = self.state().partitions.clone();
-        let mut due = Vec::new();
-        for it in partitions {
-            if !pending(&it).is_dirty() {
-                continue;
-            }
-            let durable = storage::sync_now(&it.pending)?;
-            for stretch in &durable.stretches {
-                self.on_sync.acknowledged(&Acknowledged {
-                    partition: it.partition.partition,
-                    base_offset: Offset(*stretch.start()),
-                    last_offset: Offset(*stretch.end()),
-                });
-            }
-            if durable.rolled {
-                due.push((it, durable.through));
-            }
-        }
-        Ok(DueRecoveryPoints { shared: self, due })
+    /// Syncs and acknowledges everything, as long as no sync has failed.
+    fn sync_dirty(&self) -> Result<()> {
+        self.for_each(|it| if pending(it).is_dirty() { self.sync(it, SyncFor::Acknowledgement) } else { Ok(()) })
     }
 
-    fn catch_up_recovery_points(&self) -> Result<()> {
-        let partitions = self.state().partitions.clone();
-        for it in partitions {
-            if pending(&it).bytes_behind_recovery_point() > RECOVERY_POINT_LAG_MAX && !pending(&it).has_failed() {
-                let durable = storage::sync_now(&it.pending)?;
-                self.write_recovery_point(&it, durable.through)?;
+    /// Syncs what lies too far behind its recovery point to be left so at the end.
+    fn catch_up(&self) -> Result<()> {
+        self.for_each(|it| if is_far_behind(&pending(it)) { self.sync(it, SyncFor::RecoveryPoint) } else { Ok(()) })
+    }
+
+    /// Does something with each partition in its turn, until a sync has failed. Of those whose files may be given back at
+    /// any time, no more than one is held on to.
+    fn for_each(&self, action: impl Fn(&Synced) -> Result<()>) -> Result<()> {
+        let mut next = i32::MIN;
+        loop {
+            let found = self.state().partitions.range(next..).next().map(|(&number, it)| (number, it.clone()));
+            let Some((number, it)) = found else { return Ok(()) };
+            let _turn = it.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.state().has_failed {
+                return Ok(());
             }
+            action(&it)?;
+            next = number + 1;
+        }
+    }
+
+    /// Syncs all of a partition whose files are to be given back, and its recovery point where that lies far behind;
+    /// `false` where a sync has failed before.
+    fn settle(&self, it: &Synced) -> Result<bool> {
+        let _turn = it.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state().has_failed || pending(it).has_failed() {
+            return Ok(false);
+        }
+        let wanted_for = {
+            let pending = pending(it);
+            match is_far_behind(&pending) {
+                true => Some(SyncFor::RecoveryPoint),
+                false if pending.is_all_synced() => None,
+                false => Some(SyncFor::Acknowledgement),
+            }
+        };
+        if let Some(wanted_for) = wanted_for {
+            self.sync(it, wanted_for)?;
+        }
+        Ok(true)
+    }
+
+    /// Syncs a partition, whose turn the caller has, and acknowledges what is durable by that.
+    fn sync(&self, it: &Synced, wanted_for: SyncFor) -> Result<()> {
+        let durable = make_durable(it, wanted_for).inspect_err(|_| self.state().has_failed = true)?;
+        let partition = it.partition.id().partition;
+        for stretch in &durable.stretches {
+            self.on_sync.acknowledged(&Acknowledged {
+                partition,
+                base_offset: Offset(*stretch.start()),
+                last_offset: Offset(*stretch.end()),
+            });
+        }
+        if let Some(recovery_point) = durable.recovery_point {
+            pending(it).recovery_point_is_due(recovery_point);
+            self.state().due.insert(partition, (Arc::clone(&it.partition), recovery_point));
         }
         Ok(())
     }
 
-    fn write_recovery_point(&self, it: &Partition, through: Offset) -> Result<()> {
-        self.log_dir.advance_recovery_point(&it.partition, it.folder, through)?;
-        pending(it).recovery_point_written();
-        Ok(())
+    fn write_recovery_points(&self) -> Result<()> {
+        let due = std::mem::take(&mut self.state().due);
+        let points = due.values().map(|(partition, through)| (&**partition, *through));
+        if due.is_empty() { Ok(()) } else { self.log_dir.raise(CheckpointFile::RecoveryPoint, points) }
     }
 }
 
-/// Recovery points that are to be written, since a segment was closed.
-struct DueRecoveryPoints<'a> {
-    shared: &'a Shared,
-    due: Vec<(Partition, Offset)>,
-}
-
-impl DueRecoveryPoints<'_> {
-    fn write(self) -> Result<()> {
-        self.due.iter().try_for_each(|(it, through)| self.shared.write_recovery_point(it, *through))
+fn make_durable(it: &Synced, wanted_for: SyncFor) -> Result<Durable> {
+    let active = pending(it).active_base().filter(|_| wanted_for == SyncFor::RecoveryPoint);
+    if let Some(active) = active {
+        storage::make_indexes_durable(&it.partition.guard()?, active)?;
     }
+    Ok(storage::sync_now(&it.pending, wanted_for)?)
 }
 
-fn pending(partition: &Partition) -> MutexGuard<'_, PendingSync> {
+fn is_far_behind(pending: &PendingSync) -> bool {
+    pending.bytes_behind_recovery_point() > RECOVERY_POINT_LAG_MAX && !pending.has_failed()
+}
+
+fn pending(partition: &Synced) -> MutexGuard<'_, PendingSync> {
     partition.pending.lock().unwrap_or_else(PoisonError::into_inner)
 }

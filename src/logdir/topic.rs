@@ -14,8 +14,8 @@
 //! plain files at the root, which a broker ignores.
 
 use super::config::TopicConfig;
-use super::{LogDirError, Result};
-use crate::disk::{Disk, atomic};
+use super::{LogDir, LogDirError, Result};
+use crate::disk::{Access, DiskFile, Folder, Stat, atomic};
 use crate::format::compression::Compression;
 use crate::format::header::TimestampType;
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
@@ -23,8 +23,13 @@ use crate::storage::{CleanupPolicy, LogConfig};
 use crate::units::{TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
+
+/// The file in a partition's folder that names its topic's id.
+pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
+/// A larger one is none.
+pub(super) const PARTITION_METADATA_SIZE_MAX: usize = 4096;
 
 /// Behind the topic's name.
 pub(super) const TOPIC_FILE_SUFFIX: &str = ".json";
@@ -57,7 +62,7 @@ pub struct Topic {
 }
 
 #[derive(Serialize, Deserialize)]
-struct TopicFile {
+struct TopicJson {
     format_version: u32,
     name: String,
     topic_id: String,
@@ -138,10 +143,9 @@ impl Topic {
     }
 
     /// Replaces the topic file. The caller holds the root lock.
-    pub(super) fn write(&self, disk: &dyn Disk, root: &Path) -> Result<()> {
-        let temporary = root.join(format!("{}.tmp", topic_id_to_text(self.topic_id()?)));
-        let path = root.join(format!("{}{TOPIC_FILE_SUFFIX}", self.name));
-        Ok(atomic::replace(disk, &temporary, &path, &self.print()?)?)
+    pub(super) fn write(&self, root: &dyn Folder) -> Result<()> {
+        let temporary = format!("{}.tmp", topic_id_to_text(self.topic_id()?));
+        Ok(atomic::replace(root, &temporary, &topic_file(&self.name), &self.print()?)?)
     }
 
     fn topic_id(&self) -> Result<Uuid> {
@@ -153,7 +157,7 @@ impl Topic {
 
     /// The text of the topic file.
     pub(super) fn print(&self) -> Result<Vec<u8>> {
-        let file = TopicFile {
+        let file = TopicJson {
             format_version: FORMAT_VERSION,
             name: self.name.to_string(),
             topic_id: topic_id_to_text(self.topic_id()?),
@@ -166,26 +170,41 @@ impl Topic {
     }
 }
 
-/// The topic of that topic file; `None` where there is no such file. A file of another name is a copy, or was renamed: what
-/// is written to the topic would go to another's folders.
-pub(super) fn read_topic_file(disk: &dyn Disk, path: &Path) -> Result<Option<Topic>> {
-    let Some(topic) = read_set_aside(disk, path)? else { return Ok(None) };
-    let own_name = format!("{}{TOPIC_FILE_SUFFIX}", topic.name);
-    if path.file_name().is_some_and(|name| name != &*own_name) {
-        let (path, what) = (path.to_owned(), format!("it describes the topic of {own_name}"));
-        return Err(LogDirError::DamagedFile { path, what });
-    }
-    Ok(Some(topic))
+/// The name of a topic's file.
+pub(super) fn topic_file(name: &TopicName) -> String {
+    format!("{name}{TOPIC_FILE_SUFFIX}")
 }
 
-/// The topic that a topic file describes, whatever the file is called by now; `None` where there is no such file.
-pub(super) fn read_set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<Topic>> {
-    let Some(bytes) = atomic::read_small(disk, path, SIZE_MAX)? else { return Ok(None) };
-    let damaged = |what: String| LogDirError::DamagedFile { path: path.to_owned(), what };
-    let file: TopicFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+/// The topic of that name by its topic file; `None` where there is no such file. A file that has another name inside is a
+/// copy, or was renamed: what is written to the topic would go to another's folders.
+pub(super) fn read_topic_file(root: &dyn Folder, name: &TopicName) -> Result<Option<Topic>> {
+    let file_name = topic_file(name);
+    let Some(bytes) = atomic::read_small(root, &file_name, SIZE_MAX)? else { return Ok(None) };
+    parse_topic_file(root, &file_name, &bytes).map(Some)
+}
+
+fn parse_topic_file(root: &dyn Folder, file_name: &str, bytes: &[u8]) -> Result<Topic> {
+    let topic = parse(root, file_name, bytes)?;
+    if topic_file(&topic.name) != file_name {
+        let (path, what) =
+            (root.path().join(file_name), format!("it describes the topic of {}", topic_file(&topic.name)));
+        return Err(LogDirError::DamagedFile { path, what });
+    }
+    Ok(topic)
+}
+
+/// The topic that the file `name` describes, whatever that name is; `None` where there is no such file.
+pub(super) fn read_set_aside(root: &dyn Folder, name: &str) -> Result<Option<Topic>> {
+    let Some(bytes) = atomic::read_small(root, name, SIZE_MAX)? else { return Ok(None) };
+    parse(root, name, &bytes).map(Some)
+}
+
+fn parse(root: &dyn Folder, name: &str, bytes: &[u8]) -> Result<Topic> {
+    let damaged = |what: String| LogDirError::DamagedFile { path: root.path().join(name), what };
+    let file: TopicJson = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
     if file.format_version > FORMAT_VERSION {
         let what = format!("format version {}, and this kdir reads up to {FORMAT_VERSION}", file.format_version);
-        return Err(LogDirError::NewerFile { path: path.to_owned(), what });
+        return Err(LogDirError::NewerFile { path: root.path().join(name), what });
     }
     let name: TopicName = file.name.parse().map_err(|error| damaged(format!("{error}")))?;
     let topic_id = topic_id_from_text(&file.topic_id).map_err(|error| damaged(error.to_string()))?;
@@ -194,5 +213,67 @@ pub(super) fn read_set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<Topi
     }
     let config = TopicConfig::from_stored(file.config).map_err(|error| damaged(error.to_string()))?;
     let partitions = (0..file.partitions).collect();
-    Ok(Some(Topic { name, origin: Origin::TopicFile(topic_id), partitions, config }))
+    Ok(Topic { name, origin: Origin::TopicFile(topic_id), partitions, config })
+}
+
+/// A topic as the handles of its partitions know it: its id, and its configuration, read again where the file has changed.
+pub(super) struct TopicFile {
+    name: TopicName,
+    id: Option<Uuid>,
+    /// As it was when the topic was found; what a topic without a file has for good.
+    config: Arc<LogConfig>,
+    kept: Mutex<Option<KeptConfig>>,
+}
+
+/// A topic file as it was read. It stays open, so that no later one can have its inode.
+struct KeptConfig {
+    _open: Arc<dyn DiskFile>,
+    stat: Stat,
+    config: Arc<LogConfig>,
+}
+
+impl TopicFile {
+    pub(super) fn of(topic: &Topic) -> Self {
+        let id = match topic.origin {
+            Origin::TopicFile(id) => Some(id),
+            Origin::Broker => None,
+        };
+        Self { name: topic.name.clone(), id, config: Arc::new(topic.log_config()), kept: Mutex::default() }
+    }
+
+    pub(super) const fn id(&self) -> Option<Uuid> {
+        self.id
+    }
+
+    /// The configuration as it was when the topic was found.
+    pub(super) fn config_as_found(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// The configuration in force; an error where the topic is not there any more, or another one has its name.
+    pub(super) fn config(&self, log_dir: &LogDir) -> Result<Arc<LogConfig>> {
+        let Some(id) = self.id else { return Ok(Arc::clone(&self.config)) };
+        let (root, file_name) = (log_dir.folder(), topic_file(&self.name));
+        let deleted = || LogDirError::TopicDeleted { topic: self.name.clone() };
+        let found = root.stat(&file_name)?.ok_or_else(deleted)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*kept
+            && (known.stat.id, known.stat.changed_ns) == (found.id, found.changed_ns)
+        {
+            return Ok(Arc::clone(&known.config));
+        }
+        let open = match root.open(&file_name, Access::Read) {
+            Err(error) if error.is_not_found() => return Err(deleted()),
+            open => open?,
+        };
+        let stat = open.stat()?;
+        let bytes = atomic::read_file(&*open, &root.path().join(&file_name), SIZE_MAX)?;
+        let topic = parse_topic_file(&**root, &file_name, &bytes)?;
+        if topic.origin != Origin::TopicFile(id) {
+            return Err(deleted());
+        }
+        let config = Arc::new(topic.log_config());
+        *kept = Some(KeptConfig { _open: open, stat, config: Arc::clone(&config) });
+        Ok(config)
+    }
 }

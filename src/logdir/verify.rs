@@ -3,18 +3,15 @@
 //! Nothing is written and nothing is locked. What is wrong is a finding; the rest is checked all the same.
 
 use super::checkpoints::{CheckpointFile, OffsetRows};
+use super::partition::topic_id_in;
+use super::topic::PARTITION_METADATA_FILE;
 use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
-use crate::disk::atomic;
-use crate::format::properties::PartitionMetadata;
-use crate::storage::segments;
+use crate::disk::Folder;
 use crate::storage::verify::{Checked, Finding, Problem, Subject, Verification};
+use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
-
-/// The file in a partition's folder that names its topic's id.
-pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
-/// A larger one is none.
-pub(super) const PARTITION_METADATA_SIZE_MAX: usize = 4096;
+use std::sync::Arc;
 
 /// A partition, and what was found in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,43 +22,53 @@ pub struct CheckedPartition {
     pub checked: Checked,
 }
 
-/// Topics whose log ends are fixed, ready to be checked.
-pub struct TopicVerification<'a> {
-    /// What is wrong with the files at the root.
-    pub root_findings: Vec<Finding>,
-    partitions: Vec<(TopicPartition, Vec<Finding>)>,
-    logs: Verification<'a>,
+/// What a check of topics has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicFindings {
+    /// In the files at the root.
+    pub root: Vec<Finding>,
+    /// In each partition.
+    pub partitions: Vec<CheckedPartition>,
 }
 
-impl TopicVerification<'_> {
+impl TopicFindings {
+    /// Every finding, with the partition that it is in; first those at the root.
+    pub fn all(&self) -> impl Iterator<Item = (Option<&TopicPartition>, &Finding)> {
+        let of_partitions = self
+            .partitions
+            .iter()
+            .flat_map(|it| it.checked.findings.iter().map(move |finding| (Some(&it.partition), finding)));
+        self.root.iter().map(|finding| (None, finding)).chain(of_partitions)
+    }
+}
+
+/// Topics whose log ends are fixed, ready to be checked.
+pub struct TopicVerification {
+    root_findings: Vec<Finding>,
+    partitions: Vec<(TopicPartition, Vec<Finding>)>,
+    logs: Verification,
+}
+
+impl TopicVerification {
     /// How many bytes of logs there are to be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.logs.bytes()
     }
 
-    /// Leaves out the other partitions, and the files at the root.
-    #[must_use]
-    pub(super) fn only(mut self, partition: &TopicPartition) -> Self {
-        let kept: Vec<bool> = self.partitions.iter().map(|(it, _)| it == partition).collect();
-        let mut keep = kept.iter();
-        self.partitions.retain(|_| *keep.next().expect("one for each"));
-        self.logs.retain(&kept);
-        self
-    }
-
     /// Checks them on so many threads; `on_progress` hears of bytes that were read.
     ///
     /// # Errors
     /// When the disk fails in other ways than by refusing to read a file.
-    pub fn run(self, threads: usize, on_progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<CheckedPartition>> {
+    pub fn run(self, threads: usize, on_progress: &(dyn Fn(u64) + Sync)) -> Result<TopicFindings> {
         let logs = self.logs.run(threads, on_progress)?;
         let together = |((partition, findings), log): (_, Checked)| {
             let mut checked = Checked { findings, ..Checked::default() };
             checked.add(log);
             CheckedPartition { partition, checked }
         };
-        Ok(self.partitions.into_iter().zip(logs).map(together).collect())
+        let partitions = self.partitions.into_iter().zip(logs).map(together).collect();
+        Ok(TopicFindings { root: self.root_findings, partitions })
     }
 }
 
@@ -74,7 +81,23 @@ impl LogDir {
     ///
     /// # Errors
     /// When there is no topic that one of them means, or the root cannot be read.
-    pub fn begin_verification(&self, patterns: &[TopicPattern], pause: fn()) -> Result<TopicVerification<'_>> {
+    pub fn begin_verification(&self, patterns: &[TopicPattern], pause: fn()) -> Result<TopicVerification> {
+        self.begin_verification_where(patterns, |_| true, pause)
+    }
+
+    /// Fixes the log end of one partition, and looks at no other, nor at the files at the root.
+    pub(super) fn begin_verification_of(&self, partition: &TopicPartition) -> Result<TopicVerification> {
+        let topic = TopicPattern::Name(partition.topic.clone());
+        let verification = self.begin_verification_where(&[topic], |it| it == partition, || {})?;
+        Ok(TopicVerification { root_findings: Vec::new(), ..verification })
+    }
+
+    fn begin_verification_where(
+        &self,
+        patterns: &[TopicPattern],
+        is_meant: impl Fn(&TopicPartition) -> bool,
+        pause: fn(),
+    ) -> Result<TopicVerification> {
         let (topics, mut root_findings) = self.topics_to_verify(patterns)?;
         let [recovery_points, log_starts, _, cleaned] = CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
             Ok(rows) => Ok(rows),
@@ -85,7 +108,7 @@ impl LogDir {
             Err(error) => Err(error),
         });
         let (recovery_points, log_starts, cleaned) = (recovery_points?, log_starts?, cleaned?);
-        let is_cleaner_known = self.disk.stat(&self.root.join(CheckpointFile::Cleaner.name()))?.is_some();
+        let is_cleaner_known = self.root.stat(CheckpointFile::Cleaner.name())?.is_some();
         let (mut partitions, mut subjects) = (Vec::new(), Vec::new());
         for topic in topics {
             let is_compacted = match topic.origin {
@@ -95,22 +118,38 @@ impl LogDir {
             };
             for &number in &topic.partitions {
                 let partition = topic.partition(number)?;
-                let subject = Subject {
-                    path: self.partition_path(&partition),
-                    recovery_point: recovery_points.get(&partition),
-                    log_start_offset: log_starts.get(&partition),
-                    gaps_are_legal: is_compacted || cleaned.get(&partition) > Offset::ZERO,
-                };
-                let findings = self.check_folder(&topic, &partition, &subject)?;
-                if self.disk.stat(&subject.path)?.is_none() {
-                    subjects.push(Subject { recovery_point: Offset::ZERO, log_start_offset: Offset::ZERO, ..subject });
-                } else {
-                    subjects.push(subject);
+                if !is_meant(&partition) {
+                    continue;
                 }
+                let of_files = Checkpoints::of_files(recovery_points.get(&partition), log_starts.get(&partition));
+                let checkpoints = self.promised(&topic, &partition, of_files)?;
+                let is_known = recovery_points.row(&partition).is_some();
+                subjects.push(Subject {
+                    root: Arc::clone(&self.root),
+                    folder_name: partition.folder_name(),
+                    checkpoints,
+                    decompressed_size_max: topic.log_config().decompressed_size_max(),
+                    gaps_are_legal: is_compacted || cleaned.get(&partition) > Offset::ZERO,
+                });
+                let findings = self.check_folder(&topic, &partition, checkpoints, is_known)?;
                 partitions.push((partition, findings));
             }
         }
-        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(&*self.disk, subjects, pause)? })
+        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(subjects, pause)? })
+    }
+
+    /// What a partition's folder promises with the checkpoint files. One that cannot be read promises nothing: the walk says
+    /// what keeps it from being read.
+    fn promised(&self, topic: &Topic, partition: &TopicPartition, of_files: Checkpoints) -> Result<Checkpoints> {
+        let topic_id = match topic.origin {
+            Origin::TopicFile(topic_id) => Some(topic_id),
+            Origin::Broker => None,
+        };
+        let promised = self.root.open_folder(&partition.folder_name()).map_err(StorageError::from);
+        match promised.and_then(|folder| durable_end::promised(&*folder, topic_id, of_files)) {
+            Err(StorageError::Disk(_)) => Ok(of_files),
+            promised => Ok(promised?),
+        }
     }
 
     /// A topic whose file is damaged is checked by its folders.
@@ -135,32 +174,47 @@ impl LogDir {
         Ok((topics, findings))
     }
 
-    fn holds_nothing(&self, subject: &Subject) -> Result<bool> {
-        Ok(segments::list(&*self.disk, &subject.path)?.iter().all(|segment| segment.size == 0))
-    }
-
-    fn check_folder(&self, topic: &Topic, partition: &TopicPartition, subject: &Subject) -> Result<Vec<Finding>> {
-        let durable = subject.recovery_point.max(subject.log_start_offset);
-        if self.disk.stat(&subject.path)?.is_none() {
-            let (path, offset) = (subject.path.clone(), Some(durable));
-            let missing = Finding { path, position: None, offset, problem: Problem::MissingFolder };
-            return Ok(if durable > Offset::ZERO { vec![missing] } else { Vec::new() });
+    fn check_folder(
+        &self,
+        topic: &Topic,
+        partition: &TopicPartition,
+        checkpoints: Checkpoints,
+        is_known: bool,
+    ) -> Result<Vec<Finding>> {
+        let path = self.partition_path(partition);
+        let is_ours = matches!(topic.origin, Origin::TopicFile(_));
+        let durable = checkpoints.recovery_point.max(checkpoints.log_start_offset);
+        match self.root.stat(&partition.folder_name())? {
+            None if durable > Offset::ZERO || (is_known && is_ours) => {
+                return Ok(vec![Finding {
+                    path,
+                    position: None,
+                    offset: Some(durable),
+                    problem: Problem::MissingFolder,
+                }]);
+            }
+            Some(stat) if stat.is_folder => {}
+            // What is no folder is named by whoever lists it.
+            _ => return Ok(Vec::new()),
         }
-        let is_folder = self.disk.stat(&subject.path)?.is_some_and(|stat| stat.is_folder);
         let Origin::TopicFile(topic_id) = topic.origin else { return Ok(Vec::new()) };
-        if !is_folder {
-            // Said by whoever lists it.
-            return Ok(Vec::new());
-        }
-        let path = self.partition_path(partition).join(PARTITION_METADATA_FILE);
-        let bytes = atomic::read_small(&*self.disk, &path, PARTITION_METADATA_SIZE_MAX)?;
-        let metadata = bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| PartitionMetadata::parse(&bytes));
-        Ok(match metadata {
-            Some(Ok(metadata)) if metadata.topic_id == topic_id => Vec::new(),
-            Some(Err(error)) => vec![damaged(path, error.to_string())],
+        let folder = match self.root.open_folder(&partition.folder_name()) {
+            Ok(folder) => folder,
+            // The walk says what keeps it from being read.
+            Err(_) => return Ok(Vec::new()),
+        };
+        let path = path.join(PARTITION_METADATA_FILE);
+        Ok(match topic_id_in(&*folder) {
+            Ok(Some(found)) if found == topic_id => Vec::new(),
+            Err(LogDirError::DamagedFile { path, what }) => vec![damaged(path, what)],
+            Err(error) => return Err(error),
             // A crash has left it half made, and the next writer completes it.
-            None if self.holds_nothing(subject)? => Vec::new(),
-            _ => vec![Finding { path, position: None, offset: None, problem: Problem::WrongTopicId }],
+            Ok(None) if holds_nothing(&*folder)? => Vec::new(),
+            Ok(_) => vec![Finding { path, position: None, offset: None, problem: Problem::WrongTopicId }],
         })
     }
+}
+
+fn holds_nothing(folder: &dyn Folder) -> Result<bool> {
+    Ok(segments::list(folder)?.iter().all(|segment| segment.size == 0))
 }

@@ -3,11 +3,9 @@
 
 use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
+use crate::storage::index_rule::{LargestTimestamp, is_due, offset_entry, time_entry};
 use crate::storage::sync::BATCH_COST_MIN;
-use crate::units::{Offset, Position};
-
-/// The largest timestamp of a segment and the last offset of the first batch that has it.
-pub(crate) type LargestTimestamp = (i64, Offset);
+use crate::units::{Offset, Position, Timestamp};
 
 /// Where a segment ends, and what of its batches decides what comes next.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +15,7 @@ pub(crate) struct SegmentEnd {
     pub(crate) next_offset: Offset,
     pub(crate) largest_timestamp: LargestTimestamp,
     /// The max timestamp of the first batch; what `segment.ms` counts from.
-    pub(crate) first_batch_timestamp: Option<i64>,
+    pub(crate) first_batch_timestamp: Option<Timestamp>,
     /// The position of the batch that was indexed last; 0 without one.
     pub(crate) indexed_position: u64,
 }
@@ -28,7 +26,7 @@ impl SegmentEnd {
         Self {
             size: 0,
             next_offset: base_offset,
-            largest_timestamp: (-1, base_offset),
+            largest_timestamp: (Timestamp::NONE, base_offset),
             first_batch_timestamp: None,
             indexed_position: 0,
         }
@@ -39,8 +37,8 @@ impl SegmentEnd {
 pub(super) struct AppendPlan {
     base_offset: Offset,
     index_interval_bytes: u64,
-    /// The timestamp of the last time entry; -1 without one.
-    indexed_timestamp: i64,
+    /// The timestamp of the last time entry, if there is one.
+    indexed_timestamp: Timestamp,
     /// How many batches there are.
     pub(super) count: usize,
     /// The end of the segment behind them.
@@ -53,21 +51,25 @@ pub(super) struct AppendPlan {
 
 impl AppendPlan {
     /// Plans to append nothing to the segment with this base offset and end.
-    pub(super) fn new(base_offset: Offset, end: SegmentEnd, index_interval_bytes: u64, indexed_timestamp: i64) -> Self {
+    pub(super) fn new(
+        base_offset: Offset,
+        end: SegmentEnd,
+        index_interval_bytes: u64,
+        indexed_timestamp: Timestamp,
+    ) -> Self {
         let (offset_entries, time_entries) = (Vec::new(), Vec::new());
         let (count, cost) = (0, 0);
         Self { base_offset, index_interval_bytes, indexed_timestamp, count, end, offset_entries, time_entries, cost }
     }
 
-    /// Adds the batch that comes next. By Kafka's rule it is indexed if it begins strictly more than
-    /// `index.interval.bytes` behind the last batch that was, the first of a segment never.
+    /// Adds the batch that comes next, and its index entries by the [rule](super::index_rule).
     pub(super) fn add(&mut self, header: &BatchHeader) {
         let end = &mut self.end;
         let (position, last_offset) = (end.size, end.next_offset + i64::from(header.last_offset_delta));
         if header.max_timestamp > end.largest_timestamp.0 {
             end.largest_timestamp = (header.max_timestamp, last_offset);
         }
-        if position - end.indexed_position > self.index_interval_bytes {
+        if is_due(position, end.indexed_position, self.index_interval_bytes) {
             self.offset_entries.push(offset_entry(self.base_offset, Position(position), last_offset));
             end.indexed_position = position;
             if end.largest_timestamp.0 > self.indexed_timestamp {
@@ -81,14 +83,4 @@ impl AppendPlan {
         self.count += 1;
         self.cost += (header.size as u64).max(BATCH_COST_MIN);
     }
-}
-
-pub(super) fn offset_entry(base: Offset, position: Position, last: Offset) -> OffsetIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    OffsetIndexEntry { relative_offset, position }
-}
-
-pub(super) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> TimeIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    TimeIndexEntry { timestamp, relative_offset }
 }

@@ -1,19 +1,17 @@
 //! When the records of a partition happened, at the cost of the batch headers where those tell it.
 
-use super::lookup::HEADER_CHUNK;
 use super::record_buffer::RecordBuffer;
-use super::scan::{Scanner, Step};
-use super::{LogReader, Result, segments};
-use crate::disk::Disk;
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
+use super::scan::{HEADER_CHUNK, Scanner, Step};
+use super::{LogView, Result};
+use crate::format::header::BatchHeader;
 use crate::format::record_cursor::RecordCursor;
-use crate::units::{Offset, Position};
+use crate::units::{Offset, Position, Timestamp};
 
 /// Records that happened at one time, or as good as that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Happened {
-    /// Milliseconds since the epoch; -1 where there is no timestamp.
-    pub timestamp_ms: i64,
+    /// [`Timestamp::NONE`] where they have none.
+    pub timestamp: Timestamp,
     /// How many.
     pub records: i64,
     /// Their share of the bytes of their batch.
@@ -23,33 +21,37 @@ pub struct Happened {
 /// Shows `visit` the records at or above the log start offset: those of a batch as one where `is_one` says so of its first
 /// and its largest timestamp, else one by one, which takes reading them.
 ///
-/// Checksums are not looked at. What is half written at the end is left out, as is a segment that retention removes
-/// meanwhile.
+/// A checksum is checked before a batch is loaded, and for the last batch of the log, which alone can be half written: that
+/// one is left out, as is a segment that retention removes in the meantime.
 ///
 /// # Errors
-/// When the disk fails, or where there is no header although more of the log follows.
+/// When the disk fails, where there is no header although more of the log follows, and where a batch that has to be loaded
+/// has a wrong checksum.
 pub fn each_time(
-    disk: &dyn Disk,
-    reader: &LogReader,
-    is_one: &mut dyn FnMut(i64, i64) -> bool,
+    view: &LogView,
+    is_one: &mut dyn FnMut(Timestamp, Timestamp) -> bool,
     visit: &mut dyn FnMut(Happened),
 ) -> Result<()> {
-    let (start, bases) = (reader.log_start_offset(), segments::base_offsets(disk, reader.path())?);
-    let mut buffer = RecordBuffer::default();
+    let (start, bases) = (view.log_start_offset(), view.bases());
+    let (mut buffer, size_max) = (RecordBuffer::default(), view.decompressed_size_max());
     for (place, &base) in bases.iter().enumerate() {
         let next_base = bases.get(place + 1).copied();
         if next_base.is_some_and(|next| next <= start) {
             continue;
         }
-        let Some(log) = segments::open_log(disk, reader.path(), base)? else { continue };
+        let Some(log) = view.open_log(base)? else { continue };
         let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
         let mut behind = base;
         loop {
             match scanner.step()? {
                 Step::Batch(header) => {
+                    let is_last = next_base.is_none() && scanner.is_last(&header);
+                    if is_last && !scanner.checksum_matches(&header)? {
+                        break;
+                    }
                     if header.last_offset() >= start && !header.attributes.is_control() {
                         let is_whole = is_one(header.first_timestamp(), header.max_timestamp);
-                        if is_whole || !visit_records(&mut scanner, &header, start, &mut buffer, visit)? {
+                        if is_whole || !visit_records(&mut scanner, &header, start, (&mut buffer, size_max), visit)? {
                             visit(whole(&header, behind));
                         }
                     }
@@ -68,21 +70,25 @@ pub fn each_time(
 fn whole(header: &BatchHeader, behind: Offset) -> Happened {
     let count = i64::from(header.record_count);
     let records = if count < 0 { (header.next_offset() - behind).max(1) } else { count };
-    Happened { timestamp_ms: header.max_timestamp, records, bytes: header.size as u64 }
+    Happened { timestamp: header.max_timestamp, records, bytes: header.size as u64 }
 }
 
-/// Shows the records of a batch; `false` where they cannot be read.
+/// Shows the records of a batch; `false` where they cannot be read, although its checksum is right.
 fn visit_records(
     scanner: &mut Scanner,
     header: &BatchHeader,
     start: Offset,
-    buffer: &mut RecordBuffer,
+    (buffer, size_max): (&mut RecordBuffer, usize),
     visit: &mut dyn FnMut(Happened),
 ) -> Result<bool> {
+    // The length in a header is only a claim until the checksum has matched: nothing is loaded by it before.
+    if !scanner.checksum_matches(header)? {
+        return Err(scanner.corrupt(scanner.checksum_error()));
+    }
     scanner.load(header)?;
     let batch = scanner.loaded(header);
-    let Ok((header, decompressed)) = buffer.load(header, batch) else { return Ok(false) };
-    let records = if decompressed { buffer.plain() } else { &batch[BATCH_HEADER_SIZE..] };
+    let Ok(header) = buffer.load(header, batch, size_max) else { return Ok(false) };
+    let records = buffer.records(batch);
     let mut times = Vec::new();
     let mut cursor = RecordCursor::new(&header);
     loop {
@@ -94,9 +100,9 @@ fn visit_records(
         }
     }
     let count = times.len() as u64;
-    for (place, timestamp_ms) in (0..).zip(times) {
+    for (place, timestamp) in (0..).zip(times) {
         let share = |records: u64| batch.len() as u64 * records / count;
-        visit(Happened { timestamp_ms, records: 1, bytes: share(place + 1) - share(place) });
+        visit(Happened { timestamp, records: 1, bytes: share(place + 1) - share(place) });
     }
     Ok(true)
 }

@@ -1,5 +1,6 @@
 //! The part of a topic's configuration that the engine acts on, as numbers.
 
+use crate::format::compression::DECOMPRESSED_SIZE_MAX;
 use crate::format::header::TimestampType;
 
 /// What happens to old records.
@@ -41,6 +42,13 @@ impl LogConfig {
     #[must_use]
     pub fn batch_size_max(&self) -> usize {
         self.max_message_bytes.min(self.segment_bytes).min(i32::MAX as u64) as usize
+    }
+
+    /// The most plain bytes that a reader of the topic takes out of one batch. Ours never need more than
+    /// [`DECOMPRESSED_SIZE_MAX`]; other producers compress what `max.message.bytes` lets them store.
+    #[must_use]
+    pub fn decompressed_size_max(&self) -> usize {
+        DECOMPRESSED_SIZE_MAX.max(self.max_message_bytes.min(i32::MAX as u64) as usize)
     }
 }
 

@@ -6,6 +6,7 @@ use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
 use super::{Result, StorageError, at_place};
 use crate::disk::{Access, Disk};
+use crate::format::compression::DECOMPRESSED_SIZE_MAX;
 use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position};
@@ -58,20 +59,16 @@ impl LogDump {
                 Ok(Some((self.scanner.position(), shown, checksum_matches)))
             }
             Step::End => Ok(None),
-            Step::Bad(NoBatch::Zeros)
-                if super::scan::is_zero_from(&self.scanner.log().file, self.scanner.position())? =>
-            {
-                Ok(None)
-            }
+            Step::Bad(NoBatch::Zeros) if self.scanner.is_zero_to_end()? => Ok(None),
             Step::Bad(problem) => Err(self.scanner.corrupt(problem)),
         }
     }
 
     fn open_message(&mut self, header: &BatchHeader) -> Result<BatchHeader> {
         self.scanner.load(header)?;
-        let loaded = self.buffer.load(header, self.scanner.loaded(header));
+        let loaded = self.buffer.load(header, self.scanner.loaded(header), DECOMPRESSED_SIZE_MAX);
         let place = |error| at_place(error, &self.scanner.log().path, self.scanner.position(), header.base_offset);
-        loaded.map(|(made, _)| made).map_err(place)
+        loaded.map_err(place)
     }
 }
 
@@ -104,9 +101,7 @@ fn read_index<T: IndexEntry, E>(
     path: &Path,
     mut show: impl FnMut(T) -> std::result::Result<(), E>,
 ) -> Result<std::result::Result<(), E>> {
-    // An index that is not there has no entries elsewhere; here it is what was asked for.
-    disk.open(path, Access::Read)?;
-    let index = IndexFile::<T>::open(disk, path, Access::Read)?;
+    let index = IndexFile::<T>::of(disk.open(path, Access::Read)?)?;
     let mut run = EntryRun::default();
     for at in 0..index.count() {
         let Some(entry) = run.get(&index, at)? else { continue };

@@ -48,10 +48,16 @@ pub const CLEANED_SUFFIX: &str = ".cleaned";
 /// Behind the name of a file that a broker's cleaner has written and not yet put in place.
 pub const SWAP_SUFFIX: &str = ".swap";
 
-/// The path of a segment's file: the base offset in 20 digits, a dot, the kind.
+/// The name of a segment's file: the base offset in 20 digits, a dot, the kind.
+#[must_use]
+pub fn segment_name(base_offset: Offset, kind: FileKind) -> String {
+    format!("{:020}.{}", base_offset.0, kind.suffix())
+}
+
+/// The path of a segment's file in the folder at this path.
 #[must_use]
 pub fn segment_path(folder: &Path, base_offset: Offset, kind: FileKind) -> PathBuf {
-    folder.join(format!("{:020}.{}", base_offset.0, kind.suffix()))
+    folder.join(segment_name(base_offset, kind))
 }
 
 /// The base offset and kind of a segment's file; `None` for any other name, also of one that no batch could be in.
@@ -65,10 +71,10 @@ pub fn parse_segment_name(name: &str) -> Option<(Offset, FileKind)> {
     Some((base_offset, FileKind::from_suffix(suffix)?)).filter(|_| base_offset <= Offset::BASE_MAX)
 }
 
-/// The path of what was cut from a log: a name that neither a broker nor this program takes for a segment.
+/// The name of what was cut from a log, which neither a broker nor this program takes for a segment.
 #[must_use]
-pub fn cut_path(folder: &Path, base_offset: Offset, position: Position) -> PathBuf {
-    folder.join(format!("cut-{:020}-{position}", base_offset.0))
+pub fn cut_name(base_offset: Offset, position: Position) -> String {
+    format!("cut-{:020}-{position}", base_offset.0)
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 //! A running broker keeps the indexes of its active segment preallocated, so the file's length says nothing about the
 //! entries: they end at the first that is all zero. (The first batch of a segment is never indexed, so no real entry is.)
 
-use super::Result;
-use crate::disk::{Access, Disk, DiskFile};
+use super::{Result, StorageError};
+use crate::disk::{Access, DiskFile, Folder};
 use crate::format::index::{OFFSET_INDEX_ENTRY_SIZE, OffsetIndexEntry, TIME_INDEX_ENTRY_SIZE, TimeIndexEntry};
 use std::marker::PhantomData;
-use std::path::Path;
 use std::sync::Arc;
 
 /// What an index file holds.
@@ -74,21 +73,58 @@ impl<E: IndexEntry> EntryRun<E> {
     }
 }
 
+/// What to do when an index cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// Fail: for writers and for `verify`.
+    Fail,
+    /// Go without: look-ups read the log instead.
+    GoWithout,
+}
+
 /// An index that is open; a missing file is an index without entries.
 pub(crate) struct IndexFile<E> {
     file: Option<Arc<dyn DiskFile>>,
     count: usize,
+    unreadable: Unreadable,
     entry: PhantomData<E>,
 }
 
 impl<E: IndexEntry> IndexFile<E> {
-    pub(crate) fn open(disk: &dyn Disk, path: &Path, access: Access) -> Result<Self> {
-        let file = match disk.open(path, access) {
-            Ok(file) => file,
-            Err(error) if error.is_not_found() => return Ok(Self { file: None, count: 0, entry: PhantomData }),
+    pub(crate) fn open(folder: &dyn Folder, name: &str, access: Access) -> Result<Self> {
+        Self::open_as(folder, name, access, Unreadable::Fail)
+    }
+
+    /// The same to look something up. A file whose end cannot be read counts as empty: what would be taken for its last
+    /// entry is believed to be the last. An entry in the middle that cannot be read counts as damaged.
+    pub(crate) fn open_for_lookups(folder: &dyn Folder, name: &str) -> Result<Self> {
+        Self::open_as(folder, name, Access::Read, Unreadable::GoWithout)
+    }
+
+    fn open_as(folder: &dyn Folder, name: &str, access: Access, unreadable: Unreadable) -> Result<Self> {
+        let file = match folder.open(name, access) {
+            Ok(file) => Some(file),
+            Err(error) if error.is_not_found() => None,
+            Err(error) if unreadable == Unreadable::GoWithout && error.is_unreadable() => None,
             Err(error) => return Err(error.into()),
         };
-        let mut index = Self { file: Some(file), count: 0, entry: PhantomData };
+        let mut index = Self { file, count: 0, unreadable, entry: PhantomData };
+        match index.reload() {
+            Err(StorageError::Disk(error)) if unreadable == Unreadable::GoWithout && error.is_unreadable() => {
+                Ok(Self::none())
+            }
+            reloaded => reloaded.map(|()| index),
+        }
+    }
+
+    /// An index without entries.
+    pub(crate) const fn none() -> Self {
+        Self { file: None, count: 0, unreadable: Unreadable::Fail, entry: PhantomData }
+    }
+
+    /// The index in an open file.
+    pub(crate) fn of(file: Arc<dyn DiskFile>) -> Result<Self> {
+        let mut index = Self { file: Some(file), count: 0, unreadable: Unreadable::Fail, entry: PhantomData };
         index.reload()?;
         Ok(index)
     }
@@ -96,15 +132,16 @@ impl<E: IndexEntry> IndexFile<E> {
     /// Counts the entries anew.
     pub(crate) fn reload(&mut self) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        self.count = file.stat()?.size as usize / E::SIZE;
-        if self.count > 0 && self.get(self.count - 1)?.is_none() {
-            let (mut entries, mut end) = (0, self.count);
+        let mut count = file.stat()?.size as usize / E::SIZE;
+        if count > 0 && entry_in::<E>(&**file, count - 1)?.is_none() {
+            let (mut entries, mut end) = (0, count);
             while entries < end {
                 let middle = entries.midpoint(end);
-                if self.get(middle)?.is_some() { entries = middle + 1 } else { end = middle }
+                if entry_in::<E>(&**file, middle)?.is_some() { entries = middle + 1 } else { end = middle }
             }
-            self.count = entries;
+            count = entries;
         }
+        self.count = count;
         Ok(())
     }
 
@@ -115,9 +152,12 @@ impl<E: IndexEntry> IndexFile<E> {
     /// Entry `at`; `None` where it is damaged.
     pub(crate) fn get(&self, at: usize) -> Result<Option<E>> {
         let Some(file) = &self.file else { return Ok(None) };
-        let mut bytes = [0; ENTRY_SIZE_MAX];
-        let read = file.read_at(&mut bytes[..E::SIZE], (at * E::SIZE) as u64)?;
-        Ok(if read == E::SIZE { E::decode(&bytes[..E::SIZE]) } else { None })
+        match entry_in(&**file, at) {
+            Err(StorageError::Disk(error)) if self.unreadable == Unreadable::GoWithout && error.is_unreadable() => {
+                Ok(None)
+            }
+            entry => entry,
+        }
     }
 
     pub(crate) fn last(&self) -> Result<Option<E>> {
@@ -193,4 +233,11 @@ impl<E: IndexEntry> IndexFile<E> {
             Some(file) => Ok(file.stat()?.size == (self.count * E::SIZE) as u64),
         }
     }
+}
+
+/// Entry `at` of an index; `None` where it is damaged.
+fn entry_in<E: IndexEntry>(file: &dyn DiskFile, at: usize) -> Result<Option<E>> {
+    let mut bytes = [0; ENTRY_SIZE_MAX];
+    let read = file.read_at(&mut bytes[..E::SIZE], (at * E::SIZE) as u64)?;
+    Ok(if read == E::SIZE { E::decode(&bytes[..E::SIZE]) } else { None })
 }

@@ -13,69 +13,81 @@
 //! `.log.swap` only is read under that name ([`segments`](super::segments)).
 //! Source: `LogLoader.java`, `LocalLog.replaceSegments`.
 
-use super::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_path};
+use super::PartitionGuard;
+use super::Result;
+use super::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_name};
 use super::recovery::Notice;
 use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
-use super::{Result, StorageError};
-use crate::disk::{Access, Disk};
+use crate::disk::{Access, Folder};
 use crate::units::{Offset, Position};
-use std::path::Path;
 
 /// Bytes read at a time while a new segment is checked.
 const CHUNK: usize = 256 << 10;
 
-/// Finishes or undoes what was interrupted. To be called with the folder locked.
+/// Finishes or undoes what was interrupted. Returns the offsets of a broker's snapshots of its producers.
 ///
 /// # Errors
 /// When the disk fails, or a new segment is damaged: then the old ones stay.
-pub(super) fn settle(disk: &dyn Disk, folder: &Path, notices: &mut Vec<Notice>) -> Result<()> {
+pub(super) fn settle(guard: &PartitionGuard, notices: &mut Vec<Notice>) -> Result<Vec<Offset>> {
+    let folder = &**guard.folder();
     let names: Vec<String> =
-        disk.list(folder)?.into_iter().filter(|entry| !entry.is_folder).map(|entry| entry.name).collect();
+        folder.list()?.into_iter().filter(|entry| !entry.is_folder).map(|entry| entry.name).collect();
     let of_suffix = |suffix| {
         let segment_file = move |name: &String| parse_segment_name(name.strip_suffix(suffix)?);
         names.iter().filter_map(move |name| Some((name.as_str(), segment_file(name)?)))
     };
     for name in names.iter().filter(|name| name.ends_with(DELETED_SUFFIX)) {
-        remove(disk, &folder.join(name))?;
+        guard.remove(name)?;
     }
     let lowest_cleaned = of_suffix(CLEANED_SUFFIX).map(|(_, (base, _))| base).min();
     let is_incomplete = |base: Offset| lowest_cleaned.is_some_and(|lowest| base >= lowest);
     let incomplete = of_suffix(SWAP_SUFFIX).filter(|&(_, (base, _))| is_incomplete(base));
     for (name, _) in of_suffix(CLEANED_SUFFIX).chain(incomplete) {
-        remove(disk, &folder.join(name))?;
+        guard.remove(name)?;
     }
     let swaps: Vec<(&str, (Offset, FileKind))> =
         of_suffix(SWAP_SUFFIX).filter(|&(_, (base, _))| !is_incomplete(base)).collect();
+    let segment_files = names.iter().filter_map(|name| parse_segment_name(name));
+    let snapshots = segment_files.filter(|&(_, kind)| kind == FileKind::Snapshot).map(|(offset, _)| offset).collect();
     if swaps.is_empty() {
-        return Ok(());
+        return Ok(snapshots);
     }
     let logs = swaps.iter().filter(|(_, (_, kind))| *kind == FileKind::Log);
-    let covered =
-        logs.map(|&(name, (base, _))| Ok(base..end_of(disk, folder, name, base)?)).collect::<Result<Vec<_>>>()?;
+    let covered = logs.map(|&(name, (base, _))| Ok(base..end_of(folder, name, base)?)).collect::<Result<Vec<_>>>()?;
     if let Some(first) = covered.iter().map(|range| range.start).min() {
         let end = covered.iter().map(|range| range.end).max().unwrap_or(first);
         for name in &names {
             if parse_segment_name(name).is_some_and(|(base, _)| (first..end).contains(&base)) {
-                remove(disk, &folder.join(name))?;
+                guard.remove(name)?;
             }
         }
     }
     // The log last: as long as it is a `.swap`, its indexes are looked for again.
     for kind in FileKind::ALL {
         for &(name, (base, _)) in swaps.iter().filter(|(_, (_, it))| *it == kind) {
-            disk.rename(&folder.join(name), &segment_path(folder, base, kind))?;
+            guard.rename(name, &segment_name(base, kind))?;
         }
     }
-    disk.open_folder(folder)?.sync()?;
-    notices.push(Notice::CompactionFinished { path: folder.to_owned() });
-    Ok(())
+    folder.sync()?;
+    notices.push(Notice::CompactionFinished { path: folder.path().to_owned() });
+    Ok(snapshots)
+}
+
+/// Removes a broker's snapshots above the log end, as a broker does when it loads the log: they describe producers whose
+/// records are gone, and would be wrong once the log reaches their offset again.
+pub(super) fn remove_snapshots_above(
+    guard: &PartitionGuard,
+    snapshots: &[Offset],
+    log_end_offset: Offset,
+) -> Result<()> {
+    let above = snapshots.iter().filter(|&&offset| offset > log_end_offset);
+    above.map(|&offset| segment_name(offset, FileKind::Snapshot)).try_for_each(|name| guard.remove(&name))
 }
 
 /// The first offset behind a new segment, all of which is checked.
-fn end_of(disk: &dyn Disk, folder: &Path, name: &str, base_offset: Offset) -> Result<Offset> {
-    let path = folder.join(name);
-    let log = OpenLog { base_offset, file: disk.open(&path, Access::Read)?, path };
+fn end_of(folder: &dyn Folder, name: &str, base_offset: Offset) -> Result<Offset> {
+    let log = OpenLog { base_offset, file: folder.open(name, Access::Read)?, path: folder.path().join(name) };
     let mut scanner = Scanner::new(log, Position::ZERO, CHUNK)?;
     loop {
         match scanner.step()? {
@@ -84,12 +96,5 @@ fn end_of(disk: &dyn Disk, folder: &Path, name: &str, base_offset: Offset) -> Re
             Step::Bad(problem) => return Err(scanner.corrupt(problem)),
             Step::End => return Ok(scanner.expected()),
         }
-    }
-}
-
-fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
-    match disk.remove_file(path) {
-        Err(error) if !error.is_not_found() => Err(StorageError::Disk(error)),
-        _ => Ok(()),
     }
 }

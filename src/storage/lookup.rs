@@ -1,24 +1,24 @@
 //! From an offset or a time to a place in a segment, through the indexes.
 //!
 //! Every entry is held against the batch at its place before it is used, so a wrong index costs a longer scan and
-//! changes no answer. What that batch cannot tell is believed: that it is one of the log's own and not a value that holds
-//! a batch, and that no batch before it has a larger timestamp than its time entry.
+//! changes no answer. What that batch cannot tell is believed: that no batch before it has a larger timestamp than its time
+//! entry, and that it is one of the log's own and not a value that holds a batch. A writer that is killed leaves entries past
+//! the log end; the next batch that reaches an index interval past the last entry is written after those are gone, so that
+//! none leads into a value, as long as all writers go by one `index.interval.bytes`.
 
 use super::Result;
-use super::file_name::{FileKind, segment_path};
-use super::index_file::IndexFile;
-use super::scan::{Scanner, Step, header_at, is_valid_batch};
+use super::file_name::{FileKind, segment_name};
+use super::index_file::{IndexEntry, IndexFile};
+use super::index_rule::{Named, named, names_time_of};
+use super::scan::{HEADER_CHUNK, Scanner, Step, header_at, is_valid_batch};
 use super::segments::{self, OpenLog, Segment};
-use crate::disk::{Access, Disk};
+use crate::disk::{Access, Folder};
 use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
-use crate::units::{Offset, Position};
-use std::path::Path;
+use crate::units::{Offset, Position, Timestamp};
 
 /// How many entries in a row may be wrong before an index is not asked any further.
 const WRONG_ENTRIES_MAX: usize = 16;
-/// Bytes read at a time while only headers are wanted: an index interval and a header.
-pub(crate) const HEADER_CHUNK: usize = 8 << 10;
 
 /// The two indexes of a segment.
 pub(crate) struct Indexes {
@@ -27,10 +27,37 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
-    pub(crate) fn open(disk: &dyn Disk, folder: &Path, base_offset: Offset, access: Access) -> Result<Self> {
+    pub(crate) fn open(folder: &dyn Folder, base_offset: Offset, access: Access) -> Result<Self> {
         Ok(Self {
-            offset: IndexFile::open(disk, &segment_path(folder, base_offset, FileKind::OffsetIndex), access)?,
-            time: IndexFile::open(disk, &segment_path(folder, base_offset, FileKind::TimeIndex), access)?,
+            offset: IndexFile::open(folder, &segment_name(base_offset, FileKind::OffsetIndex), access)?,
+            time: IndexFile::open(folder, &segment_name(base_offset, FileKind::TimeIndex), access)?,
+        })
+    }
+
+    /// The same to check them, without those of the kinds `unreadable`.
+    pub(crate) fn open_readable(folder: &dyn Folder, base_offset: Offset, unreadable: &[FileKind]) -> Result<Self> {
+        fn open<E: IndexEntry>(
+            folder: &dyn Folder,
+            base: Offset,
+            kind: FileKind,
+            skipped: &[FileKind],
+        ) -> Result<IndexFile<E>> {
+            if skipped.contains(&kind) {
+                return Ok(IndexFile::none());
+            }
+            IndexFile::open(folder, &segment_name(base, kind), Access::Read)
+        }
+        Ok(Self {
+            offset: open(folder, base_offset, FileKind::OffsetIndex, unreadable)?,
+            time: open(folder, base_offset, FileKind::TimeIndex, unreadable)?,
+        })
+    }
+
+    /// The same to look something up: see [`IndexFile::open_for_lookups`].
+    pub(crate) fn open_for_lookups(folder: &dyn Folder, base_offset: Offset) -> Result<Self> {
+        Ok(Self {
+            offset: IndexFile::open_for_lookups(folder, &segment_name(base_offset, FileKind::OffsetIndex))?,
+            time: IndexFile::open_for_lookups(folder, &segment_name(base_offset, FileKind::TimeIndex))?,
         })
     }
 }
@@ -60,13 +87,25 @@ pub(crate) fn start_for_offset(
     Ok((Position::ZERO, 0))
 }
 
-/// Whether an offset entry leads to a batch that ends at its offset, or before it: brokers before 4.1 wrote one entry for
-/// several batches (the last offset of all, the position of the first). The checksum is asked as well, since an entry goes
-/// to disk before its batch: a crash can leave the entry with no more of the batch than its header.
+/// A scanner at the batch to which the last right entry of the index leads: what follows has no entry yet, or has to be read
+/// because its entries are wrong.
+pub(crate) fn scan_from_last_entry(
+    log: OpenLog,
+    size: u64,
+    index: &IndexFile<OffsetIndexEntry>,
+    chunk: usize,
+) -> Result<Scanner> {
+    let (start, _) = start_for_offset(&log, size, index, Offset(i64::MAX))?;
+    Ok(Scanner::of_size(log, start, size, chunk))
+}
+
+/// Whether an offset entry names the batch at its position or one after it, by the [rule](super::index_rule). The checksum
+/// is checked as well, since an entry goes to disk before its batch: a crash can leave the entry with no more of the batch
+/// than its header.
 pub(crate) fn entry_is_right(log: &OpenLog, size: u64, entry: &OffsetIndexEntry) -> Result<bool> {
     let offset = entry.relative_offset.absolute(log.base_offset);
     let Some(header) = header_at(&*log.file, entry.position, size)? else { return Ok(false) };
-    if header.base_offset < log.base_offset || header.last_offset() > offset {
+    if header.base_offset < log.base_offset || named(offset, &header) == Named::Nothing {
         return Ok(false);
     }
     is_valid_batch(log, &header, entry.position, size)
@@ -86,37 +125,44 @@ fn batch_ending_behind(log: &OpenLog, indexes: &Indexes, offset: Offset) -> Resu
     Ok((scanner, None))
 }
 
-/// Whether a time entry tells the truth about the batch that it names: that it ends there and has that max timestamp. As
-/// for an offset entry, all of the batch has to be there.
-pub(crate) fn time_entry_is_right(log: &OpenLog, indexes: &Indexes, entry: &TimeIndexEntry) -> Result<bool> {
+/// The batch that a time entry names, by the [rule](super::index_rule); `None` where the entry is wrong. As for an offset
+/// entry, all of the batch has to be there.
+pub(crate) fn batch_of_time_entry(
+    log: &OpenLog,
+    indexes: &Indexes,
+    entry: &TimeIndexEntry,
+) -> Result<Option<BatchHeader>> {
     let offset = entry.relative_offset.absolute(log.base_offset);
     let (scanner, found) = batch_ending_behind(log, indexes, offset)?;
-    match found.filter(|header| header.last_offset() == offset && header.max_timestamp == entry.timestamp) {
-        Some(header) => is_valid_batch(log, &header, scanner.position(), scanner.size()),
-        None => Ok(false),
+    match found.filter(|header| names_time_of((entry.timestamp, offset), header)) {
+        Some(header) if is_valid_batch(log, &header, scanner.position(), scanner.size())? => Ok(Some(header)),
+        _ => Ok(None),
     }
 }
 
 /// The largest timestamp of a segment and the last offset of the batch that has it first; `None` where no batch has a
 /// timestamp. With `trusted` (a segment below the recovery point), the last time entry is believed for all that lies
 /// before the last offset entry; without, every batch header is read.
-pub(crate) fn largest_timestamp(log: &OpenLog, indexes: &Indexes, trusted: bool) -> Result<Option<(i64, Offset)>> {
-    let mut largest = None;
-    let mut start = Position::ZERO;
+pub(crate) fn largest_timestamp(
+    log: &OpenLog,
+    indexes: &Indexes,
+    trusted: bool,
+) -> Result<Option<(Timestamp, Offset)>> {
+    let size = log.file.stat()?.size;
     if trusted
         && let Some(entry) = indexes.time.last()?
-        && time_entry_is_right(log, indexes, &entry)?
+        && let Some(header) = batch_of_time_entry(log, indexes, &entry)?
     {
-        largest = Some((entry.timestamp, entry.relative_offset.absolute(log.base_offset)));
-        start = start_for_offset(log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?.0;
+        let largest = (header.max_timestamp, header.last_offset());
+        return largest_from(scan_from_last_entry(log.clone(), size, &indexes.offset, HEADER_CHUNK)?, Some(largest));
     }
-    largest_from(Scanner::new(log.clone(), start, HEADER_CHUNK)?, largest)
+    largest_from(Scanner::of_size(log.clone(), Position::ZERO, size, HEADER_CHUNK), None)
 }
 
 /// The largest of `largest` and the timestamps from the scanner's place on.
-fn largest_from(mut scanner: Scanner, mut largest: Option<(i64, Offset)>) -> Result<Option<(i64, Offset)>> {
+fn largest_from(mut scanner: Scanner, mut largest: Option<(Timestamp, Offset)>) -> Result<Option<(Timestamp, Offset)>> {
     while let Step::Batch(header) = scanner.step()? {
-        if header.max_timestamp > largest.map_or(-1, |(timestamp, _)| timestamp) {
+        if header.max_timestamp > largest.map_or(Timestamp::NONE, |(timestamp, _)| timestamp) {
             largest = Some((header.max_timestamp, header.last_offset()));
         }
         scanner.pass(&header);
@@ -126,11 +172,11 @@ fn largest_from(mut scanner: Scanner, mut largest: Option<(i64, Offset)>) -> Res
 
 /// When the records of a segment happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SegmentTimes {
-    /// The timestamp of its first batch, ms; `None` where there is none.
-    pub first: Option<i64>,
-    /// Its largest timestamp, ms; `None` where no record has one.
-    pub largest: Option<i64>,
+pub(super) struct SegmentTimes {
+    /// The timestamp of its first batch; `None` where there is none.
+    pub(super) first: Option<Timestamp>,
+    /// Its largest timestamp; `None` where no record has one.
+    pub(super) largest: Option<Timestamp>,
 }
 
 /// Looks at a segment of the partition in `folder`; `None` where it is gone. Where it is `trusted`, being below the recovery
@@ -138,13 +184,12 @@ pub struct SegmentTimes {
 ///
 /// # Errors
 /// When the disk fails.
-pub fn segment_times(
-    disk: &dyn Disk,
-    folder: &Path,
+pub(super) fn segment_times(
+    folder: &dyn Folder,
     base_offset: Offset,
     trusted: bool,
 ) -> Result<Option<(Segment, SegmentTimes)>> {
-    let Some(log) = segments::open_log(disk, folder, base_offset)? else { return Ok(None) };
+    let Some(log) = segments::open_log(folder, base_offset)? else { return Ok(None) };
     let segment = Segment::new(base_offset, &log.file.stat()?);
     let mut scanner = Scanner::of_size(log.clone(), Position::ZERO, segment.size, HEADER_CHUNK);
     let first = match scanner.step()? {
@@ -155,19 +200,19 @@ pub fn segment_times(
     let largest = if segment.size <= HEADER_CHUNK as u64 {
         largest_from(scanner, None)?
     } else {
-        largest_timestamp(&log, &Indexes::open(disk, folder, base_offset, Access::Read)?, trusted)?
+        largest_timestamp(&log, &Indexes::open_for_lookups(folder, base_offset)?, trusted)?
     };
     Ok(Some((segment, SegmentTimes { first, largest: largest.map(|(timestamp, _)| timestamp) })))
 }
 
 /// The time of a batch: of its first record.
-pub(crate) fn first_timestamp(header: &BatchHeader) -> Option<i64> {
-    Some(header.first_timestamp()).filter(|&timestamp| timestamp >= 0)
+pub(crate) fn first_timestamp(header: &BatchHeader) -> Option<Timestamp> {
+    header.first_timestamp().known()
 }
 
 /// Stands where the first record of a segment at or after `timestamp` is to be looked for: every batch before this place
 /// is older throughout.
-pub(crate) fn scan_from_time(log: &OpenLog, indexes: &Indexes, timestamp: i64) -> Result<Scanner> {
+pub(crate) fn scan_from_time(log: &OpenLog, indexes: &Indexes, timestamp: Timestamp) -> Result<Scanner> {
     let mut count = indexes.time.partition_point(|entry| entry.timestamp < timestamp)?;
     for _ in 0..WRONG_ENTRIES_MAX {
         if count == 0 {
@@ -175,7 +220,7 @@ pub(crate) fn scan_from_time(log: &OpenLog, indexes: &Indexes, timestamp: i64) -
         }
         if let Some(entry) = indexes.time.get(count - 1)?
             && entry.timestamp < timestamp
-            && time_entry_is_right(log, indexes, &entry)?
+            && batch_of_time_entry(log, indexes, &entry)?.is_some()
         {
             let behind = entry.relative_offset.absolute(log.base_offset).next();
             return Ok(batch_ending_behind(log, indexes, behind)?.0);

@@ -1,50 +1,77 @@
 //! Floor 3: one partition.
 //!
 //! A partition is a folder of segments; a segment is a `.log` of record batches with two sparse indexes beside it. A
-//! [`LogWriter`] appends whole batches at the log end offset, a [`LogReader`] reads them from an offset on, and
-//! [`retention`] removes whole segments from the front. [`verify`] holds all of it against the rules, [`repair`] mends it.
+//! [`LogView`] is what the log is at one moment, and a [`LogReader`] reads from an offset of it on. A [`PartitionGuard`] is
+//! the right to change it: a [`LogWriter`] appends whole batches at the log end offset, and [`retention`] removes whole
+//! segments from the front. [`verify`] holds all of it against the rules, [`repair`] mends it.
 //!
 //! What must stay true:
-//! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed.
+//! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed. Every file
+//!    is made, renamed, removed and cut through a guard, relative to the folder that it holds.
 //! 2. The offsets of a segment's batches rise; each lies at or above the segment's base offset.
 //! 3. Every segment but the last is whole. The last may end in a batch that is being written, or that a writer left
 //!    half written: a reader stops before it, the next writer cuts it.
-//! 4. Indexes are derived. An entry is used only after the batch at its place has been looked at: an index can cost
-//!    time, never change an answer.
+//! 4. Indexes are derived. An entry is used only after the batch at its place has been looked at: a wrong one can cost
+//!    time, never change an answer. The last time entry of a segment below the recovery point is believed to be the last:
+//!    indexes are durable before that point passes them.
 //! 5. Segments go oldest first, so that what a crash leaves has no hole.
 //! 6. What lies below the recovery point is durable: damage there is corruption, never an end.
 //!
 //! Deliberately absent: a clock (`now` is passed in), a cache between processes, any lock for readers.
 
-pub mod append;
 mod append_plan;
 pub mod batches;
+mod checkpoints;
 pub mod config;
 pub mod dump;
+pub mod durable_end;
 pub mod file_name;
+mod guard;
 mod index_file;
+mod index_rule;
+mod known_end;
+mod leader_epochs;
 mod leftovers;
-pub mod lookup;
-pub mod read;
+mod lookup;
+mod marks;
+mod opening;
+mod power_failure;
+mod read;
+mod read_folder;
+mod read_memory;
 mod record_buffer;
 pub mod records;
 pub mod recovery;
 pub mod repair;
 pub mod retention;
+mod rewrite;
 mod scan;
+mod segment_writer;
 pub mod segments;
 pub mod summary;
 mod sync;
+mod tail;
 mod transactions;
 pub mod verify;
+mod view;
+mod writer;
 
-pub use append::{Appended, Checkpoints, LEADER_EPOCH_FILE, LogWriter, create_empty_log, no_segments};
+pub use checkpoints::Checkpoints;
 pub use config::{CleanupPolicy, LogConfig};
+pub use guard::PartitionGuard;
+pub use known_end::KnownEnd;
+pub use leader_epochs::{FIRST_EPOCH, LEADER_EPOCH_FILE, latest_epoch};
+pub use marks::unsynced_from;
+pub use opening::no_segments;
 pub use read::{LogReader, Next};
+pub use read_memory::ReadMemory;
 pub use records::{Advance, Bounds, RecordReader};
 pub use recovery::Notice;
+pub use rewrite::make_indexes_durable;
 pub use segments::Segment;
-pub use sync::{Durable, PendingSync, SyncJob, sync_now};
+pub use sync::{Durability, Durable, PendingSync, SyncFor, SyncJob, sync_now};
+pub use view::LogView;
+pub use writer::{Appended, LogWriter, create_empty_log};
 
 use crate::disk::DiskError;
 use crate::format::FormatError;
@@ -95,15 +122,37 @@ pub enum StorageError {
         /// The next offset to be given.
         log_end_offset: Offset,
     },
-    /// The partition's folder is not there any more, or another one stands in its place.
-    #[error("the partition {} was deleted meanwhile", path.display())]
+    /// The partition's folder is not there any more, or another one has its name.
+    #[error("the partition {} was deleted", path.display())]
     PartitionDeleted {
         /// The folder.
         path: PathBuf,
     },
-    /// A broker has taken the log dir.
-    #[error("the log dir is in use by a running Kafka broker")]
-    HeldByBroker,
+    /// Records of an earlier run were never written to the disk, though the file system took them, and cannot be now.
+    #[error(
+        "the records of {} from position {position} (offset {offset}) on cannot be made durable: the disk failed when an \
+         earlier run wrote them, and does not give them back",
+        path.display()
+    )]
+    NotDurable {
+        /// The segment file.
+        path: PathBuf,
+        /// Where in it.
+        position: Position,
+        /// The first offset that may be lost.
+        offset: Offset,
+    },
+    /// A batch was built for other limits than the topic has now.
+    #[error(
+        "a batch of {size} bytes is over the limit of {limit} (the smaller of max.message.bytes and segment.bytes), which \
+         was changed while it was made"
+    )]
+    BatchTooLarge {
+        /// Bytes of the batch.
+        size: usize,
+        /// The limit now.
+        limit: usize,
+    },
     /// An earlier write or sync failed: what is on disk is not known until the log is opened anew.
     #[error("an earlier write to {} failed; nothing more is written to it", path.display())]
     PreviousFailure {
@@ -119,7 +168,9 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 pub(crate) fn at_place(error: FormatError, path: &Path, position: Position, offset: Offset) -> StorageError {
     let (path, what) = (path.to_owned(), error.to_string());
     match error {
-        FormatError::Unsupported { .. } => StorageError::Unsupported { path, position, offset, what },
+        FormatError::Unsupported { .. } | FormatError::TooLarge { .. } => {
+            StorageError::Unsupported { path, position, offset, what }
+        }
         _ => StorageError::Corrupt { path, position, offset, what },
     }
 }

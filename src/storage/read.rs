@@ -10,21 +10,17 @@
 //! - When a successor has appeared, the old segment is read to its end once more before it is left. A gap between two
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
-use super::file_name::{FileKind, SWAP_SUFFIX, segment_path};
-use super::lookup::{self, HEADER_CHUNK, Indexes};
-use super::record_buffer::RecordBuffer;
-use super::scan::{self, Scanner, Step};
-use super::segments::{self, OpenLog, Segment};
-use super::{Result, StorageError, at_place};
-use crate::disk::{Access, Disk, DiskError, FileId, Folder};
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, NoBatch};
-use crate::format::record_cursor::RecordCursor;
+use super::file_name::{FileKind, SWAP_SUFFIX, segment_name};
+use super::scan::{Scanner, Step};
+use super::segments;
+use super::tail::Tail;
+use super::view::{LISTINGS_MAX, LogView};
+use super::{Result, lookup};
+use crate::disk::FileId;
+use crate::format::header::{BatchHeader, NoBatch};
 use crate::units::{Offset, Position};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// How often a listing may turn out stale in a row before the folder counts as broken.
-pub(super) const LISTINGS_MAX: usize = 100;
 
 /// The end of a segment that has no successor yet.
 const NO_END: Offset = Offset(i64::MAX);
@@ -46,77 +42,52 @@ pub enum Next {
     },
 }
 
-/// A place in a partition, to read from.
+/// A view of a partition and a place in it, to read from. The view is listed again where the log has gone on.
 pub struct LogReader {
-    disk: Arc<dyn Disk>,
-    folder: Arc<dyn Folder>,
-    path: PathBuf,
-    /// From the checkpoint; the first segment's base may be higher.
-    log_start_offset: Offset,
-    recovery_point: Offset,
+    view: LogView,
     /// Bytes read at a time.
     chunk: usize,
-    bases: Vec<Offset>,
     scanner: Option<Scanner>,
     /// Where the next segment begins; no batch of this one may claim an offset from there on.
     segment_end: Offset,
     /// The batch that was shown last.
     current: Option<BatchHeader>,
     next_offset: Offset,
+    /// The file and position of what looked like damage, and was approached afresh since.
+    doubted: Option<(FileId, Position)>,
 }
 
 impl LogReader {
-    /// Opens the partition in the folder `path`. Both offsets are those of the log dir's checkpoint files, 0 where a file
-    /// has no row. Stands at the log start offset.
-    ///
-    /// # Errors
-    /// When the folder is not there or cannot be listed.
-    pub fn open(
-        disk: &Arc<dyn Disk>,
-        path: &Path,
-        log_start_offset: Offset,
-        recovery_point: Offset,
-        chunk: usize,
-    ) -> Result<Self> {
-        let folder = disk.open_folder(path).map_err(|error| deleted_if_missing(error, path))?;
-        let bases = segments::base_offsets(&**disk, path)?;
-        let mut reader = Self {
-            disk: Arc::clone(disk),
-            folder,
-            path: path.to_owned(),
-            log_start_offset,
-            recovery_point,
-            chunk,
-            bases,
-            scanner: None,
-            segment_end: NO_END,
-            current: None,
-            next_offset: Offset::ZERO,
-        };
-        reader.next_offset = reader.log_start_offset();
-        Ok(reader)
+    /// Reads the log of `view` from its log start offset on, `chunk` bytes at a time.
+    #[must_use]
+    pub fn new(view: LogView, chunk: usize) -> Self {
+        let next_offset = view.log_start_offset();
+        Self { view, chunk, scanner: None, segment_end: NO_END, current: None, next_offset, doubted: None }
     }
 
-    /// A reader of the same partition, at its log start offset. What this one knows of the folder is not listed again, which
-    /// spares a tenth of the time that it takes to describe 10 000 segments.
+    /// A reader at `next_offset`, for which `scanner` is in place.
+    pub(super) fn standing_in(view: LogView, next_offset: Offset, scanner: Scanner, chunk: usize) -> Self {
+        let mut reader = Self::new(view, chunk);
+        reader.next_offset = next_offset;
+        reader.stand_in(scanner);
+        reader
+    }
+
+    /// A reader of the same view, at its log start offset. Nothing is listed again.
     pub(super) fn another(&self, chunk: usize) -> Self {
-        Self {
-            disk: Arc::clone(&self.disk),
-            folder: Arc::clone(&self.folder),
-            path: self.path.clone(),
-            bases: self.bases.clone(),
-            chunk,
-            scanner: None,
-            segment_end: NO_END,
-            current: None,
-            next_offset: self.log_start_offset(),
-            ..*self
-        }
+        Self::new(self.view.clone(), chunk)
     }
 
-    /// The disk that it reads from.
-    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
+    /// What is known of the log.
+    #[must_use]
+    pub fn view(&self) -> &LogView {
+        &self.view
+    }
+
+    /// The most plain bytes that are taken out of one batch.
+    #[must_use]
+    pub fn decompressed_size_max(&self) -> usize {
+        self.view.decompressed_size_max()
     }
 
     /// The base offset of the segment that it stands in.
@@ -124,47 +95,37 @@ impl LogReader {
         self.scanner.as_ref().map(|scanner| scanner.log().base_offset)
     }
 
-    /// The first offset that may be read.
-    #[must_use]
-    pub fn log_start_offset(&self) -> Offset {
-        self.bases.first().map_or(self.log_start_offset, |&base| base.max(self.log_start_offset))
-    }
-
-    /// The offset of the next record to be read, or behind the last one read.
+    /// The offset of the next record to be read, or after the last one read.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.next_offset
     }
 
-    /// Whether the folder had no segment when it was last listed.
+    /// Whether it holds file descriptors.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bases.is_empty()
+    pub fn is_open(&self) -> bool {
+        self.view.is_open()
     }
 
-    /// The base offsets of the segments that the folder had when it was last listed, rising.
-    pub(super) fn bases(&self) -> &[Offset] {
-        &self.bases
-    }
-
-    /// The segments that the folder had when it was last listed, oldest first. One that is gone is left out.
+    /// Gives the file descriptors back until the reader needs the disk again. What it has in memory stays, the batch that
+    /// was shown last included.
     ///
     /// # Errors
-    /// When the disk fails.
-    pub fn segments(&self) -> Result<Vec<Segment>> {
-        segments::look_at(&*self.disk, &self.path, &self.bases)
+    /// When the disk fails or the partition was deleted.
+    pub fn close(&mut self) -> Result<()> {
+        self.view.close()?;
+        if let Some(scanner) = &mut self.scanner {
+            scanner.close_file();
+        }
+        Ok(())
     }
 
-    /// The partition's folder.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Which folder was opened.
-    #[must_use]
-    pub fn folder_id(&self) -> FileId {
-        self.folder.id()
+    /// Opens what [`LogReader::close`] has closed and looks for the next offset anew: the segment may have been replaced.
+    #[cold]
+    fn open_again(&mut self) -> Result<()> {
+        self.view.reopen()?;
+        self.scanner = None;
+        Ok(())
     }
 
     /// Goes to `offset`, which the caller has found to lie between log start and log end.
@@ -172,107 +133,6 @@ impl LogReader {
         self.scanner = None;
         self.current = None;
         self.next_offset = offset;
-    }
-
-    /// The offset that the next record will have, as far as the log is whole now. Reads what lies behind the last index
-    /// entry, not the segment.
-    ///
-    /// # Errors
-    /// When the disk fails or the log is corrupt at its end.
-    pub fn log_end_offset(&self) -> Result<Offset> {
-        let mut probe = self.another(HEADER_CHUNK);
-        for _ in 0..LISTINGS_MAX {
-            let Some(&last) = probe.bases.last() else { return Ok(self.log_start_offset) };
-            let Some(log) = probe.open_log(last)? else {
-                probe.list_again()?;
-                continue;
-            };
-            let indexes = Indexes::open(&*probe.disk, &probe.path, last, Access::Read)?;
-            let (start, _) = lookup::start_for_offset(&log, log.file.stat()?.size, &indexes.offset, Offset(i64::MAX))?;
-            probe.next_offset = last;
-            probe.stand_in(Scanner::new(log, start, HEADER_CHUNK)?);
-            while let Next::Batch(_) | Next::LogStartPassed { .. } = probe.next()? {}
-            return Ok(probe.next_offset.max(self.log_start_offset));
-        }
-        Err(self.deleted())
-    }
-
-    /// The offset and timestamp of the first record at or after `timestamp`; `None` when all are older.
-    ///
-    /// # Errors
-    /// When the disk fails or the log is corrupt on the way.
-    pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<(Offset, i64)>> {
-        let mut probe = self.another(HEADER_CHUNK);
-        'listing: for _ in 0..LISTINGS_MAX {
-            let bases = probe.bases.clone();
-            for (place, &base) in bases.iter().enumerate() {
-                let next_base = bases.get(place + 1).copied();
-                if next_base.is_some_and(|next| next <= probe.log_start_offset()) {
-                    continue;
-                }
-                let Some(log) = probe.open_log(base)? else {
-                    if next_base.is_some() {
-                        continue;
-                    }
-                    // All that was listed is gone; what has come since is to be found.
-                    probe.list_again()?;
-                    continue 'listing;
-                };
-                if let Some(found) = probe.first_in_segment(log, next_base, timestamp)? {
-                    return Ok(Some(found));
-                }
-            }
-            return Ok(None);
-        }
-        Err(self.deleted())
-    }
-
-    /// The first record at or after `timestamp` in a segment, or, where that is the last, behind it.
-    fn first_in_segment(
-        &mut self,
-        log: OpenLog,
-        next_base: Option<Offset>,
-        timestamp: i64,
-    ) -> Result<Option<(Offset, i64)>> {
-        let base = log.base_offset;
-        let indexes = Indexes::open(&*self.disk, &self.path, base, Access::Read)?;
-        if let Some(next) = next_base {
-            let largest = lookup::largest_timestamp(&log, &indexes, next <= self.recovery_point)?;
-            if largest.is_none_or(|(largest, _)| largest < timestamp) {
-                return Ok(None);
-            }
-        }
-        self.next_offset = base.max(self.log_start_offset());
-        // It knows the offset that it has come to, by which a torn end is told from damage of what was durable.
-        self.stand_in(lookup::scan_from_time(&log, &indexes, timestamp)?);
-        self.current = None;
-        self.first_at_or_after(timestamp, next_base)
-    }
-
-    fn first_at_or_after(&mut self, timestamp: i64, end: Option<Offset>) -> Result<Option<(Offset, i64)>> {
-        let mut buffer = RecordBuffer::default();
-        let start = self.next_offset;
-        loop {
-            let Next::Batch(header) = self.next()? else { return Ok(None) };
-            if end.is_some_and(|end| header.base_offset >= end) {
-                return Ok(None);
-            }
-            if header.max_timestamp < timestamp || header.attributes.is_control() {
-                continue;
-            }
-            let (path, position) = self.place();
-            let at_batch = |error| at_place(error, path, position, header.base_offset);
-            let (header, decompressed) = buffer.load(&header, self.batch()).map_err(at_batch)?;
-            let records = if decompressed { buffer.plain() } else { &self.batch()[BATCH_HEADER_SIZE..] };
-            let mut cursor = RecordCursor::new(&header);
-            while let Some(span) = cursor.next(records).map_err(at_batch)? {
-                let offset = header.base_offset + i64::from(span.offset_delta);
-                let at = header.record_timestamp(span.timestamp_delta);
-                if at >= timestamp && offset >= start {
-                    return Ok(Some((offset, at)));
-                }
-            }
-        }
     }
 
     /// The next batch that holds or follows the place of the reader.
@@ -286,6 +146,9 @@ impl LogReader {
             self.next_offset = self.next_offset.max(header.next_offset());
         }
         loop {
+            if self.view.is_closed() && !self.scanner.as_ref().is_some_and(Scanner::holds_next) {
+                self.open_again()?;
+            }
             let Some(scanner) = &mut self.scanner else {
                 match self.open_segment()? {
                     Opened::Segment => continue,
@@ -331,9 +194,17 @@ impl LogReader {
     /// those stand beside the new one.
     #[cold]
     fn refuse_overlap(&mut self, header: &BatchHeader) -> Result<()> {
+        if self.view.is_closed() {
+            return self.open_again();
+        }
         let known = self.segment_end;
         self.list_again()?;
         let scanner = self.scanner.as_mut().expect("a batch was found in a segment");
+        // The batch may have been read before others were written in its place, and the next one after.
+        scanner.refresh()?;
+        if !matches!(scanner.step()?, Step::Batch(found) if found == *header) {
+            return Ok(());
+        }
         let is_new = scanner.log().path.extension().is_some_and(|it| it == SWAP_SUFFIX.trim_start_matches('.'));
         if is_new && !scanner.overlaps_next(header)? {
             self.segment_end = NO_END;
@@ -350,6 +221,22 @@ impl LogReader {
         self.current = None;
     }
 
+    /// Goes to the batch that `other`, a reader of the same partition, has shown last, without looking it up. Bytes of that
+    /// file that were read already are kept.
+    pub(super) fn go_to_batch_of(&mut self, other: &Self) {
+        let place = other.scanner.as_ref().expect("a batch comes from a segment");
+        (self.current, self.next_offset) = (None, other.next_offset);
+        if let Some(scanner) = &mut self.scanner
+            && Arc::ptr_eq(&scanner.log().file, &place.log().file)
+        {
+            scanner.go_to(place.position(), place.expected());
+            return;
+        }
+        let mut scanner = Scanner::of_size(place.log().clone(), place.position(), place.size(), self.chunk);
+        scanner.go_to(place.position(), place.expected());
+        self.stand_in(scanner);
+    }
+
     /// The bytes of the batch that [`LogReader::next`] has shown last.
     #[must_use]
     pub fn batch(&self) -> &[u8] {
@@ -357,74 +244,96 @@ impl LogReader {
         self.scanner.as_ref().expect("a batch comes from a segment").loaded(header)
     }
 
+    /// The header of the batch that [`LogReader::next`] has shown last.
+    pub(super) fn header(&self) -> &BatchHeader {
+        self.current.as_ref().expect("a batch has been shown")
+    }
+
     /// The segment file and the position of the batch that was shown last.
     #[must_use]
     pub fn place(&self) -> (&Path, Position) {
-        self.scanner.as_ref().map_or((&self.path, Position::ZERO), |scanner| (&scanner.log().path, scanner.position()))
+        self.scanner
+            .as_ref()
+            .map_or((self.view.path(), Position::ZERO), |scanner| (&scanner.log().path, scanner.position()))
     }
 
     /// Judges a place without a valid batch: `true` is the end for now, `false` means to look at it again.
     #[cold]
     fn is_end(&mut self, problem: NoBatch) -> Result<bool> {
+        if self.view.is_closed() {
+            return self.open_again().map(|()| false);
+        }
         let scanner = self.scanner.as_mut().expect("a problem was found in a segment");
-        scanner.refresh()?;
+        let id = scanner.refresh()?.id;
         if is_sound(scanner)? {
             return Ok(false);
         }
-        let (log, position, expected) = (scanner.log().clone(), scanner.position(), scanner.expected());
-        let named = self.disk.stat(&log.path)?.map(|stat| stat.id);
-        if named != Some(log.file.stat()?.id) {
+        let (log, expected) = (scanner.log().clone(), scanner.expected());
+        if self.view.stat_log(&log)?.map(|stat| stat.id) != Some(id) {
             self.scanner = None;
             self.list_again()?;
             return Ok(false);
         }
         self.list_again()?;
-        let is_last = self.bases.last().is_none_or(|&last| last <= log.base_offset);
-        let lost = !is_last
-            || matches!(problem, NoBatch::Unknown { .. })
-            || expected.max(self.next_offset) < self.recovery_point
-            || scan::valid_batch_from(&log, position)?.is_some();
-        if !lost {
+        let is_last = self.view.bases().last().is_none_or(|&last| last <= log.base_offset);
+        let may_be_end = is_last
+            && !matches!(problem, NoBatch::Unknown { .. })
+            && expected.max(self.next_offset) >= self.view.checkpoints().recovery_point;
+        let scanner = self.scanner.as_mut().expect("still open");
+        if may_be_end && matches!(scanner.judge_tail()?, Tail::Zeros | Tail::Torn) {
             return Ok(true);
         }
         // A writer may have finished the batch, and the next one or two, while we searched: only what is still bad now
         // was bad when its successors were written.
-        let scanner = self.scanner.as_mut().expect("still open");
         scanner.refresh()?;
-        if is_sound(scanner)? { Ok(false) } else { Err(scanner.corrupt(problem)) }
+        if is_sound(scanner)? {
+            return Ok(false);
+        }
+        // Where the log was cut and written on since, this place may lie inside a batch.
+        let here = (id, scanner.position());
+        if self.doubted.replace(here) != Some(here) {
+            self.scanner = None;
+            return Ok(false);
+        }
+        Err(scanner.corrupt(problem))
     }
 
     /// Looks for more at the end of a segment: in it, or in the next one.
     fn cross(&mut self) -> Result<bool> {
         let scanner = self.scanner.as_mut().expect("the end of a segment");
         let size = scanner.size();
-        scanner.refresh()?;
+        let id = scanner.refresh()?.id;
         if scanner.size() > size {
             return Ok(true);
         }
-        let (base, path) = (scanner.log().base_offset, scanner.log().path.clone());
-        let id = scanner.log().file.stat()?.id;
-        let end = scanner.expected();
-        if self.successor(base).is_none() {
+        if scanner.size() < scanner.position().0 {
+            // Cut, and perhaps written on since: the next offset is to be looked for from a batch that is there.
+            self.scanner = None;
+            return Ok(true);
+        }
+        let log = scanner.log().clone();
+        let (base, end) = (log.base_offset, scanner.expected());
+        if self.view.successor(base).is_none() {
             // Whoever looks for an offset behind a roll that was not listed stands at the end of a segment below it.
             let rolled =
                 self.begins_at(self.next_offset, base)? || (end != self.next_offset && self.begins_at(end, base)?);
-            if !rolled && self.disk.stat(&path)?.is_some_and(|stat| stat.id == id) {
+            let is_there = self.view.stat_log(&log)?.is_some_and(|stat| stat.id == id);
+            if !rolled && is_there && self.view.is_named()? {
                 return Ok(false);
             }
             self.list_again()?;
         }
-        let Some(mut successor) = self.successor(base) else {
+        let Some(mut successor) = self.view.successor(base) else {
             // Without a successor the segment was removed, and perhaps made anew, or nothing happened after all.
-            let same = self.disk.stat(&path)?.is_some_and(|stat| stat.id == id);
+            let same = self.view.stat_log(&log)?.is_some_and(|stat| stat.id == id);
             if !same {
                 self.scanner = None;
             }
-            return Ok(!same && self.bases.contains(&base));
+            return Ok(!same && self.view.bases().contains(&base));
         };
         if successor > self.next_offset {
             self.list_again()?;
-            successor = self.successor(base).unwrap_or(successor);
+            successor = self.view.successor(base).unwrap_or(successor);
         }
         // The successor was listed, so nothing is appended to this segment any more: what is read now is its end.
         let scanner = self.scanner.as_mut().expect("still open");
@@ -433,7 +342,7 @@ impl LogReader {
             return Ok(true);
         }
         self.scanner = None;
-        let gone = self.bases.first().is_some_and(|&first| first > self.next_offset);
+        let gone = self.view.bases().first().is_some_and(|&first| first > self.next_offset);
         if !gone {
             self.next_offset = self.next_offset.max(successor);
         }
@@ -442,46 +351,33 @@ impl LogReader {
 
     /// Whether a segment behind the one at `base` begins at `offset`.
     fn begins_at(&self, offset: Offset, base: Offset) -> Result<bool> {
-        Ok(offset > base && self.disk.stat(&segment_path(&self.path, offset, FileKind::Log))?.is_some())
+        if offset <= base {
+            return Ok(false);
+        }
+        let Some(folder) = self.view.opened_folder()? else { return Ok(false) };
+        Ok(folder.stat(&segment_name(offset, FileKind::Log))?.is_some())
     }
 
     fn stand_in(&mut self, scanner: Scanner) {
-        self.segment_end = self.successor(scanner.log().base_offset).unwrap_or(NO_END);
+        self.segment_end = self.view.successor(scanner.log().base_offset).unwrap_or(NO_END);
         self.scanner = Some(scanner);
-    }
-
-    fn successor(&self, base: Offset) -> Option<Offset> {
-        self.bases.get(self.bases.partition_point(|&other| other <= base)).copied()
     }
 
     /// Lists the folder again.
     pub(super) fn list_again(&mut self) -> Result<()> {
-        let named = self.disk.stat(&self.path)?;
-        if named.map(|stat| stat.id) != Some(self.folder.id()) {
-            return Err(self.deleted());
-        }
-        self.bases = segments::base_offsets(&*self.disk, &self.path)?;
+        self.view = self.view.list_again()?;
         if let Some(scanner) = &self.scanner {
-            self.segment_end = self.successor(scanner.log().base_offset).unwrap_or(NO_END);
+            self.segment_end = self.view.successor(scanner.log().base_offset).unwrap_or(NO_END);
         }
         Ok(())
-    }
-
-    /// That the partition is not to be read any more.
-    pub(super) fn deleted(&self) -> StorageError {
-        StorageError::PartitionDeleted { path: self.path.clone() }
-    }
-
-    fn open_log(&self, base: Offset) -> Result<Option<OpenLog>> {
-        segments::open_log(&*self.disk, &self.path, base)
     }
 
     /// Opens the segment that holds the next offset, at the batch that does or before it.
     fn open_segment(&mut self) -> Result<Opened> {
         for _ in 0..LISTINGS_MAX {
-            let Some(&first) = self.bases.first() else {
+            let Some(&first) = self.view.bases().first() else {
                 self.list_again()?;
-                if self.bases.is_empty() {
+                if self.view.is_empty() {
                     return Ok(Opened::Nothing);
                 }
                 continue;
@@ -491,21 +387,21 @@ impl LogReader {
                 self.next_offset = first;
                 return Ok(Opened::LogStartPassed(missed_from));
             }
-            let base = self.bases[segments::holding(&self.bases, self.next_offset)];
-            let Some(log) = self.open_log(base)? else {
+            let bases = self.view.bases();
+            let base = bases[segments::holding(bases, self.next_offset)];
+            let Some(log) = self.view.open_log(base)? else {
                 self.list_again()?;
                 continue;
             };
             let mut start = Position::ZERO;
             if self.next_offset > base {
-                let indexes = Indexes::open(&*self.disk, &self.path, base, Access::Read)?;
                 let size = log.file.stat()?.size;
-                start = lookup::start_for_offset(&log, size, &indexes.offset, self.next_offset)?.0;
+                start = lookup::start_for_offset(&log, size, &self.view.offset_index(base)?, self.next_offset)?.0;
             }
             self.stand_in(Scanner::new(log, start, self.chunk)?);
             return Ok(Opened::Segment);
         }
-        Err(self.deleted())
+        Err(self.view.deleted())
     }
 }
 
@@ -521,8 +417,4 @@ fn is_sound(scanner: &mut Scanner) -> Result<bool> {
         Step::End => Ok(true),
         Step::Bad(_) => Ok(false),
     }
-}
-
-fn deleted_if_missing(error: DiskError, path: &Path) -> StorageError {
-    if error.is_not_found() { StorageError::PartitionDeleted { path: path.to_owned() } } else { error.into() }
 }

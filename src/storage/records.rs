@@ -5,14 +5,15 @@
 //! bounds its times from below.)
 
 use super::read::{LogReader, Next};
+use super::read_memory::ReadMemory;
 use super::record_buffer::RecordBuffer;
 use super::transactions::{Transactions, Verdict};
 use super::{Result, at_place};
 use crate::format::FormatError;
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, TimestampType};
+use crate::format::header::{BatchHeader, MAGIC_V2, TimestampType};
 use crate::format::record::{Record, RecordSpan};
 use crate::format::record_cursor::RecordCursor;
-use crate::units::Offset;
+use crate::units::{Offset, Timestamp};
 
 /// What [`RecordReader::advance`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,9 @@ pub struct Bounds {
     /// None at or above this offset.
     pub end: Option<Offset>,
     /// None before this time, ms.
-    pub since_ms: Option<i64>,
+    pub since: Option<Timestamp>,
     /// None at or after this time, ms.
-    pub until_ms: Option<i64>,
+    pub until: Option<Timestamp>,
 }
 
 /// Reads a partition record by record. Control batches, records below the starting offset and records outside the bounds
@@ -46,11 +47,13 @@ pub struct Bounds {
 pub struct RecordReader {
     log: LogReader,
     buffer: RecordBuffer,
-    /// Whether the records of the current batch are in `buffer`, not in the reader's own bytes.
-    decompressed: bool,
     header: Option<BatchHeader>,
     cursor: RecordCursor,
     head: RecordSpan,
+    /// Where in the plain records at hand the record begins that was found last.
+    head_start: usize,
+    /// Whether the records were given back: see [`RecordReader::give_back`].
+    is_given_back: bool,
     /// No record below this offset is shown.
     start: Offset,
     /// Behind the batches that have been stepped through.
@@ -71,10 +74,11 @@ impl RecordReader {
         Self {
             log,
             buffer: RecordBuffer::default(),
-            decompressed: false,
             header: None,
             cursor: RecordCursor::default(),
             head: RecordSpan::default(),
+            head_start: 0,
+            is_given_back: false,
             start,
             behind: start,
             bounds: Bounds::default(),
@@ -91,13 +95,20 @@ impl RecordReader {
         self
     }
 
+    /// The same, but sharing memory with other readers.
+    #[must_use]
+    pub fn sharing(mut self, memory: &ReadMemory) -> Self {
+        self.buffer = RecordBuffer::sharing(memory);
+        self
+    }
+
     /// The same, but only what was committed: without the records of aborted transactions, and up to the first
     /// transaction that has not ended.
     ///
     /// # Errors
     /// When the disk fails, or the log is corrupt before the place of `log`.
     pub fn read_committed(log: LogReader) -> Result<Self> {
-        let transactions = Some(Transactions::new(log.disk(), &log)?);
+        let transactions = Some(Transactions::new(&log)?);
         Ok(Self { transactions, ..Self::new(log) })
     }
 
@@ -105,6 +116,24 @@ impl RecordReader {
     #[must_use]
     pub fn log(&self) -> &LogReader {
         &self.log
+    }
+
+    /// Whether it holds file descriptors: at most [`RecordReader::DESCRIPTORS_MAX`] at once.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.log.is_open() || self.transactions.as_ref().is_some_and(Transactions::is_open)
+    }
+
+    /// The folder and a segment, for the log and for what is read ahead of it.
+    pub const DESCRIPTORS_MAX: usize = 4;
+
+    /// Gives the file descriptors back until the reader needs the disk again. The record found last stays.
+    ///
+    /// # Errors
+    /// As [`LogReader::close`].
+    pub fn close(&mut self) -> Result<()> {
+        self.log.close()?;
+        self.transactions.as_mut().map_or(Ok(()), Transactions::close)
     }
 
     /// Whether nothing more can come: the end of the bounds has been reached.
@@ -133,16 +162,22 @@ impl RecordReader {
     pub fn advance(&mut self) -> Result<Advance> {
         loop {
             if let Some(header) = self.header {
-                let records = records_of(&self.log, &self.buffer, self.decompressed);
+                let records = self.buffer.records(self.log.batch());
+                let start = self.cursor.position();
                 match self.cursor.next(records) {
                     Ok(Some(span)) => {
-                        self.head = span;
+                        (self.head, self.head_start) = (span, start);
                         if self.is_wanted(&header) {
                             return Ok(Advance::Record);
                         }
                         if self.is_done {
-                            return Ok(Advance::End);
+                            return Ok(self.end());
                         }
+                        continue;
+                    }
+                    // What looks like an end or damage is the end of what is at hand.
+                    Ok(None) | Err(_) if self.buffer.is_cut() && start > 0 => {
+                        self.load_rest()?;
                         continue;
                     }
                     Ok(None) => {
@@ -165,26 +200,27 @@ impl RecordReader {
         if !self.header.is_some_and(|header| self.wants_all_of(&header)) {
             return 0;
         }
-        let records = records_of(&self.log, &self.buffer, self.decompressed);
+        let records = self.buffer.records(self.log.batch());
         let (count, last) = self.cursor.append_lines(records, delimiter, limits, lines);
         if count > 0 {
             self.head = RecordSpan::parse(records, last).expect("it was parsed just now");
+            self.head_start = last;
         }
         count
     }
 
     #[inline]
     fn wants_all_of(&self, header: &BatchHeader) -> bool {
-        let Bounds { end, since_ms, until_ms } = self.bounds;
+        let Bounds { end, since, until } = self.bounds;
         let is_before_end = end.is_none_or(|end| header.last_offset() < end);
-        header.base_offset >= self.start && is_before_end && since_ms.is_none() && until_ms.is_none()
+        header.base_offset >= self.start && is_before_end && since.is_none() && until.is_none()
     }
 
     /// Whether the record at the head of a batch is wanted. The end of the bounds is reached by the first behind it.
     #[inline]
     fn is_wanted(&mut self, header: &BatchHeader) -> bool {
         let offset = header.base_offset + i64::from(self.head.offset_delta);
-        let Bounds { end, since_ms, until_ms } = self.bounds;
+        let Bounds { end, since, until } = self.bounds;
         if offset < self.start {
             return false;
         }
@@ -192,28 +228,31 @@ impl RecordReader {
             self.is_done = true;
             return false;
         }
-        if since_ms.is_none() && until_ms.is_none() {
+        if since.is_none() && until.is_none() {
             return true;
         }
         let timestamp = header.record_timestamp(self.head.timestamp_delta);
-        if until_ms.is_some_and(|until| timestamp >= until) {
+        if until.is_some_and(|until| timestamp >= until) {
             self.too_late.get_or_insert(offset);
             return false;
         }
-        since_ms.is_none_or(|since| timestamp >= since)
+        since.is_none_or(|since| timestamp >= since)
     }
 
     /// Goes to the records of the next batch; `Some` where there are none now.
     fn next_batch(&mut self) -> Result<Option<Advance>> {
         if self.is_done || self.bounds.end.is_some_and(|end| self.behind >= end) {
             self.is_done = true;
-            return Ok(Some(Advance::End));
+            return Ok(Some(self.end()));
         }
         let header = match self.log.next()? {
             Next::Batch(header) => header,
-            Next::End => return Ok(Some(Advance::End)),
+            Next::End => return Ok(Some(self.end())),
             Next::LogStartPassed { missed_from, log_start_offset } => {
                 self.behind = self.behind.max(log_start_offset);
+                if let Some(transactions) = &mut self.transactions {
+                    transactions.log_start_passed(log_start_offset)?;
+                }
                 return Ok(Some(Advance::LogStartPassed { missed_from, log_start_offset }));
             }
         };
@@ -229,27 +268,37 @@ impl RecordReader {
             }
             Some(Verdict::Wait) => {
                 self.log.unread();
-                return Ok(Some(Advance::End));
+                return Ok(Some(self.end()));
+            }
+            Some(Verdict::ReadAgain) => {
+                self.log.seek(self.log.next_offset());
+                return Ok(None);
             }
         }
-        let loaded = self.buffer.load(&header, self.log.batch());
-        let (header, decompressed) = loaded.map_err(|error| self.at_batch(error, &header))?;
-        self.decompressed = decompressed;
+        let loaded = self.buffer.load(&header, self.log.batch(), self.log.decompressed_size_max());
+        let header = loaded.map_err(|error| self.at_batch(error, &header))?;
         self.cursor = RecordCursor::new(&header);
         self.header = Some(header);
         Ok(None)
     }
 
+    /// Nothing more for now: others may need the memory.
+    fn end(&mut self) -> Advance {
+        self.header = None;
+        self.buffer.give_back();
+        Advance::End
+    }
+
     /// Whether the header of a batch tells that none of its records is wanted.
     fn is_unwanted(&mut self, header: &BatchHeader) -> bool {
-        let Bounds { end, since_ms, until_ms } = self.bounds;
+        let Bounds { end, since, until } = self.bounds;
         // A compressed message of an old format does not tell its first offset.
         let starts_behind = |end| header.magic == MAGIC_V2 && header.base_offset >= end;
-        if since_ms.is_some_and(|since| header.max_timestamp < since) || end.is_some_and(starts_behind) {
+        if since.is_some_and(|since| header.max_timestamp < since) || end.is_some_and(starts_behind) {
             return true;
         }
         let is_too_late = header.timestamp_type() == TimestampType::LogAppendTime
-            && until_ms.is_some_and(|until| header.max_timestamp >= until);
+            && until.is_some_and(|until| header.max_timestamp >= until);
         if is_too_late {
             self.too_late.get_or_insert(self.behind.max(self.start));
         }
@@ -257,19 +306,73 @@ impl RecordReader {
     }
 
     /// What of the current batch lies ahead, for who knows how to tell from it that some of the next records are not wanted:
-    /// the plain records, where in them the next one begins, and the base offset of the batch. `None` before a batch, and
-    /// where what is too late is kept track of.
+    /// the plain records at hand, where in them the next one begins, and what tells these bytes from others: the base offset
+    /// of the batch and where in its records they begin. `None` before a batch, and where what is too late is kept track of.
     #[inline]
     #[must_use]
-    pub fn ahead(&self) -> Option<(&[u8], usize, Offset)> {
-        let header = self.header.as_ref().filter(|_| self.bounds.until_ms.is_none())?;
-        Some((records_of(&self.log, &self.buffer, self.decompressed), self.cursor.position(), header.base_offset))
+    pub fn ahead(&self) -> Option<(&[u8], usize, (Offset, usize))> {
+        let header = self.header.as_ref().filter(|_| self.bounds.until.is_none())?;
+        let bytes = (header.base_offset, self.buffer.start());
+        Some((self.buffer.records(self.log.batch()), self.cursor.position(), bytes))
     }
 
     /// Passes over the records of the current batch that end at or before `position` in its plain records.
     #[inline]
     pub fn skip_to(&mut self, position: usize) {
-        self.cursor.skip_to(records_of(&self.log, &self.buffer, self.decompressed), position);
+        self.cursor.skip_to(self.buffer.records(self.log.batch()), position);
+    }
+
+    /// Whether it holds more memory than its share while all readers that share it hold too much.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.buffer.is_over()
+    }
+
+    /// Gives the memory of the records back while others are shown. Of the record found last, all but
+    /// [`RecordReader::record`] can still be asked for; [`RecordReader::take_up`] is to be called before anything else.
+    pub fn give_back(&mut self) {
+        self.buffer.give_back();
+        self.is_given_back = true;
+    }
+
+    /// Loads the record found last again, and what follows it, if they were given back.
+    ///
+    /// # Errors
+    /// As [`RecordReader::advance`].
+    #[inline]
+    pub fn take_up(&mut self) -> Result<()> {
+        if self.is_given_back { self.load_again() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn load_again(&mut self) -> Result<()> {
+        let header = self.header.expect("a record has been found");
+        let position = self.buffer.start() + self.head_start;
+        self.load_from(position)?;
+        let records = self.buffer.records(self.log.batch());
+        self.head_start = position - self.buffer.start();
+        let head = RecordSpan::parse(records, self.head_start);
+        self.head = head.map_err(|error| self.at_batch(error, &header))?;
+        self.cursor.set_position(self.head.end);
+        self.is_given_back = false;
+        Ok(())
+    }
+
+    /// Loads the records of the current batch from the next one on.
+    #[cold]
+    fn load_rest(&mut self) -> Result<()> {
+        let position = self.buffer.start() + self.cursor.position();
+        self.load_from(position)?;
+        self.cursor.set_position(position - self.buffer.start());
+        Ok(())
+    }
+
+    fn load_from(&mut self, position: usize) -> Result<()> {
+        let batch = self.log.batch();
+        let stored = self.log.header();
+        let loaded = self.buffer.load_from(stored, batch, position, self.log.decompressed_size_max());
+        loaded.map(drop).map_err(|error| self.at_batch(error, stored))
     }
 
     #[cold]
@@ -288,7 +391,7 @@ impl RecordReader {
     /// Its timestamp, ms since the epoch.
     #[inline]
     #[must_use]
-    pub fn timestamp(&self) -> i64 {
+    pub fn timestamp(&self) -> Timestamp {
         self.batch_header().record_timestamp(self.head.timestamp_delta)
     }
 
@@ -302,16 +405,11 @@ impl RecordReader {
     #[inline]
     #[must_use]
     pub fn record(&self) -> Record<'_> {
-        self.head.record(records_of(&self.log, &self.buffer, self.decompressed))
+        self.head.record(self.buffer.records(self.log.batch()))
     }
 
     #[inline]
     fn batch_header(&self) -> &BatchHeader {
         self.header.as_ref().expect("a record has been found")
     }
-}
-
-#[inline]
-fn records_of<'a>(log: &'a LogReader, buffer: &'a RecordBuffer, decompressed: bool) -> &'a [u8] {
-    if decompressed { buffer.plain() } else { &log.batch()[BATCH_HEADER_SIZE..] }
 }

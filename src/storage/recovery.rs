@@ -10,28 +10,32 @@
 //! 4. Each batch from there on is read and its checksum held against its bytes; of what was added while this process ran,
 //!    only the header. Its offsets must lie in its segment and rise: a segment whose name and content disagree is
 //!    corruption.
-//! 5. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, with no valid
-//!    batch behind it: zeros (preallocation) silently, anything else after it was kept in a file beside the log. In any
-//!    other place it is corruption, which is reported and left as it is; so is a whole batch of a format that is not known.
+//! 5. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, where `tail` finds
+//!    that no batch follows: zeros (preallocation) silently, a torn append after it was kept in a file beside the log. In
+//!    any other place it is corruption, which is reported and left as is unless a power failure explains it (see
+//!    `power_failure.rs`); so is a whole batch of a format that is not known.
 //! 6. Index entries that the batches contradict, and everything behind them, are replaced; a missing index is made.
 //! 7. A log that ends below its recovery point is corruption; one that ends below its log start goes on there.
 //!
 //! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
 
-use super::Result;
-use super::append_plan::{LargestTimestamp, SegmentEnd, offset_entry, time_entry};
-use super::file_name::{FileKind, cut_path, segment_path};
+use super::append_plan::SegmentEnd;
+use super::file_name::cut_name;
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
-use super::lookup::{HEADER_CHUNK, Indexes, start_for_offset, time_entry_is_right};
-use super::scan::{self, Scanner, Step, header_at};
+use super::index_rule::{LargestTimestamp, Named, is_due, named, names_time_of, offset_entry, time_entry};
+use super::lookup::{Indexes, batch_of_time_entry, start_for_offset};
+use super::scan::{HEADER_CHUNK, Scanner, Step, header_at};
+use super::segment_writer::{IndexEntries, SegmentWriter};
 use super::segments::OpenLog;
 use super::sync::BATCH_COST_MIN;
-use crate::disk::{Access, Disk, DiskError};
+use super::tail::Tail;
+use super::{PartitionGuard, Result, StorageError, rewrite};
+use crate::disk::{Access, Folder};
 use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
-use crate::units::{Offset, Position};
-use std::path::{Path, PathBuf};
+use crate::units::{Offset, Position, Timestamp};
+use std::path::PathBuf;
 
 /// Bytes read at a time while a segment is walked.
 const WALK_CHUNK: usize = 256 << 10;
@@ -60,106 +64,148 @@ pub enum Notice {
     },
 }
 
-/// A segment whose end and indexes are known to be right.
+/// A segment that was checked, and what that took.
 pub(crate) struct CheckedSegment {
-    pub(crate) log: OpenLog,
-    pub(crate) indexes: Indexes,
-    pub(crate) end: SegmentEnd,
+    pub(crate) segment: SegmentWriter,
     /// Bytes that were read to find this out, small batches counted as more.
     pub(crate) bytes_walked: u64,
 }
 
 /// What is checked, and how.
-pub(crate) struct Check<'a> {
-    pub(crate) disk: &'a dyn Disk,
-    pub(crate) folder: &'a Path,
+pub(crate) struct Check {
     pub(crate) base_offset: Offset,
     /// Up to here the segment is believed.
     pub(crate) believed: Offset,
-    /// Whether the file has done nothing but grow while this process ran. Checksums are then not looked at: a writer that is
-    /// killed leaves the file short, and what a power failure leaves is found by a process that starts after it. Otherwise
-    /// each of several producers would read all that the others write.
-    pub(crate) has_only_grown: bool,
-    pub(crate) recovery_point: Offset,
+    /// The open file, where it has done nothing but grow while this process had it open. Checksums are then not compared: a
+    /// writer that is killed leaves the file short, and what a power failure leaves is found by a process that starts after
+    /// it. Otherwise each of several producers would read all that the others write. And it stays open: a descriptor that is
+    /// older than what was written is told when that cannot be made durable.
+    pub(crate) grown: Option<OpenLog>,
+    /// Batches from this offset on, whose checksums match, are written again: a failed write-back may have left them in the
+    /// page cache alone, and called them clean.
+    pub(crate) rewrite_from: Option<Offset>,
     pub(crate) is_last: bool,
-    pub(crate) index_interval_bytes: u64,
 }
 
-impl Check<'_> {
+impl Check {
     /// Runs the passes on one segment.
     ///
     /// # Errors
     /// When the disk fails or the segment is corrupt.
-    pub(crate) fn run(&self, notices: &mut Vec<Notice>) -> Result<CheckedSegment> {
-        let path = segment_path(self.folder, self.base_offset, FileKind::Log);
-        let file = self.disk.open(&path, Access::Write)?;
-        let log = OpenLog { base_offset: self.base_offset, file, path };
-        let indexes = Indexes::open(self.disk, self.folder, self.base_offset, Access::Create)?;
-        let mut walk = Walk::begin(log, indexes, self)?;
-        let problem = walk.run()?;
-        if let Some(problem) = problem {
-            self.cut(&mut walk, problem, notices)?;
-        }
-        walk.finish(self.is_last)
+    pub(crate) fn run(&self, guard: &PartitionGuard, notices: &mut Vec<Notice>) -> Result<CheckedSegment> {
+        let walked = self.walk(guard)?;
+        self.finish(guard, walked, notices)
     }
 
-    fn cut(&self, walk: &mut Walk, problem: NoBatch, notices: &mut Vec<Notice>) -> Result<()> {
+    /// Walks the segment to its end, or to the first bytes that are no batch. Makes indexes that are missing and changes
+    /// nothing else.
+    pub(crate) fn walk(&self, guard: &PartitionGuard) -> Result<Walked> {
+        let folder = &**guard.folder();
+        let log = match &self.grown {
+            Some(grown) => grown.clone(),
+            None => OpenLog::open(folder, self.base_offset, Access::Write)?,
+        };
+        let indexes = Indexes::open(folder, self.base_offset, Access::Create)?;
+        let mut walk = Walk::begin(log, indexes, self, guard.config().index_interval_bytes)?;
+        let problem = walk.run()?;
+        Ok(Walked { walk, problem })
+    }
+
+    /// Cuts what follows the walk's end, brings the indexes in line, and writes again what has to be.
+    ///
+    /// # Errors
+    /// When the disk fails or the segment is corrupt.
+    pub(crate) fn finish(
+        &self,
+        guard: &PartitionGuard,
+        walked: Walked,
+        notices: &mut Vec<Notice>,
+    ) -> Result<CheckedSegment> {
+        let Walked { mut walk, problem } = walked;
+        if let Some(problem) = problem {
+            self.cut(guard, &mut walk, problem, notices)?;
+        }
+        let (rewrite_start, end) = (walk.rewrite_start, walk.scanner.position());
+        let checked = walk.finish(self.is_last)?;
+        if let Some(start) = rewrite_start {
+            rewrite::make_durable(&checked.segment.log, start, end)?;
+            rewrite::make_indexes_durable(guard, self.base_offset)?;
+        }
+        Ok(checked)
+    }
+
+    fn cut(&self, guard: &PartitionGuard, walk: &mut Walk, problem: NoBatch, notices: &mut Vec<Notice>) -> Result<()> {
         let (log, position) = (walk.scanner.log().clone(), walk.scanner.position());
-        let is_zero = scan::is_zero_from(&log.file, position)?;
         if !self.is_last
             || matches!(problem, NoBatch::Unknown { .. })
-            || walk.scanner.expected() < self.recovery_point
-            || (!is_zero && scan::valid_batch_from(&log, position)?.is_some())
+            || walk.scanner.expected() < guard.checkpoints().recovery_point
         {
             return Err(walk.scanner.corrupt(problem));
         }
-        if !is_zero {
+        let tail = walk.scanner.judge_tail()?;
+        if matches!(tail, Tail::Damaged { .. } | Tail::Undecided) {
+            return Err(walk.scanner.corrupt(problem));
+        }
+        if tail == Tail::Torn {
             let bytes = walk.scanner.size() - position.0;
-            let kept_as = self.keep(&log, position)?;
+            let kept_as = keep(guard, &log, position)?;
             notices.push(Notice::TailCut { path: log.path.clone(), position, bytes, kept_as });
         }
         log.file.set_len(position.0)?;
         Ok(())
     }
+}
 
-    /// Copies what is about to be cut. On a full disk the cut goes on without: it never was a whole batch.
-    fn keep(&self, log: &OpenLog, position: Position) -> Result<Option<PathBuf>> {
-        let path = free_name(self.disk, &cut_path(self.folder, self.base_offset, position))?;
-        match copy_from(self.disk, log, position, &path) {
-            Ok(()) => Ok(Some(path)),
-            Err(error) if error.is_full() => {
-                self.disk.remove_file(&path)?;
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+/// Copies what is about to be cut. On a full disk the cut goes on without: it never was a whole batch.
+pub(super) fn keep(guard: &PartitionGuard, log: &OpenLog, position: Position) -> Result<Option<PathBuf>> {
+    let name = free_name(&**guard.folder(), &cut_name(log.base_offset, position))?;
+    match copy_from(guard, log, position, &name) {
+        Ok(()) => Ok(Some(guard.folder().path().join(name))),
+        Err(StorageError::Disk(error)) if error.is_full() => {
+            guard.remove(&name)?;
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
 }
 
-/// `path`, or the same with a number behind it if something of that name was kept before.
-pub(super) fn free_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
-    let mut name = path.to_owned();
+/// `name`, or the same with a number after it if something of that name was kept before.
+pub(super) fn free_name(folder: &dyn Folder, name: &str) -> Result<String> {
+    let mut free = name.to_owned();
     for number in 1..KEPT_MAX {
-        if disk.stat(&name)?.is_none() {
+        if folder.stat(&free)?.is_none() {
             break;
         }
-        name = PathBuf::from(format!("{}.{number}", path.display()));
+        free = format!("{name}.{number}");
     }
-    Ok(name)
+    Ok(free)
 }
 
-fn copy_from(disk: &dyn Disk, log: &OpenLog, position: Position, path: &Path) -> std::result::Result<(), DiskError> {
-    let copy = disk.open(path, Access::Create)?;
+fn copy_from(guard: &PartitionGuard, log: &OpenLog, position: Position, name: &str) -> Result<()> {
+    let copy = guard.create(name)?;
     copy.set_len(0)?;
     let mut piece = vec![0; WALK_CHUNK];
     let mut at = position.0;
     loop {
         let read = log.file.read_at(&mut piece, at)?;
         if read == 0 {
-            return copy.sync();
+            return Ok(copy.sync()?);
         }
         copy.write_at(&piece[..read], at - position.0)?;
         at += read as u64;
+    }
+}
+
+/// A segment that was walked and not brought in order yet.
+pub(crate) struct Walked {
+    walk: Walk,
+    problem: Option<NoBatch>,
+}
+
+impl Walked {
+    /// The offset after the last whole batch.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.walk.scanner.expected()
     }
 }
 
@@ -194,20 +240,27 @@ struct Walk {
     offset_check: IndexCheck<OffsetIndexEntry>,
     time_check: IndexCheck<TimeIndexEntry>,
     indexed_position: u64,
+    /// The last offset of the append that the last right offset entry is for, where that is more than one batch: no batch
+    /// up to there has an entry of its own.
+    covered: Option<Offset>,
     largest: LargestTimestamp,
     /// The timestamp of the last right time entry.
-    time_indexed: i64,
+    time_indexed: Timestamp,
     checks_sums: bool,
+    rewrite_from: Option<Offset>,
+    /// Where the first batch begins that is to be written again.
+    rewrite_start: Option<Position>,
     bytes_walked: u64,
 }
 
 impl Walk {
-    fn begin(log: OpenLog, indexes: Indexes, check: &Check<'_>) -> Result<Self> {
+    fn begin(log: OpenLog, indexes: Indexes, check: &Check, index_interval_bytes: u64) -> Result<Self> {
         let base = log.base_offset;
         let size = log.file.stat()?.size;
         let mut start = (Position::ZERO, 0);
-        let mut last_time = None;
+        let mut largest = (Timestamp::NONE, base);
         let mut time_count = 0;
+        let mut covered = None;
         if check.believed > base {
             start = start_for_offset(&log, size, &indexes.offset, Offset(check.believed.0 - 1))?;
             if start.1 > 0
@@ -215,31 +268,42 @@ impl Walk {
             {
                 let indexed = header.last_offset();
                 time_count = indexes.time.partition_point(|entry| entry.relative_offset.absolute(base) <= indexed)?;
-                last_time = if time_count > 0 { indexes.time.get(time_count - 1)? } else { None };
+                let last_time = if time_count > 0 { indexes.time.get(time_count - 1)? } else { None };
                 let time_is_right = match &last_time {
                     Some(entry) => {
-                        entry.timestamp >= header.max_timestamp && time_entry_is_right(&log, &indexes, entry)?
+                        let named = batch_of_time_entry(&log, &indexes, entry)?;
+                        largest = named.map_or(largest, |named| (named.max_timestamp, named.last_offset()));
+                        named.is_some() && entry.timestamp >= header.max_timestamp
                     }
-                    None => header.max_timestamp < 0,
+                    None => header.max_timestamp.known().is_none(),
                 };
-                if !time_is_right {
-                    (start, time_count, last_time) = ((Position::ZERO, 0), 0, None);
+                covered = indexes.offset.get(start.1 - 1)?.map(|entry| entry.relative_offset.absolute(base));
+                covered = covered.filter(|&offset| named(offset, &header) == Named::Later);
+                let next = indexes.offset.get(start.1)?.map(|entry| entry.position);
+                let offset_is_right = match covered {
+                    Some(offset) => ends_a_batch(&log, start.0, offset, next, check.grown.is_none())?,
+                    None => true,
+                };
+                if !time_is_right || !offset_is_right {
+                    (start, time_count, largest, covered) = ((Position::ZERO, 0), 0, (Timestamp::NONE, base), None);
                 }
             }
         }
-        let largest = last_time.map_or((-1, base), |entry| (entry.timestamp, entry.relative_offset.absolute(base)));
-        let chunk = if check.has_only_grown { HEADER_CHUNK } else { WALK_CHUNK };
+        let chunk = if check.grown.is_some() { HEADER_CHUNK } else { WALK_CHUNK };
         Ok(Self {
             scanner: Scanner::new(log, start.0, chunk)?,
             indexes,
-            index_interval_bytes: check.index_interval_bytes,
+            index_interval_bytes,
             start: start.0,
             offset_check: IndexCheck::new(start.1),
             time_check: IndexCheck::new(time_count),
             indexed_position: start.0.0,
+            covered,
             largest,
             time_indexed: largest.0,
-            checks_sums: !check.has_only_grown,
+            checks_sums: check.grown.is_none(),
+            rewrite_from: check.rewrite_from,
+            rewrite_start: None,
             bytes_walked: 0,
         })
     }
@@ -253,6 +317,9 @@ impl Walk {
                 Step::Batch(header) => {
                     if self.checks_sums && !self.scanner.checksum_matches(&header)? {
                         return Ok(Some(self.scanner.checksum_error()));
+                    }
+                    if self.rewrite_from.is_some_and(|from| header.last_offset() >= from) {
+                        self.rewrite_start.get_or_insert(self.scanner.position());
                     }
                     self.note(&header)?;
                     self.bytes_walked += (header.size as u64).max(BATCH_COST_MIN);
@@ -269,22 +336,29 @@ impl Walk {
             self.largest = (header.max_timestamp, last);
         }
         let is_indexed = if position == self.start && self.offset_check.right > 0 {
-            true
+            self.covered.is_none()
         } else {
-            self.note_offset(position, last)?
+            self.note_offset(position, header)?
         };
         self.note_time(header, is_indexed)
     }
 
-    fn note_offset(&mut self, position: Position, last: Offset) -> Result<bool> {
-        let base = self.scanner.log().base_offset;
-        let is_due = position.0 - self.indexed_position > self.index_interval_bytes;
+    /// Whether the time entry of an offset entry is due with this batch: with the last one that the entry is for.
+    fn note_offset(&mut self, position: Position, header: &BatchHeader) -> Result<bool> {
+        let (base, last) = (self.scanner.log().base_offset, header.last_offset());
+        if let Some(covered) = self.covered {
+            self.covered = Some(covered).filter(|_| last < covered);
+            return Ok(last >= covered);
+        }
+        let is_due = is_due(position.0, self.indexed_position, self.index_interval_bytes);
         if self.offset_check.replacement.is_none() {
             match self.offset_check.next(&self.indexes.offset)? {
-                Some(entry) if entry.position == position && entry.relative_offset.absolute(base) == last => {
+                Some(entry) if entry.position == position && self.is_right(&entry, header)? => {
                     self.offset_check.right += 1;
                     self.indexed_position = position.0;
-                    return Ok(true);
+                    let offset = entry.relative_offset.absolute(base);
+                    self.covered = Some(offset).filter(|&offset| offset > last);
+                    return Ok(self.covered.is_none());
                 }
                 Some(entry) if entry.position > position && !is_due => {}
                 None if !is_due => {}
@@ -298,6 +372,20 @@ impl Walk {
         Ok(is_due)
     }
 
+    /// Whether an offset entry is right that leads to this batch.
+    fn is_right(&self, entry: &OffsetIndexEntry, header: &BatchHeader) -> Result<bool> {
+        let log = self.scanner.log();
+        let offset = entry.relative_offset.absolute(log.base_offset);
+        match named(offset, header) {
+            Named::Batch => Ok(true),
+            Named::Nothing => Ok(false),
+            Named::Later => {
+                let next = self.indexes.offset.get(self.offset_check.right + 1)?.map(|next| next.position);
+                ends_a_batch(log, entry.position, offset, next, self.checks_sums)
+            }
+        }
+    }
+
     fn note_time(&mut self, header: &BatchHeader, is_indexed: bool) -> Result<()> {
         let (base, last) = (self.scanner.log().base_offset, header.last_offset());
         while self.time_check.replacement.is_none() {
@@ -306,7 +394,8 @@ impl Walk {
                 break;
             }
             // Only the batch that brought the largest timestamp so far is ever named.
-            if (entry.timestamp, entry.relative_offset.absolute(base)) == self.largest && self.largest.1 == last {
+            let offset = entry.relative_offset.absolute(base);
+            if self.largest == (entry.timestamp, last) && names_time_of((entry.timestamp, offset), header) {
                 self.time_check.right += 1;
                 self.time_indexed = entry.timestamp;
             } else {
@@ -336,8 +425,32 @@ impl Walk {
             first_batch_timestamp: first.map(|header| header.max_timestamp),
             indexed_position: self.indexed_position,
         };
-        Ok(CheckedSegment { log, indexes: self.indexes, end, bytes_walked: self.bytes_walked })
+        let segment = SegmentWriter { log, indexes: self.indexes, end, index_entries: IndexEntries::Found };
+        Ok(CheckedSegment { segment, bytes_walked: self.bytes_walked })
     }
+}
+
+/// Whether one of the batches from `start` on ends at `offset` and begins before `end`. With `checks_sums`, only a batch
+/// counts that is not cut afterwards.
+fn ends_a_batch(
+    log: &OpenLog,
+    start: Position,
+    offset: Offset,
+    end: Option<Position>,
+    checks_sums: bool,
+) -> Result<bool> {
+    let mut scanner = Scanner::new(log.clone(), start, HEADER_CHUNK)?;
+    while let Step::Batch(header) = scanner.step()? {
+        let is_past = end.is_some_and(|end| scanner.position() >= end) || header.last_offset() > offset;
+        if is_past || (checks_sums && !scanner.checksum_matches(&header)?) {
+            return Ok(false);
+        }
+        if header.last_offset() == offset {
+            return Ok(true);
+        }
+        scanner.pass(&header);
+    }
+    Ok(false)
 }
 
 fn put_right<E: IndexEntry>(index: &mut IndexFile<E>, check: IndexCheck<E>) -> Result<()> {

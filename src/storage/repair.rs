@@ -1,7 +1,7 @@
-//! Mends what [`verify`](super::verify) finds in one partition.
+//! Mends what [`verify`](super::verify) finds in one partition: [`plan`] decides, [`apply`] does.
 //!
-//! Each finding has one [`Remedy`], so that what would be done can be shown before it is. Then, with the folder locked, what
-//! is wrong is looked for once more and the remedies are applied. Nothing that is sound is touched:
+//! A [`Plan`] has one [`Remedy`] for each finding, so that what would be done can be shown before it is. What is applied is
+//! planned from what was found with the folder locked. Nothing that is sound is touched:
 //! - an offset or epoch that is wrong in a header is put right in place, a few bytes outside the checksum;
 //! - a segment that holds damage is written anew beside the old one, synced, and renamed over it: sound batches byte for
 //!   byte, and in place of lost records an empty batch (a header that keeps the offsets, as a cleaner leaves them), so that
@@ -13,14 +13,14 @@
 //! not cut yet; a new segment file that was not renamed (`repair-<base offset>`, written over by the next); a new segment
 //! with the indexes of the old, whose entries nobody believes.
 
-use super::append::{LEADER_EPOCH_FILE, create_empty_log};
-use super::file_name::{FileKind, cut_path, parse_segment_name, segment_path};
+use super::file_name::{FileKind, cut_name, parse_segment_name, segment_path};
+use super::leader_epochs::{self, LEADER_EPOCH_FILE};
 use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
 use super::segments::{self, OpenLog};
 use super::verify::{Finding, Problem};
-use super::{Result, StorageError, leftovers};
-use crate::disk::{Access, Disk, DiskFile, Folder, atomic};
+use super::{PartitionGuard, Result, StorageError, create_empty_log, leftovers};
+use crate::disk::{Access, DiskFile, FolderLock, atomic};
 use crate::format::batch;
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{BATCH_HEADER_SIZE, MAGIC_V2};
@@ -63,43 +63,27 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// What is done about each of the findings of a partition.
-    #[must_use]
-    pub fn of_all(findings: &[Finding], skip_corrupt: bool) -> Vec<Self> {
-        let segment = |finding: &Finding| finding.path.with_extension("");
-        let stays_damaged = |finding: &&Finding| Self::of(&finding.problem, skip_corrupt) == Self::StepOverIfAsked;
-        let damaged: Vec<PathBuf> = findings.iter().filter(stays_damaged).map(segment).collect();
-        let remedy = |finding: &Finding| match Self::of(&finding.problem, skip_corrupt) {
-            Self::RebuildIndexes if damaged.contains(&segment(finding)) => Self::AfterTheLog,
-            remedy => remedy,
-        };
-        findings.iter().map(remedy).collect()
-    }
-
-    const fn of(problem: &Problem, skip_corrupt: bool) -> Self {
+    const fn of(problem: &Problem, damaged_records: DamagedRecords) -> Self {
         match problem {
             Problem::DamagedBatch { .. } | Problem::MissingOffsets { .. } | Problem::EndsBelowRecoveryPoint { .. } => {
-                if skip_corrupt {
-                    Self::StepOver
-                } else {
-                    Self::StepOverIfAsked
+                match damaged_records {
+                    DamagedRecords::Keep => Self::StepOverIfAsked,
+                    DamagedRecords::GiveUp => Self::StepOver,
                 }
             }
-            Problem::MissingFolder => {
-                if skip_corrupt {
-                    Self::BeginAnew
-                } else {
-                    Self::StepOverIfAsked
-                }
-            }
+            Problem::MissingFolder => match damaged_records {
+                DamagedRecords::Keep => Self::StepOverIfAsked,
+                DamagedRecords::GiveUp => Self::BeginAnew,
+            },
             Problem::TornTail { .. } => Self::CutTail,
             Problem::WrongBaseOffset { .. } => Self::RestoreBaseOffset,
             Problem::WrongLeaderEpoch { .. } => Self::RestoreLeaderEpoch,
-            Problem::WrongIndexEntries { .. } => Self::RebuildIndexes,
+            Problem::WrongIndexEntries { .. } | Problem::MissingTimeEntries { .. } => Self::RebuildIndexes,
             Problem::DamagedFile { .. } | Problem::WrongTopicId => Self::RewriteFile,
             Problem::InterruptedCompaction => Self::FinishCompaction,
             Problem::EndsBelowLogStart { .. } => Self::Wait,
             Problem::OverlappingSegments { .. }
+            | Problem::UnsupportedBatch { .. }
             | Problem::DamagedBrokerFile { .. }
             | Problem::Unreadable { .. }
             | Problem::StopsABroker => Self::Nothing,
@@ -124,26 +108,127 @@ impl Remedy {
             Self::RestoreLeaderEpoch => "put the leader epoch right",
             Self::RebuildIndexes => "rebuild the indexes of the segment",
             Self::RewriteFile => "keep the file under another name, make it anew",
-            Self::BeginAnew => "make the folder anew, its log behind the lost records",
-            Self::AfterTheLog => "nothing before the log is mended",
+            Self::BeginAnew => "make the folder again; its log starts after the lost records",
+            Self::AfterTheLog => "nothing until the log is repaired",
             Self::Wait => "nothing, the next producer mends it",
             Self::Nothing => "nothing can be done from here",
         }
     }
 }
 
-/// A partition that is locked for its repair.
-pub struct Repair<'a> {
-    /// The file system.
-    pub disk: &'a dyn Disk,
-    /// The partition's folder.
-    pub folder: &'a dyn Folder,
-    /// Its path.
-    pub path: &'a Path,
-    /// The interval of the offset index.
-    pub index_interval_bytes: u64,
-    /// Whether records may be given up.
-    pub skip_corrupt: bool,
+/// What becomes of records that are damaged or missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DamagedRecords {
+    /// They are left as they are, and the log stops at them.
+    Keep,
+    /// They are given up, and the log goes on behind them.
+    GiveUp,
+}
+
+/// A finding and what is done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What is wrong.
+    pub finding: Finding,
+    /// What is done about it.
+    pub remedy: Remedy,
+}
+
+/// What a repair would do: a decision on each finding.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// One for each finding, in their order.
+    pub decisions: Vec<Decision>,
+}
+
+impl Plan {
+    /// Whether anything would be done.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.remedy.acts())
+    }
+
+    /// What was found.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.decisions.iter().map(|decision| &decision.finding)
+    }
+}
+
+/// Decides on every finding of a partition, or of the files at the root. Touches no disk.
+#[must_use]
+pub fn plan(findings: Vec<Finding>, damaged_records: DamagedRecords) -> Plan {
+    let segment = |finding: &Finding| finding.path.with_extension("");
+    let remedy = |finding: &Finding| match finding.problem {
+        Problem::Unreadable { .. } if index_of(&finding.path).is_some() => Remedy::RebuildIndexes,
+        _ => Remedy::of(&finding.problem, damaged_records),
+    };
+    let stays_damaged = |finding: &&Finding| remedy(finding) == Remedy::StepOverIfAsked;
+    let damaged: Vec<PathBuf> = findings.iter().filter(stays_damaged).map(segment).collect();
+    let decision = |finding: Finding| {
+        let remedy = match remedy(&finding) {
+            Remedy::RebuildIndexes if damaged.contains(&segment(&finding)) => Remedy::AfterTheLog,
+            remedy => remedy,
+        };
+        Decision { finding, remedy }
+    };
+    Plan { decisions: findings.into_iter().map(decision).collect() }
+}
+
+/// Applies the remedies to a partition. Its findings were made with the folder locked, by this guard. Others may remain that
+/// show only now: look again.
+///
+/// # Errors
+/// When the disk fails. What was done stays done.
+pub fn apply(guard: &PartitionGuard, plan: &Plan, notices: &mut Vec<Notice>) -> Result<()> {
+    if plan.decisions.iter().any(|it| it.remedy == Remedy::FinishCompaction) {
+        // Which segments there are is known only afterwards.
+        return leftovers::settle(guard, notices).map(drop);
+    }
+    let mut by_segment = BTreeMap::<Offset, Vec<&Finding>>::new();
+    for Decision { finding, .. } in plan.decisions.iter().filter(|it| it.remedy.acts()) {
+        let name = finding.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match parse_segment_name(name) {
+            Some((base, FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex)) => {
+                by_segment.entry(base).or_default().push(finding);
+            }
+            Some(_) => {}
+            None if name == LEADER_EPOCH_FILE => rewrite_epochs(guard)?,
+            None => {
+                if let Problem::EndsBelowRecoveryPoint { recovery_point } = finding.problem {
+                    create_empty_log(guard, recovery_point)?;
+                }
+            }
+        }
+    }
+    let folder = &**guard.folder();
+    let epochs = match leader_epochs::read(folder) {
+        Err(StorageError::Disk(error)) => return Err(error.into()),
+        // One that is damaged is decided on by a finding of its own.
+        epochs => epochs.unwrap_or_default(),
+    };
+    for (&base, findings) in &by_segment {
+        mend(guard, base, findings, &epochs)?;
+    }
+    let stays_damaged = |base: Offset| {
+        let path = segment_path(folder.path(), base, FileKind::Log);
+        plan.decisions.iter().any(|it| it.finding.path == path && it.remedy == Remedy::StepOverIfAsked)
+    };
+    let bases = segments::base_offsets(folder)?;
+    for (&base, findings) in by_segment.iter().filter(|(base, _)| !stays_damaged(**base)) {
+        for finding in findings.iter().filter(|finding| matches!(finding.problem, Problem::Unreadable { .. })) {
+            // In place: a writer that has it open goes on in the same file.
+            index_of(&finding.path).map_or(Ok(()), |name| Ok::<_, StorageError>(guard.create(name)?.set_len(0)?))?;
+        }
+        rebuild_indexes(guard, base, bases.last() == Some(&base), notices)?;
+    }
+    Ok(folder.sync()?)
+}
+
+/// The name of the index at `path`; `None` where it is none.
+fn index_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let (_, kind) = parse_segment_name(name)?;
+    matches!(kind, FileKind::OffsetIndex | FileKind::TimeIndex).then_some(name)
 }
 
 /// Bytes of a segment to be left out, and the offsets to be filled in their place.
@@ -152,151 +237,88 @@ struct Splice {
     lost: std::ops::Range<i64>,
 }
 
-impl Repair<'_> {
-    /// Applies the remedies of what was found with the folder locked. Findings may remain that show only now: look again.
-    ///
-    /// # Errors
-    /// When the disk fails. What was done stays done.
-    pub fn apply(&self, findings: &[Finding], notices: &mut Vec<Notice>) -> Result<()> {
-        let remedies = Remedy::of_all(findings, self.skip_corrupt);
-        if remedies.contains(&Remedy::FinishCompaction) {
-            // Which segments there are is known only afterwards.
-            return leftovers::settle(self.disk, self.path, notices);
-        }
-        let mut by_segment = BTreeMap::<Offset, Vec<&Finding>>::new();
-        for (finding, _) in findings.iter().zip(&remedies).filter(|(_, remedy)| remedy.acts()) {
-            let name = finding.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            match parse_segment_name(name) {
-                Some((base, FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex)) => {
-                    by_segment.entry(base).or_default().push(finding);
-                }
-                Some(_) => {}
-                None if name == LEADER_EPOCH_FILE => self.rewrite_epochs()?,
-                None => {
-                    if let Problem::EndsBelowRecoveryPoint { recovery_point } = finding.problem {
-                        create_empty_log(self.disk, self.path, recovery_point)?;
-                    }
-                }
+fn mend(guard: &PartitionGuard, base: Offset, findings: &[&Finding], epochs: &[LeaderEpochRow]) -> Result<()> {
+    let log = OpenLog::open(&**guard.folder(), base, Access::Write)?;
+    let mut splices = Vec::new();
+    for finding in findings {
+        let (Some(position), Some(offset)) = (finding.position, finding.offset) else { continue };
+        let splice = |end: Position, next: Offset| Splice { bytes: position.0..end.0, lost: offset.0..next.0 };
+        match finding.problem {
+            Problem::DamagedBatch { end, next_offset, .. } => splices.push(splice(end, next_offset)),
+            Problem::MissingOffsets { next_offset } => splices.push(splice(position, next_offset)),
+            Problem::EndsBelowRecoveryPoint { recovery_point } => {
+                splices.push(splice(Position(log.file.stat()?.size), recovery_point));
             }
+            Problem::WrongBaseOffset { claimed } => restamp(&*log.file, position, offset - claimed, None)?,
+            Problem::WrongLeaderEpoch { right, .. } => restamp(&*log.file, position, 0, Some(right))?,
+            _ => {}
         }
-        let epochs = self.epochs();
-        for (&base, findings) in &by_segment {
-            self.mend(base, findings, &epochs)?;
-        }
-        let is_damaged = |base: Offset| {
-            let path = segment_path(self.path, base, FileKind::Log);
-            findings.iter().zip(&remedies).any(|(it, remedy)| it.path == path && *remedy == Remedy::StepOverIfAsked)
-        };
-        let bases = segments::base_offsets(self.disk, self.path)?;
-        for &base in by_segment.keys().filter(|&&base| !is_damaged(base)) {
-            self.rebuild_indexes(base, bases.last() == Some(&base), notices)?;
-        }
-        Ok(self.folder.sync()?)
     }
+    log.file.sync()?;
+    splices.sort_by_key(|splice| splice.bytes.start);
+    if splices.is_empty() { Ok(()) } else { rewrite(guard, &log, &splices, epochs) }
+}
 
-    fn mend(&self, base: Offset, findings: &[&Finding], epochs: &[LeaderEpochRow]) -> Result<()> {
-        let path = segment_path(self.path, base, FileKind::Log);
-        let log = OpenLog { base_offset: base, file: self.disk.open(&path, Access::Write)?, path };
-        let mut splices = Vec::new();
-        for finding in findings {
-            let (Some(position), Some(offset)) = (finding.position, finding.offset) else { continue };
-            let splice = |end: Position, next: Offset| Splice { bytes: position.0..end.0, lost: offset.0..next.0 };
-            match finding.problem {
-                Problem::DamagedBatch { end, next_offset, .. } => splices.push(splice(end, next_offset)),
-                Problem::MissingOffsets { next_offset } => splices.push(splice(position, next_offset)),
-                Problem::EndsBelowRecoveryPoint { recovery_point } => {
-                    splices.push(splice(Position(log.file.stat()?.size), recovery_point));
-                }
-                Problem::WrongBaseOffset { claimed } => restamp(&*log.file, position, offset - claimed, None)?,
-                Problem::WrongLeaderEpoch { right, .. } => restamp(&*log.file, position, 0, Some(right))?,
-                _ => {}
-            }
+/// Writes a segment anew without the bytes of `splices`, and puts it in the place of the old one.
+fn rewrite(guard: &PartitionGuard, log: &OpenLog, splices: &[Splice], epochs: &[LeaderEpochRow]) -> Result<()> {
+    let (folder, temporary) = (&**guard.folder(), format!("repair-{:020}", log.base_offset.0));
+    let new = guard.create(&temporary)?;
+    new.set_len(0)?;
+    let mut written = 0;
+    let mut at = 0;
+    for splice in splices {
+        written += copy(&*log.file, at..splice.bytes.start, &*new, written)?;
+        for filler in fillers(log.base_offset, &splice.lost, epochs) {
+            new.write_at(&filler, written)?;
+            written += filler.len() as u64;
         }
-        log.file.sync()?;
-        splices.sort_by_key(|splice| splice.bytes.start);
-        if splices.is_empty() { Ok(()) } else { self.rewrite(&log, &splices, epochs) }
-    }
-
-    /// Writes a segment anew without the bytes of `splices`, and puts it in the place of the old one.
-    fn rewrite(&self, log: &OpenLog, splices: &[Splice], epochs: &[LeaderEpochRow]) -> Result<()> {
-        let temporary = self.path.join(format!("repair-{:020}", log.base_offset.0));
-        let new = self.disk.open(&temporary, Access::Create)?;
-        new.set_len(0)?;
-        let mut written = 0;
-        let mut at = 0;
-        for splice in splices {
-            written += copy(&*log.file, at..splice.bytes.start, &*new, written)?;
-            for filler in fillers(log.base_offset, &splice.lost, epochs) {
-                new.write_at(&filler, written)?;
-                written += filler.len() as u64;
-            }
-            if !splice.bytes.is_empty() {
-                let kept = cut_path(self.path, log.base_offset, Position(splice.bytes.start));
-                let kept = self.disk.open(&free_name(self.disk, &kept)?, Access::Create)?;
-                copy(&*log.file, splice.bytes.clone(), &*kept, 0)?;
-                kept.sync()?;
-            }
-            at = splice.bytes.end;
+        if !splice.bytes.is_empty() {
+            let kept = free_name(folder, &cut_name(log.base_offset, Position(splice.bytes.start)))?;
+            let kept = guard.create(&kept)?;
+            copy(&*log.file, splice.bytes.clone(), &*kept, 0)?;
+            kept.sync()?;
         }
-        copy(&*log.file, at..log.file.stat()?.size, &*new, written)?;
-        new.sync()?;
-        // What was kept has its name before the original loses its own.
-        self.folder.sync()?;
-        self.disk.rename(&temporary, &log.path)?;
-        Ok(self.folder.sync()?)
+        at = splice.bytes.end;
     }
+    copy(&*log.file, at..log.file.stat()?.size, &*new, written)?;
+    new.sync()?;
+    // What was kept has its name before the original loses its own.
+    folder.sync()?;
+    guard.rename(&temporary, log.name())?;
+    Ok(folder.sync()?)
+}
 
-    fn rebuild_indexes(&self, base_offset: Offset, is_last: bool, notices: &mut Vec<Notice>) -> Result<()> {
-        let check = Check {
-            disk: self.disk,
-            folder: self.path,
-            base_offset,
-            believed: base_offset,
-            has_only_grown: false,
-            recovery_point: Offset::ZERO,
-            is_last,
-            index_interval_bytes: self.index_interval_bytes,
-        };
-        match check.run(notices) {
-            Ok(checked) => {
-                checked.log.file.sync()?;
-                checked.indexes.offset.sync()?;
-                Ok(checked.indexes.time.sync()?)
+fn rebuild_indexes(
+    guard: &PartitionGuard,
+    base_offset: Offset,
+    is_last: bool,
+    notices: &mut Vec<Notice>,
+) -> Result<()> {
+    let check = Check { base_offset, believed: base_offset, grown: None, rewrite_from: None, is_last };
+    match check.run(guard, notices) {
+        Ok(checked) => checked.segment.sync(guard),
+        // Found by the next look, if it is still there.
+        Err(StorageError::Corrupt { .. } | StorageError::Unsupported { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The epochs as the batches show them: each begins with the first batch that has it.
+fn rewrite_epochs(guard: &PartitionGuard) -> Result<()> {
+    let mut rows: Vec<LeaderEpochRow> = Vec::new();
+    let folder = &**guard.folder();
+    for base in segments::base_offsets(folder)? {
+        let Some(log) = segments::open_log(folder, base)? else { continue };
+        let mut scanner = Scanner::new(log, Position::ZERO, CHUNK)?;
+        while let Step::Batch(header) = scanner.step()? {
+            let is_new = rows.last().is_none_or(|row| row.epoch < header.leader_epoch);
+            if header.magic == MAGIC_V2 && header.leader_epoch >= 0 && is_new && scanner.checksum_matches(&header)? {
+                rows.push(LeaderEpochRow { epoch: header.leader_epoch, start_offset: header.base_offset });
             }
-            // Found by the next look, if it is still there.
-            Err(StorageError::Corrupt { .. } | StorageError::Unsupported { .. }) => Ok(()),
-            Err(error) => Err(error),
+            scanner.pass(&header);
         }
     }
-
-    fn epochs(&self) -> Vec<LeaderEpochRow> {
-        let bytes = atomic::read_small(self.disk, &self.path.join(LEADER_EPOCH_FILE), CHUNK);
-        let bytes = bytes.ok().flatten().unwrap_or_default();
-        LeaderEpochCheckpoint::parse(&bytes).map_or_else(|_| Vec::new(), |checkpoint| checkpoint.rows)
-    }
-
-    /// The epochs as the batches show them: each begins with the first batch that has it.
-    fn rewrite_epochs(&self) -> Result<()> {
-        let mut rows: Vec<LeaderEpochRow> = Vec::new();
-        for base in segments::base_offsets(self.disk, self.path)? {
-            let Some(log) = segments::open_log(self.disk, self.path, base)? else { continue };
-            let mut scanner = Scanner::new(log, Position::ZERO, CHUNK)?;
-            while let Step::Batch(header) = scanner.step()? {
-                let is_new = rows.last().is_none_or(|row| row.epoch < header.leader_epoch);
-                if header.magic == MAGIC_V2
-                    && header.leader_epoch >= 0
-                    && is_new
-                    && scanner.checksum_matches(&header)?
-                {
-                    rows.push(LeaderEpochRow { epoch: header.leader_epoch, start_offset: header.base_offset });
-                }
-                scanner.pass(&header);
-            }
-        }
-        let path = self.path.join(LEADER_EPOCH_FILE);
-        let temporary = self.path.join(format!("{LEADER_EPOCH_FILE}.tmp"));
-        replace_damaged(self.disk, &temporary, &path, LeaderEpochCheckpoint { rows }.print().as_bytes())
-    }
+    guard.replace_damaged(LEADER_EPOCH_FILE, LeaderEpochCheckpoint { rows }.print().as_bytes())
 }
 
 /// Moves what the header of a batch says of its place: neither field is under the checksum.
@@ -313,8 +335,7 @@ fn fillers(base: Offset, lost: &std::ops::Range<i64>, epochs: &[LeaderEpochRow])
     if lost.is_empty() || last.relative_to(base).is_none() {
         return Vec::new();
     }
-    let began = epochs.partition_point(|row| row.start_offset.0 <= lost.start);
-    let epoch = began.checked_sub(1).map_or(-1, |place| epochs[place].epoch);
+    let epoch = leader_epochs::epoch_at(epochs, Offset(lost.start));
     vec![batch::empty(Offset(lost.start), last, epoch).to_vec()]
 }
 
@@ -334,18 +355,74 @@ fn copy(from: &dyn DiskFile, bytes: std::ops::Range<u64>, to: &dyn DiskFile, pos
 }
 
 /// Keeps a copy of a damaged file beside it, named `<name>.damaged` (the name cut where it is too long for that), and puts
-/// a new one in its place. The caller holds the lock under which `temporary` has one writer.
+/// a new one in its place, in the folder that is locked.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn replace_damaged(disk: &dyn Disk, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace_damaged(lock: &FolderLock, name: &str, bytes: &[u8]) -> Result<()> {
     const SUFFIX: &str = ".damaged";
     const NAME_MAX: usize = 250 - SUFFIX.len();
-    if let Some(damaged) = atomic::read_small(disk, path, SMALL_FILE_MAX)? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name: String = name.chars().take(NAME_MAX).collect();
-        let kept = free_name(disk, &atomic::folder_of(path).join(format!("{name}{SUFFIX}")))?;
-        atomic::replace(disk, temporary, &kept, &damaged)?;
+    const TEMPORARY: &str = "repair.tmp";
+    let folder = &**lock.folder();
+    if let Some(damaged) = atomic::read_small(folder, name, SMALL_FILE_MAX)? {
+        let shortened: String = name.chars().take(NAME_MAX).collect();
+        let kept = free_name(folder, &format!("{shortened}{SUFFIX}"))?;
+        atomic::replace(folder, TEMPORARY, &kept, &damaged)?;
     }
-    Ok(atomic::replace(disk, temporary, path, bytes)?)
+    Ok(atomic::replace(folder, TEMPORARY, name, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(name: &str, problem: Problem) -> Finding {
+        Finding { path: PathBuf::from("/t-0").join(name), position: None, offset: None, problem }
+    }
+
+    /// What is planned for each of these findings, without and with leave to give records up.
+    fn planned(findings: &[Finding]) -> [Vec<Remedy>; 2] {
+        [DamagedRecords::Keep, DamagedRecords::GiveUp].map(|damaged_records| {
+            let plan = plan(findings.to_vec(), damaged_records);
+            assert!(plan.findings().eq(findings), "a decision on each, in their order");
+            assert_eq!(plan.acts(), plan.decisions.iter().any(|it| it.remedy.acts()));
+            plan.decisions.into_iter().map(|decision| decision.remedy).collect()
+        })
+    }
+
+    fn damaged_batch() -> Problem {
+        Problem::DamagedBatch { end: Position(100), next_offset: Offset(1), what: "its checksum".into() }
+    }
+
+    fn wrong_entries() -> Problem {
+        Problem::WrongIndexEntries { count: 1, what: "it leads nowhere".into() }
+    }
+
+    #[test]
+    fn records_are_given_up_only_with_leave() {
+        for (problem, with_leave) in [
+            (damaged_batch(), Remedy::StepOver),
+            (Problem::MissingOffsets { next_offset: Offset(7) }, Remedy::StepOver),
+            (Problem::EndsBelowRecoveryPoint { recovery_point: Offset(7) }, Remedy::StepOver),
+            (Problem::MissingFolder, Remedy::BeginAnew),
+        ] {
+            let [without, with] = planned(&[finding("00000000000000000000.log", problem.clone())]);
+            assert_eq!((&without[..], &with[..]), (&[Remedy::StepOverIfAsked][..], &[with_leave][..]), "{problem}");
+            assert!(!without[0].acts() && with[0].acts());
+        }
+        let [without, with] = planned(&[finding("00000000000000000000.log", Problem::StopsABroker)]);
+        assert_eq!((without, with), (vec![Remedy::Nothing], vec![Remedy::Nothing]));
+    }
+
+    #[test]
+    fn indexes_of_a_log_that_stays_damaged_are_left_for_later() {
+        let findings = [
+            finding("00000000000000000000.log", damaged_batch()),
+            finding("00000000000000000000.index", wrong_entries()),
+            finding("00000000000000000009.timeindex", wrong_entries()),
+        ];
+        let [without, with] = planned(&findings);
+        assert_eq!(without, [Remedy::StepOverIfAsked, Remedy::AfterTheLog, Remedy::RebuildIndexes]);
+        assert_eq!(with, [Remedy::StepOver, Remedy::RebuildIndexes, Remedy::RebuildIndexes]);
+    }
 }

@@ -15,15 +15,38 @@
 //! next writer removes). Readers that hold a file open read on.
 //! Source: `UnifiedLog.deleteOldSegments`.
 
-use super::append::LogWriter;
 use super::config::LogConfig;
-use super::file_name::{DELETED_SUFFIX, FileKind, segment_path};
-use super::lookup::segment_times;
+use super::file_name::{DELETED_SUFFIX, FileKind, segment_name};
+use super::recovery::Notice;
 use super::segments::{self, Segment};
-use super::{Result, StorageError};
-use crate::disk::Disk;
-use crate::units::Offset;
-use std::path::{Path, PathBuf};
+use super::sync::Durability;
+use super::view::LogView;
+use super::writer::LogWriter;
+use super::{PartitionGuard, Result};
+use crate::units::{Offset, Timestamp};
+
+/// How many segments go under one guard: producers wait for so long, and no longer.
+const REMOVED_AT_ONCE: usize = 64;
+
+/// The limits of a topic, as far as retention asks them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `cleanup.policy` holds `delete`: without, only what lies below the log start offset goes.
+    pub deletes: bool,
+    /// `retention.ms`; negative is no limit.
+    pub retention_ms: i64,
+    /// `retention.bytes`; negative is no limit.
+    pub retention_bytes: i64,
+}
+
+impl Limits {
+    /// Those of a topic's configuration.
+    #[must_use]
+    pub fn of(config: &LogConfig) -> Self {
+        let LogConfig { cleanup_policy, retention_ms, retention_bytes, .. } = *config;
+        Self { deletes: cleanup_policy.delete, retention_ms, retention_bytes }
+    }
+}
 
 /// Why a segment goes or stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +81,7 @@ pub struct Decision {
     /// The first offset behind it.
     pub next_offset: Offset,
     /// Its largest timestamp, or the time its file last changed where no record has one; `None` where no pass asked.
-    pub largest_timestamp: Option<i64>,
+    pub largest_timestamp: Option<Timestamp>,
     /// What becomes of it, and why.
     pub verdict: Verdict,
 }
@@ -86,40 +109,27 @@ impl Plan {
     }
 }
 
-/// What the log is when the plan is made.
-#[derive(Debug, Clone, Copy)]
-pub struct Log<'a> {
-    /// Oldest first.
-    pub segments: &'a [Segment],
-    /// The first readable offset.
-    pub log_start_offset: Offset,
-    /// The next offset to be given.
-    pub log_end_offset: Offset,
-}
-
-/// Decides on every segment. `largest_timestamp` is asked for as few segments as the third pass needs; it answers `None`
-/// where no record has a timestamp.
+/// Decides on every segment of a log, by these limits. Reads the timestamps of as few segments as the third pass needs.
 ///
 /// # Errors
-/// When `largest_timestamp` fails.
-pub fn plan(
-    log: Log<'_>,
-    config: &LogConfig,
-    now_ms: i64,
-    mut largest_timestamp: impl FnMut(&Segment, Offset) -> Result<Option<i64>>,
-) -> Result<Plan> {
-    let next_offset = |place: usize| log.segments.get(place + 1).map_or(log.log_end_offset, |next| next.base_offset);
-    let is_empty_active = |place: usize| place + 1 == log.segments.len() && log.segments[place].size == 0;
-    let mut verdicts = Vec::with_capacity(log.segments.len());
-    let mut timestamps = vec![None; log.segments.len()];
+/// When the disk fails or the log is corrupt at its end.
+pub fn plan(view: &LogView, limits: &Limits, now: Timestamp) -> Result<Plan> {
+    // The folder was listed before the end is looked for, so that no segment that is known begins after it.
+    let segments = view.segments()?;
+    let log_start_offset = view.log_start_offset();
+    let log_end_offset = view.log_end_offset()?;
+    let next_offset = |place: usize| segments.get(place + 1).map_or(log_end_offset, |next| next.base_offset);
+    let is_empty_active = |place: usize| place + 1 == segments.len() && segments[place].size == 0;
+    let mut verdicts = Vec::with_capacity(segments.len());
+    let mut timestamps = vec![None; segments.len()];
 
-    while verdicts.len() + 1 < log.segments.len() && next_offset(verdicts.len()) <= log.log_start_offset {
+    while verdicts.len() + 1 < segments.len() && next_offset(verdicts.len()) <= log_start_offset {
         verdicts.push(Verdict::BelowLogStart);
     }
-    if config.cleanup_policy.delete && config.retention_bytes >= 0 {
-        let total: u64 = log.segments[verdicts.len()..].iter().map(|segment| segment.size).sum();
-        let mut surplus = i128::from(total) - i128::from(config.retention_bytes);
-        while let Some(segment) = log.segments.get(verdicts.len())
+    if limits.deletes && limits.retention_bytes >= 0 {
+        let total: u64 = segments[verdicts.len()..].iter().map(|segment| segment.size).sum();
+        let mut surplus = i128::from(total) - i128::from(limits.retention_bytes);
+        while let Some(segment) = segments.get(verdicts.len())
             && surplus >= 0
             && surplus - i128::from(segment.size) >= 0
             && !is_empty_active(verdicts.len())
@@ -128,21 +138,24 @@ pub fn plan(
             verdicts.push(Verdict::OverSize);
         }
     }
-    if config.cleanup_policy.delete && config.retention_ms >= 0 {
-        while let Some(segment) = log.segments.get(verdicts.len())
+    if limits.deletes && limits.retention_ms >= 0 {
+        while let Some(segment) = segments.get(verdicts.len())
             && !is_empty_active(verdicts.len())
         {
             let place = verdicts.len();
-            let largest = largest_timestamp(segment, next_offset(place))?.unwrap_or(segment.modified_ms);
+            let largest = view
+                .segment_times(segment.base_offset, next_offset(place))?
+                .and_then(|(_, times)| times.largest)
+                .unwrap_or(segment.modified);
             timestamps[place] = Some(largest);
-            if i128::from(now_ms) - i128::from(largest) <= i128::from(config.retention_ms) {
+            if now.since(largest) <= i128::from(limits.retention_ms) {
                 break;
             }
             verdicts.push(Verdict::TooOld);
         }
     }
     let going = verdicts.len();
-    for place in going..log.segments.len() {
+    for place in going..segments.len() {
         verdicts.push(match place {
             _ if is_empty_active(place) => Verdict::EmptyActive,
             _ if place == going => Verdict::WithinLimits,
@@ -150,84 +163,72 @@ pub fn plan(
         });
     }
     let decision = |(place, verdict)| Decision {
-        segment: log.segments[place],
+        segment: segments[place],
         next_offset: next_offset(place),
         largest_timestamp: timestamps[place],
         verdict,
     };
-    Ok(Plan { decisions: verdicts.into_iter().enumerate().map(decision).collect(), log_end_offset: log.log_end_offset })
+    Ok(Plan { decisions: verdicts.into_iter().enumerate().map(decision).collect(), log_end_offset })
 }
 
-/// Plans and removes, all under the partition's lock, so that nothing is decided on a log that has moved on. `limits` are
-/// the configuration to apply, which may differ from the writer's own. `on_removed` hears of each segment that is gone.
+/// Removes the segments that `plan` says go and that are still at the front of the log as it was planned, so many of them
+/// under this guard. Returns how many are gone; once it is 0, no more go.
+///
+/// The plan is about segments by base offset, file and size: none of these is a file of a topic created since, and one that
+/// was written to since, as the active segment is, stays. More segments at the end make no verdict wrong, and a limit that
+/// has changed since is for the caller to see, who holds the guard.
 ///
 /// # Errors
 /// When the disk fails. What was removed before stays removed, and the log has no hole.
 pub fn apply(
-    writer: &mut LogWriter,
-    limits: &LogConfig,
-    log_start_offset: Offset,
-    recovery_point: Offset,
-    now_ms: i64,
+    guard: &PartitionGuard,
+    plan: &[Decision],
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
     mut on_removed: impl FnMut(&Decision),
-) -> Result<Plan> {
-    writer.locked(|writer| {
-        let (disk, folder) = (std::sync::Arc::clone(writer.disk()), writer.path().to_owned());
-        writer.catch_up(now_ms)?;
-        let segments = segments::list(&*disk, &folder)?;
-        let first = segments.first().map_or(Offset::ZERO, |segment| segment.base_offset);
-        let log = Log {
-            segments: &segments,
-            log_start_offset: log_start_offset.max(first),
-            log_end_offset: writer.log_end_offset(),
-        };
-        let plan = plan(log, limits, now_ms, |segment, next_offset| {
-            let times = segment_times(&*disk, &folder, segment.base_offset, next_offset <= recovery_point)?;
-            Ok(times.and_then(|(_, times)| times.largest))
-        })?;
-        let going: Vec<&Decision> = plan.going().collect();
-        if let Some((last, before)) = going.split_last()
-            && going.len() == segments.len()
-        {
-            // On a full disk, a new segment may take what the others leave.
-            remove(&*disk, &folder, before, &mut on_removed)?;
-            writer.roll_for_removal(now_ms)?;
-            remove(&*disk, &folder, &[last], &mut on_removed)?;
-        } else {
-            remove(&*disk, &folder, &going, &mut on_removed)?;
+) -> Result<usize> {
+    let segments = segments::list(&**guard.folder())?;
+    let is_there = |(decision, segment): &(&Decision, &Segment)| {
+        let planned = &decision.segment;
+        decision.verdict.goes()
+            && (planned.base_offset, planned.id, planned.size) == (segment.base_offset, segment.id, segment.size)
+    };
+    let there = plan.iter().zip(&segments).take_while(is_there).count().min(REMOVED_AT_ONCE);
+    let going = &plan[..there];
+    if let Some((last, before)) = going.split_last()
+        && going.len() == segments.len()
+    {
+        // On a full disk, a new segment may take what the others leave.
+        remove(guard, before, &mut on_removed)?;
+        let mut writer = LogWriter::open(guard, Durability::Synced, now)?;
+        notices.append(&mut writer.take_notices());
+        if writer.log_end_offset() == last.next_offset {
+            writer.roll_for_removal(guard, now)?;
+            remove(guard, &[*last], &mut on_removed)?;
         }
-        Ok(plan)
-    })
+    } else {
+        remove(guard, going, &mut on_removed)?;
+    }
+    Ok(there)
 }
 
-fn remove(disk: &dyn Disk, folder: &Path, going: &[&Decision], on_removed: &mut dyn FnMut(&Decision)) -> Result<()> {
+fn remove(guard: &PartitionGuard, going: &[Decision], on_removed: &mut dyn FnMut(&Decision)) -> Result<()> {
     if going.is_empty() {
         return Ok(());
     }
-    let paths =
-        |decision: &Decision| FileKind::ALL.map(|kind| segment_path(folder, decision.segment.base_offset, kind));
-    for path in going.iter().copied().flat_map(paths) {
-        unless_missing(disk.rename(&path, &marked(&path)))?;
+    let names = |decision: &Decision| FileKind::ALL.map(|kind| segment_name(decision.segment.base_offset, kind));
+    let marked = |name: &str| format!("{name}{DELETED_SUFFIX}");
+    for name in going.iter().flat_map(names) {
+        match guard.rename(&name, &marked(&name)) {
+            Err(super::StorageError::Disk(error)) if error.is_not_found() => {}
+            renamed => renamed?,
+        }
     }
     for decision in going {
-        for path in paths(decision) {
-            unless_missing(disk.remove_file(&marked(&path)))?;
+        for name in names(decision) {
+            guard.remove(&marked(&name))?;
         }
         on_removed(decision);
     }
-    disk.open_folder(folder)?.sync()?;
-    Ok(())
-}
-
-fn marked(path: &Path) -> PathBuf {
-    let mut marked = path.as_os_str().to_owned();
-    marked.push(DELETED_SUFFIX);
-    marked.into()
-}
-
-fn unless_missing(result: crate::disk::Result<()>) -> Result<()> {
-    match result {
-        Err(error) if !error.is_not_found() => Err(StorageError::Disk(error)),
-        _ => Ok(()),
-    }
+    Ok(guard.folder().sync()?)
 }

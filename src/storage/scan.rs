@@ -4,15 +4,21 @@
 //! as far as the file goes, and a large batch is loaded only after its checksum has matched piece by piece.
 
 use super::segments::OpenLog;
+use super::tail::{self, KnownZeros, Place, Tail};
 use super::{Result, StorageError, at_place};
-use crate::disk::DiskFile;
-use crate::format::FormatError;
-use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, LEGACY_SIZE_MIN, MAGIC_AT, MAGIC_V2, NoBatch};
+use crate::disk::{self, DiskError, DiskFile, Stat};
+use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBatch};
+use crate::format::{FormatError, legacy};
 use crate::units::{Offset, Position};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A batch larger than this is checked piece by piece before memory is taken for it.
 const LOAD_UNCHECKED_MAX: usize = 4 << 20;
+
+/// Bytes read at a time while only headers are wanted: an index interval and a header.
+pub(crate) const HEADER_CHUNK: usize = 8 << 10;
 
 /// What stands at the scanner's position.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Scanner {
     size: u64,
     /// The offset below which no batch may begin from here on.
     expected: Offset,
+    /// Zeros that were found at the end of the file.
+    known_zeros: KnownZeros,
     buffer: Vec<u8>,
     /// The position of the buffer's first byte, and how many bytes of it are filled.
     start: u64,
@@ -51,7 +59,8 @@ impl Scanner {
     /// The same, of a file that has just been seen to have that size.
     pub(crate) fn of_size(log: OpenLog, position: Position, size: u64, chunk: usize) -> Self {
         let (position, expected) = (position.0, log.base_offset);
-        Self { log, position, size, expected, buffer: Vec::new(), start: position, filled: 0, chunk }
+        let known_zeros = KnownZeros::default();
+        Self { log, position, size, expected, known_zeros, buffer: Vec::new(), start: position, filled: 0, chunk }
     }
 
     pub(crate) fn log(&self) -> &OpenLog {
@@ -71,13 +80,32 @@ impl Scanner {
         self.expected
     }
 
-    /// Asks for the size of the file again and forgets every byte read: a batch that was not whole or not valid is read
+    /// Asks for the facts of the file again and forgets every byte read: a batch that was not whole or not valid is read
     /// afresh from its first byte.
-    pub(crate) fn refresh(&mut self) -> Result<()> {
-        self.size = self.log.file.stat()?.size;
+    pub(crate) fn refresh(&mut self) -> Result<Stat> {
+        let stat = self.log.file.stat()?;
+        self.size = stat.size;
         self.start = self.position;
         self.filled = 0;
-        Ok(())
+        Ok(stat)
+    }
+
+    /// Closes the file and keeps the bytes that were read. After this the scanner may be used only while
+    /// [`Scanner::holds_next`].
+    pub(crate) fn close_file(&mut self) {
+        self.log.file = Arc::new(ClosedFile { path: self.log.path.clone() });
+    }
+
+    /// Whether the bytes that were read are enough to show the next batch: all of it, and the header of the one behind it.
+    pub(crate) fn holds_next(&self) -> bool {
+        let within = self.position.checked_sub(self.start).map_or(usize::MAX, |within| within as usize);
+        let header_at = |within: usize| {
+            let bytes = self.buffer[..self.filled].get(within..within.checked_add(BATCH_HEADER_SIZE)?)?;
+            BatchHeader::parse(bytes).ok()
+        };
+        header_at(within).filter(|header| header.size <= LOAD_UNCHECKED_MAX).is_some_and(|header| {
+            header_at(within + header.size).is_some_and(|next| next.base_offset >= header.next_offset())
+        })
     }
 
     /// Looks at the next batch without passing it.
@@ -107,8 +135,7 @@ impl Scanner {
         if left == 0 {
             return Ok(Step::End);
         }
-        let bytes = self.bytes(BATCH_HEADER_SIZE.min(left as usize))?;
-        Ok(match BatchHeader::parse(bytes) {
+        Ok(match BatchHeader::parse(self.head()?) {
             Ok(header) if header.size as u64 > left => Step::Bad(NoBatch::Incomplete),
             Ok(header) => Step::Batch(header),
             // What does not fit is garbage, not a batch of a later format.
@@ -117,6 +144,24 @@ impl Scanner {
             }
             Err(problem) => Step::Bad(problem),
         })
+    }
+
+    /// The bytes at this place that a header may have; fewer where the file ends.
+    #[inline]
+    pub(crate) fn head(&mut self) -> Result<&[u8]> {
+        let left = self.size.saturating_sub(self.position);
+        self.bytes(BATCH_HEADER_SIZE.min(left as usize))
+    }
+
+    /// Judges what is here, at the end of an open log, where [`Scanner::step`] has found no valid batch.
+    pub(crate) fn judge_tail(&mut self) -> Result<Tail> {
+        let (position, expected, size) = (self.position(), self.expected, self.size);
+        tail::judge(&Place { log: &self.log, position, expected, size }, &mut self.known_zeros)
+    }
+
+    /// Whether nothing but zeros follows.
+    pub(crate) fn is_zero_to_end(&mut self) -> Result<bool> {
+        self.known_zeros.reach(&*self.log.file, self.position, self.size)
     }
 
     /// Goes to `position`, where a batch that begins at `expected` or above may follow.
@@ -129,6 +174,11 @@ impl Scanner {
     pub(crate) fn pass(&mut self, header: &BatchHeader) {
         self.position += header.size as u64;
         self.expected = header.next_offset();
+    }
+
+    /// Whether the file ends with the batch at this place.
+    pub(crate) const fn is_last(&self, header: &BatchHeader) -> bool {
+        self.position + header.size as u64 == self.size
     }
 
     /// Whether the checksum of the batch at this place is right.
@@ -240,6 +290,55 @@ impl Scanner {
     }
 }
 
+/// Takes the place of a file that was closed. A use of it is a mistake of this program, and an error all the same.
+struct ClosedFile {
+    path: PathBuf,
+}
+
+impl ClosedFile {
+    fn refused<T>(&self, doing: &'static str) -> disk::Result<T> {
+        Err(DiskError { doing, path: self.path.clone(), source: io::Error::other("the file was closed") })
+    }
+}
+
+impl DiskFile for ClosedFile {
+    fn stat(&self) -> disk::Result<Stat> {
+        self.refused("look at")
+    }
+
+    fn read_at(&self, _: &mut [u8], _: u64) -> disk::Result<usize> {
+        self.refused("read")
+    }
+
+    fn next_data(&self, _: u64) -> disk::Result<u64> {
+        self.refused("find the data of")
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> disk::Result<()> {
+        self.refused("write to")
+    }
+
+    fn set_len(&self, _: u64) -> disk::Result<()> {
+        self.refused("cut")
+    }
+
+    fn sync(&self) -> disk::Result<()> {
+        self.refused("sync")
+    }
+
+    fn drop_cache(&self, _: u64, _: u64) -> disk::Result<()> {
+        self.refused("drop the cache of")
+    }
+
+    fn try_lock(&self) -> disk::Result<bool> {
+        self.refused("lock")
+    }
+
+    fn lock(&self) -> disk::Result<()> {
+        self.refused("lock")
+    }
+}
+
 /// What is wrong at a place without a batch.
 pub(crate) fn described(problem: NoBatch) -> FormatError {
     match problem {
@@ -260,50 +359,6 @@ pub(crate) fn header_at(file: &dyn DiskFile, position: Position, size: u64) -> R
     Ok(header.filter(|header| position.0 + header.size as u64 <= size))
 }
 
-/// Whether the bytes of `file` from `position` on are all zero.
-pub(crate) fn is_zero_from(file: &Arc<dyn DiskFile>, position: Position) -> Result<bool> {
-    let mut piece = vec![0; 64 << 10];
-    let mut at = position.0;
-    loop {
-        let read = file.read_at(&mut piece, at)?;
-        if read == 0 {
-            return Ok(true);
-        }
-        if piece[..read].iter().any(|&byte| byte != 0) {
-            return Ok(false);
-        }
-        at += read as u64;
-    }
-}
-
-/// Looks for a whole, valid batch of this segment at or behind `position`: what tells damage in the middle of a log from a
-/// torn end. A batch whose base offset is damaged is itself such a batch. Only a header that is possible in every field
-/// costs a checksum.
-pub(crate) fn valid_batch_from(log: &OpenLog, position: Position) -> Result<Option<Position>> {
-    let size = log.file.stat()?.size;
-    let mut piece = vec![0; 256 << 10];
-    let mut at = position.0;
-    while at + LEGACY_SIZE_MIN as u64 <= size {
-        let read = log.file.read_at(&mut piece, at)?;
-        let at_end = at + read as u64 >= size;
-        let Some(last_start) = read.checked_sub(if at_end { LEGACY_SIZE_MIN } else { BATCH_HEADER_SIZE }) else {
-            break;
-        };
-        // The magic byte is the rarest thing in a header that can be searched for.
-        for start in memchr::memchr3_iter(0, 1, 2, &piece[MAGIC_AT..=last_start + MAGIC_AT]) {
-            let (bytes, place) = (&piece[start..read], Position(at + start as u64));
-            if header::announced_size(bytes).is_some_and(|announced| place.0 + announced as u64 <= size)
-                && let Ok(header) = BatchHeader::parse(bytes)
-                && is_valid_batch(log, &header, place, size)?
-            {
-                return Ok(Some(place));
-            }
-        }
-        at += last_start as u64 + 1;
-    }
-    Ok(None)
-}
-
 /// Whether a valid batch begins at `position`.
 pub(crate) fn is_valid_batch_at(log: &OpenLog, position: Position) -> Result<bool> {
     let size = log.file.stat()?.size;
@@ -316,27 +371,25 @@ pub(crate) fn is_valid_batch_at(log: &OpenLog, position: Position) -> Result<boo
 /// Whether all of the batch with this header is there, its checksum is right and, as far as that costs little, its records
 /// can be.
 pub(crate) fn is_valid_batch(log: &OpenLog, header: &BatchHeader, position: Position, size: u64) -> Result<bool> {
-    if position.0 + header.size as u64 > size
-        || header.attributes.codec().is_err()
-        || (header.magic != MAGIC_V2 && !parts_fill(log, header, position.0)?)
-    {
+    if !may_be_valid(log, header, position, size)? {
         return Ok(false);
     }
     // No byte behind the batch is read: a lookup asks for one of them, wherever it lies.
     Scanner::new(log.clone(), position, header.size.min(64 << 10))?.checksum_matches(header)
 }
 
-/// Whether key and value take up a message of an old format exactly: its magic, 0 or 1, is so common that this has to be
-/// asked before a checksum is worth its while.
-fn parts_fill(log: &OpenLog, header: &BatchHeader, position: u64) -> Result<bool> {
-    let mut at = header::legacy_body(header.magic) as u64;
-    for _ in 0..2 {
+/// The same without the checksum, which costs more.
+pub(crate) fn may_be_valid(log: &OpenLog, header: &BatchHeader, position: Position, size: u64) -> Result<bool> {
+    Ok(position.0 + header.size as u64 <= size
+        && header.attributes.codec().is_ok()
+        && (header.magic == MAGIC_V2 || parts_fill(log, header, position)?))
+}
+
+/// See [`legacy::parts_fill`].
+fn parts_fill(log: &OpenLog, header: &BatchHeader, position: Position) -> Result<bool> {
+    legacy::parts_fill(header, |at| {
         let mut length = [0; 4];
-        if at + 4 > header.size as u64 || log.file.read_at(&mut length, position + at)? < 4 {
-            return Ok(false);
-        }
-        // Null is -1 and takes no bytes.
-        at += 4 + i32::from_be_bytes(length).max(0) as u64;
-    }
-    Ok(at == header.size as u64)
+        let read = log.file.read_at(&mut length, position.0 + at as u64)?;
+        Ok((read == length.len()).then_some(length))
+    })
 }

@@ -1,10 +1,10 @@
 //! The segments of a partition as its folder lists them.
 
 use super::Result;
-use super::file_name::{FileKind, SWAP_SUFFIX, parse_segment_name, segment_path};
-use crate::disk::{Access, Disk, DiskFile, FileId, Stat};
-use crate::units::Offset;
-use std::path::{Path, PathBuf};
+use super::file_name::{FileKind, SWAP_SUFFIX, parse_segment_name, segment_name};
+use crate::disk::{Access, DiskFile, FileId, Folder, Stat};
+use crate::units::{Offset, Timestamp};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A segment as the file system shows it.
@@ -14,15 +14,15 @@ pub struct Segment {
     pub base_offset: Offset,
     /// Bytes of its `.log`.
     pub size: u64,
-    /// When the `.log` last changed, ms since the epoch.
-    pub modified_ms: i64,
+    /// When the `.log` last changed.
+    pub modified: Timestamp,
     /// Which file the `.log` is.
     pub id: FileId,
 }
 
 impl Segment {
     pub(crate) const fn new(base_offset: Offset, &Stat { size, modified_ms, id, .. }: &Stat) -> Self {
-        Self { base_offset, size, modified_ms, id }
+        Self { base_offset, size, modified: Timestamp(modified_ms), id }
     }
 }
 
@@ -31,8 +31,8 @@ impl Segment {
 ///
 /// # Errors
 /// When the folder cannot be listed.
-pub fn base_offsets(disk: &dyn Disk, folder: &Path) -> Result<Vec<Offset>> {
-    let names = disk.list(folder)?;
+pub fn base_offsets(folder: &dyn Folder) -> Result<Vec<Offset>> {
+    let names = folder.list()?;
     let logs = names
         .iter()
         .filter(|entry| !entry.is_folder)
@@ -49,10 +49,10 @@ pub fn base_offsets(disk: &dyn Disk, folder: &Path) -> Result<Vec<Offset>> {
 ///
 /// # Errors
 /// When it cannot be opened.
-pub(crate) fn open_log(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result<Option<OpenLog>> {
-    for path in paths_of(folder, base_offset) {
-        match disk.open(&path, Access::Read) {
-            Ok(file) => return Ok(Some(OpenLog { base_offset, file, path })),
+pub(crate) fn open_log(folder: &dyn Folder, base_offset: Offset) -> Result<Option<OpenLog>> {
+    for name in names_of(base_offset) {
+        match folder.open(&name, Access::Read) {
+            Ok(file) => return Ok(Some(OpenLog { base_offset, file, path: folder.path().join(name) })),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -60,30 +60,26 @@ pub(crate) fn open_log(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> R
     Ok(None)
 }
 
-/// The names that the `.log` of a segment can have; the final one once more at the end, since it may be given meanwhile.
-fn paths_of(folder: &Path, base_offset: Offset) -> impl Iterator<Item = PathBuf> {
-    let path = segment_path(folder, base_offset, FileKind::Log);
-    [false, true, false].into_iter().map(move |is_swap| {
-        let mut path = path.clone().into_os_string();
-        path.push(if is_swap { SWAP_SUFFIX } else { "" });
-        path.into()
-    })
+/// The names that the `.log` of a segment can have; the final one once more at the end, since it may be given in between.
+fn names_of(base_offset: Offset) -> impl Iterator<Item = String> {
+    let name = segment_name(base_offset, FileKind::Log);
+    ["", SWAP_SUFFIX, ""].into_iter().map(move |suffix| format!("{name}{suffix}"))
 }
 
 /// The segments in `folder`, oldest first. One that goes while it is looked at is left out.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>> {
-    look_at(disk, folder, &base_offsets(disk, folder)?)
+pub fn list(folder: &dyn Folder) -> Result<Vec<Segment>> {
+    stat_all(folder, &base_offsets(folder)?)
 }
 
 /// The segments of `folder` that begin at these offsets. One that is gone is left out.
-pub(crate) fn look_at(disk: &dyn Disk, folder: &Path, bases: &[Offset]) -> Result<Vec<Segment>> {
+pub(crate) fn stat_all(folder: &dyn Folder, bases: &[Offset]) -> Result<Vec<Segment>> {
     let mut segments = Vec::with_capacity(bases.len());
     for &base_offset in bases {
-        for path in paths_of(folder, base_offset) {
-            if let Some(stat) = disk.stat(&path)? {
+        for name in names_of(base_offset) {
+            if let Some(stat) = folder.stat(&name)? {
                 segments.push(Segment::new(base_offset, &stat));
                 break;
             }
@@ -107,8 +103,16 @@ pub(crate) struct OpenLog {
 }
 
 impl OpenLog {
-    pub(crate) fn new(folder: &Path, base_offset: Offset, file: Arc<dyn DiskFile>) -> Self {
-        Self { base_offset, file, path: segment_path(folder, base_offset, FileKind::Log) }
+    /// Opens the `.log` of a segment by its final name.
+    pub(crate) fn open(folder: &dyn Folder, base_offset: Offset, access: Access) -> Result<Self> {
+        let name = segment_name(base_offset, FileKind::Log);
+        let file = folder.open(&name, access)?;
+        Ok(Self { base_offset, file, path: folder.path().join(name) })
+    }
+
+    /// The name that it was opened by.
+    pub(crate) fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).expect("a segment's file has a name of digits")
     }
 }
 

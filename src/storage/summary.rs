@@ -1,12 +1,12 @@
 //! What a partition is, at the cost of its segments and not of their bytes.
 
+use super::Result;
 use super::lookup::{SegmentTimes, first_timestamp, segment_times};
-use super::read::{LISTINGS_MAX, LogReader};
+use super::read::{LogReader, Next};
+use super::scan::HEADER_CHUNK;
 use super::segments::Segment;
-use super::{Next, Result};
-use crate::disk::Disk;
-use crate::units::Offset;
-use std::sync::Arc;
+use super::view::{LISTINGS_MAX, LogView};
+use crate::units::{Offset, Timestamp};
 
 /// A partition in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub struct SegmentSummary {
     pub segment: Segment,
     /// The first offset behind it.
     pub next_offset: Offset,
-    /// The timestamp of its first batch, ms; `None` where there is none.
-    pub first_timestamp: Option<i64>,
-    /// Its largest timestamp, ms; `None` where no record has one.
-    pub largest_timestamp: Option<i64>,
+    /// The timestamp of its first batch; `None` where there is none.
+    pub first_timestamp: Option<Timestamp>,
+    /// Its largest timestamp; `None` where no record has one.
+    pub largest_timestamp: Option<Timestamp>,
 }
 
 impl Summary {
@@ -39,64 +39,75 @@ impl Summary {
         self.segments.iter().map(|summary| summary.segment.size).sum()
     }
 
-    /// The timestamp of the first record, ms.
+    /// The timestamp of the first record.
     #[must_use]
-    pub fn oldest_timestamp(&self) -> Option<i64> {
+    pub fn oldest_timestamp(&self) -> Option<Timestamp> {
         self.segments.iter().find_map(|summary| summary.first_timestamp)
     }
 
-    /// The largest timestamp of all records, ms.
+    /// The largest timestamp of all records.
     #[must_use]
-    pub fn newest_timestamp(&self) -> Option<i64> {
+    pub fn newest_timestamp(&self) -> Option<Timestamp> {
         self.segments.iter().filter_map(|summary| summary.largest_timestamp).max()
     }
 }
 
-/// Looks at the partition that `reader` was opened on.
-///
-/// # Errors
-/// When the disk fails or the log is corrupt at its end.
-pub fn summarize(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<Summary> {
-    for _ in 0..LISTINGS_MAX {
-        let (summary, is_whole) = summarize_listed(disk, reader, recovery_point)?;
-        if is_whole {
-            return Ok(summary);
+impl LogView {
+    /// What the log is, in numbers.
+    ///
+    /// # Errors
+    /// When the disk fails or the log is corrupt at its end.
+    pub fn summary(&self) -> Result<Summary> {
+        let mut view = self.clone();
+        for _ in 0..LISTINGS_MAX {
+            let (summary, is_whole) = view.summarize()?;
+            if is_whole {
+                return Ok(summary);
+            }
+            let listed = view.list_again()?;
+            if listed.bases() == view.bases() {
+                // It is listed and not there: a link that leads nowhere, and not a segment that was removed.
+                return Ok(summary);
+            }
+            view = listed;
         }
-        let listed = reader.bases().to_vec();
-        reader.list_again()?;
-        if reader.bases() == listed {
-            // It is listed and not there: a link that leads nowhere, and not a segment that was removed meanwhile.
-            return Ok(summary);
-        }
+        Err(self.deleted())
     }
-    Err(reader.deleted())
-}
 
-/// Looks at the segments that `reader` has listed, and says whether all of them were there: where one is gone, what was seen
-/// of those before it is not of the same moment.
-fn summarize_listed(disk: &Arc<dyn Disk>, reader: &mut LogReader, recovery_point: Offset) -> Result<(Summary, bool)> {
-    // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
-    let log_end_offset = reader.log_end_offset()?;
-    let log_start_offset = reader.log_start_offset();
-    let (path, bases) = (reader.path(), reader.bases());
-    let mut summaries = Vec::with_capacity(bases.len());
-    for (place, &base_offset) in bases.iter().enumerate() {
-        let next_offset = bases.get(place + 1).copied().unwrap_or(log_end_offset);
-        let found = segment_times(&**disk, path, base_offset, next_offset <= recovery_point)?;
-        let Some((segment, times)) = found else { continue };
-        let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
-        summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
+    /// Also says whether all segments were there: where one is gone, what was seen of those before it is not of the same
+    /// moment.
+    fn summarize(&self) -> Result<(Summary, bool)> {
+        // The folder was listed before the end is looked for, so that no segment that is known begins after it.
+        let log_end_offset = self.log_end_offset()?;
+        let log_start_offset = self.log_start_offset();
+        let bases = self.bases();
+        let mut summaries = Vec::with_capacity(bases.len());
+        for (at, &base_offset) in bases.iter().enumerate() {
+            let next_offset = bases.get(at + 1).copied().unwrap_or(log_end_offset);
+            let Some((segment, times)) = self.segment_times(base_offset, next_offset)? else { continue };
+            let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
+            summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
+        }
+        let is_whole = summaries.len() == bases.len();
+        // Records before the log start are hidden, so the first visible one speaks for its segment.
+        if let Some(first) = summaries.first_mut()
+            && first.segment.base_offset < log_start_offset
+        {
+            first.first_timestamp = match LogReader::new(self.clone(), HEADER_CHUNK).next()? {
+                Next::Batch(header) => first_timestamp(&header),
+                _ => None,
+            };
+        }
+        Ok((Summary { log_start_offset, log_end_offset, segments: summaries }, is_whole))
     }
-    let is_whole = summaries.len() == bases.len();
-    // Records before the log start are hidden, so the first visible one speaks for its segment.
-    if let Some(first) = summaries.first_mut()
-        && first.segment.base_offset < log_start_offset
-    {
-        reader.seek(log_start_offset);
-        first.first_timestamp = match reader.next()? {
-            Next::Batch(header) => first_timestamp(&header),
-            _ => None,
-        };
+
+    /// The times of the segment that ends at `next_offset`; `None` where it is gone.
+    pub(super) fn segment_times(
+        &self,
+        base_offset: Offset,
+        next_offset: Offset,
+    ) -> Result<Option<(Segment, SegmentTimes)>> {
+        let Some(folder) = self.opened_folder()? else { return Ok(None) };
+        segment_times(&*folder, base_offset, next_offset <= self.checkpoints().index_point)
     }
-    Ok((Summary { log_start_offset, log_end_offset, segments: summaries }, is_whole))
 }

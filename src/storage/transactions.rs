@@ -1,33 +1,40 @@
-//! Which batches a reader may show that wants only what was committed.
+//! Which batches a read-committed reader may show.
 //!
-//! A batch of a transaction is shown when the transaction's COMMIT marker stands in the log, skipped when its ABORT marker
-//! does, and waited for when neither does yet; so is all that follows it, as Kafka's last stable offset has it.
+//! A transaction ends at its producer's next marker. A batch of it is shown if that is a COMMIT, skipped if it is an ABORT,
+//! and waited for while there is none; everything after it waits too, as at Kafka's last stable offset.
 //!
-//! The marker is looked for ahead of the reader. What the transaction index of the reader's segment says spares that for
-//! an aborted transaction: an entry is believed once its producer's batches have been seen at both of its offsets, so an
-//! index that is missing, short or wrong costs time and changes no answer. (What those two cannot tell is believed: that
-//! no other transaction of the producer ends between them.) Whether a transaction was open where the reader
-//! starts is told by the newest producer snapshot below that place and the batches from there on; without one, by the log
-//! from its start.
-//! Sources: `TransactionIndex.java`, `ProducerStateManager.java`, `CompletedFetch.java`.
+//! One look-ahead position finds the markers. It passes over each batch once, in large reads, and what it has found is
+//! dropped once the reader has passed it: memory holds the markers between the two, neighbours of one producer that ended
+//! alike as one. Kafka's transaction index would name the aborted transactions sooner. It is not read: an entry is only
+//! known to be right once all markers up to its end have been read, which is what looking ahead costs.
+//!
+//! Which transactions were open where the reader starts comes from the newest producer snapshot up to there and the batches
+//! after it; without one, from the log's first batch on.
+//!
+//! The log may change while it is read. Retention may delete markers before they are read, and a broker may truncate the
+//! log and write other batches in their place. Then what was known is dropped, and the reader reads its batch again.
+//! Sources: `ProducerStateManager.java`, `CompletedFetch.java`.
 
-use super::file_name::{FileKind, parse_segment_name, segment_path};
+use super::file_name::{FileKind, parse_segment_name, segment_name};
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
-use super::{Result, StorageError, at_place};
-use crate::disk::{Disk, atomic};
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
+use super::{Result, StorageError, at_place, scan};
+use crate::disk::atomic;
+use crate::format::header::BatchHeader;
 use crate::format::record_cursor::RecordCursor;
 use crate::format::snapshot;
-use crate::format::txn::{ABORTED_TRANSACTION_SIZE, AbortedTransaction, ControlType};
-use crate::units::Offset;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use crate::format::txn::ControlType;
+use crate::units::{Offset, Position};
+use std::collections::{BTreeMap, HashSet};
 
 /// Bytes read at a time while looking ahead.
 const CHUNK: usize = 64 << 10;
-/// Files of this size at most are read: a million aborted transactions in one segment, or as many producers.
-const FILE_SIZE_MAX: usize = 64 << 20;
+/// How far a reader goes on before what was seen ahead of it is compared with the log again, in bytes.
+const CHECK_INTERVAL: usize = CHUNK;
+/// A snapshot of this size at most is read: of a million producers.
+const SNAPSHOT_SIZE_MAX: usize = 64 << 20;
+/// So many markers are kept before those that the reader has passed are looked for.
+const SWEEP_MIN: usize = 1024;
 
 /// What to do with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,77 +44,140 @@ pub(super) enum Verdict {
     Skip,
     /// It, or a transaction that began before it, has not ended.
     Wait,
+    /// The log has changed: the reader is to read on from its offset afresh.
+    ReadAgain,
 }
-
-/// How the transactions of one producer ended: of those that end up to each marker, and behind the one before, whether
-/// they were aborted. Neighbours that ended alike are one.
-type Ends = VecDeque<(Offset, bool)>;
 
 /// What is known about transactions at and ahead of a reader.
 pub(super) struct Transactions {
-    disk: Arc<dyn Disk>,
     ahead: LogReader,
     buffer: RecordBuffer,
-    /// What the markers that `ahead` has passed say, by producer.
-    ended: HashMap<i64, Ends>,
-    /// The producers whose transaction was open at the reader's start and has not ended in what `ahead` has read.
+    /// The markers from `known_from` up to `reached`; those below `reader` may be missing.
+    markers: Markers,
+    known_from: Offset,
+    /// Where the batch after the last one that `ahead` has passed over begins, or later.
+    reached: Offset,
+    /// The offset of the reader.
+    reader: Offset,
+    /// The producers whose transaction was open at the reader's start and has not ended below `reached`.
     open_at_start: HashSet<i64>,
-    /// The segment whose transaction index `aborted` was read from.
-    indexed: Option<Offset>,
-    aborted: Vec<Entry>,
+    /// The last batch that `ahead` has passed over.
+    last: Option<Seen>,
+    /// Whether `ahead` found the end of the log when it was last asked.
+    is_at_end: bool,
+    /// Bytes of batches that were decided since `last` was compared with the log.
+    unchecked: usize,
 }
 
-struct Entry {
-    transaction: AbortedTransaction,
-    /// Whether it was held against the log already.
-    is_right: bool,
+/// A batch, and where it was.
+struct Seen {
+    segment: Offset,
+    position: Position,
+    header: BatchHeader,
+}
+
+/// What [`Transactions::look_ahead`] finds.
+enum Ahead {
+    Marker,
+    /// No marker up to the end of the log for now.
+    End,
+    /// The log is not what it was: what had been seen was dropped.
+    Changed,
 }
 
 impl Transactions {
-    /// For a reader that stands at its start.
+    /// For a reader at its start.
     ///
     /// # Errors
     /// When the disk fails, or the log is corrupt before the reader's start.
-    pub(super) fn new(disk: &Arc<dyn Disk>, log: &LogReader) -> Result<Self> {
+    pub(super) fn new(log: &LogReader) -> Result<Self> {
         let mut transactions = Self {
-            disk: Arc::clone(disk),
             ahead: log.another(CHUNK),
             buffer: RecordBuffer::default(),
-            ended: HashMap::new(),
+            markers: Markers::default(),
+            known_from: Offset::ZERO,
+            reached: Offset::ZERO,
+            reader: log.next_offset(),
             open_at_start: HashSet::new(),
-            indexed: None,
-            aborted: Vec::new(),
+            last: None,
+            is_at_end: false,
+            unchecked: 0,
         };
-        transactions.find_open(log.next_offset())?;
+        transactions.begin_at(log.next_offset())?;
         Ok(transactions)
     }
 
+    /// Whether it holds file descriptors.
+    pub(super) fn is_open(&self) -> bool {
+        self.ahead.is_open()
+    }
+
+    /// See [`LogReader::close`].
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.ahead.close()
+    }
+
     /// Finds the transactions that are open at `start`, and leaves `ahead` there.
-    fn find_open(&mut self, start: Offset) -> Result<()> {
-        let log_start_offset = self.ahead.log_start_offset();
-        if start > log_start_offset {
-            let (snapshot_offset, open) = self.newest_snapshot(log_start_offset, start)?;
-            self.open_at_start = open;
-            self.ahead.seek(snapshot_offset);
-            while let Next::Batch(header) = self.ahead.next()? {
-                if header.base_offset >= start {
-                    break;
+    fn begin_at(&mut self, start: Offset) -> Result<()> {
+        let first = self.ahead.view().bases().first().copied().unwrap_or(start);
+        let (from, open) = self.newest_snapshot(first, start)?;
+        self.open_at_start = open;
+        self.ahead.seek(from);
+        self.forget(start);
+        if from < start { self.follow_up_to(start) } else { Ok(()) }
+    }
+
+    /// Keeps track of which transactions are open, from where `ahead` is up to `start`.
+    fn follow_up_to(&mut self, start: Offset) -> Result<()> {
+        let log_start_offset = self.ahead.view().log_start_offset();
+        loop {
+            let next = match self.ahead.next() {
+                // Damage of what is no longer part of the log hides at most that a transaction is open.
+                Err(StorageError::Corrupt { .. }) if self.ahead.next_offset() < log_start_offset => {
+                    self.ahead.seek(log_start_offset);
+                    continue;
                 }
-                if self.marker(&header)?.is_some() {
-                    self.open_at_start.remove(&header.producer_id);
-                } else if is_transactional_data(&header) && header.last_offset() < start {
-                    self.open_at_start.insert(header.producer_id);
+                next => next?,
+            };
+            match next {
+                Next::Batch(header) if header.base_offset >= start => {
+                    self.ahead.unread();
+                    return Ok(());
                 }
+                Next::Batch(header) => {
+                    self.note_last(header);
+                    if self.marker(&header)?.is_some() {
+                        self.open_at_start.remove(&header.producer_id);
+                    } else if is_transactional_data(&header) && header.last_offset() < start {
+                        self.open_at_start.insert(header.producer_id);
+                    }
+                }
+                Next::LogStartPassed { log_start_offset: first, .. } => {
+                    self.open_at_start = self.newest_snapshot(first, first)?.1;
+                }
+                Next::End => return Ok(()),
             }
         }
-        self.ahead.seek(start);
-        Ok(())
+    }
+
+    /// Nothing is known any more of the log from `offset` on, where `ahead` is or is going to be.
+    fn forget(&mut self, offset: Offset) {
+        self.markers.clear();
+        (self.known_from, self.reached) = (offset, offset);
+        (self.last, self.is_at_end, self.unchecked) = (None, false, 0);
+    }
+
+    /// The same as [`Transactions::begin_at`], of a log that has changed.
+    fn begin_again_at(&mut self, start: Offset) -> Result<()> {
+        self.ahead.list_again()?;
+        self.begin_at(start)
     }
 
     /// The offset of the newest readable producer snapshot from `first` to `last`, and whose transactions were open
     /// there; `first` and none without one.
     fn newest_snapshot(&self, first: Offset, last: Offset) -> Result<(Offset, HashSet<i64>)> {
-        let entries = self.disk.list(self.ahead.path())?;
+        let Some(folder) = self.ahead.view().opened_folder()? else { return Ok((first, HashSet::new())) };
+        let entries = folder.list()?;
         let snapshots = entries.iter().filter_map(|entry| parse_segment_name(&entry.name));
         let mut offsets: Vec<Offset> = snapshots
             .filter(|(offset, kind)| *kind == FileKind::Snapshot && (first..=last).contains(offset))
@@ -115,8 +185,8 @@ impl Transactions {
             .collect();
         offsets.sort_unstable();
         for offset in offsets.into_iter().rev() {
-            let path = segment_path(self.ahead.path(), offset, FileKind::Snapshot);
-            if let Some(bytes) = atomic::read_small(&*self.disk, &path, FILE_SIZE_MAX)?
+            let name = segment_name(offset, FileKind::Snapshot);
+            if let Some(bytes) = atomic::read_small(&*folder, &name, SNAPSHOT_SIZE_MAX)?
                 && let Ok(producers) = snapshot::decode(&bytes)
             {
                 let open = producers.iter().filter(|it| it.transaction_first_offset >= 0);
@@ -126,63 +196,113 @@ impl Transactions {
         Ok((first, HashSet::new()))
     }
 
+    /// That the reader goes on at the log start offset, since what it was to read next was deleted. Markers that were
+    /// deleted unread say nothing any more about what was open there.
+    ///
+    /// # Errors
+    /// As [`Transactions::new`].
+    pub(super) fn log_start_passed(&mut self, log_start_offset: Offset) -> Result<()> {
+        if self.reached < log_start_offset { self.begin_again_at(log_start_offset) } else { Ok(()) }
+    }
+
     /// What to do with the batch that `log` has shown last.
     ///
     /// # Errors
     /// When the disk fails, or the log is corrupt before the marker that decides.
     pub(super) fn verdict(&mut self, log: &LogReader, header: &BatchHeader) -> Result<Verdict> {
+        self.reader = log.next_offset();
         while !self.open_at_start.is_empty() {
-            if !self.look_ahead()? {
-                return Ok(Verdict::Wait);
+            match self.look_ahead()? {
+                Ahead::Marker => {}
+                Ahead::End => return Ok(Verdict::Wait),
+                Ahead::Changed => return Ok(Verdict::ReadAgain),
             }
         }
         if !is_transactional_data(header) {
             return Ok(Verdict::Show);
         }
-        if self.is_aborted_by_index(log, header)? {
-            return Ok(Verdict::Skip);
-        }
-        if self.ahead.next_offset() < header.base_offset {
-            self.ahead.seek(header.base_offset);
+        if self.reached < header.base_offset || header.next_offset() < self.known_from {
+            self.ahead.go_to_batch_of(log);
+            self.forget(header.base_offset);
+        } else if self.is_check_due(header) && self.begins_again_if_rewritten()? {
+            return Ok(Verdict::ReadAgain);
         }
         loop {
-            if let Some(aborted) = self.known_end(header) {
-                return Ok(if aborted { Verdict::Skip } else { Verdict::Show });
+            if let Some(is_aborted) = self.markers.end_of(header) {
+                return Ok(if is_aborted { Verdict::Skip } else { Verdict::Show });
             }
-            if !self.look_ahead()? {
-                return Ok(Verdict::Wait);
+            match self.look_ahead()? {
+                Ahead::Marker => {}
+                Ahead::End => return Ok(Verdict::Wait),
+                Ahead::Changed => return Ok(Verdict::ReadAgain),
             }
         }
     }
 
-    /// Whether the transaction of this batch was aborted, if its marker has been passed.
-    fn known_end(&mut self, header: &BatchHeader) -> Option<bool> {
-        let ends = self.ended.get_mut(&header.producer_id)?;
-        while ends.front().is_some_and(|&(marker, _)| marker < header.base_offset) {
-            ends.pop_front();
+    /// Goes on to the next marker.
+    fn look_ahead(&mut self) -> Result<Ahead> {
+        if self.is_at_end && self.begins_again_if_rewritten()? {
+            return Ok(Ahead::Changed);
         }
-        ends.front().map(|&(_, aborted)| aborted)
-    }
-
-    /// Goes on to the next marker; `false` where there is none yet.
-    fn look_ahead(&mut self) -> Result<bool> {
+        self.is_at_end = false;
         loop {
-            match self.ahead.next()? {
-                Next::Batch(header) => {
-                    if let Some(aborted) = self.marker(&header)? {
-                        self.open_at_start.remove(&header.producer_id);
-                        let ends = self.ended.entry(header.producer_id).or_default();
-                        if ends.back().is_some_and(|&(_, before)| before == aborted) {
-                            ends.pop_back();
-                        }
-                        ends.push_back((header.base_offset, aborted));
-                        return Ok(true);
-                    }
+            let header = match self.ahead.next() {
+                Ok(Next::Batch(header)) => header,
+                Ok(Next::End) => {
+                    self.is_at_end = true;
+                    return Ok(Ahead::End);
                 }
-                Next::LogStartPassed { .. } => {}
-                Next::End => return Ok(false),
+                Ok(Next::LogStartPassed { log_start_offset, .. }) => {
+                    self.begin_at(log_start_offset)?;
+                    return Ok(Ahead::Changed);
+                }
+                // Batches written in the place of others need not begin where those did.
+                Err(StorageError::Corrupt { .. }) if self.begins_again_if_rewritten()? => return Ok(Ahead::Changed),
+                Err(error) => return Err(error),
+            };
+            self.reached = header.next_offset();
+            self.note_last(header);
+            if let Some(is_aborted) = self.marker(&header)? {
+                self.open_at_start.remove(&header.producer_id);
+                self.markers.add(header.producer_id, header.base_offset, is_aborted, self.reader);
+                return Ok(Ahead::Marker);
             }
         }
+    }
+
+    fn note_last(&mut self, header: BatchHeader) {
+        let segment = self.ahead.segment().unwrap_or_default();
+        self.last = Some(Seen { segment, position: self.ahead.place().1, header });
+    }
+
+    /// Whether it is time to compare what was seen ahead with the log, before this batch is decided by it.
+    fn is_check_due(&mut self, header: &BatchHeader) -> bool {
+        self.unchecked += header.size;
+        self.unchecked >= CHECK_INTERVAL && header.base_offset < self.reached
+    }
+
+    /// Begins again at the reader if the log is not the one in which `ahead` has come so far; returns whether it did.
+    fn begins_again_if_rewritten(&mut self) -> Result<bool> {
+        self.unchecked = 0;
+        let is_rewritten = self.is_rewritten()?;
+        if is_rewritten {
+            self.begin_again_at(self.reader)?;
+        }
+        Ok(is_rewritten)
+    }
+
+    /// Whether the log no longer holds the last batch that `ahead` has passed over. A log is only ever truncated at its end,
+    /// so while that batch is there, leader epoch included, everything before it is what it was.
+    fn is_rewritten(&mut self) -> Result<bool> {
+        let Some(last) = &self.last else { return Ok(false) };
+        if let Some(log) = self.ahead.view().open_log(last.segment)? {
+            let found = scan::header_at(&*log.file, last.position, log.file.stat()?.size)?;
+            return Ok(found != Some(last.header));
+        }
+        let segment = last.segment;
+        self.ahead.list_again()?;
+        // One that retention has deleted leaves only later ones.
+        Ok(self.ahead.view().bases().first().is_none_or(|&first| first <= segment))
     }
 
     /// Whether the batch that `ahead` has shown last ends a transaction, and if so, whether it aborts it. A marker whose
@@ -198,60 +318,45 @@ impl Transactions {
             Some(ControlType::Commit) | None => Some(false),
         })
     }
+}
 
-    fn is_aborted_by_index(&mut self, log: &LogReader, header: &BatchHeader) -> Result<bool> {
-        let base = log.segment();
-        if self.indexed != base {
-            self.indexed = base;
-            self.aborted.clear();
-            if let Some(base) = base {
-                let path = segment_path(log.path(), base, FileKind::TransactionIndex);
-                let bytes = atomic::read_small(&*self.disk, &path, FILE_SIZE_MAX)?.unwrap_or_default();
-                let entries = bytes.chunks_exact(ABORTED_TRANSACTION_SIZE);
-                let decoded = entries.map_while(|entry| AbortedTransaction::decode(entry).ok());
-                self.aborted.extend(decoded.map(|transaction| Entry { transaction, is_right: false }));
-            }
-        }
-        let (first, last) = (header.base_offset.0, header.last_offset().0);
-        let covers = |Entry { transaction: it, .. }: &Entry| {
-            it.producer_id == header.producer_id && it.first_offset <= first && last < it.last_offset
-        };
-        let Some(place) = self.aborted.iter().position(covers) else { return Ok(false) };
-        let Entry { transaction, is_right } = self.aborted[place];
-        if is_right || self.is_right(log, &transaction)? {
-            self.aborted[place].is_right = true;
-            return Ok(true);
-        }
-        self.aborted.swap_remove(place);
-        Ok(false)
-    }
+/// How transactions ended: by producer and the offset of the marker, whether they were aborted. Of several in a row of one
+/// producer that ended alike, the last marker is kept.
+struct Markers {
+    by_producer: BTreeMap<(i64, Offset), bool>,
+    /// At how many those that the reader has passed are dropped.
+    sweep_at: usize,
+}
 
-    /// Whether data of the producer stands where an entry of the transaction index begins, and its ABORT marker where it
-    /// ends.
-    fn is_right(&mut self, log: &LogReader, entry: &AbortedTransaction) -> Result<bool> {
-        let mut reader = log.another(CHUNK);
-        let Some(first) = batch_at(&mut reader, Offset(entry.first_offset))? else { return Ok(false) };
-        let begins = first.base_offset.0 == entry.first_offset && is_transactional_data(&first);
-        if !begins || first.producer_id != entry.producer_id {
-            return Ok(false);
-        }
-        let Some(last) = batch_at(&mut reader, Offset(entry.last_offset))? else { return Ok(false) };
-        let ends = last.base_offset.0 == entry.last_offset && last.attributes.is_control();
-        if !ends || last.producer_id != entry.producer_id {
-            return Ok(false);
-        }
-        Ok(control_type(&mut self.buffer, &reader, &last).is_ok_and(|kind| kind == Some(ControlType::Abort)))
+impl Default for Markers {
+    fn default() -> Self {
+        Self { by_producer: BTreeMap::new(), sweep_at: SWEEP_MIN }
     }
 }
 
-/// The batch that holds `offset` or follows it. `None` where the log ends before, which an entry may lie behind, and where
-/// it is damaged: a reader names that when it comes there.
-fn batch_at(reader: &mut LogReader, offset: Offset) -> Result<Option<BatchHeader>> {
-    reader.seek(offset);
-    match reader.next() {
-        Ok(Next::Batch(header)) => Ok(Some(header)),
-        Ok(_) | Err(StorageError::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
+impl Markers {
+    fn clear(&mut self) {
+        self.by_producer.clear();
+    }
+
+    /// Adds one whose offset is above all others. No marker below `reader` is asked for any more.
+    fn add(&mut self, producer_id: i64, marker: Offset, is_aborted: bool, reader: Offset) {
+        let before = self.by_producer.range((producer_id, Offset::ZERO)..(producer_id, marker)).next_back();
+        if let Some((&before, _)) = before.filter(|&(_, &other)| other == is_aborted) {
+            self.by_producer.remove(&before);
+        }
+        self.by_producer.insert((producer_id, marker), is_aborted);
+        if self.by_producer.len() >= self.sweep_at {
+            self.by_producer.retain(|&(_, marker), _| marker >= reader);
+            self.sweep_at = SWEEP_MIN.max(2 * self.by_producer.len());
+        }
+    }
+
+    /// Whether the transaction of this batch was aborted, if its marker is known.
+    fn end_of(&self, batch: &BatchHeader) -> Option<bool> {
+        let id = batch.producer_id;
+        let mut from_here = self.by_producer.range((id, batch.base_offset)..=(id, Offset(i64::MAX)));
+        from_here.next().map(|(_, &is_aborted)| is_aborted)
     }
 }
 
@@ -264,10 +369,67 @@ fn is_transactional_data(header: &BatchHeader) -> bool {
 fn control_type(buffer: &mut RecordBuffer, log: &LogReader, header: &BatchHeader) -> Result<Option<ControlType>> {
     let (path, position) = log.place();
     let at_batch = |error| at_place(error, path, position, header.base_offset);
-    let (header, decompressed) = buffer.load(header, log.batch()).map_err(at_batch)?;
-    let records = if decompressed { buffer.plain() } else { &log.batch()[BATCH_HEADER_SIZE..] };
+    let header = buffer.load(header, log.batch(), log.decompressed_size_max()).map_err(at_batch)?;
+    let records = buffer.records(log.batch());
     match RecordCursor::new(&header).next(records).map_err(at_batch)? {
         Some(span) => ControlType::parse(span.record(records).key.unwrap_or_default()).map(Some).map_err(at_batch),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Checkpoints;
+    use super::super::view::LogView;
+    use super::*;
+    use crate::disk::faulty::FaultyDisk;
+    use crate::disk::{Access, Disk};
+    use crate::format::batch::{BatchBuilder, stamp};
+    use crate::format::crc;
+    use crate::format::record::NewRecord;
+    use std::path::Path;
+
+    const TRANSACTIONAL: u8 = 1 << 4;
+    const CONTROL: u8 = 1 << 5;
+
+    /// A batch of one record.
+    fn batch(base_offset: i64, producer_id: i64, attributes: u8, key: Option<&[u8]>) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(&NewRecord { key, ..NewRecord::default() });
+        let mut bytes = builder.finish(None, usize::MAX).unwrap().to_vec();
+        stamp(&mut bytes, Offset(base_offset), 0);
+        bytes[22] = attributes;
+        bytes[43..51].copy_from_slice(&producer_id.to_be_bytes());
+        let checksum = crc::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn memory_holds_no_producer_whose_transactions_the_reader_has_passed() {
+        let count = 20 * SWEEP_MIN as i64;
+        let mut log = Vec::new();
+        for number in 0..count {
+            log.extend(batch(2 * number, number, TRANSACTIONAL, None));
+            log.extend(batch(2 * number + 1, number, TRANSACTIONAL | CONTROL, Some(&[0, 0, 0, (number % 2) as u8])));
+        }
+        let disk = FaultyDisk::new();
+        disk.create_folder(Path::new("/t-0")).unwrap();
+        let name = segment_name(Offset::ZERO, FileKind::Log);
+        disk.open(&Path::new("/t-0").join(name), Access::Create).unwrap().write_at(&log, 0).unwrap();
+        let folder = disk.open_folder(Path::new("/t-0")).unwrap();
+        let mut log = LogReader::new(LogView::of(folder, Checkpoints::default()).unwrap(), CHUNK);
+        let mut transactions = Transactions::new(&log).unwrap();
+        let (mut decided, mut most) = (0, 0);
+        while let Next::Batch(header) = log.next().unwrap() {
+            if !header.attributes.is_control() {
+                let expected = if decided % 2 == 0 { Verdict::Skip } else { Verdict::Show };
+                assert_eq!(transactions.verdict(&log, &header).unwrap(), expected);
+                decided += 1;
+            }
+            most = most.max(transactions.markers.by_producer.len());
+        }
+        assert_eq!(decided, count);
+        assert!(most <= SWEEP_MIN, "{most} markers are kept");
     }
 }

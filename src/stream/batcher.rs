@@ -1,9 +1,9 @@
 //! Gathers records into batches, one being filled for each partition that records go to.
 
-use super::pipeline::{BatchStore, Pipeline};
-use crate::format::batch::BatchBuilder;
+use super::pipeline::{BatchStore, Filling, Pipeline};
 use crate::format::header::BATCH_HEADER_SIZE;
 use crate::format::record::NewRecord;
+use crate::units::Timestamp;
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub struct BatchLimits {
 pub struct Batcher<S: BatchStore> {
     limits: BatchLimits,
     /// By partition number; made when the first record comes.
-    builders: Vec<Option<BatchBuilder>>,
+    fillings: Vec<Option<Filling>>,
     pipeline: Pipeline<S>,
 }
 
@@ -26,8 +26,8 @@ impl<S: BatchStore> Batcher<S> {
     /// Batches for partitions below `partitions_max`.
     #[must_use]
     pub fn new(limits: BatchLimits, pipeline: Pipeline<S>, partitions_max: usize) -> Self {
-        let builders = std::iter::repeat_with(|| None).take(partitions_max).collect();
-        Self { limits, builders, pipeline }
+        let fillings = std::iter::repeat_with(|| None).take(partitions_max).collect();
+        Self { limits, fillings, pipeline }
     }
 
     /// Whether even a batch that holds `record` alone would be too large before compression.
@@ -38,41 +38,43 @@ impl<S: BatchStore> Batcher<S> {
         BATCH_HEADER_SIZE + record.size_max() > limit && BATCH_HEADER_SIZE + record.size(0, 0) > limit
     }
 
-    /// Adds a record that fits a batch of its own, and passes the batch before it on if it is full.
+    /// Adds a record that fits a batch of its own, made of so many bytes of the input, and passes the batch before it on if
+    /// it is full.
     ///
     /// # Errors
     /// When a batch cannot be stored.
     #[inline]
-    pub fn add(&mut self, partition: i32, record: &NewRecord<'_>, now_ms: i64) -> Result<(), S::Error> {
+    pub fn add(&mut self, partition: i32, record: &NewRecord<'_>, input_bytes: usize) -> Result<(), S::Error> {
         let place = partition as usize;
-        if let Some(builder) = &mut self.builders[place] {
+        if let Some(Filling { builder, .. }) = &self.fillings[place] {
             // The exact size is asked for only near the limit.
             let limit = self.limits.batch_size.min(self.limits.batch_size_max);
             if builder.size() + record.size_max() > limit && !builder.is_empty() && builder.size_with(record) > limit {
-                self.pass(place, now_ms)?;
+                self.pass(place)?;
             }
         }
         let limits = self.limits;
-        let builder =
-            self.builders[place].get_or_insert_with(|| BatchBuilder::new(limits.batch_size.min(limits.batch_size_max)));
-        builder.push(record);
+        let filling =
+            self.fillings[place].get_or_insert_with(|| Filling::new(limits.batch_size.min(limits.batch_size_max)));
+        filling.builder.push(record);
+        filling.input_bytes += input_bytes as u64;
         Ok(())
     }
 
     /// Adds records whose values are `lines`, as far as they go into the batch that is being filled. Returns how many bytes
     /// that took, and how many records.
-    pub fn add_lines(&mut self, partition: i32, lines: &[u8], delimiter: u8, timestamp_ms: i64) -> (usize, i32) {
+    pub fn add_lines(&mut self, partition: i32, lines: &[u8], delimiter: u8, timestamp: Timestamp) -> (usize, i32) {
         let limit = self.limits.batch_size.min(self.limits.batch_size_max);
-        match &mut self.builders[partition as usize] {
-            Some(builder) => builder.push_lines(lines, delimiter, timestamp_ms, limit),
-            None => (0, 0),
-        }
+        let Some(Filling { builder, input_bytes }) = &mut self.fillings[partition as usize] else { return (0, 0) };
+        let (bytes, records) = builder.push_lines(lines, delimiter, timestamp, limit);
+        *input_bytes += bytes as u64;
+        (bytes, records)
     }
 
     #[cold]
-    fn pass(&mut self, place: usize, now_ms: i64) -> Result<(), S::Error> {
-        if let Some(full) = self.builders[place].take() {
-            self.builders[place] = Some(self.pipeline.pass(place as i32, full, now_ms)?);
+    fn pass(&mut self, place: usize) -> Result<(), S::Error> {
+        if let Some(full) = self.fillings[place].take() {
+            self.fillings[place] = Some(self.pipeline.pass(place as i32, full)?);
         }
         Ok(())
     }
@@ -80,21 +82,21 @@ impl<S: BatchStore> Batcher<S> {
     /// Whether any batch holds a record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.builders.iter().flatten().all(BatchBuilder::is_empty)
+        self.fillings.iter().flatten().all(|filling| filling.builder.is_empty())
     }
 
     /// Stores what every batch holds, and all that was passed on before; nothing after a failure that was told.
     ///
     /// # Errors
     /// When a batch cannot be stored.
-    pub fn flush(&mut self, now_ms: i64) -> Result<(), S::Error> {
+    pub fn flush(&mut self) -> Result<(), S::Error> {
         if self.pipeline.has_told_failure() {
             return Ok(());
         }
         self.pipeline.drain()?;
-        for (partition, place) in (0..).zip(&mut self.builders) {
-            if let Some(filled) = place.take_if(|builder| !builder.is_empty()) {
-                *place = Some(self.pipeline.store(partition, filled, now_ms)?);
+        for (partition, place) in (0..).zip(&mut self.fillings) {
+            if let Some(filled) = place.take_if(|filling| !filling.builder.is_empty()) {
+                *place = Some(self.pipeline.store(partition, filled)?);
             }
         }
         Ok(())

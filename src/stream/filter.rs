@@ -55,8 +55,8 @@ pub struct Filter {
     tests: Vec<Test>,
     /// Finds what a record must hold somewhere.
     words: Option<Prefilter>,
-    /// The batch that was searched last, by its base offset, and where in it the next word stands.
-    found: Option<(Offset, usize)>,
+    /// The bytes that were searched last, and where in them the next word is.
+    found: Option<((Offset, usize), usize)>,
 }
 
 impl Filter {
@@ -89,17 +89,17 @@ impl Filter {
         self.words.is_some()
     }
 
-    /// A position in the plain records of a batch before which no record passes, looking from `start` on; the batch is known
-    /// by its base offset.
+    /// A position in the plain records of a batch before which no record passes, looking from `start` on; `bytes`
+    /// tells `records` from others: see [`RecordReader::ahead`](crate::storage::RecordReader::ahead).
     #[inline]
-    pub fn next_candidate(&mut self, records: &[u8], start: usize, base_offset: Offset) -> usize {
+    pub fn next_candidate(&mut self, records: &[u8], start: usize, bytes: (Offset, usize)) -> usize {
         let Some(words) = &self.words else { return start };
         match self.found {
-            Some((batch, position)) if batch == base_offset && position >= start => position,
+            Some((searched, position)) if searched == bytes && position >= start => position,
             _ => {
                 let found = words.find(records, Span::from(start..records.len()));
                 let position = found.map_or(records.len(), |found| found.start);
-                self.found = Some((base_offset, position));
+                self.found = Some((bytes, position));
                 position
             }
         }
@@ -116,11 +116,12 @@ fn words(pattern: &Regex) -> Option<Prefilter> {
 mod tests {
     use super::*;
     use crate::format::record::{NewRecord, RecordSpan};
+    use crate::units::Timestamp;
 
     fn passes(tests: &[(Part, Option<&str>, bool)]) -> bool {
         let headers: &[(&[u8], Option<&[u8]>)] =
             &[(b"source", Some(b"web")), (b"empty", Some(b"")), (b"none", None), (b"source", Some(b"app"))];
-        let new = NewRecord { timestamp_ms: 0, key: None, value: Some(b"one \xff two\nthree"), headers };
+        let new = NewRecord { timestamp: Timestamp(0), key: None, value: Some(b"one \xff two\nthree"), headers };
         let mut bytes = Vec::new();
         new.write(0, 0, &mut bytes);
         let tests = tests.iter().map(|(part, pattern, inverted)| Test {
@@ -174,14 +175,14 @@ mod tests {
             let mut filter = filter(pattern, false);
             let mut start = 0;
             for position in positions {
-                assert_eq!(filter.next_candidate(records, start, Offset(7)), *position, "{pattern}");
-                assert_eq!(filter.next_candidate(records, start, Offset(7)), *position, "{pattern}, again");
+                assert_eq!(filter.next_candidate(records, start, (Offset(7), 0)), *position, "{pattern}");
+                assert_eq!(filter.next_candidate(records, start, (Offset(7), 0)), *position, "{pattern}, again");
                 start = position + 1;
             }
             let expected = if pattern == "nowhere" { 5 } else { 0 };
-            assert_eq!(filter.next_candidate(b"error", 0, Offset(8)), expected, "{pattern}, another batch");
+            assert_eq!(filter.next_candidate(b"error", 0, (Offset(8), 0)), expected, "{pattern}, another batch");
         }
-        assert_eq!(filter("error", true).next_candidate(records, 1, Offset(7)), 1);
+        assert_eq!(filter("error", true).next_candidate(records, 1, (Offset(7), 0)), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::framing::{Frame, Framing, LENGTH_SIZE};
 use super::json::Envelope;
 use super::partitioner::Partitioner;
 use super::pipeline::BatchStore;
+use super::storing::{Gathering, Storing};
 use super::{Place, StreamError};
 use crate::format::record::NewRecord;
 use crate::units::{TimeFormat, Timestamp};
@@ -18,9 +19,6 @@ use std::time::Duration;
 const READ_SIZE: usize = 256 << 10;
 /// A record that is too large is counted to its end for the message, but no further than this.
 const COUNT_MAX: u64 = 1 << 30;
-
-/// The lowest legal timestamp: there is none.
-const NO_TIMESTAMP: i64 = -1;
 
 /// What to expect of an input now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub struct RecordRule {
     /// On every record.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The timestamp of every record; otherwise the time when it was read.
-    pub timestamp_ms: Option<i64>,
+    pub timestamp: Option<Timestamp>,
     /// What each record begins with: its own time. One that does not has that of the record before it, as the later lines of
     /// a stack trace do.
     pub time_format: Option<TimeFormat>,
@@ -88,8 +86,8 @@ pub trait IntakeSink {
     type Error: From<StreamError>;
     /// What stores the batches.
     type Store: BatchStore<Error = Self::Error>;
-    /// Milliseconds since the epoch.
-    fn now_ms(&self) -> i64;
+    /// What time it is.
+    fn now(&self) -> Timestamp;
     /// Where round-robin goes on: the sum of the log end offsets. Asked once, when the first record needs it.
     ///
     /// # Errors
@@ -97,7 +95,7 @@ pub trait IntakeSink {
     fn round_robin_start(&mut self) -> Result<i64, Self::Error>;
     /// Whether the topic has this partition.
     fn has_partition(&self, partition: i32) -> bool;
-    /// Everything read so far has been appended and the input stands still.
+    /// Everything read so far has been stored: the input is idle, has ended, or is stored [`Storing::EachRead`].
     ///
     /// # Errors
     /// When it cannot be made durable.
@@ -146,7 +144,6 @@ pub struct Intake<B: BatchStore> {
     framing: Framing,
     rule: RecordRule,
     router: Router<B>,
-    linger: Duration,
     window: Window,
 }
 
@@ -208,19 +205,28 @@ impl<B: BatchStore> Intake<B> {
         placement: Placement,
         batcher: Batcher<B>,
         batch_size_max: usize,
-        linger: Duration,
+        storing: Storing,
     ) -> Self {
         let needs_key = rule.needs_key;
         let router = Router {
             placement,
             batcher,
             batch_size_max,
+            gathering: Gathering::new(storing),
             needs_key,
             next_in_turn: None,
-            now_ms: 0,
+            now: Timestamp::default(),
             taken: Taken::default(),
         };
-        Self { framing, rule, router, linger, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
+        Self { framing, rule, router, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
+    }
+
+    /// The same, where a record is stored after so long at the latest, although its batch is not full and the input does not
+    /// stand still.
+    #[must_use]
+    pub fn gathering_at_most(mut self, at_most: Duration) -> Self {
+        self.router.gathering = self.router.gathering.at_most(at_most);
+        self
     }
 
     /// What has been taken in so far.
@@ -239,7 +245,7 @@ impl<B: BatchStore> Intake<B> {
         sink: &mut S,
     ) -> Result<Ended, S::Error> {
         let taken = self.take_records(input, sink);
-        let flushed = self.router.batcher.flush(self.router.now_ms);
+        let flushed = self.router.batcher.flush();
         // What could not be stored is of more interest than why the input ended.
         flushed?;
         let ended = taken?;
@@ -252,18 +258,18 @@ impl<B: BatchStore> Intake<B> {
         input: &mut dyn Input,
         sink: &mut S,
     ) -> Result<Ended, S::Error> {
-        let Self { framing, rule, router, linger, window } = self;
+        let Self { framing, rule, router, window } = self;
         let mut maker = RecordMaker::new(rule);
         let unit = if rule.is_json { "line" } else { framing.unit() };
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;
-        router.now_ms = router.now_ms.max(sink.now_ms());
+        router.now = router.now.max(sink.now());
         let plain = maker.is_plain(framing);
         loop {
             if let Some(delimiter) = plain
                 && searched == 0
             {
-                let (bytes, records) = router.add_lines(window.unread(), delimiter, rule.timestamp_ms);
+                let (bytes, records) = router.add_lines(window.unread(), delimiter, rule.timestamp);
                 window.unread.start += bytes;
                 number += records;
             }
@@ -289,17 +295,17 @@ impl<B: BatchStore> Intake<B> {
             if at_least > router.batch_size_max {
                 let place = at.place();
                 let oversize = Oversize::new(framing, at_least, place, router.batch_size_max);
-                match oversize.pass_over(window, &mut ended, input, sink, (router, *linger))? {
+                match oversize.pass_over(window, &mut ended, input, sink, router)? {
                     Ended::Complete => (number, searched) = (number + 1, 0),
                     stopped => return Ok(stopped),
                 }
                 continue;
             }
-            if router.wait(*linger, input, sink)? == Readiness::Stop {
+            if router.wait(input, sink)? == Readiness::Stop {
                 return Ok(Ended::Stopped { left_out: window.unread.len() });
             }
             ended = window.read(input)? == 0;
-            router.now_ms = router.now_ms.max(sink.now_ms());
+            router.now = router.now.max(sink.now());
             sink.progress(router.taken.bytes, router.taken.records);
         }
     }
@@ -331,7 +337,7 @@ impl<'a> Oversize<'a> {
         ended: &mut bool,
         input: &mut dyn Input,
         sink: &mut S,
-        (router, linger): (&mut Router<S::Store>, Duration),
+        router: &mut Router<S::Store>,
     ) -> Result<Ended, S::Error> {
         let size_announced = self.announced.map(|total| (total - LENGTH_SIZE) as u64);
         let count_max = match (sink.skips(), size_announced) {
@@ -358,7 +364,7 @@ impl<'a> Oversize<'a> {
             }
             passed += piece as u64;
             window.unread.start += piece;
-            if router.wait(linger, input, sink)? == Readiness::Stop {
+            if router.wait(input, sink)? == Readiness::Stop {
                 return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() });
             }
             *ended = window.read(input)? == 0;
@@ -387,7 +393,7 @@ struct RecordMaker<'a> {
     key_finder: Option<Finder<'a>>,
     headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
     /// The time that the last record began with that began with one.
-    last_time_ms: Option<i64>,
+    last_time: Option<Timestamp>,
 }
 
 impl<'a> RecordMaker<'a> {
@@ -396,7 +402,7 @@ impl<'a> RecordMaker<'a> {
             rule,
             key_finder: rule.key_delimiter.as_ref().map(Finder::new),
             headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
-            last_time_ms: None,
+            last_time: None,
         }
     }
 
@@ -441,27 +447,27 @@ impl<'a> RecordMaker<'a> {
         if self.rule.null_empty {
             (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
         }
-        let timestamp_ms = match &self.rule.time_format {
-            None => self.rule.timestamp_ms.unwrap_or(router.now_ms),
+        let timestamp = match &self.rule.time_format {
+            None => self.rule.timestamp.unwrap_or(router.now),
             Some(format) => match self.time(format, bytes, router) {
-                Some(timestamp_ms) => timestamp_ms,
+                Some(timestamp) => timestamp,
                 None => {
                     let format = format.as_str().to_owned();
                     return sink.reject(framed, StreamError::NoTime { place: at.place(), format });
                 }
             },
         };
-        let record = NewRecord { timestamp_ms, key, value, headers: &self.headers };
+        let record = NewRecord { timestamp, key, value, headers: &self.headers };
         router.add(&record, None, framed, at, sink)
     }
 
     /// The time of a record: its own, or that of the one before it.
-    fn time<B: BatchStore>(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router<B>) -> Option<i64> {
-        match format.read(bytes, Timestamp(router.now_ms)).filter(|time| *time >= Timestamp::NONE) {
-            Some(own) => self.last_time_ms = Some(own.0),
-            None => router.taken.untimed += u64::from(self.last_time_ms.is_some()),
+    fn time<B: BatchStore>(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router<B>) -> Option<Timestamp> {
+        match format.read(bytes, router.now).filter(|time| *time >= Timestamp::NONE) {
+            Some(own) => self.last_time = Some(own),
+            None => router.taken.untimed += u64::from(self.last_time.is_some()),
         }
-        self.last_time_ms
+        self.last_time
     }
 
     fn take_envelope<S: IntakeSink>(
@@ -474,13 +480,13 @@ impl<'a> RecordMaker<'a> {
     ) -> Result<(), S::Error> {
         let refused = |(column, what)| StreamError::BadJson { place: at.place(), column, what };
         let envelope = match Envelope::parse(bytes) {
-            Ok(envelope) if envelope.timestamp_ms.is_none_or(|timestamp| timestamp >= NO_TIMESTAMP) => envelope,
+            Ok(envelope) if envelope.timestamp.is_none_or(|timestamp| timestamp >= Timestamp::NONE) => envelope,
             Ok(_) => return sink.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
             Err(refusal) => return sink.reject(framed, refused(refusal)),
         };
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
-            timestamp_ms: envelope.timestamp_ms.or(self.rule.timestamp_ms).unwrap_or(router.now_ms),
+            timestamp: envelope.timestamp.or(self.rule.timestamp).unwrap_or(router.now),
             key: envelope.key.as_deref(),
             value: envelope.value.as_deref(),
             headers: &headers,
@@ -494,11 +500,12 @@ struct Router<B: BatchStore> {
     placement: Placement,
     batcher: Batcher<B>,
     batch_size_max: usize,
+    gathering: Gathering,
     needs_key: bool,
     /// The next partition in turn, once it is known.
     next_in_turn: Option<i32>,
     /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
-    now_ms: i64,
+    now: Timestamp,
     taken: Taken,
 }
 
@@ -533,15 +540,15 @@ impl<B: BatchStore> Router<B> {
         };
         self.taken.records += 1;
         self.taken.bytes += framed.len() as u64;
-        self.batcher.add(partition, record, self.now_ms)
+        self.batcher.add(partition, record, framed.len())
     }
 
     /// Adds records whose values are `lines`, as far as they all go to one partition and into its batch. Returns how many
     /// bytes that took, and how many records.
-    fn add_lines(&mut self, lines: &[u8], delimiter: u8, timestamp_ms: Option<i64>) -> (usize, u64) {
+    fn add_lines(&mut self, lines: &[u8], delimiter: u8, timestamp: Option<Timestamp>) -> (usize, u64) {
         let Placement { partition, partition_count, .. } = self.placement;
         let Some(partition) = partition.or((partition_count == 1).then_some(0)) else { return (0, 0) };
-        let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp_ms.unwrap_or(self.now_ms));
+        let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp.unwrap_or(self.now));
         self.taken.records += records as u64;
         self.taken.bytes += bytes as u64;
         (bytes, records as u64)
@@ -559,25 +566,28 @@ impl<B: BatchStore> Router<B> {
         Ok(partition)
     }
 
-    /// Waits for input. What has been gathered is written before a wait that may be long.
+    /// Waits for input. What has been gathered is stored before a wait that may be long, or before any, and where it has
+    /// waited long enough.
     fn wait<S: IntakeSink<Store = B, Error = B::Error>>(
         &mut self,
-        linger: Duration,
         input: &mut dyn Input,
         sink: &mut S,
     ) -> Result<Readiness, S::Error> {
-        let linger = if self.batcher.is_empty() { Duration::ZERO } else { linger };
         let wait = |input: &mut dyn Input, timeout| match input.wait(timeout) {
             Ok(readiness) => Ok(readiness),
             Err(source) => Err(broken(input.name(), source)),
         };
-        match wait(input, Some(linger))? {
-            Readiness::NotReady => {
-                self.batcher.flush(self.now_ms)?;
-                sink.sync_point()?;
-                Ok(wait(input, None)?)
+        let now = sink.now();
+        if let Some(patience) = self.gathering.patience(self.batcher.is_empty(), now) {
+            match wait(input, Some(patience))? {
+                Readiness::NotReady => {}
+                Readiness::Ready if self.gathering.is_late(now) => {}
+                readiness => return Ok(readiness),
             }
-            readiness => Ok(readiness),
         }
+        self.batcher.flush()?;
+        self.gathering.is_stored();
+        sink.sync_point()?;
+        Ok(wait(input, None)?)
     }
 }

@@ -14,7 +14,7 @@
 
 use crate::format::header::TimestampType;
 use crate::format::record::Record;
-use crate::units::Offset;
+use crate::units::{Offset, Timestamp};
 use base64::Engine;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -34,8 +34,8 @@ pub struct Located<'a> {
     pub partition: i32,
     /// The record's offset.
     pub offset: Offset,
-    /// Its timestamp, ms since the epoch.
-    pub timestamp_ms: i64,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
     /// Who gave it the timestamp.
     pub timestamp_type: TimestampType,
     /// The record itself.
@@ -52,7 +52,7 @@ pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"offset\":");
     write_json(&it.offset.0, out);
     out.extend_from_slice(b",\"timestamp\":");
-    write_json(&it.timestamp_ms, out);
+    write_json(&it.timestamp.0, out);
     out.extend_from_slice(b",\"timestamp_type\":");
     write_text(it.timestamp_type.name(), out);
     out.extend_from_slice(b",\"key");
@@ -205,7 +205,7 @@ pub struct Envelope<'a> {
     /// The partition, where the envelope names one.
     pub partition: Option<i32>,
     /// The timestamp, where the envelope has one.
-    pub timestamp_ms: Option<i64>,
+    pub timestamp: Option<Timestamp>,
     /// The key.
     pub key: Option<Cow<'a, [u8]>>,
     /// The value.
@@ -238,7 +238,7 @@ impl<'a> Envelope<'a> {
         let headers = headers(parsed.headers.unwrap_or_default()).map_err(|what| (line.len(), what))?;
         Ok(Self {
             partition: parsed.partition,
-            timestamp_ms: parsed.timestamp,
+            timestamp: parsed.timestamp.map(Timestamp),
             key: either(parsed.key, parsed.key_b64, "key")?,
             value: either(parsed.value.flatten(), parsed.value_b64, "value")?,
             headers,
@@ -298,14 +298,15 @@ mod tests {
 
     fn through(key: &Bytes, value: &Bytes, headers: &[(Vec<u8>, Bytes)]) -> String {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
-        let new = NewRecord { timestamp_ms: 7, key: key.as_deref(), value: value.as_deref(), headers: &headers };
+        let new =
+            NewRecord { timestamp: Timestamp(7), key: key.as_deref(), value: value.as_deref(), headers: &headers };
         let mut bytes = Vec::new();
         new.write(0, 0, &mut bytes);
         let span = RecordSpan::parse(&bytes, 0).unwrap();
         let (offset, timestamp_type) = (Offset(42), TimestampType::CreateTime);
         let record = span.record(&bytes);
         let mut out = Vec::new();
-        write(&Located { topic: "t", partition: 3, offset, timestamp_ms: 7, timestamp_type, record }, &mut out);
+        write(&Located { topic: "t", partition: 3, offset, timestamp: Timestamp(7), timestamp_type, record }, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -331,7 +332,7 @@ mod tests {
             r#""headers":["a","1","b",null,"a",""],"key":"k","payload":"v\u0000"}"#
         );
         let envelope = Envelope::parse(line.as_bytes()).unwrap();
-        assert_eq!((envelope.partition, envelope.timestamp_ms), (Some(2), Some(1_700_000_000_123)));
+        assert_eq!((envelope.partition, envelope.timestamp), (Some(2), Some(Timestamp(1_700_000_000_123))));
         assert_eq!((envelope.key.as_deref(), envelope.value.as_deref()), (Some(&b"k"[..]), Some(&b"v\0"[..])));
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (b"b", None), (b"a", Some(b""))]);
@@ -381,7 +382,7 @@ mod tests {
             let line = through(&key, &value, &headers);
             let envelope = Envelope::parse(line.trim_end_matches('\n').as_bytes()).unwrap();
             prop_assert_eq!(envelope.partition, Some(3));
-            prop_assert_eq!(envelope.timestamp_ms, Some(7));
+            prop_assert_eq!(envelope.timestamp, Some(Timestamp(7)));
             prop_assert_eq!(envelope.key.map(Cow::into_owned), key);
             prop_assert_eq!(envelope.value.map(Cow::into_owned), value);
             let read: Vec<_> = envelope.headers.into_iter()

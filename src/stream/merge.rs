@@ -2,15 +2,17 @@
 //!
 //! By time: of the records that stand at the front of each partition, the one with the smallest timestamp comes first,
 //! then the smaller offset, then the smaller partition; each partition's own order is kept. By partition: one after the
-//! other. Memory is one batch a partition, and nothing is allocated a record.
+//! other. Memory is one batch a partition as it is on disk, and what [`ReadMemory`](crate::storage::ReadMemory) allows of
+//! decompressed ones; nothing is allocated a record. With more partitions than files may be open,
+//! the one that was opened first gives its files back for the next, and opens them again when it needs them.
 
 use super::filter::Filter;
 use super::json::Located;
 use crate::storage::{Advance, RecordReader, Result};
-use crate::units::{Offset, TopicName};
+use crate::units::{Offset, Timestamp, TopicName};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
+use uuid::Uuid;
 
 /// In which order partitions are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +28,8 @@ pub enum Order {
 pub struct Source {
     /// The topic it belongs to.
     pub topic: TopicName,
+    /// That topic's id, where it is wanted and there is one.
+    pub topic_id: Option<Uuid>,
     /// Its number.
     pub partition: i32,
     /// Its records, from where they are wanted.
@@ -56,15 +60,18 @@ impl Source {
     pub fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
         loop {
             if self.filter.searches()
-                && let Some((records, start, base_offset)) = self.records.ahead()
+                && let Some((records, start, bytes)) = self.records.ahead()
             {
-                let candidate = self.filter.next_candidate(records, start, base_offset);
+                let candidate = self.filter.next_candidate(records, start, bytes);
                 if candidate > start {
                     self.records.skip_to(candidate);
                 }
             }
             match self.records.advance()? {
-                Advance::Record if self.filter.passes(&self.records.record()) => return Ok(true),
+                // Without a filter nobody looks into the record here.
+                Advance::Record if self.filter.is_empty() || self.filter.passes(&self.records.record()) => {
+                    return Ok(true);
+                }
                 Advance::Record => {}
                 Advance::End => return Ok(false),
                 Advance::LogStartPassed { missed_from: from, log_start_offset } => {
@@ -78,7 +85,7 @@ impl Source {
     fn rank(&self, place: usize, order: Order) -> Rank {
         match order {
             Order::Time => Reverse((self.records.timestamp(), self.records.offset(), place)),
-            Order::Partition => Reverse((0, Offset::ZERO, place)),
+            Order::Partition => Reverse((Timestamp::default(), Offset::ZERO, place)),
         }
     }
 
@@ -90,7 +97,7 @@ impl Source {
             topic: self.topic.as_str(),
             partition: self.partition,
             offset: self.records.offset(),
-            timestamp_ms: self.records.timestamp(),
+            timestamp: self.records.timestamp(),
             timestamp_type: self.records.timestamp_type(),
             record: self.records.record(),
         }
@@ -98,7 +105,7 @@ impl Source {
 }
 
 /// What decides which source comes next: timestamp, offset, place in the list.
-type Rank = Reverse<(i64, Offset, usize)>;
+type Rank = Reverse<(Timestamp, Offset, usize)>;
 
 /// The records of several partitions in one order.
 pub struct Merge {
@@ -106,8 +113,12 @@ pub struct Merge {
     order: Order,
     /// The sources that have a record at their front.
     ready: BinaryHeap<Rank>,
-    /// The sources that had none when they were asked last.
-    idle: Vec<usize>,
+    /// By place: whether the source had none when it was asked last.
+    idle: Vec<bool>,
+    /// How many sources may have files open.
+    open_max: usize,
+    /// The sources that have, in the order in which they were opened; kept where there are more sources than may.
+    open: VecDeque<usize>,
     /// Whether the front of the first source in order has been handed out.
     shown: bool,
     missed: Vec<Missed>,
@@ -117,8 +128,25 @@ impl Merge {
     /// Merges `sources`, which stand in the order that decides where all else is equal.
     #[must_use]
     pub fn new(sources: Vec<Source>, order: Order) -> Self {
-        let idle = (0..sources.len()).collect();
-        Self { sources, order, ready: BinaryHeap::new(), idle, shown: false, missed: Vec::new() }
+        let idle = vec![true; sources.len()];
+        Self {
+            sources,
+            order,
+            ready: BinaryHeap::new(),
+            idle,
+            open_max: usize::MAX,
+            open: VecDeque::new(),
+            shown: false,
+            missed: Vec::new(),
+        }
+    }
+
+    /// The same, but with files open in so many partitions at most, and in one at least.
+    #[must_use]
+    pub fn with_open_max(mut self, open_max: usize) -> Self {
+        self.open_max = open_max.max(1);
+        self.open = (0..self.sources.len()).filter(|&place| self.sources[place].records.is_open()).collect();
+        self
     }
 
     /// The partitions.
@@ -127,10 +155,16 @@ impl Merge {
         &self.sources
     }
 
-    /// Adds a partition, to be asked with the next look.
-    pub fn add(&mut self, source: Source) {
-        self.idle.push(self.sources.len());
+    /// Adds a partition, and asks it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn add(&mut self, source: Source) -> Result<()> {
+        let place = self.sources.len();
+        self.idle.push(true);
+        self.open.extend(source.records.is_open().then_some(place));
         self.sources.push(source);
+        self.look_at(place)
     }
 
     /// Whether no partition can ever have more.
@@ -155,15 +189,62 @@ impl Merge {
     /// # Errors
     /// When one cannot be read.
     pub fn look_again(&mut self) -> Result<()> {
-        let mut still_idle = Vec::new();
-        for place in std::mem::take(&mut self.idle) {
-            if self.sources[place].advance(&mut self.missed)? {
-                self.ready.push(self.sources[place].rank(place, self.order));
-            } else {
-                still_idle.push(place);
+        (0..self.sources.len()).try_for_each(|place| self.look_at(place))
+    }
+
+    /// Asks the partition at `place` among [`Merge::sources`] whether it has more now, if it had nothing left.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look_at(&mut self, place: usize) -> Result<()> {
+        if self.idle[place] && self.advance(place)? {
+            self.idle[place] = false;
+            self.ready.push(self.sources[place].rank(place, self.order));
+            // Its turn may come late: until then it holds no more memory than its share.
+            if self.sources[place].records.is_over() {
+                self.sources[place].records.give_back();
             }
         }
-        self.idle = still_idle;
+        Ok(())
+    }
+
+    fn first_ready(&self) -> Option<usize> {
+        self.ready.peek().map(|&Reverse((_, _, place))| place)
+    }
+
+    #[inline]
+    fn advance(&mut self, place: usize) -> Result<bool> {
+        let (open, sources) = (self.open.len(), self.sources.len());
+        if open == sources && open <= self.open_max {
+            self.sources[place].advance(&mut self.missed)
+        } else {
+            self.advance_among_closed(place)
+        }
+    }
+
+    /// The same where sources have no files open, or more have than may.
+    fn advance_among_closed(&mut self, place: usize) -> Result<bool> {
+        let was_open = self.sources[place].records.is_open();
+        let found = self.sources[place].advance(&mut self.missed)?;
+        if !was_open || self.open.len() > self.open_max {
+            self.close_others(place, was_open)?;
+        }
+        Ok(found)
+    }
+
+    /// Closes the files of sources that were opened before the one at `place`, until no more are open than may be.
+    #[cold]
+    fn close_others(&mut self, place: usize, was_open: bool) -> Result<()> {
+        if !was_open && self.sources[place].records.is_open() {
+            self.open.push_back(place);
+        }
+        while self.open.len() > self.open_max {
+            match self.open.pop_front() {
+                Some(first) if first == place => self.open.push_back(first),
+                Some(first) => self.sources[first].records.close()?,
+                None => break,
+            }
+        }
         Ok(())
     }
 
@@ -175,18 +256,21 @@ impl Merge {
     #[expect(clippy::should_implement_trait, reason = "an end is not final, and the item borrows from here")]
     pub fn next(&mut self) -> Result<Option<&Source>> {
         if std::mem::take(&mut self.shown) {
-            let mut first = self.ready.peek_mut().expect("a source was shown");
-            let Reverse((_, _, place)) = *first;
-            if self.sources[place].advance(&mut self.missed)? {
+            let &Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
+            if self.advance(place)? {
                 if self.sources.len() > 1 {
-                    *first = self.sources[place].rank(place, self.order);
+                    *self.ready.peek_mut().expect("a source was shown") = self.sources[place].rank(place, self.order);
+                    if self.sources[place].records.is_over() && self.first_ready() != Some(place) {
+                        self.sources[place].records.give_back();
+                    }
                 }
             } else {
-                PeekMut::pop(first);
-                self.idle.push(place);
+                self.ready.pop();
+                self.idle[place] = true;
             }
         }
         let Some(&Reverse((_, _, place))) = self.ready.peek() else { return Ok(None) };
+        self.sources[place].records.take_up()?;
         self.shown = true;
         Ok(Some(&self.sources[place]))
     }

@@ -14,6 +14,7 @@ pub mod merge;
 pub mod output;
 pub mod partitioner;
 pub mod pipeline;
+pub mod storing;
 pub mod tail;
 pub mod template;
 

@@ -3,7 +3,8 @@
 //! Full batches are handed over in a line. Workers give each its compression and checksum, several at a time where there is
 //! something to compress; they are stored in the order of the line, by one worker at a time, several at once.
 //! What is less than a full batch comes when the input stands still, and is stored by the thread that brings it: that is
-//! sooner than a hand-over, and a short input needs no thread at all.
+//! sooner than a hand-over, and a short input needs no thread at all. Where the system gives no threads, that thread does it
+//! all.
 //!
 //! After a failure nothing more is stored, so that no partition has a gap: what stands in the line is dropped, and was
 //! never acknowledged.
@@ -11,7 +12,6 @@
 use super::StreamError;
 use crate::format::batch::{self, BatchBuilder};
 use crate::format::compression::{Codec, Compression, Compressor};
-use crate::format::header::TimestampType;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -32,11 +32,11 @@ const WORKERS_MAX: usize = 8;
 pub trait BatchStore: Send + 'static {
     /// What can go wrong.
     type Error: From<StreamError> + Send;
-    /// Stores batches of one partition, in order.
+    /// Stores batches of one partition, in order, each made of so many bytes of the input.
     ///
     /// # Errors
     /// When one cannot be stored; those before it may have been.
-    fn store(&mut self, partition: i32, batches: &mut [&mut [u8]]) -> Result<(), Self::Error>;
+    fn store(&mut self, partition: i32, batches: &mut [&mut [u8]], input_bytes: &[u64]) -> Result<(), Self::Error>;
 }
 
 /// How batches are finished.
@@ -44,16 +44,13 @@ pub trait BatchStore: Send + 'static {
 pub struct Finishing {
     /// What they are compressed with.
     pub compression: Compression,
-    /// Whether they carry the time at which they are stored.
-    pub timestamp_type: TimestampType,
     /// A batch that compression would make larger than this stays as it is.
     pub batch_size_max: usize,
 }
 
 impl Finishing {
     fn finish(&self, handed: &mut Handed, compressor: Option<&mut Compressor>) -> Result<(), StreamError> {
-        let append_time = (self.timestamp_type == TimestampType::LogAppendTime).then_some(handed.now_ms);
-        handed.builder.finish(compressor, append_time, self.batch_size_max)?;
+        handed.filling.builder.finish(compressor, self.batch_size_max)?;
         Ok(())
     }
 }
@@ -81,8 +78,28 @@ struct Shared<S: BatchStore> {
 /// A batch on its way.
 struct Handed {
     partition: i32,
-    now_ms: i64,
-    builder: BatchBuilder,
+    filling: Filling,
+}
+
+/// A batch that is being filled, or was.
+pub struct Filling {
+    /// Its records.
+    pub builder: BatchBuilder,
+    /// Bytes of the input that they were made of.
+    pub input_bytes: u64,
+}
+
+impl Filling {
+    /// An empty batch with room for `capacity` bytes.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { builder: BatchBuilder::new(capacity), input_bytes: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.builder.clear();
+        self.input_bytes = 0;
+    }
 }
 
 enum Slot {
@@ -101,7 +118,7 @@ struct Line<E> {
     first: usize,
     is_storing: bool,
     /// To be filled again.
-    empty: Vec<BatchBuilder>,
+    empty: Vec<Filling>,
     has_failed: bool,
     /// Why, until it was told.
     failure: Option<E>,
@@ -134,18 +151,29 @@ impl<S: BatchStore> Pipeline<S> {
     ///
     /// # Errors
     /// When a batch that was handed over could not be stored.
-    pub fn pass(&mut self, partition: i32, builder: BatchBuilder, now_ms: i64) -> Result<BatchBuilder, S::Error> {
-        while self.workers.len() < self.workers_max {
-            let shared = Arc::clone(&self.shared);
-            self.workers.push(std::thread::spawn(move || shared.work()));
+    pub fn pass(&mut self, partition: i32, filling: Filling) -> Result<Filling, S::Error> {
+        self.start_workers();
+        if self.workers.is_empty() {
+            return self.store(partition, filling);
         }
         let line_max = (LINE_BYTES_MAX / self.shared.batch_size.max(1)).clamp(2, LINE_MAX);
         let mut line = self.shared.wait_until(|line| line.slots.len() < line_max)?;
-        line.slots.push_back(Slot::Filled(Handed { partition, now_ms, builder }));
+        line.slots.push_back(Slot::Filled(Handed { partition, filling }));
         let empty = line.empty.pop();
         drop(line);
         self.shared.work.notify_one();
-        Ok(empty.unwrap_or_else(|| BatchBuilder::new(self.shared.batch_size)))
+        Ok(empty.unwrap_or_else(|| Filling::new(self.shared.batch_size)))
+    }
+
+    /// Starts the workers, as many of them as the system lets a process have.
+    fn start_workers(&mut self) {
+        while self.workers.len() < self.workers_max {
+            let shared = Arc::clone(&self.shared);
+            match std::thread::Builder::new().spawn(move || shared.work()) {
+                Ok(worker) => self.workers.push(worker),
+                Err(_) => self.workers_max = self.workers.len(),
+            }
+        }
     }
 
     /// Waits until all that was handed over has been stored.
@@ -172,22 +200,22 @@ impl<S: BatchStore> Pipeline<S> {
     ///
     /// # Errors
     /// When it, or one before it, could not be stored.
-    pub fn store(&mut self, partition: i32, builder: BatchBuilder, now_ms: i64) -> Result<BatchBuilder, S::Error> {
+    pub fn store(&mut self, partition: i32, filling: Filling) -> Result<Filling, S::Error> {
         self.drain()?;
         let finishing = self.shared.finishing;
         if self.compressor.is_none() {
             self.compressor = batch::compressor(finishing.compression);
         }
-        let mut handed = Handed { partition, now_ms, builder };
+        let mut handed = Handed { partition, filling };
         finishing.finish(&mut handed, self.compressor.as_mut()).map_err(S::Error::from)?;
         let mut group = [handed];
         let stored = self.shared.store(&mut group);
         if stored.is_err() {
             self.shared.line().fail(None);
         }
-        let [Handed { mut builder, .. }] = group;
-        builder.clear();
-        stored.map(|()| builder)
+        let [Handed { mut filling, .. }] = group;
+        filling.clear();
+        stored.map(|()| filling)
     }
 }
 
@@ -196,11 +224,8 @@ impl<S: BatchStore> Drop for Pipeline<S> {
         self.shared.line().is_closed = true;
         self.shared.work.notify_all();
         for worker in self.workers.drain(..) {
-            if let Err(panic) = worker.join()
-                && !std::thread::panicking()
-            {
-                std::panic::resume_unwind(panic);
-            }
+            // One that has panicked has ended the process, or failed the line.
+            let _ = worker.join();
         }
     }
 }
@@ -225,6 +250,7 @@ impl<S: BatchStore> Shared<S> {
 
     /// What a worker does, until the line is closed.
     fn work(&self) {
+        #[cfg(panic = "unwind")]
         let _guard = OnPanic(self);
         let mut compressor = batch::compressor(self.finishing.compression);
         let mut line = self.line();
@@ -265,16 +291,21 @@ impl<S: BatchStore> Shared<S> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         for of_one in group.chunk_by_mut(|one, other| one.partition == other.partition) {
             let partition = of_one[0].partition;
-            let mut batches: Vec<&mut [u8]> = of_one.iter_mut().map(|handed| handed.builder.finished()).collect();
-            store.store(partition, &mut batches)?;
+            let input_bytes: Vec<u64> = of_one.iter().map(|handed| handed.filling.input_bytes).collect();
+            let mut batches: Vec<&mut [u8]> =
+                of_one.iter_mut().map(|handed| handed.filling.builder.finished()).collect();
+            store.store(partition, &mut batches, &input_bytes)?;
         }
         Ok(())
     }
 }
 
-/// Lets nobody wait for a worker that has died of a bug: its panic goes on where the workers are joined.
+/// Fails the line of a worker that panics. In a release a panic ends the process (`panic = "abort"`), so that nothing more
+/// is stored or acknowledged after a bug; tests are built to unwind, and would wait for such a worker for ever.
+#[cfg(panic = "unwind")]
 struct OnPanic<'a, S: BatchStore>(&'a Shared<S>);
 
+#[cfg(panic = "unwind")]
 impl<S: BatchStore> Drop for OnPanic<'_, S> {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -320,8 +351,8 @@ impl<E> Line<E> {
 
     fn take_back(&mut self, group: Vec<Handed>) {
         for mut handed in group {
-            handed.builder.clear();
-            self.empty.push(handed.builder);
+            handed.filling.clear();
+            self.empty.push(handed.filling);
         }
     }
 
@@ -351,7 +382,7 @@ mod tests {
     impl BatchStore for Kept {
         type Error = StreamError;
 
-        fn store(&mut self, partition: i32, batches: &mut [&mut [u8]]) -> Result<(), StreamError> {
+        fn store(&mut self, partition: i32, batches: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
             for batch in batches {
                 let header = BatchHeader::parse(batch).unwrap();
                 let mut records = batch[BATCH_HEADER_SIZE..].to_vec();
@@ -374,28 +405,29 @@ mod tests {
     fn pipeline(compression: &str, fails_at: Option<&'static str>) -> (Pipeline<Kept>, Arc<Mutex<Kept>>) {
         let store = Arc::new(Mutex::new(Kept { values: Vec::new(), fails_at }));
         let compression = compression.parse().unwrap();
-        let finishing = Finishing { compression, timestamp_type: TimestampType::CreateTime, batch_size_max: 1 << 20 };
+        let finishing = Finishing { compression, batch_size_max: 1 << 20 };
         (Pipeline::new(Arc::clone(&store), finishing, 1 << 10, 4), store)
     }
 
     /// A batch of one value: a number behind so much to compress that batches are not finished in their order.
-    fn fill(mut builder: BatchBuilder, number: usize) -> BatchBuilder {
-        assert!(builder.is_empty(), "what comes back is empty");
+    fn fill(mut filling: Filling, number: usize) -> Filling {
+        assert!(filling.builder.is_empty() && filling.input_bytes == 0, "what comes back is empty");
         let value = format!("{}{number}", "x".repeat(number * 7919 % 40_000));
-        builder.push(&NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() });
-        builder
+        filling.builder.push(&NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() });
+        filling.input_bytes = value.len() as u64;
+        filling
     }
 
     #[test]
     fn batches_are_stored_in_their_order_whoever_finishes_them() {
         for compression in ["none", "gzip", "zstd"] {
             let (mut pipeline, store) = pipeline(compression, None);
-            let mut builder = BatchBuilder::new(0);
+            let mut filling = Filling::new(0);
             for number in 0..300 {
-                builder = pipeline.pass((number % 3) as i32, fill(builder, number), 0).unwrap();
+                filling = pipeline.pass((number % 3) as i32, fill(filling, number)).unwrap();
             }
-            builder = pipeline.store(1, fill(builder, 300), 0).unwrap();
-            assert!(builder.is_empty());
+            filling = pipeline.store(1, fill(filling, 300)).unwrap();
+            assert!(filling.builder.is_empty());
             drop(pipeline);
             let values = &store.lock().unwrap().values;
             assert_eq!(values.len(), 301, "{compression}");
@@ -409,19 +441,46 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a bug in the store")]
+    fn without_a_thread_to_be_had_all_is_stored_by_the_one_that_brings_it() {
+        struct OnThisThread(std::thread::ThreadId, i32);
+        impl BatchStore for OnThisThread {
+            type Error = StreamError;
+            fn store(&mut self, _: i32, batches: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
+                assert_eq!(std::thread::current().id(), self.0);
+                self.1 += batches.len() as i32;
+                Ok(())
+            }
+        }
+        let store = Arc::new(Mutex::new(OnThisThread(std::thread::current().id(), 0)));
+        let finishing = Finishing { compression: "zstd".parse().unwrap(), batch_size_max: 1 << 20 };
+        let mut pipeline = Pipeline::new(Arc::clone(&store), finishing, 1 << 10, 4);
+        pipeline.workers_max = 0;
+        let mut filling = Filling::new(0);
+        for number in 0..50 {
+            filling = pipeline.pass(0, fill(filling, number)).unwrap();
+            assert_eq!(store.lock().unwrap().1, number as i32 + 1);
+        }
+        pipeline.drain().unwrap();
+    }
+
+    #[test]
     fn a_bug_in_a_worker_is_nobodys_wait() {
         struct Bug;
         impl BatchStore for Bug {
             type Error = StreamError;
-            fn store(&mut self, _: i32, _: &mut [&mut [u8]]) -> Result<(), StreamError> {
+            fn store(&mut self, _: i32, _: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
                 panic!("a bug in the store")
             }
         }
         let compression = "none".parse().unwrap();
-        let finishing = Finishing { compression, timestamp_type: TimestampType::CreateTime, batch_size_max: 1 << 20 };
+        let finishing = Finishing { compression, batch_size_max: 1 << 20 };
         let mut pipeline = Pipeline::new(Arc::new(Mutex::new(Bug)), finishing, 1 << 10, 4);
-        while pipeline.pass(0, fill(BatchBuilder::new(0), 1), 0).is_ok() {}
+        let failure = loop {
+            if let Err(failure) = pipeline.pass(0, fill(Filling::new(0), 1)) {
+                break failure;
+            }
+        };
+        assert!(matches!(failure, StreamError::AfterFailure), "{failure}");
     }
 
     #[test]
@@ -430,12 +489,12 @@ mod tests {
             let (mut pipeline, store) = pipeline(compression, Some("20"));
             let mut told = Vec::new();
             for number in 0..200 {
-                if let Err(error) = pipeline.pass(0, fill(BatchBuilder::new(0), number), 0) {
+                if let Err(error) = pipeline.pass(0, fill(Filling::new(0), number)) {
                     told.push(error);
                 }
             }
             told.extend(pipeline.drain().err());
-            told.extend(pipeline.store(0, fill(BatchBuilder::new(0), 200), 0).err());
+            told.extend(pipeline.store(0, fill(Filling::new(0), 200)).err());
             assert!(pipeline.has_told_failure());
             assert!(matches!(told[0], StreamError::Codec(_)), "{told:?}");
             assert!(told.len() > 2 && told[1..].iter().all(|it| matches!(it, StreamError::AfterFailure)), "{told:?}");

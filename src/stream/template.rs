@@ -123,9 +123,9 @@ impl Template {
                 Piece::ValueLengthBinary => out.extend_from_slice(&length(value).to_be_bytes()),
                 Piece::Key => out.extend_from_slice(key.unwrap_or_default()),
                 Piece::KeyLength => number(length(key).into(), out),
-                Piece::Timestamp => number(it.timestamp_ms, out),
+                Piece::Timestamp => number(it.timestamp.0, out),
                 Piece::Time(format) => {
-                    let printed = Timestamp(it.timestamp_ms).print(format, &self.zone, out);
+                    let printed = it.timestamp.print(format, &self.zone, out);
                     printed.expect("the format was tried when the template was read, and memory takes every write");
                 }
                 Piece::Headers => headers(it, out),
@@ -244,11 +244,11 @@ mod tests {
     fn printed(template: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<u8> {
         let template = Template::parse(template, TimeZone::fixed(jiff::tz::offset(1))).unwrap();
         let mut bytes = Vec::new();
-        NewRecord { timestamp_ms: 0, key, value, headers }.write(0, 0, &mut bytes);
+        NewRecord { timestamp: Timestamp(0), key, value, headers }.write(0, 0, &mut bytes);
         let record = RecordSpan::parse(&bytes, 0).unwrap().record(&bytes);
         let mut out = Vec::new();
-        let (offset, timestamp_type, timestamp_ms) = (Offset(42), TimestampType::CreateTime, 1_700_000_000_123);
-        template.write(&Located { topic: "app", partition: 3, offset, timestamp_ms, timestamp_type, record }, &mut out);
+        let (offset, timestamp_type, timestamp) = (Offset(42), TimestampType::CreateTime, Timestamp(1_700_000_000_123));
+        template.write(&Located { topic: "app", partition: 3, offset, timestamp, timestamp_type, record }, &mut out);
         out
     }
 

@@ -5,10 +5,11 @@ use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 use std::cell::LazyCell;
 use std::fmt;
+use std::ops::Add;
 use std::str::FromStr;
 
-/// Milliseconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Milliseconds since the epoch. The bytes of a log may claim any, so differences are taken by [`Timestamp::since`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
 /// A text that is no time.
@@ -22,8 +23,20 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
-    /// Kafka's mark for a record without a timestamp.
+    /// Kafka's mark for a record without a timestamp: below every timestamp that Kafka lets a producer give.
     pub const NONE: Self = Self(-1);
+
+    /// The timestamp; `None` where there is none.
+    #[must_use]
+    pub fn known(self) -> Option<Self> {
+        (self > Self::NONE).then_some(self)
+    }
+
+    /// Milliseconds from `earlier` to this one; negative where that is the later one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> i128 {
+        i128::from(self.0) - i128::from(earlier.0)
+    }
 
     /// Reads a time as a person writes it. What names no zone is in `zone`, which is only then looked for.
     ///
@@ -61,6 +74,13 @@ impl Timestamp {
                 Ok(())
             }
         }
+    }
+}
+
+impl Add<i64> for Timestamp {
+    type Output = Self;
+    fn add(self, milliseconds: i64) -> Self {
+        Self(self.0 + milliseconds)
     }
 }
 
@@ -173,6 +193,17 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_123);
+
+    #[test]
+    fn what_a_log_claims_is_compared_without_an_overflow() {
+        let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        assert_eq!((last.since(first), first.since(last)), (i128::from(u64::MAX), -i128::from(u64::MAX)));
+        assert_eq!(NOW.since(NOW + 5), -5);
+        assert_eq!(
+            [first, Timestamp::NONE, Timestamp(0), NOW].map(Timestamp::known),
+            [None, None, Some(Timestamp(0)), Some(NOW)]
+        );
+    }
 
     #[test]
     fn reads_times_as_people_write_them() {

@@ -6,6 +6,7 @@ use predicates::str::{contains, starts_with};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Offsets 0 to 4 with the values v0 to v4, a batch each.
@@ -339,6 +340,7 @@ fn a_base_offset_that_hides_the_batches_behind_it_is_corruption() {
 #[test]
 fn a_torn_tail_is_a_quiet_end() {
     let kdir = five();
+    kdir.forget_durable_end("app-0");
     let log = kdir.segment("app-0", 0, "log");
     for _ in 0..69 {
         cut(&log, 1);
@@ -369,5 +371,26 @@ fn a_damaged_index_costs_time_and_changes_no_answer() {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(kdir.text(&["consume", "app", "--from-offset", "3"]), "v3\nv4\n");
+    }
+}
+
+#[test]
+fn indexes_that_may_not_be_read_are_done_without() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=4000", "-c", "index.interval.bytes=100"]);
+    let values: String = (0..200).map(|number| format!("record {number}\n")).collect();
+    kdir.produce("app", &["--batch-size", "1"], values.clone());
+    let all = [
+        vec!["consume", "app"],
+        vec!["consume", "app", "--from-offset", "150"],
+        vec!["offsets", "app", "--at", "2020-01-01T00:00:00Z"],
+    ];
+    let before: Vec<String> = all.iter().map(|args| kdir.text(args)).collect();
+    for name in kdir.entries("app-0").into_iter().filter(|name| name.ends_with("index")) {
+        fs::set_permissions(kdir.path(&format!("app-0/{name}")), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    for (args, expected) in all.iter().zip(before) {
+        let output = kdir.process_bound_by_modes(args).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
+        assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected), "{args:?}");
     }
 }

@@ -8,6 +8,7 @@ use crate::support::{Chance, Kdir, Running, SetOnDrop, json_lines, seed, until, 
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -312,4 +313,22 @@ impl Follower {
         assert_eq!(gaps(&self.shown, Some(0)), missed);
         missed.len()
     }
+}
+
+#[test]
+fn a_signal_ends_a_wait_for_a_lock_that_is_held_for_long() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let folder = fs::File::open(kdir.path("app-0")).unwrap();
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+        producer.write("waits\n");
+        until("the line is read", || producer.has_read_all());
+        producer.signal(signal);
+        let (ended, stdout, stderr) = producer.wait();
+        assert_eq!((ended, &*stdout), (Some(code), ""), "{stderr}");
+        assert!(stderr.contains(&format!("cannot lock {}", kdir.path("app-0").display())), "{stderr}");
+    }
+    drop(folder);
+    assert_eq!(kdir.values("app"), "");
 }

@@ -14,6 +14,31 @@ use std::process::{Command, Output, Stdio};
 
 const PAGE: u64 = 4096;
 
+#[test]
+fn a_limit_on_file_sizes_ends_a_producer_as_a_full_disk_does() {
+    for (sync, blocks) in [("always", 0), ("always", 1), ("end", 60), ("1s", 100), ("always", 100)] {
+        let kdir = Kdir::with_topic("app", &[]);
+        let args = ["produce", "app", "-o", "json", "--batch-size", "1KiB", "--sync", sync];
+        let mut producer = Running::start(kdir.process_with_full_files(blocks, &args));
+        // One that can write nothing may have ended before it is fed.
+        let _ = producer.try_write(history::lines(1, 0..1000));
+        let (code, stdout, stderr) = producer.end();
+        let is_told = stderr.starts_with("kdir: cannot ") && stderr.ends_with(": File too large (os error 27)\n");
+        assert!(code == Some(1) && is_told, "{sync}, {blocks} blocks: {code:?} {stderr}");
+        let events = json_lines(stdout.as_bytes());
+        let (summary, records) = (events.last().unwrap(), kdir.records("app"));
+        let bytes: usize = records.iter().map(|record| record["value"].as_str().unwrap().len() + 1).sum();
+        let told = ["records", "acknowledged", "bytes"].map(|name| summary[name].as_u64().unwrap() as usize);
+        assert_eq!(told, [records.len(), records.len(), bytes], "{sync}, {blocks} blocks: {summary}");
+        let mut run = Fed::new(1, 1000, 1);
+        run.listen(&json_lines(stdout.as_bytes()));
+        history::check(&history::log(&kdir.records("app")), &[run]);
+        kdir.assert_sound();
+        // Nothing is left for the next one to put right.
+        kdir.feed(&["produce", "app", "-o", "json"], "more\n").code(0).stderr("");
+    }
+}
+
 /// A small file system with a log dir on it; both end with it.
 struct SmallDisk {
     kdir: Kdir,
@@ -351,6 +376,7 @@ fn a_batch_left_half_written_is_cut_on_a_full_disk_though_it_cannot_be_kept() {
     disk.kdir.produce("app", &[], "one\n");
     disk.kdir.produce("app", &[], "x".repeat(20_000));
     let log = disk.kdir.segment("app-0", 0, "log");
+    disk.kdir.forget_durable_end("app-0");
     cut(&log, 1000);
     disk.leave(Room::Pages, 0);
     let said = format!(

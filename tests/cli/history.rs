@@ -150,16 +150,6 @@ impl Producer {
         run
     }
 
-    /// Closes its stdin. It may have been killed by the system for a file that was to grow too large.
-    pub(crate) fn end_or_killed(self) -> Fed {
-        let Self { process, stdout, mut run } = self;
-        let (code, _, stderr) = process.end();
-        run.listen(&stdout.iter().map(|line| serde_json::from_str(&line).unwrap()).collect::<Vec<_>>());
-        let expected = if run.summarized { 0 } else { 128 + Signal::XFSZ.as_raw() };
-        assert_eq!((code, stderr.as_str()), (Some(expected), ""), "{run:?}");
-        run
-    }
-
     /// Closes its stdin: everything is stored.
     pub(crate) fn end(self) -> Fed {
         let Self { process, stdout, mut run } = self;

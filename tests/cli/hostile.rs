@@ -55,7 +55,7 @@ fn a_file_in_the_place_of_a_partitions_folder_is_named() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     fs::remove_dir_all(kdir.path("app-1")).unwrap();
     fs::write(kdir.path("app-1"), "not a folder").unwrap();
-    let named = || contains(kdir.path("app-1").display().to_string()).and(contains("not a directory"));
+    let named = || contains(kdir.path("app-1").display().to_string()).and(contains("Not a directory"));
     kdir.run(&["consume", "app"]).code(1).stdout("").stderr(named());
     kdir.feed(&["produce", "app", "-p", "1"], "x\n").code(1).stdout("").stderr(named());
     kdir.run(&["describe"]).code(1).stderr(named());
@@ -110,6 +110,33 @@ fn a_log_that_is_a_pipe_or_a_device_does_not_hang() {
     symlink("/dev/zero", &log).unwrap();
     kdir.run(&["consume", "app"]).stdout("");
     kdir.run(&["verify", "-q"]).stdout("");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_topic_file_is_named_and_does_not_hang() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let pipe = kdir.path("x.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut list = kdir.command(&["list", "-o", "tsv"]);
+    list.timeout(std::time::Duration::from_secs(60))
+        .assert()
+        .code(1)
+        .stdout(starts_with("app\t1\t"))
+        .stderr(format!("kdir: cannot read {}: it is not a regular file\n", pipe.display()));
+}
+
+#[test]
+fn a_link_in_the_place_of_a_temporary_file_is_not_written_through() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    let victim = kdir.file("victim", "somebody's own\n");
+    let cursor = kdir.temp().join("cursor");
+    symlink(&victim, kdir.temp().join("cursor.tmp")).unwrap();
+    symlink(&victim, kdir.path("log-start-offset-checkpoint.tmp")).unwrap();
+    kdir.run(&["consume", "app", "--cursor-file", cursor.to_str().unwrap()]).code(0).stdout("one\n").stderr("");
+    kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:1"]).code(0).stderr("");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "somebody's own\n");
+    assert!(fs::symlink_metadata(&cursor).unwrap().is_file());
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use crate::history::{self, Fed, Log, Producer, line};
 use crate::support::{Chance, Kdir, Running, from_environment, json_lines, next, seed, until};
+use kdir::format::batch;
+use kdir::format::header::BatchHeader;
 use rustix::process::Signal;
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -112,10 +116,7 @@ impl<'a> Round<'a> {
 
     /// A producer that is killed at some moment: while it starts, waits for input, writes or syncs.
     fn victim(&self, chance: &mut Chance) -> Fed {
-        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT, Signal::XFSZ, Signal::XFSZ]);
-        if signal == Signal::XFSZ {
-            return self.victim_in_a_write(chance);
-        }
+        let signal = chance.of(&[Signal::KILL, Signal::KILL, Signal::TERM, Signal::INT]);
         let mut producer = self.start(|args| self.kdir.process(args), chance);
         for _ in 0..chance.below(12) {
             producer.feed(chance.of(&[1, 3, 30, self.lines_max]));
@@ -131,23 +132,34 @@ impl<'a> Round<'a> {
         }
         chance.pause(Duration::from_millis(3));
         producer.process.signal(signal);
-        producer.signalled(signal)
+        let run = producer.signalled(signal);
+        if signal == Signal::KILL {
+            self.tear(chance);
+        }
+        run
     }
 
-    /// A producer that is killed in the middle of a write, if it comes to that.
-    fn victim_in_a_write(&self, chance: &mut Chance) -> Fed {
-        let blocks = self.active_blocks(chance) + 1 + chance.below(3);
-        let mut producer = self.start(|args| self.kdir.process_with_short_files(blocks, args), chance);
-        // No more than a pipe holds, so that it is fed before it can be dead.
-        producer.feed(chance.of(&[10, 30, 100, 300]));
-        producer.end_or_killed()
-    }
-
-    /// How many blocks of 512 bytes the active segment of some partition has now.
-    fn active_blocks(&self, chance: &mut Chance) -> u64 {
-        let partition = format!("app-{}", chance.below(self.partitions));
-        let active = self.kdir.entries(&partition).into_iter().rfind(|name| name.ends_with(".log")).unwrap();
-        std::fs::metadata(self.kdir.path(&partition).join(active)).unwrap().len() / 512
+    /// Leaves what a writer leaves that is killed in the middle of a write: the first part of a batch at the end of the
+    /// log, written with the folder locked.
+    fn tear(&self, chance: &mut Chance) {
+        let folder = self.kdir.path(&format!("app-{}", chance.below(self.partitions)));
+        let lock = File::open(&folder).unwrap();
+        lock.lock().unwrap();
+        let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let active = folder.join(names.filter(|name| name.ends_with(".log")).max().unwrap());
+        let log = fs::read(&active).unwrap();
+        let (mut end, mut last) = (0, None);
+        while let Ok(header) = BatchHeader::parse(&log[end..])
+            && header.size <= log.len() - end
+        {
+            last = Some((end, header));
+            end += header.size;
+        }
+        let Some((start, header)) = last.filter(|_| end == log.len()) else { return };
+        let mut torn = log[start..].to_vec();
+        batch::stamp(&mut torn, header.next_offset(), header.leader_epoch);
+        torn.truncate(1 + chance.below(torn.len() as u64 - 1) as usize);
+        File::options().append(true).open(&active).unwrap().write_all(&torn).unwrap();
     }
 
     /// A producer that goes on until the others are dead.

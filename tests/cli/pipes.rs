@@ -6,6 +6,7 @@ use predicates::str::{contains, starts_with};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::process::Signal;
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 /// More than a pipe holds.
 fn much() -> Kdir {
@@ -148,6 +149,21 @@ fn signals_end_produce_with_complete_lines_stored_and_the_begun_one_told() {
             assert!(stderr.ends_with(warning), "{stderr}");
             assert_eq!(kdir.values("app"), "one\ntwo\n");
         }
+    }
+}
+
+#[test]
+fn a_signal_while_the_handlers_are_made_is_not_lost() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let interrupt = 1 << (Signal::INT.as_raw() - 1);
+    for number in 0..400 {
+        let producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+        // Those of SIGTERM come next, and are made within microseconds.
+        while producer.caught_signals() & interrupt == 0 {}
+        let moment = Instant::now();
+        while moment.elapsed() < Duration::from_micros(number % 20) {}
+        producer.signal(Signal::TERM);
+        assert_eq!(producer.wait(), (Some(143), String::new(), String::new()));
     }
 }
 

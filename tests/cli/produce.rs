@@ -1,6 +1,6 @@
 //! `kdir produce`.
 
-use crate::support::{Kdir, Running, cut, json_lines, until};
+use crate::support::{Kdir, Running, cut, json_lines, next, until};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_match, starts_with};
 use serde_json::{Value, json};
@@ -154,6 +154,24 @@ fn log_append_time_wins_over_the_timestamp_of_the_record() {
     let record = &kdir.records("app")[0];
     assert_eq!(record["timestamp_type"], "LogAppendTime");
     assert!(record["timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+}
+
+#[test]
+fn log_append_time_is_the_time_of_the_append_and_not_of_the_read() {
+    let kdir = Kdir::with_topic("app", &["-c", "message.timestamp.type=LogAppendTime"]);
+    let mut slow = Running::start(kdir.process(&["-q", "produce", "app", "--linger", "1s"]));
+    slow.write("read first\n");
+    until("it reads its input", || slow.has_read_all());
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let read = now();
+    until("the clock goes on", || now() > read + 1);
+    kdir.produce("app", &[], "read second\n");
+    // It is stored when the time is up, with no other read between.
+    until("both are stored", || kdir.values("app").lines().count() == 2);
+    assert_eq!(slow.end(), (Some(0), String::new(), String::new()));
+    let records = kdir.records("app");
+    let timestamps: Vec<i64> = records.iter().map(|record| record["timestamp"].as_i64().unwrap()).collect();
+    assert!(timestamps.is_sorted(), "{timestamps:?}");
 }
 
 #[test]
@@ -430,6 +448,23 @@ fn the_topics_compression_is_the_default() {
 }
 
 #[test]
+fn a_record_of_any_size_that_the_topic_takes_can_be_read_whatever_its_configuration_becomes() {
+    const SIZE: usize = 300_000_000;
+    let kdir = Kdir::with_topic("big", &["-c", "max.message.bytes=1000000000"]);
+    let input = kdir.temp().join("zeros");
+    fs::File::create(&input).unwrap().set_len(SIZE as u64).unwrap();
+    for codec in ["none", "zstd"] {
+        kdir.produce("big", &["-i", "raw", "-z", codec, input.to_str().unwrap()], "");
+    }
+    for limit in ["1000000000", "1000"] {
+        kdir.run(&["-q", "alter", "big", "-c", &format!("max.message.bytes={limit}")]).code(0).stdout("").stderr("");
+        let read = kdir.stdout(&["consume", "big", "-D", ""]);
+        assert!(read.len() == 2 * SIZE && read.iter().all(|&byte| byte == 0), "{} bytes", read.len());
+        kdir.run(&["-q", "verify", "big"]).code(0).stdout("").stderr("");
+    }
+}
+
+#[test]
 fn create_makes_log_dir_and_topic_where_they_are_missing() {
     let kdir = Kdir::new();
     kdir.produce("app", &["--create"], "one\n");
@@ -525,6 +560,34 @@ fn every_sync_policy_stores_everything() {
 }
 
 #[test]
+fn a_producer_that_gets_no_threads_stores_and_syncs_by_itself() {
+    let kdir = Kdir::with_topic("app", &[]);
+    // No address space holds a thread with such a stack, so that none can be started.
+    let start = |args: &[&str]| {
+        let mut command = kdir.process(&[&["produce", "app", "-o", "json"], args].concat());
+        command.env("RUST_MIN_STACK", (1_u64 << 47).to_string());
+        Running::start(command)
+    };
+    for (round, compression) in ["none", "zstd"].into_iter().enumerate() {
+        let mut producer = start(&["-z", compression, "--batch-size", "1KiB", "--sync", "1h"]);
+        let events = producer.lines();
+        let lines: String = (0..5000).map(|number| format!("{number}\n")).collect();
+        producer.write(&lines);
+        // What an idle input has brought is not left to a next append that may never come.
+        let mut durable = -1;
+        while durable + 1 < 5000 * (round as i64 + 1) {
+            let event: Value = serde_json::from_str(&next(&events)).unwrap();
+            assert_eq!(event["event"], "durable", "{event}");
+            durable = event["last_offset"].as_i64().unwrap();
+        }
+        assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+        assert_eq!(kdir.values("app"), lines.repeat(round + 1));
+    }
+    let mut verify = kdir.command(&["-q", "verify"]);
+    verify.env("RUST_MIN_STACK", (1_u64 << 47).to_string()).assert().code(0).stdout("").stderr("");
+}
+
+#[test]
 fn reads_several_files_one_after_the_other() {
     let kdir = Kdir::with_topic("app", &[]);
     let (one, two) = (kdir.file("one", "1\n2"), kdir.file("two", "4\n5\n"));
@@ -544,13 +607,38 @@ fn a_file_is_named_with_its_own_line_numbers() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_stops_before_anything_is_stored() {
+fn more_files_can_be_named_than_a_process_may_have_open() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let names: Vec<String> = (0..200).map(|number| kdir.file(&format!("{number}"), format!("{number}\n"))).collect();
+    let mut args = vec!["-q", "produce", "app"];
+    args.extend(names.iter().map(|name| &**name));
+    let producer = Running::start(kdir.process_with_limit("-n", 30, &args));
+    assert_eq!(producer.end(), (Some(0), String::new(), String::new()));
+    assert_eq!(kdir.values("app"), (0..200).map(|number| format!("{number}\n")).collect::<String>());
+}
+
+#[test]
+fn a_file_that_is_gone_when_its_turn_comes_is_named_and_what_came_before_is_kept() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let (one, gone) = (kdir.file("one", "a\n"), kdir.file("gone", "c\n"));
+    let mut producer = Running::start(kdir.process(&["-q", "produce", "app", &one, "-", &gone]));
+    producer.write("b\n");
+    until("the first two are stored", || kdir.values("app") == "a\nb\n");
+    fs::remove_file(&gone).unwrap();
+    let stderr = format!("kdir: cannot open {gone}: No such file or directory (os error 2)\n");
+    assert_eq!(producer.end(), (Some(1), String::new(), stderr));
+    assert_eq!(kdir.values("app"), "a\nb\n");
+}
+
+#[test]
+fn a_file_that_is_missing_or_a_folder_stops_before_anything_is_stored() {
     let kdir = Kdir::with_topic("app", &[]);
     let one = kdir.file("one", "a\n");
     kdir.feed(&["produce", "app", &one, "/nowhere/at/all"], "").code(1).stdout("").stderr(contains("/nowhere/at/all"));
     assert_eq!(kdir.values("app"), "");
     let folder = kdir.temp().to_str().unwrap().to_owned();
-    kdir.feed(&["-q", "produce", "app", &folder], "").code(1).stdout("").stderr(contains(&folder));
+    kdir.feed(&["-q", "produce", "app", &one, &folder], "").code(1).stdout("").stderr(contains(&folder));
+    assert_eq!(kdir.values("app"), "");
 }
 
 #[test]
@@ -606,6 +694,7 @@ fn torn() -> (Kdir, u64) {
     let log = kdir.segment("app-0", 0, "log");
     let position = fs::metadata(&log).unwrap().len();
     kdir.produce("app", &[], "torn\n");
+    kdir.forget_durable_end("app-0");
     cut(&log, 1);
     (kdir, position)
 }
@@ -628,6 +717,49 @@ fn a_torn_tail_is_cut_with_a_warning_and_kept_beside_the_log() {
     let records = kdir.records("app");
     assert_eq!(each(&records, "value"), ["whole", "next"]);
     assert_eq!(each(&records, "offset"), [0, 1]);
+}
+
+/// A topic of two records whose values are the segment of another topic, two batches of 101 records; the last of the two
+/// torn in the second batch in its value.
+fn torn_archive() -> (Kdir, Vec<u8>) {
+    let kdir = Kdir::with_topic("src", &[]);
+    kdir.create("arch", &[]);
+    for start in [100, 300] {
+        let lines: String = (start..=start + 100).map(|number| format!("{number}\n")).collect();
+        kdir.produce("src", &[], lines);
+    }
+    let segment = kdir.segment("src-0", 0, "log");
+    let value = fs::read(&segment).unwrap();
+    for _ in 0..2 {
+        kdir.produce("arch", &["-i", "raw", segment.to_str().unwrap()], "");
+    }
+    kdir.forget_durable_end("arch-0");
+    cut(&kdir.segment("arch-0", 0, "log"), 10);
+    (kdir, value)
+}
+
+#[test]
+fn a_torn_batch_whose_value_holds_batches_is_a_torn_tail() {
+    let (kdir, value) = torn_archive();
+    let shown = [&value[..], b"\n"].concat();
+    assert_eq!(kdir.stdout(&["consume", "arch"]), shown);
+    let found = kdir.command(&["verify", "-o", "json"]).assert().code(4);
+    let found = json_lines(&found.get_output().stdout);
+    assert_eq!(each(&found, "problem"), ["torn-tail"]);
+    assert_eq!(each(&found, "offset"), [1]);
+    kdir.feed(&["produce", "arch"], "next\n").code(0).stdout("").stderr(starts_with("warning: cut "));
+    assert_eq!(kdir.stdout(&["consume", "arch"]), [&shown[..], b"next\n"].concat());
+    kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn a_repair_makes_no_records_out_of_a_value_that_holds_batches() {
+    let (kdir, value) = torn_archive();
+    kdir.run(&["repair", "arch", "-q"]).code(0).stderr("");
+    assert_eq!(kdir.stdout(&["consume", "arch"]), [&value[..], b"\n"].concat());
+    kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
+    kdir.produce("arch", &[], "next\n");
+    assert_eq!(each(&kdir.records("arch"), "offset"), [0, 1]);
 }
 
 #[test]
@@ -667,7 +799,7 @@ fn a_producer_notices_that_its_topic_was_deleted_and_does_not_bring_it_back() {
     until("the first line is stored", || kdir.values("app") == "one\n");
     kdir.run(&["-q", "delete", "app", "-y"]).code(0).stdout("").stderr("");
     producer.write("two\n");
-    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted meanwhile\n".into()));
+    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted\n".into()));
     assert!(!kdir.entries("").iter().any(|name| name.starts_with("app")), "{:?}", kdir.entries(""));
 }
 
@@ -680,7 +812,7 @@ fn a_producer_does_not_write_to_a_topic_that_took_the_place_of_its_own() {
     kdir.run(&["-q", "delete", "app", "-y"]).code(0).stdout("").stderr("");
     kdir.create("app", &[]);
     producer.write("two\n");
-    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted meanwhile\n".into()));
+    assert_eq!(producer.end(), (Some(1), String::new(), "kdir: the topic app was deleted\n".into()));
     assert_eq!(kdir.values("app"), "");
 }
 
@@ -696,8 +828,38 @@ fn warns_in_a_brokers_directory() {
 }
 
 #[test]
-fn a_partition_whose_folder_is_missing_is_empty_and_made_again() {
+fn a_partition_whose_folder_was_lost_is_named_and_never_a_new_one() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &["-p", "0"], "kept\n");
+    fs::remove_dir_all(kdir.path("app-1")).unwrap();
+    let named = || contains(format!("{} is missing", kdir.path("app-1").display()));
+    kdir.run(&["list"]).code(4).stderr(named());
+    kdir.run(&["consume", "app", "-p", "1"]).code(4).stdout("").stderr(named());
+    kdir.feed(&["produce", "app", "-p", "1"], "x\n").code(4).stdout("").stderr(named());
+    let found = kdir.command(&["verify", "-o", "json"]).assert().code(4);
+    assert_eq!(each(&json_lines(&found.get_output().stdout), "problem"), ["missing-folder"]);
+    kdir.run(&["repair", "--skip-corrupt", "-q"]).code(0);
+    kdir.produce("app", &["-p", "1"], "x\n");
+    kdir.assert_sound();
+}
+
+#[test]
+fn a_partition_without_a_row_has_one_once_it_was_written_to() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    // As in topics that an earlier kdir has made.
+    fs::write(kdir.path("recovery-point-offset-checkpoint"), "0\n0\n").unwrap();
+    kdir.produce("app", &["-p", "1"], "kept\n");
+    fs::remove_dir_all(kdir.path("app-1")).unwrap();
+    let named = || contains(format!("{} is missing", kdir.path("app-1").display()));
+    kdir.run(&["list"]).code(4).stderr(named());
+    kdir.feed(&["produce", "app", "-p", "1"], "x\n").code(4).stdout("").stderr(named());
+}
+
+#[test]
+fn a_partition_whose_folder_was_never_made_is_empty_and_made_by_the_next_writer() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    // What a crash leaves of a creation that had come so far.
+    fs::remove_file(kdir.path("recovery-point-offset-checkpoint")).unwrap();
     fs::remove_dir_all(kdir.path("app-1")).unwrap();
     assert_eq!(kdir.values("app"), "");
     assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]).lines().count(), 2);

@@ -1,9 +1,10 @@
 //! `kdir repair`.
 
-use crate::support::{Kdir, cut, flip};
+use crate::support::{Kdir, cut, flip, json_lines};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, ends_with};
 use std::fs;
+use std::path::Path;
 
 /// Twelve records in four segments.
 fn topic() -> Kdir {
@@ -42,6 +43,7 @@ fn rebuilds_indexes_and_cuts_and_keeps_a_torn_tail() {
     flip(&kdir.segment("app-0", 3, "index"), 3);
     // What a crash before the last sync leaves.
     fs::remove_file(kdir.path("recovery-point-offset-checkpoint")).unwrap();
+    kdir.forget_durable_end("app-0");
     cut(&kdir.segment("app-0", 9, "log"), 5);
     let done = format!(
         "cut 70 bytes of a batch left half written from {} at position 149; it is kept as {}\nmended 2 findings, 0 left\n",
@@ -138,4 +140,40 @@ fn leaves_a_directory_that_a_broker_holds() {
     kdir.run(&["repair"]).code(1).stderr(contains("is in use by a running Kafka broker"));
     drop(broker);
     assert_eq!(kdir.contents(), before);
+}
+
+type Damage = dyn Fn(&Kdir, &Path);
+
+/// Damage below what the end of a run promises, where Kafka's own recovery point is still 0: each command takes it for what
+/// it is, and a repair that may give records up lets producers in again.
+#[test]
+fn damage_of_what_a_run_has_acknowledged_is_seen_by_every_command_and_mended() {
+    let flipped = |_: &Kdir, log: &Path| flip(log, fs::metadata(log).unwrap().len() as usize - 3);
+    let cut_short = |_: &Kdir, log: &Path| cut(log, fs::metadata(log).unwrap().len() / 3);
+    let removed = |kdir: &Kdir, _: &Path| {
+        for name in kdir.entries("app-0").iter().filter(|name| name.starts_with('0')) {
+            fs::remove_file(kdir.path(&format!("app-0/{name}"))).unwrap();
+        }
+    };
+    let cases: [(&str, &Damage, &str); 3] = [
+        ("damaged-batch", &flipped, "v0\nv1\n"),
+        ("ends-below-recovery-point", &cut_short, "v0\nv1\n"),
+        ("ends-below-recovery-point", &removed, ""),
+    ];
+    for (problem, damage, left) in cases {
+        let kdir = Kdir::with_topic("app", &[]);
+        for value in ["v0\n", "v1\n", "v2\n"] {
+            kdir.produce("app", &[], value);
+        }
+        damage(&kdir, &kdir.segment("app-0", 0, "log"));
+        let found = kdir.command(&["verify", "-o", "json"]).assert().code(4);
+        let problems = json_lines(&found.get_output().stdout);
+        assert_eq!(problems.iter().map(|it| &it["problem"]).collect::<Vec<_>>(), [problem]);
+        kdir.feed(&["-q", "produce", "app"], "no\n").code(4);
+        kdir.run(&["-q", "repair"]).code(4);
+        kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
+        kdir.feed(&["-q", "produce", "app", "-o", "json"], "v3\n").code(0).stdout(contains("\"base_offset\":3"));
+        assert_eq!(kdir.values("app"), format!("{left}v3\n"));
+        kdir.assert_sound();
+    }
 }

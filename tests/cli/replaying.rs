@@ -49,6 +49,11 @@ fn speeds_are_numbers_above_zero() {
     }
 }
 
+fn resume_of(kdir: &Kdir, topic: &str) -> String {
+    let file = kdir.temp().join("cursor");
+    kdir.text(&["consume", topic, "--cursor-file", file.to_str().unwrap()])
+}
+
 /// Consumes with a cursor file.
 fn resume(kdir: &Kdir, args: &[&str]) -> String {
     let file = kdir.temp().join("cursor");
@@ -67,7 +72,9 @@ fn a_cursor_starts_after_what_was_printed() {
     assert_eq!(resume(&kdir, &[]), "");
     kdir.produce("app", &[], "v5\n");
     assert_eq!(resume(&kdir, &[]), "v5\n");
-    assert_eq!(fs::read_to_string(kdir.temp().join("cursor")).unwrap(), "0\n1\napp 0 6\n");
+    let topic = kdir.json(&["describe", "app", "-o", "json"]);
+    let topic_id = topic[0]["topic_id"].as_str().unwrap();
+    assert_eq!(fs::read_to_string(kdir.temp().join("cursor")).unwrap(), format!("1\n1\napp 0 6 {topic_id}\n"));
 }
 
 #[test]
@@ -92,6 +99,122 @@ fn a_cursor_knows_each_partition_and_leaves_others_as_they_are() {
     kdir.run(&["-q", "alter", "app", "--partitions", "4"]).code(0).stderr("");
     kdir.produce("app", &["-p", "3"], "new\n");
     assert_eq!(resume(&kdir, &[]), "new\n");
+}
+
+#[test]
+fn a_position_is_not_past_what_a_reader_that_goes_has_dealt_with() {
+    // More than a pipe holds, and less: all of it stands there when the reader goes.
+    for (records, kdir) in [200_000, 5_000].map(|records| (records, Kdir::with_topic("app", &[]))) {
+        kdir.produce("app", &[], (1..=records).map(|number| format!("{number}\n")).collect::<String>());
+        next_runs_begin_where_readers_have_stopped(&kdir);
+    }
+}
+
+fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
+    let program = env!("CARGO_BIN_EXE_kdir");
+    let readers = [
+        ("head -n 1", 1),
+        ("sed -n 116q", 116),
+        ("n=0; while read -r line; do n=$((n+1)); [ $n -lt 116 ] || exit; done", 116),
+        ("grep -m 1 -x 3000", 3_000),
+        ("read -r line; sleep 0.1", 1),
+        ("sleep 0.1", 0),
+    ];
+    for (reader, dealt_with) in readers {
+        let file = kdir.temp().join("cursor");
+        let _ = fs::remove_file(&file);
+        let script = format!("{program} consume app --cursor-file {} | {{ {reader}; }} > /dev/null", file.display());
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC");
+        shell.status().unwrap();
+        let first: u64 = resume(kdir, &["-n", "1"]).trim().parse().unwrap_or(u64::MAX);
+        assert!(
+            first <= dealt_with + 1,
+            "{reader}: {dealt_with} records were dealt with, and the next run begins with {first}"
+        );
+    }
+}
+
+#[test]
+fn a_run_ends_when_its_reader_has_taken_all_and_then_keeps_the_position_behind_it() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], (0..20_000).map(|number| format!("{number:09}\n")).collect::<String>());
+    let file = kdir.temp().join("cursor");
+    let position = || fs::read_to_string(&file).unwrap_or_default();
+    let program = env!("CARGO_BIN_EXE_kdir");
+    let script = format!("{program} consume app --cursor-file {} | {{ sleep 2; cat > /dev/null; }}", file.display());
+    let mut shell = std::process::Command::new("/bin/sh");
+    let mut shell = shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1300));
+    assert!(!position().contains(" 20000 "), "most of it stands in the pipe");
+    assert!(shell.wait().unwrap().success());
+    assert!(position().contains("\napp 0 20000 "));
+}
+
+#[test]
+fn a_cursor_file_is_used_by_one_run_at_a_time() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "v0\n");
+    let file = kdir.temp().join("cursor");
+    let args = ["consume", "app", "-F", "--cursor-file", file.to_str().unwrap()];
+    let mut follower = Running::start(kdir.process(&args));
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "v0");
+    // Before the follower has replaced the file, and after.
+    for position in ["", "\napp 0 1 "] {
+        until("the position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.contains(position)));
+        kdir.run(&args[..2].iter().chain(&args[3..]).copied().collect::<Vec<_>>()).code(1).stdout("").stderr(format!(
+            "kdir: {} is in use by another run\nhint: name another with --cursor-file, or wait for the other run to end\n",
+            file.display()
+        ));
+    }
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait().0, Some(143));
+    assert_eq!(resume(&kdir, &[]), "");
+}
+
+#[test]
+fn a_cursor_of_a_topic_that_is_gone_is_not_used_for_the_one_that_has_its_name() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.create("kept", &[]);
+    kdir.produce("app", &[], "old 0\nold 1\n");
+    kdir.produce("kept", &[], "kept 0\n");
+    let file = kdir.temp().join("cursor");
+    let args = ["consume", "app", "kept", "--cursor-file", file.to_str().unwrap()];
+    kdir.run(&args).code(0).stderr("");
+    kdir.run(&["-q", "delete", "app", "--yes"]).code(0);
+    assert_eq!(resume_of(&kdir, "kept"), "", "a topic that is gone keeps no other from being read on");
+    kdir.create("app", &[]);
+    kdir.produce("app", &[], "new 0\nnew 1\nnew 2\n");
+    let expected = format!(
+        "warning: ignoring the position of app-0 in {}: it belongs to a deleted topic of the same name\n",
+        file.display()
+    );
+    kdir.run(&args).code(0).stdout("new 0\nnew 1\nnew 2\n").stderr(expected);
+    kdir.run(&args).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn a_cursor_of_a_brokers_topic_goes_by_the_id_in_its_folders() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "v0\nv1\n");
+    fs::remove_file(kdir.path("app.json")).unwrap();
+    assert_eq!(resume(&kdir, &[]), "v0\nv1\n");
+    assert_eq!(resume(&kdir, &[]), "");
+    let metadata = kdir.path("app-0/partition.metadata");
+    fs::write(&metadata, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n").unwrap();
+    let file = kdir.temp().join("cursor");
+    let args = ["consume", "app", "--cursor-file", file.to_str().unwrap()];
+    kdir.run(&args).code(0).stdout("v0\nv1\n").stderr(starts_with("warning: ignoring the position of app-0 in "));
+}
+
+#[test]
+fn a_cursor_file_without_topic_ids_is_read() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "v0\nv1\nv2\n");
+    fs::write(kdir.temp().join("cursor"), "0\n1\napp 0 2\n").unwrap();
+    assert_eq!(resume(&kdir, &[]), "v2\n");
+    assert_eq!(resume(&kdir, &[]), "");
 }
 
 #[test]
@@ -126,7 +249,7 @@ fn a_position_never_takes_the_place_of_a_pipe_or_a_folder() {
         kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
             .code(1)
             .stdout("")
-            .stderr(starts_with(format!("kdir: {} keeps no positions: it is no plain file\n", file.display())));
+            .stderr(starts_with(format!("kdir: {} keeps no positions: it is not a regular file\n", file.display())));
         assert!(!file.is_file());
     }
 }
@@ -178,7 +301,7 @@ fn a_record_that_is_waited_for_has_not_been_printed() {
     let mut replay = Running::start(kdir.process(&args));
     let lines = replay.lines();
     assert_eq!(next(&lines), "v0");
-    until("the first position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.ends_with("app 0 1\n")));
+    until("the first position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.contains("\napp 0 1 ")));
     replay.signal(Signal::TERM);
     assert_eq!(replay.wait(), (Some(143), String::new(), String::new()));
     assert_eq!(resume(&kdir, &[]), "v1\n");
@@ -225,10 +348,10 @@ fn a_position_is_kept_while_a_follower_runs() {
     let lines = follower.lines();
     assert_eq!(next(&lines), "v0");
     let position = || fs::read_to_string(&file).unwrap_or_default();
-    until("the first position is kept", || position().ends_with("app 0 1\n"));
+    until("the first position is kept", || position().contains("\napp 0 1 "));
     kdir.produce("app", &[], "v1\n");
     assert_eq!(next(&lines), "v1");
-    until("the next position is kept", || position().ends_with("app 0 2\n"));
+    until("the next position is kept", || position().contains("\napp 0 2 "));
     follower.signal(Signal::KILL);
     assert_eq!(follower.wait().0, Some(137));
 }

@@ -168,3 +168,18 @@ fn a_topic_that_is_not_there_is_named() {
     let kdir = segments();
     kdir.run(&["retention", "nope"]).code(1).stdout("").stderr(starts_with("kdir: there is no topic nope in "));
 }
+
+#[test]
+fn in_a_directory_that_a_broker_owns_the_limits_of_a_topic_file_count_for_nothing() {
+    let kdir = segments();
+    fs::write(kdir.path("meta.properties"), "version=1\n").unwrap();
+    let skipped = "warning: topic app is skipped: its limits are in its broker's metadata; \
+                   give --retention or --retention-bytes\n";
+    kdir.run(&["retention", "-o", "tsv"]).code(0).stdout("").stderr(format!("{skipped}removed 0 segments, 0 B\n"));
+    kdir.run(&["retention", "app", "-n"]).code(0).stdout("").stderr(format!("{skipped}would remove 0 segments, 0 B\n"));
+    kdir.run(&["alter", "app", "--retention", "1h"]).code(1).stdout("").stderr(starts_with(
+        "kdir: the configuration and partitions of topic app are in the metadata of a Kafka broker\n",
+    ));
+    assert_eq!(decisions(&kdir, &["--retention", "7d"]).len(), 3);
+    assert_eq!(kdir.values("app"), "v3\nv4\n");
+}

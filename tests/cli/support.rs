@@ -60,6 +60,11 @@ impl Kdir {
         self.path(&format!("{partition}/{base_offset:020}.{suffix}"))
     }
 
+    /// Takes back what the end of the last run said of what is durable: for tests that leave what a kill in mid-write leaves.
+    pub(crate) fn forget_durable_end(&self, partition: &str) {
+        fs::remove_file(self.path(&format!("{partition}/durable-end"))).unwrap();
+    }
+
     /// A file outside the log dir, with content.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.temp().join(name);
@@ -98,21 +103,42 @@ impl Kdir {
         self.piped(Command::new(env!("CARGO_BIN_EXE_kdir")), args)
     }
 
-    /// The same, but the system kills it when a file of its would grow beyond that many blocks of 512 bytes: in the middle
-    /// of a write, of which what fits is done.
-    pub(crate) fn process_with_short_files(&self, blocks: u64, args: &[&str]) -> Command {
-        self.process_in_shell("ulimit -c 0", blocks, args)
-    }
-
-    /// The same, but the write fails.
+    /// The same, but no file of its may grow beyond that many blocks of 512 bytes: of a write that goes there, what fits is
+    /// done, and the system sends SIGXFSZ, which ends a program that does not expect it.
     pub(crate) fn process_with_full_files(&self, blocks: u64, args: &[&str]) -> Command {
-        self.process_in_shell("trap '' XFSZ", blocks, args)
+        self.process_with_limit("-f", blocks, args)
     }
 
-    fn process_in_shell(&self, setup: &str, blocks: u64, args: &[&str]) -> Command {
+    /// As [`Kdir::process`], but it can have no more than so many files open.
+    pub(crate) fn process_with_few_files(&self, files: usize, args: &[&str]) -> Command {
+        self.process_with_limit("-n", files as u64, args)
+    }
+
+    /// The same, but it can have no more than so many files open unless it raises the limit itself.
+    pub(crate) fn process_with_few_files_at_first(&self, files: usize, args: &[&str]) -> Command {
+        self.process_with_limit("-S -n", files as u64, args)
+    }
+
+    /// As [`Kdir::process`], but its address space has no more than so many KiB.
+    pub(crate) fn process_with_little_memory(&self, kib: u64, args: &[&str]) -> Command {
+        self.process_with_limit("-v", kib, args)
+    }
+
+    /// The same, with a limit of the shell's `ulimit`.
+    pub(crate) fn process_with_limit(&self, option: &str, limit: u64, args: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
-        let script = format!("{setup} && ulimit -f \"$0\" && exec \"$@\"");
-        command.args(["-c", &script, &blocks.to_string(), env!("CARGO_BIN_EXE_kdir")]);
+        let script = format!("ulimit -c 0 && ulimit {option} \"$0\" && exec \"$@\"");
+        command.args(["-c", &script, &limit.to_string(), env!("CARGO_BIN_EXE_kdir")]);
+        self.piped(command, args)
+    }
+
+    /// The same as one that may read no more than the modes of the files say: root gives up its right to all of them.
+    pub(crate) fn process_bound_by_modes(&self, args: &[&str]) -> Command {
+        if !rustix::process::geteuid().is_root() {
+            return self.process(args);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", env!("CARGO_BIN_EXE_kdir")]);
         self.piped(command, args)
     }
 
@@ -222,10 +248,11 @@ pub(crate) fn json_lines(bytes: &[u8]) -> Vec<Value> {
 }
 
 /// The files of a partition's first segment and what lies beside them.
-pub(crate) const PARTITION_FILES: [&str; 5] = [
+pub(crate) const PARTITION_FILES: [&str; 6] = [
     "00000000000000000000.index",
     "00000000000000000000.log",
     "00000000000000000000.timeindex",
+    "durable-end",
     "leader-epoch-checkpoint",
     "partition.metadata",
 ];
@@ -341,6 +368,13 @@ impl Running {
     /// Whether everything that was written to its stdin has been read.
     pub(crate) fn has_read_all(&self) -> bool {
         rustix::io::ioctl_fionread(self.0.stdin.as_ref().unwrap()).unwrap() == 0
+    }
+
+    /// The signals that it handles, a bit each.
+    pub(crate) fn caught_signals(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap()
     }
 
     /// Sends it a signal.

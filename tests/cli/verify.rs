@@ -39,6 +39,7 @@ fn reports_each_finding_with_file_position_and_offset() {
     let log = kdir.segment("app-1", 0, "log");
     flip(&log, 70);
     fs::remove_file(kdir.path("recovery-point-offset-checkpoint")).unwrap();
+    kdir.forget_durable_end("app-0");
     cut(&kdir.segment("app-0", 8, "log"), 5);
     flip(&kdir.segment("app-0", 4, "index"), 3);
     let expected = "\

@@ -4,7 +4,7 @@
 
 use super::support::{
     NOW, append_at, bytes_of, disk_with_partition, log_path, open_at, overwrite, path, read_on, reader, reader_at,
-    values,
+    values, view, view_at,
 };
 use super::{entry_points, seeds, templates};
 use kdir::disk::faulty::FaultyDisk;
@@ -198,16 +198,16 @@ fn ten_batches_and_a_torn_one() -> FaultyDisk {
 #[test]
 fn the_log_end_is_found_before_a_torn_batch_that_the_index_has_an_entry_for() {
     let disk = ten_batches_and_a_torn_one();
-    assert_eq!(reader(&disk).log_end_offset().unwrap(), Offset(10));
+    assert_eq!(view(&disk).log_end_offset().unwrap(), Offset(10));
     assert_eq!(values(&disk).len(), 10);
 }
 
 #[test]
 fn a_search_by_time_that_begins_at_a_torn_end_finds_nothing_and_no_damage() {
     let disk = ten_batches_and_a_torn_one();
-    let durable = Checkpoints { recovery_point: Offset(9), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(9), Offset::ZERO);
     for checkpoints in [Checkpoints::default(), durable] {
-        let found = |time| reader_at(&disk, checkpoints).offset_for_time(time).unwrap();
+        let found = |time| view_at(&disk, checkpoints).offset_for_time(time).unwrap();
         assert_eq!((found(NOW + 9), found(NOW + 10)), (Some((Offset(9), NOW + 9)), None));
     }
 }
@@ -255,7 +255,7 @@ fn at_the_end_of_all_offsets_a_log_is_read_and_takes_no_more() {
         }
         assert!(matches!(append_at(&mut writer, &["one more"], NOW), Err(StorageError::Unsupported { .. })));
         assert_eq!(read_on(reader_at(&disk, last)).unwrap(), [(Offset::BASE_MAX.0, "the last".to_owned())]);
-        assert_eq!(reader_at(&disk, last).offset_for_time(NOW + 1).unwrap(), None);
+        assert_eq!(view_at(&disk, last).offset_for_time(NOW + 1).unwrap(), None);
     }
     // A name behind it is none of a segment.
     overwrite(&disk, &log_path(i64::MAX), b"no batch");

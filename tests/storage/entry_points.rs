@@ -8,11 +8,11 @@
 //! would not build.
 
 use kdir::disk::faulty::FaultyDisk;
-use kdir::disk::{Access, Disk};
+use kdir::disk::{Access, Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::checkpoint::{LeaderEpochCheckpoint, OffsetCheckpoint};
 use kdir::format::compression::{Codec, Compression, Compressor, Decompressor};
-use kdir::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, LEGACY_SIZE_MIN, MAGIC_AT, TimestampType};
+use kdir::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_AT, TimestampType};
 use kdir::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use kdir::format::properties::PartitionMetadata;
 use kdir::format::record::{NewRecord, Record, RecordSpan};
@@ -21,9 +21,11 @@ use kdir::format::txn::{AbortedTransaction, ControlType};
 use kdir::format::{FormatError, crc, legacy, snapshot};
 use kdir::logdir::LogDir;
 use kdir::storage::file_name::{FileKind, segment_path};
-use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogWriter, Next, RecordReader, Result, dump, summary};
+use kdir::storage::{
+    Advance, Checkpoints, LogConfig, LogReader, LogView, LogWriter, Next, PartitionGuard, RecordReader, Result, dump,
+};
 use kdir::stream::json::{self, Envelope, Located};
-use kdir::units::Offset;
+use kdir::units::{Offset, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +60,7 @@ fn checksum_is_right(batch: &[u8]) -> bool {
 
 /// Makes size and checksum of the batch at the start of `bytes` right, and returns what lies behind it.
 fn seal(bytes: &mut [u8]) -> &mut [u8] {
-    let size_min = if bytes[MAGIC_AT] == 2 { BATCH_HEADER_SIZE } else { LEGACY_SIZE_MIN };
+    let size_min = if bytes[MAGIC_AT] == 2 { BATCH_HEADER_SIZE } else { legacy::SIZE_MIN };
     let mut size = (int(bytes, SIZE_AT) as usize).saturating_add(LENGTH_OVERHEAD);
     if size > bytes.len() || size < size_min {
         size = bytes.len();
@@ -147,7 +149,7 @@ fn records_of(header: &BatchHeader, batch: &[u8]) -> std::result::Result<(), For
 
 fn is_written_and_read_back(record: &Record<'_>) {
     let headers: Vec<_> = record.headers.iter().collect();
-    let new = NewRecord { timestamp_ms: 0, key: record.key, value: record.value, headers: &headers };
+    let new = NewRecord { timestamp: Timestamp(0), key: record.key, value: record.value, headers: &headers };
     let mut bytes = Vec::new();
     new.write(record.timestamp_delta, record.offset_delta, &mut bytes);
     assert_eq!(bytes.len(), new.size(record.timestamp_delta, record.offset_delta));
@@ -203,7 +205,7 @@ pub fn legacy(input: &[u8]) {
 fn sealed_messages(set: &[u8]) -> Vec<u8> {
     let mut set = set.to_vec();
     let mut rest = &mut set[..];
-    while rest.len() >= LEGACY_SIZE_MIN {
+    while rest.len() >= legacy::SIZE_MIN {
         rest[MAGIC_AT] &= 1;
         rest = seal(rest);
     }
@@ -360,7 +362,7 @@ pub fn json_envelope(input: &[u8]) {
             let (one, newline) = printed.split_at(printed.len() - 1);
             assert!(newline == b"\n" && !one.contains(&b'\n'));
             let again = Envelope::parse(one).expect("what was printed is an envelope");
-            assert_eq!((again.partition, again.timestamp_ms), (Some(envelope.partition.unwrap_or(0)), Some(7)));
+            assert_eq!((again.partition, again.timestamp), (Some(envelope.partition.unwrap_or(0)), Some(Timestamp(7))));
             assert_eq!((&again.key, &again.value, &again.headers), (&envelope.key, &envelope.value, &envelope.headers));
             assert_eq!(print(&again), printed);
         }
@@ -370,7 +372,7 @@ pub fn json_envelope(input: &[u8]) {
 fn print(envelope: &Envelope<'_>) -> Vec<u8> {
     let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
     let new = NewRecord {
-        timestamp_ms: 7,
+        timestamp: Timestamp(7),
         key: envelope.key.as_deref(),
         value: envelope.value.as_deref(),
         headers: &headers,
@@ -382,12 +384,12 @@ fn print(envelope: &Envelope<'_>) -> Vec<u8> {
     let (partition, offset) = (envelope.partition.unwrap_or(0), Offset(42));
     let timestamp_type = TimestampType::CreateTime;
     let mut out = Vec::new();
-    json::write(&Located { topic: "t", partition, offset, timestamp_ms: 7, timestamp_type, record }, &mut out);
+    json::write(&Located { topic: "t", partition, offset, timestamp: Timestamp(7), timestamp_type, record }, &mut out);
     out
 }
 
-const FOLDER: &str = "/t-0";
-const NOW: i64 = 1_700_000_000_000;
+pub(super) const FOLDER: &str = "/t-0";
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
 /// Small, so that small logs have indexes with many entries.
 pub const INDEX_INTERVAL_BYTES: u64 = 100;
 const INDEX_KINDS: [FileKind; 3] = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
@@ -442,7 +444,7 @@ impl Segment {
     fn checkpoints(&self) -> Checkpoints {
         let offset = |by: u8| Offset(self.base.0.saturating_add(by.into())).min(Offset::BASE_MAX);
         let above = |by: u8| if by == 0 { Offset::ZERO } else { offset(by) };
-        Checkpoints { recovery_point: above(self.recovery_point), log_start_offset: above(self.log_start) }
+        Checkpoints::of_files(above(self.recovery_point), above(self.log_start))
     }
 
     fn path(&self, kind: FileKind) -> PathBuf {
@@ -463,8 +465,8 @@ impl Segment {
 ///
 /// - A reader shows no batch with a wrong checksum, none below the offset that it was asked for, and none twice.
 /// - No index changes what it shows, nor what is found by time or counts as committed; but for an entry that leads to a
-///   whole batch inside of another, one that has the time of its batch but not the largest so far, and one that makes two
-///   transactions one: the batches that it names cannot tell.
+///   whole batch inside of another, and one that has the time of its batch but not the largest so far: the batches that it
+///   names cannot tell.
 /// - A writer opens what a reader reads to its end, and nothing else, but for damage below the recovery point, where it does
 ///   not look. What it refuses stays as it is, what it opens reads as before, to the end and without damage. Opening it
 ///   again changes nothing, but perhaps index entries below the recovery point.
@@ -475,10 +477,7 @@ pub fn segment(input: &[u8]) {
     let (disk, bare) = (segment.disk(true), segment.disk(false));
     ask_everything(&disk, &segment);
     let is_sound = read(&bare, Checkpoints { log_start_offset: Offset::ZERO, ..checkpoints }, None).end.is_some();
-    let may_compare = is_sound
-        && !holds_a_batch_inside(&segment.log)
-        && !has_a_smaller_time_entry(&segment)
-        && !spans_a_marker(&segment);
+    let may_compare = is_sound && !holds_a_batch_inside(&segment.log) && !has_a_smaller_time_entry(&segment);
     let before = read(&bare, checkpoints, None);
     if may_compare {
         indexes_change_no_answer(&disk, &bare, checkpoints, &before);
@@ -523,10 +522,10 @@ pub fn segment(input: &[u8]) {
         indexes_change_no_answer(&disk, &bare, checkpoints, &after);
     }
     if end > Offset::BASE_MAX {
-        assert!(append(&mut writer).is_err(), "no offset is left");
+        assert!(append(&disk, checkpoints, &mut writer).is_err(), "no offset is left");
         return;
     }
-    assert_eq!(append(&mut writer).expect("a disk without faults"), end);
+    assert_eq!(append(&disk, checkpoints, &mut writer).expect("a disk without faults"), end);
     let last = read(&disk, checkpoints, Some(end));
     assert_eq!((last.shown.len(), last.end), (1, Some(end.next())));
 }
@@ -541,9 +540,13 @@ struct Read {
     end: Option<Offset>,
 }
 
-fn reader(disk: &FaultyDisk, Checkpoints { recovery_point, log_start_offset }: Checkpoints) -> LogReader {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    LogReader::open(&disk, Path::new(FOLDER), log_start_offset, recovery_point, 256).expect("the folder is there")
+fn view(disk: &FaultyDisk, checkpoints: Checkpoints) -> LogView {
+    let folder = disk.open_folder(Path::new(FOLDER)).expect("the folder is there");
+    LogView::of(folder, checkpoints).expect("a disk without faults")
+}
+
+fn reader(disk: &FaultyDisk, checkpoints: Checkpoints) -> LogReader {
+    LogReader::new(view(disk, checkpoints), 256)
 }
 
 fn read(disk: &FaultyDisk, checkpoints: Checkpoints, start: Option<Offset>) -> Read {
@@ -569,7 +572,7 @@ fn read(disk: &FaultyDisk, checkpoints: Checkpoints, start: Option<Offset>) -> R
 }
 
 /// Offset, timestamp and a checksum of the value of each record.
-fn records(disk: &FaultyDisk, checkpoints: Checkpoints, committed: bool) -> Result<Vec<(Offset, i64, u32)>> {
+fn records(disk: &FaultyDisk, checkpoints: Checkpoints, committed: bool) -> Result<Vec<(Offset, Timestamp, u32)>> {
     let log = reader(disk, checkpoints);
     let start = log.next_offset();
     let mut records = if committed { RecordReader::read_committed(log)? } else { RecordReader::new(log) };
@@ -600,27 +603,28 @@ fn ask_everything(disk: &FaultyDisk, segment: &Segment) {
             let _ = (header.next_offset(), log.checksum_error());
         }
     }
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let _ = summary::summarize(&shared, &mut reader(disk, checkpoints), checkpoints.recovery_point);
+    let _ = view(disk, checkpoints).summary();
 }
 
-/// Whether a whole batch with a right checksum begins where none of the log's own does.
+/// Whether a whole batch with a right checksum begins where none of the log's own does. The log ends where the offsets of a
+/// batch do not rise.
 fn holds_a_batch_inside(log: &[u8]) -> bool {
-    let size =
-        |at: usize| BatchHeader::parse(&log[at..]).ok().map(|header| header.size).filter(|it| at + it <= log.len());
-    let mut own = 0;
+    let whole = |at: usize| BatchHeader::parse(&log[at..]).ok().filter(|header| at + header.size <= log.len());
+    let (mut own, mut lowest) = (0, Offset::ZERO);
     (0..log.len()).any(|at| {
-        let Some(size) = size(at) else { return false };
-        let is_own = at == own;
-        own += if is_own { size } else { 0 };
-        !is_own && checksum_is_right(&log[at..at + size])
+        let Some(header) = whole(at) else { return false };
+        let is_own = at == own && header.base_offset >= lowest;
+        if is_own {
+            (own, lowest) = (at + header.size, header.next_offset());
+        }
+        !is_own && checksum_is_right(&log[at..at + header.size])
     })
 }
 
 /// Whether a time entry has the time of the batch that it names, and a batch before has a larger one.
 fn has_a_smaller_time_entry(segment: &Segment) -> bool {
     let entries = || segment.indexes[1].chunks(12).filter_map(|chunk| TimeIndexEntry::decode(chunk).ok());
-    let (mut rest, mut largest) = (&segment.log[..], -1);
+    let (mut rest, mut largest) = (&segment.log[..], Timestamp::NONE);
     while let Ok(header) = BatchHeader::parse(rest) {
         let relative = header.last_offset().relative_to(segment.base);
         let named = |it: TimeIndexEntry| Some(it.relative_offset) == relative && it.timestamp == header.max_timestamp;
@@ -633,22 +637,6 @@ fn has_a_smaller_time_entry(segment: &Segment) -> bool {
     false
 }
 
-/// Whether a producer has a marker within what the transaction index has as one transaction of it.
-fn spans_a_marker(segment: &Segment) -> bool {
-    let entries = || segment.indexes[2].chunks(34).filter_map(|chunk| AbortedTransaction::decode(chunk).ok());
-    let mut rest = &segment.log[..];
-    while let Ok(header) = BatchHeader::parse(rest) {
-        let spans = |it: AbortedTransaction| {
-            it.producer_id == header.producer_id && (it.first_offset..it.last_offset).contains(&header.base_offset.0)
-        };
-        if header.attributes.is_control() && entries().any(spans) {
-            return true;
-        }
-        rest = rest.get(header.size..).unwrap_or_default();
-    }
-    false
-}
-
 fn indexes_change_no_answer(indexed: &FaultyDisk, bare: &FaultyDisk, checkpoints: Checkpoints, all: &Read) {
     assert_eq!(read(indexed, checkpoints, None), *all);
     let ends = all.shown.iter().flat_map(|&(first, last, _)| [first, last, last.next()]);
@@ -656,27 +644,32 @@ fn indexes_change_no_answer(indexed: &FaultyDisk, bare: &FaultyDisk, checkpoints
         let shown = all.shown.iter().filter(|batch| batch.1 >= start).copied().collect();
         assert_eq!(read(indexed, checkpoints, Some(start)), Read { shown, end: all.end }, "from {start}");
     }
-    let end = |disk| reader(disk, checkpoints).log_end_offset().ok();
+    let end = |disk| view(disk, checkpoints).log_end_offset().ok();
     assert_eq!(end(indexed), end(bare));
-    for time in [-1, 0, NOW, NOW + 5, i64::MAX] {
-        let found = |disk| reader(disk, checkpoints).offset_for_time(time).ok();
-        assert_eq!(found(indexed), found(bare), "at {time}");
+    for time in [Timestamp::NONE, Timestamp(0), NOW, NOW + 5, Timestamp(i64::MAX)] {
+        let found = |disk| view(disk, checkpoints).offset_for_time(time).ok();
+        assert_eq!(found(indexed), found(bare), "at {time:?}");
     }
     assert_eq!(records(indexed, checkpoints, true).ok(), records(bare, checkpoints, true).ok());
 }
 
-fn open(disk: &FaultyDisk, checkpoints: Checkpoints) -> Result<LogWriter> {
+/// The right to change the partition, as a writer here takes it.
+pub(super) fn guard(disk: &FaultyDisk, checkpoints: Checkpoints) -> Result<PartitionGuard> {
     let config = LogConfig { index_interval_bytes: INDEX_INTERVAL_BYTES, ..LogConfig::default() };
-    let lock = disk.share(Path::new("/.lock"))?.expect("no broker is running");
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    LogWriter::open(&disk, &lock, Path::new(FOLDER), config, NOW, || Ok(checkpoints))
+    let lock = FolderLock::take(&disk.open_folder(Path::new(FOLDER))?)?;
+    Ok(PartitionGuard::new(lock, Arc::new(config), checkpoints))
 }
 
-fn append(writer: &mut LogWriter) -> Result<Offset> {
+fn open(disk: &FaultyDisk, checkpoints: Checkpoints) -> Result<LogWriter> {
+    LogWriter::open(&guard(disk, checkpoints)?, kdir::storage::Durability::Synced, NOW)
+}
+
+fn append(disk: &FaultyDisk, checkpoints: Checkpoints, writer: &mut LogWriter) -> Result<Offset> {
     let mut builder = BatchBuilder::new(0);
-    builder.push(&NewRecord { timestamp_ms: NOW, value: Some(b"appended"), ..NewRecord::default() });
-    let batch = builder.finish(None, None, usize::MAX).expect("no codec is asked for");
-    writer.append(&mut [batch], NOW).map(|appended| appended.base_offset)
+    builder.push(&NewRecord { timestamp: NOW, value: Some(b"appended"), ..NewRecord::default() });
+    let batch = builder.finish(None, usize::MAX).expect("no codec is asked for");
+    let guard = guard(disk, checkpoints)?;
+    writer.append(&guard, &mut [batch], NOW).map(|appended| appended.base_offset)
 }
 
 fn file(disk: &FaultyDisk, path: &Path) -> Vec<u8> {

@@ -3,10 +3,11 @@
 //! The workload appends through two writers that take turns, one of which syncs; it rolls, retains and reopens. After
 //! each fault the log is opened anew: everything acknowledged is there, and nothing that was never written.
 
-use super::support::{NOW, append_at, disk_with_partition, open_at, reader_at};
+use super::retention::retain;
+use super::support::{NOW, Writer, append_at, disk_with_partition, open_as, open_at, reader_at};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::{
-    Advance, Checkpoints, LogConfig, LogWriter, RecordReader, Result, StorageError, retention, sync_now,
+    Advance, Checkpoints, Durability, LogConfig, RecordReader, Result, StorageError, SyncFor, sync_now,
 };
 use kdir::units::Offset;
 
@@ -27,7 +28,7 @@ fn config() -> LogConfig {
     LogConfig { segment_bytes: 1100, index_interval_bytes: 300, ..LogConfig::default() }
 }
 
-fn append(writer: &mut LogWriter, number: usize, outcome: &mut Outcome) -> Result<()> {
+fn append(writer: &mut Writer, number: usize, outcome: &mut Outcome) -> Result<()> {
     // Batches that are no multiple of a sector, several of them in two.
     let value = format!("value {number} {}", "x".repeat(150));
     outcome.attempted.push(value.clone());
@@ -36,20 +37,19 @@ fn append(writer: &mut LogWriter, number: usize, outcome: &mut Outcome) -> Resul
     Ok(())
 }
 
-fn sync(writer: &LogWriter, outcome: &mut Outcome) -> Result<()> {
-    let durable = sync_now(writer.pending_sync())?;
+fn sync(writer: &Writer, outcome: &mut Outcome) -> Result<()> {
+    let durable = sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
     outcome.acknowledged = outcome.acknowledged.max(durable.through.0);
-    if durable.rolled {
-        outcome.recovery_point = outcome.recovery_point.max(durable.through.0);
+    if let Some(point) = durable.recovery_point {
+        outcome.recovery_point = outcome.recovery_point.max(point.0);
     }
     Ok(())
 }
 
 fn work(disk: &FaultyDisk, outcome: &mut Outcome) -> Result<()> {
-    let checkpoints =
-        |outcome: &Outcome| Checkpoints { recovery_point: Offset(outcome.recovery_point), ..Checkpoints::default() };
+    let checkpoints = |outcome: &Outcome| Checkpoints::of_files(Offset(outcome.recovery_point), Offset::ZERO);
     let mut syncing = open_at(disk, config(), checkpoints(outcome))?;
-    let mut careless = open_at(disk, config(), checkpoints(outcome))?.without_syncs();
+    let mut careless = open_as(disk, config(), checkpoints(outcome), Durability::Unsynced)?;
     for number in 0..12 {
         let writer = if number % 2 == 0 { &mut syncing } else { &mut careless };
         append(writer, number, outcome)?;
@@ -60,25 +60,30 @@ fn work(disk: &FaultyDisk, outcome: &mut Outcome) -> Result<()> {
     careless.close(NOW)?;
     let limits = LogConfig { retention_bytes: 1500, ..config() };
     outcome.removed = outcome.written.last().map_or(0, |(offset, _)| *offset);
-    let recovery_point = Offset(outcome.recovery_point);
-    let plan = retention::apply(&mut syncing, &limits, Offset::ZERO, recovery_point, NOW, |_| {})?;
+    let plan = retain(disk, &limits, checkpoints(outcome), NOW, |_| {})?;
     outcome.removed = plan.log_start_offset().0;
     for number in 12..16 {
         append(&mut syncing, number, outcome)?;
     }
     sync(&syncing, outcome)?;
-    syncing.close(NOW)
+    syncing.close(NOW).map(drop)
 }
 
 /// Opens what is left and holds it against what was promised. Damage that is left for a repair to decide on is legal only
 /// after a crash, only above everything acknowledged, and must not hide what lies before it.
 fn check(disk: &FaultyDisk, outcome: &Outcome, may_be_damaged: bool, what: &str) {
     let recovery_point = Offset(outcome.recovery_point);
-    let checkpoints = Checkpoints { recovery_point, ..Checkpoints::default() };
+    let checkpoints = Checkpoints::of_files(recovery_point, Offset::ZERO);
     let (before, damage) = read_all(disk, checkpoints);
     match open_at(disk, config(), checkpoints) {
         Ok(writer) => {
-            assert!(damage.is_none(), "{what}: a reader found damage and a writer did not: {damage:?}");
+            // What a power failure has left above everything acknowledged, the writer has cut.
+            let is_cut = match &damage {
+                Some(StorageError::Corrupt { offset, .. }) => may_be_damaged && offset.0 >= outcome.acknowledged,
+                Some(_) => false,
+                None => true,
+            };
+            assert!(is_cut, "{what}: a reader found damage and a writer did not: {damage:?}");
             let end = writer.log_end_offset().0;
             assert!(end >= outcome.acknowledged, "{what}: log end {end}, acknowledged {}", outcome.acknowledged);
             let (after, _) = read_all(disk, checkpoints);
@@ -209,7 +214,7 @@ fn after_a_failed_sync_nothing_more_is_acknowledged() {
     append_at(&mut writer, &["a"], NOW).unwrap();
     disk.reset_counts();
     disk.fail_once_at(1);
-    assert!(sync_now(writer.pending_sync()).is_err());
+    assert!(sync_now(writer.pending_sync(), SyncFor::Acknowledgement).is_err());
     assert!(matches!(append_at(&mut writer, &["b"], NOW), Err(StorageError::PreviousFailure { .. })));
     assert!(!writer.pending_sync().lock().unwrap().is_dirty());
 }
@@ -219,12 +224,12 @@ fn a_sync_covers_the_segments_that_another_writer_has_begun_and_closed() {
     let disk = disk_with_partition();
     let mut syncing = open_at(&disk, config(), Checkpoints::default()).unwrap();
     append_at(&mut syncing, &["first"], NOW).unwrap();
-    let mut careless = open_at(&disk, config(), Checkpoints::default()).unwrap().without_syncs();
+    let mut careless = open_as(&disk, config(), Checkpoints::default(), Durability::Unsynced).unwrap();
     for _ in 0..20 {
         append_at(&mut careless, &["x".repeat(150).as_str()], NOW).unwrap();
     }
     append_at(&mut syncing, &["last"], NOW).unwrap();
-    assert_eq!(sync_now(syncing.pending_sync()).unwrap().through, Offset(22));
+    assert_eq!(sync_now(syncing.pending_sync(), SyncFor::Acknowledgement).unwrap().through, Offset(22));
     // Seed 0 keeps only what was synced.
     let (read, damage) = read_all(&disk.crash(0), Checkpoints::default());
     assert!(damage.is_none(), "{damage:?}");

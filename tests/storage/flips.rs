@@ -3,34 +3,34 @@
 //! Reading never gives altered data; verification finds every flip in a `.log`; a flip in an index changes no answer.
 
 use super::support::{
-    NOW, bytes_of, disk_with_partition, folder, open_at, overwrite, path, read_on, reader_at, verify,
+    NOW, Writer, bytes_of, disk_with_partition, open_at, overwrite, path, read_on, reader_at, verify, view, view_at,
 };
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::verify::Problem;
-use kdir::storage::{Checkpoints, LogConfig, LogWriter, StorageError, segments};
+use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::path::PathBuf;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-fn append(writer: &mut LogWriter, number: i64, codec: &str) {
+fn append(writer: &mut Writer, number: i64, codec: &str) {
+    writer.append(&mut [built(number, codec).finished()], NOW).unwrap();
+}
+
+/// A batch of three records.
+fn built(number: i64, codec: &str) -> BatchBuilder {
     let mut builder = BatchBuilder::new(0);
     for record in 0..3 {
         let value = format!("value {number}.{record} {}", "abc".repeat(8));
         let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", None)];
-        builder.push(&NewRecord {
-            timestamp_ms: NOW + number,
-            key: Some(b"k"),
-            value: Some(value.as_bytes()),
-            headers,
-        });
+        builder.push(&NewRecord { timestamp: NOW + number, key: Some(b"k"), value: Some(value.as_bytes()), headers });
     }
     let mut compressor = compressor(codec.parse().unwrap());
-    let batch = builder.finish(compressor.as_mut(), None, usize::MAX).unwrap();
-    writer.append(&mut [batch], NOW).unwrap();
+    builder.finish(compressor.as_mut(), usize::MAX).unwrap();
+    builder
 }
 
 /// Segments with batches of every codec, the last one open; offsets from 0 to 89.
@@ -46,9 +46,9 @@ fn log_of_every_codec() -> FaultyDisk {
 }
 
 fn files(disk: &FaultyDisk, kind: FileKind) -> Vec<(PathBuf, Vec<u8>)> {
-    let bases = segments::base_offsets(disk, &folder()).unwrap();
-    assert!(bases.len() > 2);
-    bases.into_iter().map(|base| (path(base.0, kind), bytes_of(disk, &path(base.0, kind)))).collect()
+    let view = view(disk);
+    assert!(view.bases().len() > 2);
+    view.bases().iter().map(|base| (path(base.0, kind), bytes_of(disk, &path(base.0, kind)))).collect()
 }
 
 /// Calls `check` once for each bit, with the file flipped there.
@@ -67,7 +67,7 @@ fn each_flip(disk: &FaultyDisk, kind: FileKind, mut check: impl FnMut(&str)) {
 #[test]
 fn a_flipped_bit_in_a_log_is_found_by_a_check_and_never_shown() {
     let disk = log_of_every_codec();
-    let durable = Checkpoints { recovery_point: Offset(90), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(90), Offset::ZERO);
     let whole = read_on(reader_at(&disk, durable)).unwrap();
     assert_eq!((whole.len(), verify(&disk, durable)), (90, vec![]));
     each_flip(&disk, FileKind::Log, |what| {
@@ -102,17 +102,17 @@ fn read_until_damage(log: kdir::storage::LogReader) -> Vec<(i64, String)> {
 #[test]
 fn a_flipped_bit_in_an_index_changes_no_answer() {
     let disk = log_of_every_codec();
-    let durable = Checkpoints { recovery_point: Offset(90), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(90), Offset::ZERO);
     let answers = |what: &str| {
         let from = |offset: i64| {
             let mut log = reader_at(&disk, durable);
             log.seek(Offset(offset));
             read_on(log).unwrap_or_else(|error| panic!("{what}: {error}"))[0].clone()
         };
-        let at = |time: i64| reader_at(&disk, durable).offset_for_time(NOW + time).unwrap();
+        let at = |time: i64| view_at(&disk, durable).offset_for_time(NOW + time).unwrap();
         let mut found: Vec<_> = (0..90).step_by(7).map(|offset| from(offset).0).collect();
         found.extend((0..31).map(|time| at(time).map_or(-1, |(offset, _)| offset.0)));
-        found.push(reader_at(&disk, durable).log_end_offset().unwrap().0);
+        found.push(view_at(&disk, durable).log_end_offset().unwrap().0);
         found
     };
     let right = answers("before");
@@ -123,13 +123,12 @@ fn a_flipped_bit_in_an_index_changes_no_answer() {
 }
 
 mod small_files {
+    use super::super::support::{disk_with_log_dir, open_log_dir, topic_config};
     use super::*;
-    use kdir::disk::Disk;
-    use kdir::logdir::config::TopicConfig;
-    use kdir::logdir::{LogDir, LogDirError, NewTopic, RepairOptions};
+    use kdir::logdir::{LogDir, LogDirError, NewTopic, TopicFindings};
+    use kdir::storage::repair::DamagedRecords;
     use kdir::units::TopicPartition;
     use std::path::Path;
-    use std::sync::Arc;
 
     const FILES: [&str; 5] = [
         "app.json",
@@ -140,7 +139,7 @@ mod small_files {
     ];
 
     fn log_dir(disk: &FaultyDisk) -> LogDir {
-        LogDir::open_to_write(Arc::new(disk.clone()), Path::new("/d")).unwrap()
+        open_log_dir(disk).unwrap()
     }
 
     fn partition() -> TopicPartition {
@@ -148,19 +147,21 @@ mod small_files {
     }
 
     fn topic() -> FaultyDisk {
-        let disk = FaultyDisk::new();
-        disk.create_folder(Path::new("/d")).unwrap();
+        let disk = disk_with_log_dir();
         let dir = log_dir(&disk);
-        let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "1500".to_owned())].into()).unwrap();
+        let config = topic_config(&[("segment.bytes", "1500")]);
         let new = NewTopic { name: "app".parse().unwrap(), partitions: 1, config };
         dir.create_topic(&new).unwrap();
         let topic = dir.topic(&new.name).unwrap();
-        let mut writer = dir.open_writer(&topic, 0, NOW).unwrap();
+        let partition = dir.partition(&topic, 0).unwrap();
+        let mut writer =
+            dir.open_writer(&partition, &partition.guard().unwrap(), kdir::storage::Durability::Synced, NOW).unwrap();
         for number in 0..20 {
-            append(&mut writer, number, CODECS[number as usize % CODECS.len()]);
+            let mut batch = built(number, CODECS[number as usize % CODECS.len()]);
+            writer.append(&partition.guard().unwrap(), &mut [batch.finished()], NOW).unwrap();
         }
-        writer.close(NOW).unwrap();
-        dir.delete_records(&topic, 0, Offset(4), NOW).unwrap();
+        writer.close(&partition.guard().unwrap(), NOW).unwrap();
+        dir.delete_records(&partition, Offset(4), NOW).unwrap();
         let row = b"0\n1\napp 0 60\n";
         overwrite(&disk, Path::new("/d/recovery-point-offset-checkpoint"), row);
         disk
@@ -169,10 +170,9 @@ mod small_files {
     /// Offset and value of what can be read, or `None` where a file is said to be damaged.
     fn read(disk: &FaultyDisk) -> Option<Vec<(i64, String)>> {
         let dir = log_dir(disk);
-        let read = dir.topic(&partition().topic).and_then(|_| dir.open_reader(&partition(), 4096));
-        match read {
-            Ok(Some(log)) => Some(read_until_damage(log)),
-            Ok(None) => Some(Vec::new()),
+        let topic = dir.topic(&partition().topic);
+        match topic.and_then(|topic| dir.partition(&topic, 0)?.reader(4096)) {
+            Ok(log) => Some(read_until_damage(log)),
             Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. } | LogDirError::Storage(_)) => None,
             Err(error) => panic!("{error}"),
         }
@@ -201,9 +201,9 @@ mod small_files {
                 let dir = log_dir(&disk);
                 let findings = |dir: &LogDir| match dir.begin_verification(&[], || {}) {
                     Ok(verification) => {
-                        let root = verification.root_findings.clone();
-                        let checked = verification.run(1, &|_| {}).unwrap();
-                        Some((root, checked.into_iter().flat_map(|it| it.checked.findings).collect::<Vec<_>>()))
+                        let found = verification.run(1, &|_| {}).unwrap();
+                        let inside = found.partitions.into_iter().flat_map(|it| it.checked.findings);
+                        Some((found.root, inside.collect::<Vec<_>>()))
                     }
                     Err(LogDirError::NewerFile { .. }) => None,
                     Err(error) => panic!("{what}: {error}"),
@@ -211,12 +211,10 @@ mod small_files {
                 // What may be of a later format is left alone.
                 let Some((root, inside)) = findings(&dir) else { continue };
                 found += usize::from(!root.is_empty() || !inside.is_empty());
-                if !root.is_empty() {
-                    dir.repair_root(&root).unwrap();
-                }
+                let at_the_root = TopicFindings { root, partitions: Vec::new() }.plan_repair(DamagedRecords::GiveUp);
+                assert_eq!(dir.apply_repair(&at_the_root[0], 1, &mut Vec::new()).unwrap(), [], "{what}");
                 if dir.topic(&partition().topic).is_ok() {
-                    let options = RepairOptions { skip_corrupt: true, threads: 1 };
-                    dir.repair_partition(&partition(), options, &mut Vec::new()).unwrap();
+                    dir.repair_partition(&partition(), DamagedRecords::GiveUp, 1, &mut Vec::new()).unwrap();
                     let (root, mut inside) = findings(&dir).unwrap();
                     inside.retain(|it| !matches!(it.problem, Problem::EndsBelowLogStart { .. }));
                     assert_eq!((root, inside), Default::default(), "{what}");

@@ -4,14 +4,15 @@
 //! made just before that look. Whatever the moment, the reader shows every record once and in order, and takes nothing for
 //! damage that was only being written.
 
+use super::model::retain;
 use super::support::{
-    NOW, append_at, bytes_of, disk_with_partition, folder, log_path, open_at, overwrite, path, shared,
+    NOW, Writer, append_at, bytes_of, disk_with_partition, folder, guard, log_path, open_at, overwrite, pass_on,
+    pass_on_of_file, pass_on_of_folder, path, view,
 };
 use kdir::disk::faulty::FaultyDisk;
-use kdir::disk::{Access, Disk, DiskFile, Folder, FolderEntry, Result, SharedLock, Stat};
+use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, Stat};
 use kdir::storage::file_name::FileKind;
-use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogWriter, RecordReader, retention};
-use kdir::units::Offset;
+use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogView, RecordReader};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -65,42 +66,34 @@ struct LookedAt<T> {
     looks: Looks,
 }
 
-impl Disk for LookedAt<Arc<dyn Disk>> {
-    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
+impl Folder for LookedAt<Arc<dyn Folder>> {
+    pass_on_of_folder!();
+    fn is_named(&self) -> Result<bool> {
         self.looks.look();
-        Ok(Arc::new(LookedAt { inner: self.inner.open(path, access)?, looks: self.looks.clone() }))
+        self.inner.is_named()
     }
-    fn stat(&self, path: &Path) -> Result<Option<Stat>> {
+    fn open(&self, name: &str, access: Access) -> Result<Arc<dyn DiskFile>> {
         self.looks.look();
-        self.inner.stat(path)
+        Ok(Arc::new(LookedAt { inner: self.inner.open(name, access)?, looks: self.looks.clone() }))
     }
-    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
+    fn stat(&self, name: &str) -> Result<Option<Stat>> {
         self.looks.look();
-        let mut entries = self.inner.list(folder)?;
+        self.inner.stat(name)
+    }
+    fn list(&self) -> Result<Vec<FolderEntry>> {
+        self.looks.look();
+        let mut entries = self.inner.list()?;
         self.looks.list(&mut entries);
         Ok(entries)
     }
-    fn create_folder(&self, path: &Path) -> Result<()> {
-        self.inner.create_folder(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> Result<()> {
-        self.inner.remove_file(path)
-    }
-    fn remove_folder(&self, path: &Path) -> Result<()> {
-        self.inner.remove_folder(path)
-    }
-    fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>> {
-        self.inner.open_folder(path)
-    }
-    fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
-        self.inner.share(path)
+    fn open_folder(&self, name: &str) -> Result<Arc<dyn Folder>> {
+        self.looks.look();
+        Ok(Arc::new(LookedAt { inner: self.inner.open_folder(name)?, looks: self.looks.clone() }))
     }
 }
 
 impl DiskFile for LookedAt<Arc<dyn DiskFile>> {
+    pass_on_of_file!();
     fn stat(&self) -> Result<Stat> {
         self.looks.look();
         self.inner.stat()
@@ -109,14 +102,9 @@ impl DiskFile for LookedAt<Arc<dyn DiskFile>> {
         self.looks.look();
         self.inner.read_at(buffer, position)
     }
-    fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
-        self.inner.write_at(bytes, position)
-    }
-    fn set_len(&self, size: u64) -> Result<()> {
-        self.inner.set_len(size)
-    }
-    fn sync(&self) -> Result<()> {
-        self.inner.sync()
+    fn next_data(&self, position: u64) -> Result<u64> {
+        self.looks.look();
+        self.inner.next_data(position)
     }
 }
 
@@ -125,14 +113,14 @@ fn config() -> LogConfig {
 }
 
 /// Two segments of three records each, the second one active, and their writer.
-fn six() -> (FaultyDisk, LogWriter) {
+fn six() -> (FaultyDisk, Writer) {
     let disk = disk_with_partition();
     let mut writer = open_at(&disk, config(), Checkpoints::default()).unwrap();
     append(&mut writer, 0..6);
     (disk, writer)
 }
 
-fn append(writer: &mut LogWriter, numbers: std::ops::Range<i64>) {
+fn append(writer: &mut Writer, numbers: std::ops::Range<i64>) {
     for number in numbers {
         append_at(writer, &[&number.to_string()], NOW).unwrap();
     }
@@ -140,9 +128,10 @@ fn append(writer: &mut LogWriter, numbers: std::ops::Range<i64>) {
 
 /// Reads to the end so many times. The offsets shown, and those missed and said to be.
 fn follow(disk: &FaultyDisk, looks: &Looks, chunk: usize, times: usize) -> (Vec<i64>, Vec<i64>) {
-    let disk: Arc<dyn Disk> = Arc::new(LookedAt { inner: shared(disk), looks: looks.clone() });
-    let log = LogReader::open(&disk, &folder(), Offset(0), Offset(0), chunk).unwrap();
-    let mut records = RecordReader::new(log);
+    let inner = disk.open_folder(&folder()).unwrap();
+    let folder: Arc<dyn Folder> = Arc::new(LookedAt { inner, looks: looks.clone() });
+    let view = LogView::of(folder, Checkpoints::default()).unwrap();
+    let mut records = RecordReader::new(LogReader::new(view, chunk));
     let (mut shown, mut missed) = (Vec::new(), Vec::new());
     for _ in 0..times {
         loop {
@@ -198,7 +187,7 @@ fn a_batch_that_is_finished_at_any_moment_is_shown_and_never_damage() {
         let prepare = move || {
             let (disk, mut writer) = six();
             append(&mut writer, 6..7 + after);
-            let last = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap();
+            let last = view(&disk).bases().to_vec();
             let whole: Vec<_> =
                 last.iter().map(|base| (log_path(base.0), bytes_of(&disk, &log_path(base.0)))).collect();
             // As it was while the seventh record was being written.
@@ -226,9 +215,10 @@ fn records_that_retention_takes_at_any_moment_are_shown_or_said_to_be_missed() {
         let prepare = move || {
             let (disk, mut writer) = six();
             append(&mut writer, 6..12);
+            let other = disk.clone();
             let change: Change = Box::new(move || {
                 let limits = LogConfig { retention_bytes: kept, ..config() };
-                retention::apply(&mut writer, &limits, Offset(0), Offset(0), NOW, |_| {}).unwrap();
+                retain(&guard(&other, limits, Checkpoints::default()).unwrap());
                 append(&mut writer, 12..12 + after);
             });
             (disk, change)
@@ -284,7 +274,7 @@ fn a_list_that_lacks_a_segment_once_hides_no_record() {
     follow(&disk, &counted, 4096, 2);
     let lists = counted.0.lock().unwrap().lists;
     // What a reader finds first it has to take for the log start.
-    for base in kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().into_iter().skip(1) {
+    for base in view(&disk).bases().iter().skip(1) {
         let name = log_path(base.0).file_name().unwrap().to_str().unwrap().to_owned();
         for list in 1..=lists + 2 {
             let (shown, missed) = follow(&disk, &Looks::hiding(list, name.clone()), 4096, 3);

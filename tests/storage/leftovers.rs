@@ -1,14 +1,15 @@
 //! What is left of a retention run, or of a broker's cleaner, that stopped at any point.
 
+use super::retention::retain;
 use super::support::{
-    NOW, append_at, bytes_of, disk_with_partition, folder, names, open, open_at, overwrite, path, read_on, reader,
-    reader_at, values, verify,
+    NOW, append, append_at, batch_size, bytes_of, disk_with_partition, folder, names, open, open_at, overwrite, path,
+    read_on, reader, reader_at, values, verify, view,
 };
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::verify::Problem;
-use kdir::storage::{Checkpoints, LogConfig, Notice, StorageError, segments};
+use kdir::storage::{Checkpoints, LogConfig, Notice, StorageError};
 use kdir::units::Offset;
 use std::path::{Path, PathBuf};
 
@@ -26,13 +27,13 @@ fn log_to_be_cleaned() -> FaultyDisk {
         append_at(&mut writer, &[&format!("value {number} {}", "x".repeat(50))], NOW + number).unwrap();
     }
     writer.close(NOW).unwrap();
-    kdir::storage::sync_now(writer.pending_sync()).unwrap();
+    kdir::storage::sync_now(writer.pending_sync(), kdir::storage::SyncFor::Acknowledgement).unwrap();
     assert_eq!(bases(&disk), [0, 3, 6, 9]);
     disk
 }
 
 fn bases(disk: &FaultyDisk) -> Vec<i64> {
-    segments::base_offsets(disk, &folder()).unwrap().into_iter().map(|base| base.0).collect()
+    view(disk).bases().iter().map(|base| base.0).collect()
 }
 
 fn with(path: PathBuf, suffix: &str) -> PathBuf {
@@ -176,9 +177,9 @@ fn the_old_segments_stay_where_a_cleaners_new_one_is_damaged() {
 #[test]
 fn retention_that_stopped_anywhere_leaves_no_hole_and_is_finished() {
     let work = |disk: &FaultyDisk| -> kdir::storage::Result<()> {
-        let mut writer = open_at(disk, config(), Checkpoints::default())?;
+        drop(open_at(disk, config(), Checkpoints::default())?);
         let limits = LogConfig { retention_bytes: 0, ..config() };
-        kdir::storage::retention::apply(&mut writer, &limits, Offset(0), Offset(0), NOW, |_| {}).map(drop)
+        retain(disk, &limits, Checkpoints::default(), NOW, |_| {}).map(drop)
     };
     let counted = log_to_be_cleaned();
     counted.reset_counts();
@@ -209,14 +210,32 @@ fn a_log_without_a_segment_begins_at_its_log_start_unless_durable_records_are_mi
     for kind in KINDS {
         disk.remove_file(&path(0, kind)).unwrap();
     }
-    let durable = Checkpoints { recovery_point: Offset(5), log_start_offset: Offset(3) };
+    let durable = Checkpoints::of_files(Offset(5), Offset(3));
     assert!(matches!(open_at(&disk, LogConfig::default(), durable), Err(StorageError::Corrupt { .. })));
     assert_eq!(bases(&disk), Vec::<i64>::new(), "nothing was made");
     assert!(
         matches!(verify(&disk, durable)[..], [ref it] if matches!(it.problem, Problem::EndsBelowRecoveryPoint { .. }))
     );
-    let deleted = Checkpoints { recovery_point: Offset(5), log_start_offset: Offset(5) };
+    let deleted = Checkpoints::of_files(Offset(5), Offset(5));
     let mut writer = open_at(&disk, LogConfig::default(), deleted).unwrap();
     assert_eq!(append_at(&mut writer, &["a"], NOW).unwrap().base_offset, Offset(5));
     assert_eq!(read_on(reader_at(&disk, deleted)).unwrap(), [(5, "a".to_owned())]);
+}
+
+#[test]
+fn a_brokers_snapshot_at_a_roll_stays_and_one_above_the_log_end_goes() {
+    let disk = disk_with_partition();
+    let config = LogConfig { segment_bytes: batch_size("value"), ..LogConfig::default() };
+    let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
+    append(&mut writer, &["value"]);
+    drop(writer);
+    let [at_the_end, above] = [1, 2].map(|offset| path(offset, FileKind::Snapshot));
+    overwrite(&disk, &at_the_end, b"of the producers before offset 1");
+    overwrite(&disk, &above, b"of producers whose records are lost");
+    let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
+    assert!(!names(&disk).contains(&"00000000000000000002.snapshot".to_owned()), "as a broker does");
+    for _ in 0..2 {
+        assert!(append(&mut writer, &["value"]).rolled);
+    }
+    assert_eq!(bytes_of(&disk, &at_the_end), b"of the producers before offset 1");
 }

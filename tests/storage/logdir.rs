@@ -1,27 +1,18 @@
 //! Topics made, changed and deleted on the disk in memory, with a crash at every operation.
 
-use super::support::{NOW, append};
-use kdir::disk::Disk;
+use super::support::{Heard, NOW, ROOT, disk_with_log_dir as disk, open_log_dir as open, topic_config};
 use kdir::disk::faulty::FaultyDisk;
+use kdir::disk::{Disk, FolderLock};
+use kdir::format::batch::BatchBuilder;
+use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{Alteration, Created, LogDir, LogDirError, NewTopic, Result, Topic};
-use kdir::storage::sync_now;
-use kdir::units::{Offset, TopicName, TopicPartition};
+use kdir::logdir::{
+    Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic, TopicWriter,
+};
+use kdir::storage::{Appended, Checkpoints, LogWriter, PartitionGuard, SyncFor, create_empty_log, sync_now};
+use kdir::units::{Offset, TopicName};
 use std::path::Path;
 use std::sync::Arc;
-
-const ROOT: &str = "/d";
-
-fn disk() -> FaultyDisk {
-    let disk = FaultyDisk::new();
-    disk.create_folder(Path::new(ROOT)).unwrap();
-    disk.open_folder(Path::new("/")).unwrap().sync().unwrap();
-    disk
-}
-
-fn open(disk: &FaultyDisk) -> Result<LogDir> {
-    LogDir::open_to_write(Arc::new(disk.clone()), Path::new(ROOT))
-}
 
 fn name(text: &str) -> TopicName {
     text.parse().unwrap()
@@ -38,11 +29,54 @@ fn create(log_dir: &LogDir, text: &str, partitions: i32) -> Topic {
     }
 }
 
+/// A writer of one partition, with the handle that its guards come from.
+pub(super) struct Writer {
+    partition: Partition,
+    writer: LogWriter,
+}
+
+impl std::ops::Deref for Writer {
+    type Target = LogWriter;
+    fn deref(&self) -> &LogWriter {
+        &self.writer
+    }
+}
+
+impl Writer {
+    pub(super) fn open(log_dir: &LogDir, topic: &Topic, partition: i32) -> Result<Self> {
+        let partition = log_dir.partition(topic, partition)?;
+        let writer = log_dir.open_writer(&partition, &partition.guard()?, kdir::storage::Durability::Synced, NOW)?;
+        Ok(Self { partition, writer })
+    }
+
+    /// Appends one batch with these values.
+    pub(super) fn append(&mut self, values: &[&str]) -> Result<Appended> {
+        let mut batch = batch_of(values);
+        let guard = self.partition.guard()?;
+        Ok(self.writer.append(&guard, &mut [batch.finished()], NOW)?)
+    }
+}
+
+/// A finished batch with these values.
+fn batch_of(values: &[&str]) -> BatchBuilder {
+    let mut builder = BatchBuilder::new(0);
+    for value in values {
+        builder.push(&NewRecord { timestamp: NOW, key: None, value: Some(value.as_bytes()), headers: &[] });
+    }
+    builder.finish(None, usize::MAX).unwrap();
+    builder
+}
+
 /// The value at every offset of a partition.
 fn records(log_dir: &LogDir, text: &str, partition: i32) -> Vec<String> {
-    let partition = TopicPartition { topic: name(text), partition };
-    let Some(reader) = log_dir.open_reader(&partition, 4096).unwrap() else { return Vec::new() };
+    let topic = log_dir.topic(&name(text)).unwrap();
+    let reader = log_dir.partition(&topic, partition).unwrap().reader(4096).unwrap();
     super::support::read_on(reader).unwrap().into_iter().map(|(_, value)| value).collect()
+}
+
+/// What the checkpoint files say of a partition.
+fn checkpoints(log_dir: &LogDir, topic: &Topic, partition: i32) -> Checkpoints {
+    log_dir.partition(topic, partition).unwrap().view().unwrap().checkpoints()
 }
 
 fn names(disk: &FaultyDisk) -> Vec<String> {
@@ -55,7 +89,7 @@ fn names(disk: &FaultyDisk) -> Vec<String> {
 fn a_topic_lies_as_a_broker_lays_it_out() {
     let disk = disk();
     create(&open(&disk).unwrap(), "app", 2);
-    assert_eq!(names(&disk), [".lock", "app-0", "app-1", "app.json"]);
+    assert_eq!(names(&disk), [".lock", "app-0", "app-1", "app.json", "recovery-point-offset-checkpoint"]);
     let mut files: Vec<String> = disk.list(Path::new("/d/app-1")).unwrap().into_iter().map(|it| it.name).collect();
     files.sort();
     assert_eq!(
@@ -64,6 +98,7 @@ fn a_topic_lies_as_a_broker_lays_it_out() {
             "00000000000000000000.index",
             "00000000000000000000.log",
             "00000000000000000000.timeindex",
+            "durable-end",
             "leader-epoch-checkpoint",
             "partition.metadata"
         ]
@@ -108,8 +143,8 @@ fn a_crash_while_a_topic_is_made_leaves_it_whole_or_not_at_all() {
             };
             assert_eq!(topic.partitions, [0, 1], "crash at {number}, seed {seed}");
             for partition in [0, 1] {
-                let mut writer = log_dir.open_writer(&topic, partition, NOW).unwrap();
-                assert_eq!(append(&mut writer, &["a"]).base_offset, Offset(0));
+                let mut writer = Writer::open(&log_dir, &topic, partition).unwrap();
+                assert_eq!(writer.append(&["a"]).unwrap().base_offset, Offset(0));
                 assert_eq!(records(&log_dir, "app", partition), ["a"]);
             }
         }
@@ -122,17 +157,17 @@ fn a_crash_while_a_topic_is_deleted_leaves_it_whole_or_gone_and_never_its_record
         let disk = disk();
         let log_dir = open(&disk).unwrap();
         let topic = create(&log_dir, "app", 2);
-        let mut writer = log_dir.open_writer(&topic, 1, NOW).unwrap();
-        append(&mut writer, &["old", "old"]);
-        sync_now(writer.pending_sync()).unwrap();
-        log_dir.delete_records(&topic, 1, Offset(1), NOW).unwrap();
+        let mut writer = Writer::open(&log_dir, &topic, 1).unwrap();
+        writer.append(&["old", "old"]).unwrap();
+        sync_now(writer.pending_sync(), SyncFor::Acknowledgement).unwrap();
+        log_dir.delete_records(&log_dir.partition(&topic, 1).unwrap(), Offset(1), NOW).unwrap();
         disk.reset_counts();
         disk
     };
     let work = |disk: &FaultyDisk| -> Result<()> { open(disk)?.delete_topic(&name("app"), |_| {}).map(drop) };
     let counted = prepare();
     work(&counted).unwrap();
-    assert_eq!(names(&counted), [".lock", "log-start-offset-checkpoint"]);
+    assert_eq!(names(&counted), [".lock", "log-start-offset-checkpoint", "recovery-point-offset-checkpoint"]);
     for number in 1..=counted.operations() {
         for seed in 0..20 {
             let disk = prepare();
@@ -149,8 +184,8 @@ fn a_crash_while_a_topic_is_deleted_leaves_it_whole_or_gone_and_never_its_record
             }
             let topic = create(&log_dir, "app", 2);
             assert_eq!(records(&log_dir, "app", 1), Vec::<String>::new(), "{what}");
-            let mut writer = log_dir.open_writer(&topic, 1, NOW).unwrap();
-            assert_eq!(append(&mut writer, &["new"]).base_offset, Offset(0), "{what}");
+            let mut writer = Writer::open(&log_dir, &topic, 1).unwrap();
+            assert_eq!(writer.append(&["new"]).unwrap().base_offset, Offset(0), "{what}");
             assert_eq!(records(&log_dir, "app", 1), ["new"], "{what}");
             let left: Vec<String> =
                 names(&disk).into_iter().filter(|it| it.ends_with("-delete") || it.ends_with(".deleted")).collect();
@@ -186,7 +221,7 @@ fn partitions_are_only_added_and_a_crash_leaves_the_old_number_or_the_new() {
             let count = topic.partition_count().unwrap();
             assert!(count == 3 || count == 1 && !acknowledged, "crash at {number}, seed {seed}: {count}");
             for partition in 0..count {
-                append(&mut log_dir.open_writer(&topic, partition, NOW).unwrap(), &["a"]);
+                Writer::open(&log_dir, &topic, partition).unwrap().append(&["a"]).unwrap();
             }
         }
     }
@@ -197,10 +232,11 @@ fn the_log_start_moves_forward_only_and_never_past_what_is_durable() {
     let disk = disk();
     let log_dir = open(&disk).unwrap();
     let topic = create(&log_dir, "app", 1);
-    append(&mut log_dir.open_writer(&topic, 0, NOW).unwrap(), &["a", "b", "c"]);
-    assert_eq!(log_dir.delete_records(&topic, 0, Offset(2), NOW).unwrap(), Offset(2));
-    assert_eq!(log_dir.delete_records(&topic, 0, Offset(1), NOW).unwrap(), Offset(2));
-    assert!(log_dir.delete_records(&topic, 0, Offset(4), NOW).is_err());
+    let partition = log_dir.partition(&topic, 0).unwrap();
+    Writer::open(&log_dir, &topic, 0).unwrap().append(&["a", "b", "c"]).unwrap();
+    assert_eq!(log_dir.delete_records(&partition, Offset(2), NOW).unwrap(), Offset(2));
+    assert_eq!(log_dir.delete_records(&partition, Offset(1), NOW).unwrap(), Offset(2));
+    assert!(log_dir.delete_records(&partition, Offset(4), NOW).is_err());
     let log_dir = open(&disk.crash(0)).unwrap();
     assert_eq!(records(&log_dir, "app", 0), ["c"], "what the log start was moved over was made durable first");
 }
@@ -214,10 +250,11 @@ fn rows_that_an_older_topic_left_do_not_hide_the_records_of_a_new_one() {
         file.write_at(b"0\n2\napp 0 7\nother 0 3\n", 0).unwrap();
     }
     let topic = create(&log_dir, "app", 1);
-    append(&mut log_dir.open_writer(&topic, 0, NOW).unwrap(), &["a"]);
+    Writer::open(&log_dir, &topic, 0).unwrap().append(&["a"]).unwrap();
     assert_eq!(records(&log_dir, "app", 0), ["a"]);
-    let left = super::support::bytes_of(&disk, Path::new("/d/log-start-offset-checkpoint"));
-    assert_eq!(left, b"0\n1\nother 0 3\n");
+    let left = |file: &str| super::support::bytes_of(&disk, &Path::new(ROOT).join(file));
+    assert_eq!(left("log-start-offset-checkpoint"), b"0\n1\nother 0 3\n");
+    assert_eq!(left("recovery-point-offset-checkpoint"), b"0\n2\napp 0 0\nother 0 3\n");
 }
 
 #[test]
@@ -227,12 +264,14 @@ fn a_topic_of_a_broker_is_read_as_it_is() {
     for partition in ["x-0", "x-2"] {
         let folder = Path::new(ROOT).join(partition);
         disk.create_folder(&folder).unwrap();
-        kdir::storage::create_empty_log(&disk, &folder, Offset::ZERO).unwrap();
+        let lock = FolderLock::take(&disk.open_folder(&folder).unwrap()).unwrap();
+        let guard = PartitionGuard::new(lock, Arc::default(), Checkpoints::default());
+        create_empty_log(&guard, Offset::ZERO).unwrap();
     }
     let topic = log_dir.topic(&name("x")).unwrap();
     assert_eq!(topic.partitions, [0, 2]);
     assert!(matches!(topic.partition_count(), Err(LogDirError::PartitionsHaveGaps { .. })));
-    append(&mut log_dir.open_writer(&topic, 2, NOW).unwrap(), &["a"]);
+    Writer::open(&log_dir, &topic, 2).unwrap().append(&["a"]).unwrap();
     assert_eq!(records(&log_dir, "x", 2), ["a"]);
     let alteration = |_: &Topic| -> Result<Alteration> { Ok(Alteration { config: None, partitions: Some(5) }) };
     assert!(matches!(log_dir.alter_topic(&name("x"), alteration), Err(LogDirError::BrokerTopic { .. })));
@@ -247,7 +286,7 @@ fn a_brokers_word_that_all_is_in_order_is_taken_back_before_the_first_write() {
     disk.open(marker, kdir::disk::Access::Create).unwrap();
     log_dir.topics().unwrap();
     assert!(disk.stat(marker).unwrap().is_some(), "reading changes nothing");
-    drop(log_dir.open_writer(&topic, 0, NOW).unwrap());
+    drop(Writer::open(&log_dir, &topic, 0).unwrap());
     assert!(disk.stat(marker).unwrap().is_none());
 }
 
@@ -257,61 +296,51 @@ fn a_directory_that_a_broker_holds_is_refused_and_one_that_it_takes_later_is_lef
     let lock = Path::new("/d/.lock");
     let log_dir = open(&disk).unwrap();
     let topic = create(&log_dir, "app", 1);
-    let mut writer = log_dir.open_writer(&topic, 0, NOW).unwrap();
-    append(&mut writer, &["a"]);
+    let mut writer = Writer::open(&log_dir, &topic, 0).unwrap();
+    writer.append(&["a"]).unwrap();
     // A broker that stops deletes the file; another one that starts makes and locks it anew.
     disk.remove_file(lock).unwrap();
     assert!(disk.hold_exclusively(lock));
-    let refused = super::support::append_at(&mut writer, &["b"], NOW);
-    assert!(matches!(refused, Err(kdir::storage::StorageError::HeldByBroker)), "{refused:?}");
+    let refused = writer.append(&["b"]);
+    assert!(matches!(refused, Err(LogDirError::HeldByBroker { .. })), "{refused:?}");
     assert!(matches!(open(&disk), Err(LogDirError::HeldByBroker { .. })));
-    let limits = kdir::storage::LogConfig { retention_bytes: 0, ..Default::default() };
-    let refused =
-        kdir::storage::retention::apply(&mut writer, &limits, Offset::ZERO, Offset::ZERO, NOW, |_| {}).map(drop);
-    assert!(matches!(refused, Err(kdir::storage::StorageError::HeldByBroker)), "{refused:?}");
+    let limits = LimitOverrides { retention_bytes: Some(0), ..LimitOverrides::default() };
+    let partition = log_dir.partition(&topic, 0).unwrap();
+    let refused = partition.apply_retention(limits, NOW, &mut Vec::new(), |_| {});
+    assert!(matches!(refused, Err(LogDirError::HeldByBroker { .. })), "{refused:?}");
     assert_eq!(records(&log_dir, "app", 0), ["a"]);
     disk.release_exclusive(lock);
-    append(&mut open(&disk).unwrap().open_writer(&topic, 0, NOW).unwrap(), &["b"]);
-}
-
-struct Deaf;
-
-impl kdir::logdir::OnSync for Deaf {
-    fn acknowledged(&self, _: &kdir::logdir::Acknowledged) {}
-    fn failed(&self) {}
+    Writer::open(&open(&disk).unwrap(), &topic, 0).unwrap().append(&["b"]).unwrap();
 }
 
 /// A topic of small segments, and what appends a batch to it.
 fn small_segments() -> NewTopic {
-    let config = TopicConfig::from_stored([("segment.bytes".to_owned(), "100".to_owned())].into()).unwrap();
+    let config = topic_config(&[("segment.bytes", "100")]);
     NewTopic { name: name("app"), partitions: 1, config }
 }
 
-fn produce(writer: &mut kdir::logdir::TopicWriter, values: &[&str]) {
+fn produce(writer: &mut TopicWriter, values: &[&str]) {
     for value in values {
-        let mut builder = kdir::format::batch::BatchBuilder::new(0);
-        let value = Some(value.as_bytes());
-        builder.push(&kdir::format::record::NewRecord { timestamp_ms: NOW, key: None, value, headers: &[] });
-        writer.append(0, &mut [builder.finish(None, None, usize::MAX).unwrap()], NOW).unwrap();
+        writer.append(0, &mut [batch_of(&[value]).finished()], NOW).unwrap();
     }
 }
 
-fn producer(log_dir: &Arc<LogDir>, topic: &Topic) -> kdir::logdir::TopicWriter {
+fn producer(log_dir: &LogDir, topic: &Topic) -> TopicWriter {
     let policy = kdir::logdir::SyncPolicy::End;
-    kdir::logdir::TopicWriter::new(Arc::clone(log_dir), topic.clone(), policy, Arc::new(Deaf))
+    TopicWriter::new(log_dir.clone(), topic.clone(), policy, Arc::new(Heard::default())).unwrap()
 }
 
 #[test]
 fn a_producer_that_ends_late_does_not_take_the_recovery_point_back() {
     let disk = disk();
-    let log_dir = Arc::new(open(&disk).unwrap());
+    let log_dir = open(&disk).unwrap();
     log_dir.create_topic(&small_segments()).unwrap();
     let topic = log_dir.topic(&name("app")).unwrap();
     let (mut late, mut other) = (producer(&log_dir, &topic), producer(&log_dir, &topic));
     produce(&mut late, &["1", "2", "3"]);
     produce(&mut other, &["4", "5", "6"]);
     other.finish(NOW).unwrap();
-    let row = || log_dir.checkpointed(&topic.partition(0).unwrap()).unwrap().0;
+    let row = || checkpoints(&log_dir, &topic, 0).recovery_point;
     assert_eq!(row(), Offset(6));
     late.finish(NOW).unwrap();
     assert_eq!(row(), Offset(6));
@@ -320,7 +349,7 @@ fn a_producer_that_ends_late_does_not_take_the_recovery_point_back() {
 #[test]
 fn a_topic_made_anew_beside_its_producer_does_not_get_the_recovery_point_of_the_old_one() {
     let disk = disk();
-    let log_dir = Arc::new(open(&disk).unwrap());
+    let log_dir = open(&disk).unwrap();
     let new = small_segments();
     let Created::New(topic) = log_dir.create_topic(&new).unwrap() else { panic!("it was there already") };
     let mut writer = producer(&log_dir, &topic);
@@ -330,8 +359,7 @@ fn a_topic_made_anew_beside_its_producer_does_not_get_the_recovery_point_of_the_
     other.create_topic(&new).unwrap();
     let finished = writer.finish(NOW);
     assert!(matches!(finished, Err(LogDirError::TopicDeleted { .. })), "{finished:?}");
-    let partition = TopicPartition { topic: new.name.clone(), partition: 0 };
-    assert_eq!(open(&disk).unwrap().checkpointed(&partition).unwrap(), (Offset(0), Offset(0)));
     let topic = other.topic(&new.name).unwrap();
-    assert_eq!(append(&mut other.open_writer(&topic, 0, NOW).unwrap(), &["new"]).base_offset, Offset(0));
+    assert_eq!(checkpoints(&open(&disk).unwrap(), &topic, 0), Checkpoints::default());
+    assert_eq!(Writer::open(&other, &topic, 0).unwrap().append(&["new"]).unwrap().base_offset, Offset(0));
 }

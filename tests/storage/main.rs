@@ -2,22 +2,42 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+// A package from a registry has lost its dev-dependency on itself, which switches this on.
+#[cfg(not(feature = "faulty-disk"))]
+compile_error!("these tests need the disk in memory: cargo test --features faulty-disk");
+
 mod any_bytes;
+mod append_time;
+mod churn;
+mod closing;
 mod concurrency;
+mod decompressed_size;
+mod delayed;
+mod encoding;
 pub mod entry_points;
 mod faults;
 mod flips;
+mod incarnations;
 mod indexes;
+mod intake;
 mod interleaved;
 mod leftovers;
+mod lies;
 mod logdir;
+mod many_partitions;
+mod many_segments;
+mod memory;
 mod model;
+mod power_failure;
 mod reading;
 mod recovery;
 mod repair;
 mod retention;
 mod rolling;
 pub mod seeds;
+mod shortened;
 mod support;
 mod survival;
 pub mod templates;
+mod transactions;
+mod unreadable;

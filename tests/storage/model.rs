@@ -1,9 +1,12 @@
 //! Random histories of one partition, held against a plain list.
 
-use super::support::{NOW, append_at, append_at_once, disk_with_partition, open_at, read_on, reader_at, verify};
+use super::support::{
+    NOW, Writer, append_at, append_at_once, disk_with_partition, guard, open_at, read_on, reader_at, verify, view_at,
+};
 use kdir::disk::faulty::FaultyDisk;
-use kdir::storage::{Checkpoints, LogConfig, LogWriter, retention, sync_now};
-use kdir::units::Offset;
+use kdir::storage::retention::{self, Limits, Plan};
+use kdir::storage::{Checkpoints, LogConfig, LogView, PartitionGuard, SyncFor, sync_now};
+use kdir::units::{Offset, Timestamp};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -12,7 +15,7 @@ enum Step {
     Append(usize, usize, i64),
     /// Writer 0 or 1 appends so many batches of one record at once, each later than the one before by so much.
     AppendAtOnce(usize, usize, i64),
-    /// Writers opened from now on have segments of so many bytes, and index entries so far apart.
+    /// From now on segments have so many bytes, and index entries so far apart.
     Alter(u64, u64),
     /// Somebody reads from an offset on, so far (in hundredths) into the log.
     ReadFromOffset(i64),
@@ -48,13 +51,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Applies the retention that is in force under `guard`. The plan that it went by.
+pub(super) fn retain(guard: &PartitionGuard) -> Plan {
+    let view = LogView::of(guard.folder().clone(), guard.checkpoints()).unwrap();
+    let plan = retention::plan(&view, &Limits::of(guard.config()), NOW).unwrap();
+    let going = &plan.decisions[..plan.going().count()];
+    let mut gone = 0;
+    while gone < going.len() {
+        let count = retention::apply(guard, &going[gone..], NOW, &mut Vec::new(), |_| {}).unwrap();
+        assert!(count > 0, "nothing has changed since the plan, and {} segments are left", going.len() - gone);
+        gone += count;
+    }
+    plan
+}
+
 struct World {
     disk: FaultyDisk,
     config: LogConfig,
     checkpoints: Checkpoints,
-    writers: Vec<LogWriter>,
+    writers: Vec<Writer>,
     /// Every record that was ever appended, with its time, by offset.
-    appended: Vec<(String, i64)>,
+    appended: Vec<(String, Timestamp)>,
     /// Everything below was acknowledged.
     durable: i64,
     number: usize,
@@ -76,6 +93,9 @@ impl World {
     }
 
     fn run(&mut self, step: &Step) {
+        for writer in &mut self.writers {
+            writer.go_by(self.config.clone(), self.checkpoints);
+        }
         match *step {
             Step::Append(writer, count, time) => {
                 let values: Vec<String> = (0..count).map(|at| format!("{}", self.number + at)).collect();
@@ -88,8 +108,8 @@ impl World {
             Step::AppendAtOnce(writer, count, by) => {
                 let values: Vec<String> = (0..count).map(|at| format!("{}", self.number + at)).collect();
                 self.number += count;
-                let times = (0..).map(|at| NOW + 20 + at * by);
-                let records: Vec<(&str, i64)> = values.iter().map(String::as_str).zip(times).collect();
+                let times = (0..).map(|at| NOW + (20 + at * by));
+                let records: Vec<(&str, Timestamp)> = values.iter().map(String::as_str).zip(times).collect();
                 let went = append_at_once(&mut self.writers[writer], &records).unwrap();
                 assert_eq!(went[0].base_offset.0, self.appended.len() as i64);
                 assert_eq!(went.iter().map(|it| it.batch_count).sum::<usize>(), count);
@@ -100,23 +120,24 @@ impl World {
             }
             Step::ReadFromOffset(hundredths) => {
                 let mut log = reader_at(&self.disk, self.checkpoints);
-                let start = log.log_start_offset().0;
+                let start = log.view().log_start_offset().0;
                 let from = start + (self.appended.len() as i64 - start) * hundredths / 100;
                 log.seek(Offset(from));
                 assert_eq!(read_on(log).unwrap(), self.expected(from), "from {from}");
             }
             Step::ReadFromTime(time) => {
-                let log = reader_at(&self.disk, self.checkpoints);
+                let log = view_at(&self.disk, self.checkpoints);
                 let start = log.log_start_offset().0;
                 let wanted = (start..).zip(&self.appended[start as usize..]).find(|(_, (_, at))| *at >= NOW + time);
                 let wanted = wanted.map(|(offset, (_, at))| (Offset(offset), *at));
                 assert_eq!(log.offset_for_time(NOW + time).unwrap(), wanted, "at {time}");
             }
             Step::Sync(writer) => {
-                let durable = sync_now(self.writers[writer].pending_sync()).unwrap();
+                let durable = sync_now(self.writers[writer].pending_sync(), SyncFor::Acknowledgement).unwrap();
                 self.durable = self.durable.max(durable.through.0);
-                if durable.rolled {
-                    self.checkpoints.recovery_point = self.checkpoints.recovery_point.max(durable.through);
+                if let Some(point) = durable.recovery_point {
+                    let recovery_point = self.checkpoints.recovery_point.max(point);
+                    self.checkpoints = Checkpoints::of_files(recovery_point, self.checkpoints.log_start_offset);
                 }
             }
             Step::Reopen(writer) => {
@@ -131,10 +152,8 @@ impl World {
             }
             Step::Retain(bytes) => {
                 let limits = LogConfig { retention_bytes: bytes, ..self.config.clone() };
-                let Checkpoints { log_start_offset, recovery_point } = self.checkpoints;
-                let writer = &mut self.writers[0];
-                let plan = retention::apply(writer, &limits, log_start_offset, recovery_point, NOW, |_| {}).unwrap();
-                self.checkpoints.log_start_offset = log_start_offset.max(plan.log_start_offset());
+                let plan = retain(&guard(&self.disk, limits, self.checkpoints).unwrap());
+                self.checkpoints.log_start_offset = self.checkpoints.log_start_offset.max(plan.log_start_offset());
             }
             Step::Kill => {
                 self.disk = self.disk.kill();
@@ -149,7 +168,7 @@ impl World {
                 assert!(end <= self.appended.len() as i64, "nothing that was never written");
                 self.appended.truncate(end as usize);
                 // The log start moves with what retention removed, as far as that was durable.
-                let start = reader_at(&self.disk, Checkpoints::default()).log_start_offset();
+                let start = view_at(&self.disk, Checkpoints::default()).log_start_offset();
                 self.checkpoints.log_start_offset = self.checkpoints.log_start_offset.max(start).min(Offset(end));
                 self.durable = self.durable.max(self.checkpoints.log_start_offset.0);
             }
@@ -159,7 +178,7 @@ impl World {
 
     fn check(&self, step: &Step) {
         let log = reader_at(&self.disk, self.checkpoints);
-        let start = log.log_start_offset().0.max(self.checkpoints.log_start_offset.0);
+        let start = log.view().log_start_offset().0.max(self.checkpoints.log_start_offset.0);
         assert_eq!(read_on(log).unwrap(), self.expected(start), "after {step:?}");
         assert_eq!(verify(&self.disk, self.checkpoints), [], "after {step:?}");
     }
@@ -194,6 +213,6 @@ fn a_writer_that_began_at_an_empty_segment_syncs_what_comes_into_it() {
     }
     for seed in 0..50 {
         let end = world.disk.crash(seed);
-        assert_eq!(reader_at(&end, world.checkpoints).log_end_offset().unwrap(), Offset(world.durable), "seed {seed}");
+        assert_eq!(view_at(&end, world.checkpoints).log_end_offset().unwrap(), Offset(world.durable), "seed {seed}");
     }
 }

@@ -1,13 +1,20 @@
 //! Readers beside writers: what they see of a log that changes under them.
 
+use super::retention::retain;
 use super::support::{
-    NOW, append, append_at, batch_size, bytes_of, disk_with_partition, folder, log_path, open, open_at, overwrite,
-    read_on, reader,
+    Heard, NOW, append, append_at, batch_size, bytes_of, disk_with_partition, folder, guard, log_path, names, open,
+    open_at, overwrite, read_on, reader, view,
 };
-use kdir::disk::Disk;
-use kdir::storage::retention;
-use kdir::storage::{Advance, Checkpoints, LogConfig, RecordReader, StorageError};
-use kdir::units::Offset;
+use kdir::disk::faulty::FaultyDisk;
+use kdir::disk::{Access, Disk};
+use kdir::format::batch::BatchBuilder;
+use kdir::format::record::NewRecord;
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{LogDir, LogDirError, NewTopic, SyncPolicy, TopicWriter};
+use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogView, RecordReader, StorageError};
+use kdir::units::{Offset, Timestamp};
+use std::path::Path;
+use std::sync::Arc;
 
 fn advance_all(records: &mut RecordReader) -> Vec<String> {
     let mut read = Vec::new();
@@ -37,19 +44,53 @@ fn a_follower_sees_each_record_once_over_rolls() {
 }
 
 #[test]
+fn a_reader_does_not_read_a_preallocated_tail_again_after_each_batch() {
+    const ZEROS: u64 = 8 << 20;
+    for keeps_holes in [true, false] {
+        let (disk, source) = (disk_with_partition(), disk_with_partition());
+        if !keeps_holes {
+            disk.keep_no_holes();
+        }
+        let mut writer = open(&source);
+        let batches: Vec<Vec<u8>> = (0..50)
+            .map(|number| {
+                let before = bytes_of(&source, &log_path(0)).len();
+                append(&mut writer, &[&number.to_string()]);
+                bytes_of(&source, &log_path(0))[before..].to_vec()
+            })
+            .collect();
+        let log = disk.open(&log_path(0), Access::Write).unwrap();
+        log.set_len(ZEROS).unwrap();
+        let mut records = RecordReader::new(reader(&disk));
+        assert_eq!(advance_all(&mut records), [""; 0]);
+        let first = disk.bytes_read();
+        assert!(first >= if keeps_holes { 0 } else { ZEROS }, "{first}");
+        disk.reset_counts();
+        let mut position = 0;
+        for (number, batch) in batches.iter().enumerate() {
+            log.write_at(batch, position).unwrap();
+            position += batch.len() as u64;
+            assert_eq!(advance_all(&mut records), [number.to_string()]);
+        }
+        // A few chunks of 4096 bytes for each batch.
+        assert!(disk.bytes_read() < 50 * 6 * 4096, "{} bytes for 50 batches", disk.bytes_read());
+    }
+}
+
+#[test]
 fn what_lies_behind_rolls_that_a_reader_has_not_listed_is_found() {
     for offset in 0..10_i64 {
         let disk = disk_with_partition();
         let config = LogConfig { segment_bytes: 3 * batch_size("0"), ..LogConfig::default() };
         let mut writer = open_at(&disk, config, Checkpoints::default()).unwrap();
         append_at(&mut writer, &["0"], NOW).unwrap();
-        let (mut log, other) = (reader(&disk), reader(&disk));
+        let (mut log, other) = (reader(&disk), view(&disk));
         for number in 1..10 {
             append_at(&mut writer, &[&number.to_string()], NOW + number).unwrap();
         }
-        assert_eq!(log.log_end_offset().unwrap(), Offset(10));
+        assert_eq!(log.view().log_end_offset().unwrap(), Offset(10));
         let found = Some((Offset(offset), NOW + offset));
-        assert_eq!(log.offset_for_time(NOW + offset).unwrap(), found);
+        assert_eq!(log.view().offset_for_time(NOW + offset).unwrap(), found);
         log.seek(Offset(offset));
         let expected: Vec<_> = (offset..10).map(|it| (it, it.to_string())).collect();
         assert_eq!(read_on(log).unwrap(), expected);
@@ -92,7 +133,7 @@ fn a_follower_whose_place_was_removed_is_told_and_goes_on() {
         append(&mut writer, &[value]);
     }
     let limits = LogConfig { retention_bytes: batch_size("a") as i64, ..config };
-    retention::apply(&mut writer, &limits, Offset::ZERO, Offset::ZERO, NOW, |_| {}).unwrap();
+    retain(&disk, &limits, Checkpoints::default(), NOW, |_| {}).unwrap();
     let passed = Advance::LogStartPassed { missed_from: Offset(1), log_start_offset: Offset(3) };
     assert_eq!(records.advance().unwrap(), passed);
     assert_eq!(advance_all(&mut records), ["d"]);
@@ -106,7 +147,7 @@ fn a_follower_whose_active_segment_went_goes_on_in_the_next() {
     let mut records = RecordReader::new(reader(&disk));
     assert_eq!(advance_all(&mut records), ["a"]);
     let limits = LogConfig { retention_bytes: 0, ..LogConfig::default() };
-    retention::apply(&mut writer, &limits, Offset::ZERO, Offset::ZERO, NOW, |_| {}).unwrap();
+    retain(&disk, &limits, Checkpoints::default(), NOW, |_| {}).unwrap();
     assert_eq!(advance_all(&mut records), Vec::<String>::new());
     append(&mut writer, &["b"]);
     assert_eq!(advance_all(&mut records), ["b"]);
@@ -114,18 +155,53 @@ fn a_follower_whose_active_segment_went_goes_on_in_the_next() {
 
 #[test]
 fn a_deleted_partition_is_an_error_to_its_reader_and_writer_even_when_it_is_made_anew() {
-    let disk = disk_with_partition();
-    let mut writer = open(&disk);
-    append(&mut writer, &["a"]);
-    let mut records = RecordReader::new(reader(&disk));
+    let disk = FaultyDisk::new();
+    let dir = LogDir::open_to_write(Arc::new(disk.clone()), Path::new("/")).unwrap();
+    let new = NewTopic { name: "t".parse().unwrap(), partitions: 1, config: TopicConfig::default() };
+    dir.create_topic(&new).unwrap();
+    let topic = dir.topic(&new.name).unwrap();
+    let partition = dir.partition(&topic, 0).unwrap();
+    let mut writer = TopicWriter::new(dir, topic, SyncPolicy::Never, Arc::new(Heard::default())).unwrap();
+    let mut append = |value: &'static [u8]| {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(&NewRecord { value: Some(value), ..NewRecord::default() });
+        writer.append(0, &mut [builder.finish(None, usize::MAX).unwrap()], NOW)
+    };
+    append(b"a").unwrap();
+    let mut records = RecordReader::new(partition.reader(4096).unwrap());
     assert_eq!(advance_all(&mut records), ["a"]);
     disk.rename(&folder(), "/t-0.0123-delete".as_ref()).unwrap();
     assert!(matches!(records.advance(), Err(StorageError::PartitionDeleted { .. })));
+    assert!(matches!(append(b"b"), Err(LogDirError::TopicDeleted { .. })));
     disk.create_folder(&folder()).unwrap();
-    kdir::storage::create_empty_log(&disk, &folder(), Offset::ZERO).unwrap();
+    let other = guard(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+    kdir::storage::create_empty_log(&other, Offset::ZERO).unwrap();
+    drop(other);
     assert!(matches!(records.advance(), Err(StorageError::PartitionDeleted { .. })));
-    assert!(matches!(append_at(&mut writer, &["b"], NOW), Err(StorageError::PartitionDeleted { .. })));
+    assert!(matches!(append(b"b"), Err(LogDirError::TopicDeleted { .. })));
+    assert!(matches!(partition.guard(), Err(LogDirError::TopicDeleted { .. })));
     assert_eq!(bytes_of(&disk, &log_path(0)), b"");
+}
+
+/// A writer writes to the folder that it opened, whatever has its name by then.
+#[test]
+fn what_is_appended_to_a_folder_never_goes_to_another_of_its_name() {
+    let disk = disk_with_partition();
+    let mut writer =
+        open_at(&disk, LogConfig { segment_bytes: batch_size("a"), ..LogConfig::default() }, Checkpoints::default())
+            .unwrap();
+    append(&mut writer, &["a"]);
+    let old = Path::new("/t-0.0123-delete");
+    disk.rename(&folder(), old).unwrap();
+    disk.create_folder(&folder()).unwrap();
+    drop(guard(&disk, LogConfig::default(), Checkpoints::default()).unwrap());
+    // A roll makes files, by their names alone.
+    append(&mut writer, &["b"]);
+    writer.close(NOW).unwrap();
+    assert_eq!(names(&disk), Vec::<String>::new());
+    let view = LogView::of(disk.open_folder(old).unwrap(), Checkpoints::default()).unwrap();
+    let expected = [(0, "a".to_owned()), (1, "b".to_owned())];
+    assert_eq!(read_on(LogReader::new(view, 4096)).unwrap(), expected);
 }
 
 #[test]
@@ -136,8 +212,8 @@ fn records_below_the_log_start_are_hidden() {
     append(&mut writer, &["d"]);
     let started = Checkpoints { log_start_offset: Offset(2), ..Checkpoints::default() };
     let log = super::support::reader_at(&disk, started);
-    assert_eq!(log.log_start_offset(), Offset(2));
-    assert_eq!(log.offset_for_time(0).unwrap(), Some((Offset(2), NOW)));
+    assert_eq!(log.view().log_start_offset(), Offset(2));
+    assert_eq!(log.view().offset_for_time(Timestamp(0)).unwrap(), Some((Offset(2), NOW)));
     assert_eq!(read_on(log).unwrap(), [(2, "c".to_owned()), (3, "d".to_owned())]);
 }
 

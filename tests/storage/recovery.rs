@@ -2,13 +2,12 @@
 
 use super::support::{
     NOW, append, append_at, batch_size, bytes_of, cut_of, disk_with_partition, folder, log_path, names, open, open_at,
-    overwrite, path, read_on, reader, reader_at, values,
+    overwrite, path, read_on, reader, reader_at, values, view,
 };
-use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
-use kdir::units::Offset;
+use kdir::units::{Offset, Timestamp};
 
 /// Three batches: a, b, c.
 fn three_batches() -> (FaultyDisk, Vec<u8>) {
@@ -52,7 +51,7 @@ fn a_wrong_byte_in_the_last_batch_is_cut_unless_it_was_durable() {
     bytes[last] ^= 1;
     overwrite(&disk, &log_path(0), &bytes);
     assert_eq!(values(&disk), ["a", "b"]);
-    let durable = Checkpoints { recovery_point: Offset(3), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(3), Offset::ZERO);
     assert!(matches!(read_on(reader_at(&disk, durable)), Err(StorageError::Corrupt { .. })));
     assert!(matches!(open_at(&disk, LogConfig::default(), durable), Err(StorageError::Corrupt { .. })));
     assert_eq!(bytes_of(&disk, &log_path(0)), bytes, "corruption is left as it is");
@@ -118,7 +117,7 @@ fn zeros_at_the_end_are_cut_silently() {
 fn a_log_that_ends_before_its_recovery_point_is_corruption() {
     let (disk, bytes) = three_batches();
     overwrite(&disk, &log_path(0), &bytes[..bytes.len() / 3]);
-    let durable = Checkpoints { recovery_point: Offset(3), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(3), Offset::ZERO);
     assert!(matches!(open_at(&disk, LogConfig::default(), durable), Err(StorageError::Corrupt { .. })));
 }
 
@@ -134,7 +133,7 @@ fn a_log_that_ends_before_its_log_start_goes_on_at_the_log_start() {
 #[test]
 fn indexes_that_are_missing_short_foreign_or_garbage_are_put_right() {
     let config = LogConfig { index_interval_bytes: 200, ..LogConfig::default() };
-    let fill = |disk: &FaultyDisk, timestamp: i64| {
+    let fill = |disk: &FaultyDisk, timestamp: Timestamp| {
         let mut writer = open_at(disk, config.clone(), Checkpoints::default()).unwrap();
         for number in 0..100 {
             append_at(&mut writer, &[&format!("value {number}")], timestamp + number).unwrap();
@@ -146,7 +145,7 @@ fn indexes_that_are_missing_short_foreign_or_garbage_are_put_right() {
     let right = [FileKind::OffsetIndex, FileKind::TimeIndex].map(|kind| (kind, bytes_of(&disk, &path(0, kind))));
     assert!(right.iter().all(|(_, bytes)| bytes.len() > 100));
     let foreign_disk = disk_with_partition();
-    fill(&foreign_disk, NOW - 1_000_000);
+    fill(&foreign_disk, NOW + -1_000_000);
     for (kind, bytes) in &right {
         let foreign = bytes_of(&foreign_disk, &path(0, FileKind::TimeIndex));
         let mut flipped = bytes.clone();
@@ -167,7 +166,7 @@ fn indexes_that_are_missing_short_foreign_or_garbage_are_put_right() {
         for (what, damaged) in damages {
             match damaged {
                 Some(damaged) => overwrite(&disk, &path(0, *kind), damaged),
-                None => kdir::disk::Disk::remove_file(&disk, &path(0, *kind)).unwrap(),
+                None => disk.remove_file(&path(0, *kind)).unwrap(),
             }
             for offset in [0, 1, 50, 99] {
                 let mut log = reader(&disk);
@@ -175,11 +174,11 @@ fn indexes_that_are_missing_short_foreign_or_garbage_are_put_right() {
                 assert_eq!(read_on(log).unwrap()[0].0, offset, "{what} {kind:?}");
             }
             for at in [0, 1, 50, 99] {
-                let found = reader(&disk).offset_for_time(NOW + at).unwrap();
+                let found = view(&disk).offset_for_time(NOW + at).unwrap();
                 assert_eq!(found, Some((Offset(at), NOW + at)), "{what} {kind:?}");
             }
-            assert_eq!(reader(&disk).offset_for_time(NOW + 100).unwrap(), None, "{what} {kind:?}");
-            assert_eq!(reader(&disk).log_end_offset().unwrap(), Offset(100), "{what} {kind:?}");
+            assert_eq!(view(&disk).offset_for_time(NOW + 100).unwrap(), None, "{what} {kind:?}");
+            assert_eq!(view(&disk).log_end_offset().unwrap(), Offset(100), "{what} {kind:?}");
             let mut writer = open_at(&disk, config.clone(), Checkpoints::default()).unwrap();
             append_at(&mut writer, &["one more"], NOW + 99).unwrap();
             writer.close(NOW).unwrap();
@@ -220,6 +219,7 @@ fn what_lies_below_the_recovery_point_is_not_read_again() {
     for number in 0..10_000 {
         append_at(&mut writer, &[&value], NOW + number).unwrap();
     }
+    kdir::storage::sync_now(writer.pending_sync(), kdir::storage::SyncFor::Acknowledgement).unwrap();
     writer.close(NOW).unwrap();
     drop(writer);
     let size = bytes_of(&disk, &log_path(0)).len() as u64;
@@ -227,7 +227,7 @@ fn what_lies_below_the_recovery_point_is_not_read_again() {
     drop(open_at(&disk, config.clone(), Checkpoints::default()).unwrap());
     let all = disk.bytes_read();
     disk.reset_counts();
-    let durable = Checkpoints { recovery_point: Offset(9_990), ..Checkpoints::default() };
+    let durable = Checkpoints::of_files(Offset(9_990), Offset::ZERO);
     drop(open_at(&disk, config, durable).unwrap());
     assert!(all >= size, "{all} of {size}");
     assert!(disk.bytes_read() < 20_000, "{} of {size}", disk.bytes_read());
@@ -306,7 +306,7 @@ fn a_segment_whose_name_and_content_disagree_is_corruption_and_found() {
             append(&mut writer, &[value]);
         }
         for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
-            kdir::disk::Disk::rename(&disk, &path(from, kind), &path(to, kind)).unwrap();
+            disk.rename(&path(from, kind), &path(to, kind)).unwrap();
         }
         let before = names(&disk);
         let what = format!("{from} named {to}");

@@ -1,15 +1,15 @@
 //! What a repair does about each damage, what it keeps, and what it leaves alone.
 
 use super::support::{
-    NOW, append_at, batch_size, bytes_of, disk_with_partition, folder, log_path, names, open, open_at, overwrite, path,
-    read_on, reader, values, verify,
+    NOW, append_at, batch_size, bytes_of, disk_with_partition, folder, guard, log_path, names, open, open_at,
+    overwrite, path, read_on, reader, values, verify, view,
 };
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::file_name::FileKind;
-use kdir::storage::repair::Repair;
+use kdir::storage::repair::{self, DamagedRecords};
 use kdir::storage::verify::{Finding, Problem};
-use kdir::storage::{Checkpoints, LogConfig, LogWriter, StorageError};
+use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::collections::BTreeMap;
 
@@ -40,22 +40,21 @@ fn batch() -> usize {
     batch_size(&value(0)) as usize
 }
 
-fn repair_once(disk: &FaultyDisk, skip_corrupt: bool) -> kdir::storage::Result<Vec<Finding>> {
-    let opened = disk.open_folder(&folder())?;
+fn repair_once(disk: &FaultyDisk, damaged_records: DamagedRecords) -> kdir::storage::Result<Vec<Finding>> {
+    let guard = guard(disk, config(), Checkpoints::default())?;
     let findings = verify(disk, Checkpoints::default());
-    let (path, index_interval_bytes) = (&*folder(), config().index_interval_bytes);
     if !findings.is_empty() {
-        Repair { disk, folder: &*opened, path, index_interval_bytes, skip_corrupt }
-            .apply(&findings, &mut Vec::new())?;
+        repair::apply(&guard, &repair::plan(findings, damaged_records), &mut Vec::new())?;
     }
+    drop(guard);
     Ok(verify(disk, Checkpoints::default()))
 }
 
 /// What is left of the findings.
-fn repair(disk: &FaultyDisk, skip_corrupt: bool) -> Vec<Finding> {
-    let mut left = repair_once(disk, skip_corrupt).unwrap();
+fn repair(disk: &FaultyDisk, damaged_records: DamagedRecords) -> Vec<Finding> {
+    let mut left = repair_once(disk, damaged_records).unwrap();
     for _ in 0..2 {
-        left = repair_once(disk, skip_corrupt).unwrap();
+        left = repair_once(disk, damaged_records).unwrap();
     }
     left
 }
@@ -79,7 +78,7 @@ fn a_sound_partition_is_not_touched() {
     let disk = log();
     let before = contents(&disk);
     disk.reset_counts();
-    assert_eq!(repair(&disk, true), []);
+    assert_eq!(repair(&disk, DamagedRecords::GiveUp), []);
     assert_eq!(disk.operations(), 0, "{:?}", disk.trace());
     assert_eq!(contents(&disk), before);
 }
@@ -92,10 +91,10 @@ fn damage_in_the_middle_is_left_alone_unless_it_is_given_up() {
     let segment = log_path(per_segment());
     flip(&disk, &segment, start + 80, 1);
     let bytes = bytes_of(&disk, &segment);
-    assert!(matches!(repair(&disk, false)[..], [Finding { problem: Problem::DamagedBatch { .. }, .. }]));
+    assert!(matches!(repair(&disk, DamagedRecords::Keep)[..], [Finding { problem: Problem::DamagedBatch { .. }, .. }]));
     assert_eq!(bytes_of(&disk, &segment), bytes);
     assert!(matches!(read_on(reader(&disk)), Err(StorageError::Corrupt { .. })));
-    assert_eq!(repair(&disk, true), []);
+    assert_eq!(repair(&disk, DamagedRecords::GiveUp), []);
     let expected: Vec<i64> = (0..30).filter(|&offset| offset != damaged).collect();
     assert_eq!(offsets(&disk), expected, "every sound record is there, at its own offset");
     let kept = folder().join(format!("cut-{:020}-{start}", per_segment()));
@@ -107,14 +106,14 @@ fn damage_in_the_middle_is_left_alone_unless_it_is_given_up() {
 #[test]
 fn every_flipped_bit_in_a_log_is_mended_and_nothing_else_is_lost() {
     let disk = log();
-    let bases = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap();
+    let bases = view(&disk).bases().to_vec();
     for base in [bases[0].0, bases[1].0, bases.last().unwrap().0] {
         let sound = bytes_of(&disk, &log_path(base));
         for bit in (0..sound.len() * 8).step_by(29) {
             let disk = disk.kill();
             flip(&disk, &log_path(base), bit / 8, 1 << (bit % 8));
             let what = format!("segment {base}, bit {} of byte {}", bit % 8, bit / 8);
-            assert_eq!(repair(&disk, true), [], "{what}");
+            assert_eq!(repair(&disk, DamagedRecords::GiveUp), [], "{what}");
             let hit = base + (bit / 8 / batch()) as i64;
             let left = read_on(reader(&disk)).unwrap();
             for number in (0..30).filter(|&number| number != hit) {
@@ -131,14 +130,31 @@ fn every_flipped_bit_in_a_log_is_mended_and_nothing_else_is_lost() {
 }
 
 #[test]
+fn an_offset_is_given_back_only_between_neighbours_that_agree() {
+    let disk = log();
+    let last = *kdir::storage::segments::base_offsets(&*disk.open_folder(&folder()).unwrap()).unwrap().last().unwrap();
+    let segment = log_path(last.0);
+    // A damaged batch, and after it one whose base offset is too high: the lower ones that follow are sound.
+    flip(&disk, &segment, batch() + 80, 1);
+    flip(&disk, &segment, 2 * batch() + 6, 1);
+    let before = bytes_of(&disk, &segment);
+    let found = repair(&disk, DamagedRecords::Keep);
+    assert!(matches!(found[..], [Finding { problem: Problem::DamagedBatch { .. }, .. }]), "{found:?}");
+    assert_eq!(bytes_of(&disk, &segment), before);
+    assert_eq!(repair(&disk, DamagedRecords::GiveUp), []);
+    let expected: Vec<i64> = (0..30).filter(|offset| ![last.0 + 1, last.0 + 2].contains(offset)).collect();
+    assert_eq!(offsets(&disk), expected);
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_kept() {
     let disk = log();
-    let last = kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().last().unwrap().0;
+    let last = view(&disk).bases().last().unwrap().0;
     let bytes = bytes_of(&disk, &log_path(last));
     let whole = bytes.len() - batch();
     overwrite(&disk, &log_path(last), &bytes[..bytes.len() - 10]);
     assert!(matches!(verify(&disk, Checkpoints::default())[..], [Finding { problem: Problem::TornTail { .. }, .. }]));
-    assert_eq!(repair(&disk, false), []);
+    assert_eq!(repair(&disk, DamagedRecords::Keep), []);
     assert_eq!(offsets(&disk), (0..29).collect::<Vec<_>>());
     let kept = folder().join(format!("cut-{last:020}-{whole}"));
     assert_eq!(bytes_of(&disk, &kept), bytes[whole..bytes.len() - 10]);
@@ -158,7 +174,7 @@ fn wrong_indexes_are_rebuilt_as_they_were() {
             overwrite(&disk, &path(0, kind), &damaged);
             let found = verify(&disk, Checkpoints::default());
             assert!(matches!(found[..], [Finding { problem: Problem::WrongIndexEntries { .. }, .. }]), "{found:?}");
-            assert_eq!(repair(&disk, false), []);
+            assert_eq!(repair(&disk, DamagedRecords::Keep), []);
             assert_eq!(bytes_of(&disk, &path(0, kind)), right);
         }
     }
@@ -167,8 +183,8 @@ fn wrong_indexes_are_rebuilt_as_they_were() {
 #[test]
 fn a_log_that_ends_below_its_recovery_point_never_gives_an_offset_twice() {
     let disk = log();
-    let durable = Checkpoints { recovery_point: Offset(30), ..Checkpoints::default() };
-    let last = *kdir::storage::segments::base_offsets(&disk, &folder()).unwrap().last().unwrap();
+    let durable = Checkpoints::of_files(Offset(30), Offset::ZERO);
+    let last = *view(&disk).bases().last().unwrap();
     overwrite(&disk, &log_path(last.0), &[]);
     let findings = verify(&disk, durable);
     assert!(
@@ -176,12 +192,11 @@ fn a_log_that_ends_below_its_recovery_point_never_gives_an_offset_twice() {
         "{findings:?}"
     );
     assert!(open_at(&disk, config(), durable).is_err());
-    let opened = disk.open_folder(&folder()).unwrap();
-    let (path, index_interval_bytes) = (&*folder(), 200);
-    let repair = Repair { disk: &disk, folder: &*opened, path, index_interval_bytes, skip_corrupt: true };
-    repair.apply(&findings, &mut Vec::new()).unwrap();
+    let guard = guard(&disk, config(), durable).unwrap();
+    repair::apply(&guard, &repair::plan(findings, DamagedRecords::GiveUp), &mut Vec::new()).unwrap();
+    drop(guard);
     assert_eq!(verify(&disk, durable), []);
-    let mut writer: LogWriter = open_at(&disk, config(), durable).unwrap();
+    let mut writer = open_at(&disk, config(), durable).unwrap();
     assert_eq!(append_at(&mut writer, &["after"], NOW).unwrap().base_offset, Offset(30));
     assert_eq!(values(&disk).last().unwrap(), "after");
 }
@@ -191,7 +206,7 @@ fn a_damaged_epoch_file_is_kept_and_made_anew_from_the_batches() {
     let disk = log();
     let file = folder().join("leader-epoch-checkpoint");
     overwrite(&disk, &file, b"0\n2\n0 0\nnonsense\n");
-    assert_eq!(repair(&disk, false), []);
+    assert_eq!(repair(&disk, DamagedRecords::Keep), []);
     assert_eq!(bytes_of(&disk, &file), b"0\n1\n0 0\n");
     let kept = folder().join("leader-epoch-checkpoint.damaged");
     assert_eq!(bytes_of(&disk, &kept), b"0\n2\n0 0\nnonsense\n");
@@ -213,15 +228,15 @@ fn a_crash_during_a_repair_loses_no_sound_record_and_the_next_repair_mends_it() 
     };
     let hit = [2, per_segment() + 1];
     let counted = prepare();
-    repair_once(&counted, true).unwrap();
+    repair_once(&counted, DamagedRecords::GiveUp).unwrap();
     for number in 1..=counted.operations() {
         for seed in 0..6 {
             let disk = prepare();
             disk.crash_at(number);
-            let _ = repair_once(&disk, true);
+            let _ = repair_once(&disk, DamagedRecords::GiveUp);
             let disk = disk.crash(seed);
             let what = format!("crash at {number}, seed {seed}: {:?}", names(&disk));
-            assert_eq!(repair(&disk, true), [], "{what}");
+            assert_eq!(repair(&disk, DamagedRecords::GiveUp), [], "{what}");
             let expected: Vec<i64> = (0..30).filter(|offset| !hit.contains(offset)).collect();
             assert_eq!(offsets(&disk), expected, "{what}");
             let kept = names(&disk).iter().filter(|name| name.starts_with("cut-")).count();

@@ -2,9 +2,14 @@
 
 use super::support::{self, NOW};
 use Verdict::{BehindOneThatStays, BelowLogStart, EmptyActive, OverSize, TooOld, WithinLimits};
-use kdir::storage::retention::{self, Log, Verdict, plan};
-use kdir::storage::{CleanupPolicy, LogConfig, Segment};
-use kdir::units::Offset;
+use kdir::disk::Disk;
+use kdir::disk::faulty::FaultyDisk;
+use kdir::format::batch::BatchBuilder;
+use kdir::format::record::NewRecord;
+use kdir::storage::retention::{self, Decision, Limits, Plan, Verdict, plan};
+use kdir::storage::{Checkpoints, CleanupPolicy, LogConfig, LogView, Result};
+use kdir::units::{Offset, Timestamp};
+use std::sync::Arc;
 
 const DAY: i64 = 86_400_000;
 
@@ -25,7 +30,7 @@ const FILE_AGE: i64 = 3 * DAY;
 const CASES: &[Case] = &[
     Case {
         name: "no limit keeps everything",
-        segments: &[(100, Some(9 * DAY)), (100, Some(0))],
+        segments: &[(2000, Some(9 * DAY)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: -1,
@@ -33,47 +38,47 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "size: a segment goes when the rest is exactly the limit",
-        segments: &[(100, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: -1,
         expected: &[OverSize, WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "size: a segment stays when the rest would be a byte short",
-        segments: &[(100, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 201,
+        retention_bytes: 4001,
         retention_ms: -1,
         expected: &[WithinLimits, BehindOneThatStays, BehindOneThatStays],
     },
     Case {
         name: "size: below the limit nothing goes",
-        segments: &[(100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 201,
+        retention_bytes: 4001,
         retention_ms: -1,
         expected: &[WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "size: at the limit nothing goes",
-        segments: &[(100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: -1,
         expected: &[WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "size: several go, the first that does not fit stops it",
-        segments: &[(10, Some(0)), (10, Some(0)), (500, Some(0)), (10, Some(0))],
+        segments: &[(200, Some(0)), (200, Some(0)), (10_000, Some(0)), (200, Some(0))],
         log_start: 0,
-        retention_bytes: 100,
+        retention_bytes: 2000,
         retention_ms: -1,
         expected: &[OverSize, OverSize, WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "size 0: the active segment goes as well",
-        segments: &[(100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: 0,
         retention_ms: -1,
@@ -81,7 +86,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "size 0: an empty active segment stays",
-        segments: &[(100, Some(0)), (0, None)],
+        segments: &[(2000, Some(0)), (0, None)],
         log_start: 0,
         retention_bytes: 0,
         retention_ms: -1,
@@ -89,7 +94,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "size: any negative limit is none",
-        segments: &[(100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -7,
         retention_ms: -1,
@@ -97,7 +102,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: exactly as old as the limit stays",
-        segments: &[(100, Some(DAY)), (100, Some(0))],
+        segments: &[(2000, Some(DAY)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: DAY,
@@ -105,7 +110,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: a millisecond older goes",
-        segments: &[(100, Some(DAY + 1)), (100, Some(0))],
+        segments: &[(2000, Some(DAY + 1)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: DAY,
@@ -113,7 +118,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: the active segment goes when it is too old",
-        segments: &[(100, Some(3 * DAY)), (100, Some(2 * DAY))],
+        segments: &[(2000, Some(3 * DAY)), (2000, Some(2 * DAY))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: DAY,
@@ -121,7 +126,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: a young segment keeps the older ones behind it",
-        segments: &[(100, Some(0)), (100, Some(9 * DAY)), (100, Some(9 * DAY))],
+        segments: &[(2000, Some(0)), (2000, Some(9 * DAY)), (2000, Some(9 * DAY))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: DAY,
@@ -129,7 +134,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: a timestamp in the future stays and keeps all behind it",
-        segments: &[(100, Some(-DAY)), (100, Some(9 * DAY))],
+        segments: &[(2000, Some(-DAY)), (2000, Some(9 * DAY))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: 0,
@@ -137,7 +142,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time 0: what is older than now goes",
-        segments: &[(100, Some(1)), (100, Some(0))],
+        segments: &[(2000, Some(1)), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: 0,
@@ -145,7 +150,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: without a timestamp the file's time counts",
-        segments: &[(100, None), (100, Some(0))],
+        segments: &[(2000, None), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: FILE_AGE - 1,
@@ -153,7 +158,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: without a timestamp, a file as old as the limit stays",
-        segments: &[(100, None), (100, Some(0))],
+        segments: &[(2000, None), (2000, Some(0))],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: FILE_AGE,
@@ -161,7 +166,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "time: an empty active segment stays, however old",
-        segments: &[(100, Some(9 * DAY)), (0, None)],
+        segments: &[(2000, Some(9 * DAY)), (0, None)],
         log_start: 0,
         retention_bytes: -1,
         retention_ms: 0,
@@ -169,7 +174,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "log start: a segment goes when the next begins at the log start",
-        segments: &[(100, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 10,
         retention_bytes: -1,
         retention_ms: -1,
@@ -177,7 +182,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "log start: a segment stays when the log start lies within it",
-        segments: &[(100, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 19,
         retention_bytes: -1,
         retention_ms: -1,
@@ -185,7 +190,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "log start: the last segment never goes by it, even at the log end",
-        segments: &[(100, Some(0)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0))],
         log_start: 20,
         retention_bytes: -1,
         retention_ms: -1,
@@ -193,41 +198,41 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "log start first, then size on what is left",
-        segments: &[(1000, Some(0)), (100, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(20_000, Some(0)), (2000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 10,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: -1,
         expected: &[BelowLogStart, OverSize, WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "log start first: its bytes do not count for the size",
-        segments: &[(1000, Some(0)), (100, Some(0)), (100, Some(0))],
+        segments: &[(20_000, Some(0)), (2000, Some(0)), (2000, Some(0))],
         log_start: 10,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: -1,
         expected: &[BelowLogStart, WithinLimits, BehindOneThatStays],
     },
     Case {
         name: "size, then time on what is left",
-        segments: &[(100, Some(9 * DAY)), (100, Some(2 * DAY)), (100, Some(0))],
+        segments: &[(2000, Some(9 * DAY)), (2000, Some(2 * DAY)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: DAY,
         expected: &[OverSize, TooOld, WithinLimits],
     },
     Case {
         name: "size stops at a large segment, and time goes on behind it",
-        segments: &[(500, Some(2 * DAY)), (100, Some(2 * DAY)), (100, Some(0))],
+        segments: &[(10_000, Some(2 * DAY)), (2000, Some(2 * DAY)), (2000, Some(0))],
         log_start: 0,
-        retention_bytes: 600,
+        retention_bytes: 12_000,
         retention_ms: DAY,
         expected: &[TooOld, TooOld, WithinLimits],
     },
     Case {
         name: "all three at once",
-        segments: &[(100, Some(0)), (100, Some(0)), (100, Some(3 * DAY)), (100, Some(0))],
+        segments: &[(2000, Some(0)), (2000, Some(0)), (2000, Some(3 * DAY)), (2000, Some(0))],
         log_start: 15,
-        retention_bytes: 200,
+        retention_bytes: 4000,
         retention_ms: DAY,
         expected: &[BelowLogStart, OverSize, TooOld, WithinLimits],
     },
@@ -241,28 +246,78 @@ const CASES: &[Case] = &[
     },
 ];
 
-fn segments(case: &Case) -> (Vec<Segment>, Vec<Option<i64>>, i64) {
-    let (mut next, mut segments, mut timestamps) = (0, Vec::new(), Vec::new());
+/// A batch of ten records, this large; `None` has no timestamp.
+fn batch(base_offset: i64, size: u64, timestamp: Option<Timestamp>) -> Vec<u8> {
+    let timestamp = timestamp.unwrap_or(Timestamp::NONE);
+    let built = |padding: usize| {
+        let mut builder = BatchBuilder::new(0);
+        for number in 0..10 {
+            let value = vec![b'x'; if number == 9 { padding } else { 0 }];
+            builder.push(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] });
+        }
+        let batch = builder.finish(None, usize::MAX).unwrap();
+        // Neither is under the checksum.
+        batch[..8].copy_from_slice(&base_offset.to_be_bytes());
+        batch[12..16].copy_from_slice(&[0; 4]);
+        batch.to_vec()
+    };
+    let mut padding = size as usize - built(0).len();
+    // Longer lengths take more bytes themselves.
+    while built(padding).len() > size as usize {
+        padding -= 1;
+    }
+    let batch = built(padding);
+    assert_eq!(batch.len() as u64, size);
+    batch
+}
+
+/// A log of these segments, whose files are all of the same age.
+fn log(case: &Case) -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    disk.create_folder(&support::folder()).unwrap();
+    disk.set_clock_ms(NOW.0 - FILE_AGE);
+    let mut next = 0;
     for &(size, age) in case.segments {
-        let id = kdir::disk::FileId::default();
-        segments.push(Segment { base_offset: Offset(next), size, modified_ms: NOW - FILE_AGE, id });
-        timestamps.push(age.map(|age| NOW - age));
+        let bytes = if size == 0 { Vec::new() } else { batch(next, size, age.map(|age| NOW + -age)) };
+        support::overwrite(&disk, &support::log_path(next), &bytes);
         next += if size == 0 { 0 } else { 10 };
     }
-    (segments, timestamps, next)
+    disk
 }
 
 fn verdicts(case: &Case, policy: CleanupPolicy) -> Vec<Verdict> {
-    let (segments, timestamps, end) = segments(case);
     let config = LogConfig {
         retention_bytes: case.retention_bytes,
         retention_ms: case.retention_ms,
         cleanup_policy: policy,
         ..LogConfig::default()
     };
-    let log = Log { segments: &segments, log_start_offset: Offset(case.log_start), log_end_offset: Offset(end) };
-    let largest = |segment: &Segment, _| Ok(timestamps[segments.iter().position(|it| it == segment).unwrap()]);
-    plan(log, &config, NOW, largest).unwrap().decisions.into_iter().map(|decision| decision.verdict).collect()
+    let checkpoints = Checkpoints { log_start_offset: Offset(case.log_start), ..Checkpoints::default() };
+    let plan = plan(&support::view_at(&log(case), checkpoints), &Limits::of(&config), NOW).unwrap();
+    let segments: Vec<u64> = plan.decisions.iter().map(|decision| decision.segment.size).collect();
+    assert_eq!(segments, case.segments.iter().map(|segment| segment.0).collect::<Vec<_>>(), "{}", case.name);
+    plan.decisions.into_iter().map(|decision| decision.verdict).collect()
+}
+
+/// Plans and applies retention under one guard.
+pub(crate) fn retain(
+    disk: &FaultyDisk,
+    limits: &LogConfig,
+    checkpoints: Checkpoints,
+    now: Timestamp,
+    mut on_removed: impl FnMut(&Decision),
+) -> Result<Plan> {
+    let guard = support::guard(disk, limits.clone(), checkpoints)?;
+    let view = LogView::of(Arc::clone(guard.folder()), checkpoints)?;
+    let plan = plan(&view, &Limits::of(limits), now)?;
+    let (going, mut done) = (plan.going().count(), 0);
+    while done < going {
+        let rest = &plan.decisions[done..going];
+        let removed = retention::apply(&guard, rest, now, &mut Vec::new(), &mut on_removed)?;
+        assert!(removed > 0, "nobody else can have changed the log");
+        done += removed;
+    }
+    Ok(plan)
 }
 
 #[test]
@@ -294,7 +349,7 @@ fn removes_files_oldest_first_and_keeps_the_offsets() {
     assert!(support::names(&disk).iter().filter(|name| name.ends_with(".log")).count() >= 4);
     let limits = LogConfig { retention_bytes: 300, ..config };
     let mut removed = Vec::new();
-    let plan = retention::apply(&mut writer, &limits, Offset::ZERO, Offset::ZERO, NOW, |decision| {
+    let plan = retain(&disk, &limits, Checkpoints::default(), NOW, |decision| {
         removed.push(decision.segment.base_offset);
     })
     .unwrap();
@@ -311,10 +366,10 @@ fn when_all_goes_the_log_goes_on_at_its_end() {
     let mut writer = support::open(&disk);
     support::append(&mut writer, &["a", "b"]);
     let limits = LogConfig { retention_bytes: 0, ..LogConfig::default() };
-    let plan = retention::apply(&mut writer, &limits, Offset::ZERO, Offset::ZERO, NOW, |_| {}).unwrap();
+    let plan = retain(&disk, &limits, Checkpoints::default(), NOW, |_| {}).unwrap();
     assert_eq!(plan.log_start_offset(), Offset(2));
-    assert_eq!(support::reader(&disk).log_end_offset().unwrap(), Offset(2));
-    assert_eq!(support::reader(&disk).log_start_offset(), Offset(2));
+    assert_eq!(support::view(&disk).log_end_offset().unwrap(), Offset(2));
+    assert_eq!(support::view(&disk).log_start_offset(), Offset(2));
     assert_eq!(support::append(&mut writer, &["c"]).base_offset, Offset(2));
     assert_eq!(support::values(&disk), ["c"]);
 }
@@ -326,7 +381,7 @@ fn another_writer_goes_on_after_the_active_segment_went() {
     support::append(&mut one, &["a"]);
     support::append(&mut other, &["b"]);
     let limits = LogConfig { retention_ms: 0, ..LogConfig::default() };
-    retention::apply(&mut one, &limits, Offset::ZERO, Offset::ZERO, NOW + 1, |_| {}).unwrap();
+    retain(&disk, &limits, Checkpoints::default(), NOW + 1, |_| {}).unwrap();
     assert_eq!(support::append(&mut other, &["c"]).base_offset, Offset(2));
     assert_eq!(support::values(&disk), ["c"]);
 }

@@ -2,22 +2,21 @@
 //! and what the writers here make.
 #![expect(clippy::disallowed_methods, reason = "golden files are read directly; the one door is a rule of src/")]
 
-use super::entry_points::{INDEX_INTERVAL_BYTES, Segment};
+use super::entry_points::{FOLDER, Segment, guard};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::header::{BATCH_HEADER_SIZE, MAGIC_AT};
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::{FileKind, parse_segment_name, segment_path};
-use kdir::storage::{Checkpoints, LogConfig, LogWriter, create_empty_log};
-use kdir::units::Offset;
+use kdir::storage::{Checkpoints, LogWriter, create_empty_log};
+use kdir::units::{Offset, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Larger files make slow seeds, and show nothing that smaller ones do not.
 const SIZE_MAX: usize = 6000;
-const NOW: i64 = 1_700_000_000_000;
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const KINDS: [FileKind; 3] = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
 const SNAPSHOT: &str = "0001e507e81e0000000100000000000003e80000000000020000000000000002000000020000018bcfe56807\
     ffffffffffffffffffffffff";
@@ -137,14 +136,14 @@ fn built(codec: &str, count: i64) -> Vec<u8> {
         let value = "value ".repeat(number as usize % 5);
         let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", Some(b"x")), (b"", None)];
         builder.push(&NewRecord {
-            timestamp_ms: NOW + number * 7 % 10,
+            timestamp: NOW + number * 7 % 10,
             key: Some(key.as_bytes()).filter(|_| number % 2 == 0),
             value: Some(value.as_bytes()).filter(|_| number % 7 != 0),
             headers: &headers[..number as usize % 3],
         });
     }
     let mut compressor = compressor(codec.parse().expect("a codec"));
-    let built = builder.finish(compressor.as_mut(), None, usize::MAX);
+    let built = builder.finish(compressor.as_mut(), usize::MAX);
     built.expect("the codecs take anything").to_vec()
 }
 
@@ -189,21 +188,20 @@ fn segments(golden: &[Golden]) -> Vec<Segment> {
 }
 
 fn folder() -> PathBuf {
-    PathBuf::from("/t-0")
+    PathBuf::from(FOLDER)
 }
 
 fn open(disk: &FaultyDisk) -> LogWriter {
-    let config = LogConfig { index_interval_bytes: INDEX_INTERVAL_BYTES, ..LogConfig::default() };
-    let lock = disk.share(Path::new("/.lock")).expect("a disk without faults").expect("no broker is running");
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let opened = LogWriter::open(&shared, &lock, &folder(), config, NOW, || Ok(Checkpoints::default()));
-    opened.expect("the log is sound")
+    let guard = guard(disk, Checkpoints::default()).expect("a disk without faults");
+    LogWriter::open(&guard, kdir::storage::Durability::Synced, NOW).expect("the log is sound")
 }
 
 fn empty_partition(base: Offset) -> FaultyDisk {
     let disk = FaultyDisk::new();
     disk.create_folder(&folder()).expect("an empty disk has room");
-    create_empty_log(&disk, &folder(), base).expect("a disk without faults");
+    let guard = guard(&disk, Checkpoints::default()).expect("a disk without faults");
+    create_empty_log(&guard, base).expect("a disk without faults");
+    drop(guard);
     disk
 }
 
@@ -232,7 +230,8 @@ fn written(base: Offset, count: i64) -> Vec<u8> {
     for number in 0..count {
         let codec = ["none", "lz4", "none", "zstd"][number as usize % 4];
         let mut batch = built(codec, 1 + number % 3);
-        writer.append(&mut [&mut batch], NOW).expect("a disk without faults");
+        let guard = guard(&disk, Checkpoints::default()).expect("a disk without faults");
+        writer.append(&guard, &mut [&mut batch], NOW).expect("a disk without faults");
     }
     file(&disk, base, FileKind::Log)
 }

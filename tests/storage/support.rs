@@ -1,20 +1,23 @@
-//! One partition on a disk in memory.
+//! One partition on a disk in memory, or a log dir.
 
 use kdir::disk::faulty::FaultyDisk;
-use kdir::disk::{Access, Disk};
+use kdir::disk::{Access, Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{Acknowledged, LogDir, OnSync};
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::verify::{Finding, Subject, Verification};
 use kdir::storage::{
-    Advance, Appended, Checkpoints, LogConfig, LogReader, LogWriter, Notice, RecordReader, Result, create_empty_log,
+    Advance, Appended, Checkpoints, Durability, LogConfig, LogReader, LogView, LogWriter, Notice, PartitionGuard,
+    RecordReader, Result, create_empty_log,
 };
-use kdir::units::Offset;
+use kdir::units::{Offset, Timestamp};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-pub(crate) const NOW: i64 = 1_700_000_000_000;
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 pub(crate) fn folder() -> PathBuf {
     PathBuf::from("/t-0")
@@ -24,41 +27,95 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn disk_with_partition() -> FaultyDisk {
     let disk = FaultyDisk::new();
     disk.create_folder(&folder()).unwrap();
-    create_empty_log(&disk, &folder(), Offset::ZERO).unwrap();
-    disk.open_folder(&folder()).unwrap().sync().unwrap();
+    let guard = guard(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+    create_empty_log(&guard, Offset::ZERO).unwrap();
+    guard.folder().sync().unwrap();
     disk.open_folder(Path::new("/")).unwrap().sync().unwrap();
     disk
 }
 
-pub(crate) fn shared(disk: &FaultyDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
+/// The right to change the partition, through a descriptor of its own.
+pub(crate) fn guard(disk: &FaultyDisk, config: LogConfig, checkpoints: Checkpoints) -> Result<PartitionGuard> {
+    let lock = FolderLock::take(&disk.open_folder(&folder())?)?;
+    Ok(PartitionGuard::new(lock, Arc::new(config), checkpoints))
 }
 
-pub(crate) fn open_at(disk: &FaultyDisk, config: LogConfig, checkpoints: Checkpoints) -> Result<LogWriter> {
-    let lock = disk.share(Path::new("/.lock"))?.expect("no broker is running");
-    LogWriter::open(&shared(disk), &lock, &folder(), config, NOW, || Ok(checkpoints))
+/// A writer, and what it takes a guard by for each append.
+pub(crate) struct Writer {
+    config: LogConfig,
+    checkpoints: Checkpoints,
+    writer: LogWriter,
 }
 
-pub(crate) fn open(disk: &FaultyDisk) -> LogWriter {
+impl std::ops::Deref for Writer {
+    type Target = LogWriter;
+    fn deref(&self) -> &LogWriter {
+        &self.writer
+    }
+}
+
+impl std::ops::DerefMut for Writer {
+    fn deref_mut(&mut self) -> &mut LogWriter {
+        &mut self.writer
+    }
+}
+
+impl Writer {
+    pub(crate) fn guard(&self) -> Result<PartitionGuard> {
+        let lock = FolderLock::take(self.writer.folder())?;
+        Ok(PartitionGuard::new(lock, Arc::new(self.config.clone()), self.checkpoints))
+    }
+
+    pub(crate) fn append(&mut self, batches: &mut [&mut [u8]], now: Timestamp) -> Result<Appended> {
+        let guard = self.guard()?;
+        self.writer.append(&guard, batches, now)
+    }
+
+    pub(crate) fn close(&mut self, now: Timestamp) -> Result<Option<Offset>> {
+        let guard = self.guard()?;
+        self.writer.close(&guard, now)
+    }
+
+    /// Takes its guards from now on as a handle does that reads what is in force again.
+    pub(crate) fn go_by(&mut self, config: LogConfig, checkpoints: Checkpoints) {
+        (self.config, self.checkpoints) = (config, checkpoints);
+    }
+}
+
+pub(crate) fn open_at(disk: &FaultyDisk, config: LogConfig, checkpoints: Checkpoints) -> Result<Writer> {
+    open_as(disk, config, checkpoints, Durability::Synced)
+}
+
+pub(crate) fn open_as(
+    disk: &FaultyDisk,
+    config: LogConfig,
+    checkpoints: Checkpoints,
+    durability: Durability,
+) -> Result<Writer> {
+    let writer = LogWriter::open(&guard(disk, config.clone(), checkpoints)?, durability, NOW)?;
+    Ok(Writer { config, checkpoints, writer })
+}
+
+pub(crate) fn open(disk: &FaultyDisk) -> Writer {
     open_at(disk, LogConfig::default(), Checkpoints::default()).unwrap()
 }
 
 /// Appends one batch with these values, all at one time.
-pub(crate) fn append_at(writer: &mut LogWriter, values: &[&str], timestamp_ms: i64) -> Result<Appended> {
+pub(crate) fn append_at(writer: &mut Writer, values: &[&str], timestamp: Timestamp) -> Result<Appended> {
     let mut builder = BatchBuilder::new(0);
     for value in values {
-        builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
+        builder.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
     }
-    let batch = builder.finish(None, None, usize::MAX).unwrap();
+    let batch = builder.finish(None, usize::MAX).unwrap();
     writer.append(&mut [batch], NOW)
 }
 
 /// Appends batches of one record each, by value and time, in as few goes as the log allows.
-pub(crate) fn append_at_once(writer: &mut LogWriter, records: &[(&str, i64)]) -> Result<Vec<Appended>> {
-    let built = |&(value, timestamp_ms): &(&str, i64)| {
+pub(crate) fn append_at_once(writer: &mut Writer, records: &[(&str, Timestamp)]) -> Result<Vec<Appended>> {
+    let built = |&(value, timestamp): &(&str, Timestamp)| {
         let mut builder = BatchBuilder::new(0);
-        builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
-        builder.finish(None, None, usize::MAX).unwrap();
+        builder.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
+        builder.finish(None, usize::MAX).unwrap();
         builder
     };
     let mut builders: Vec<BatchBuilder> = records.iter().map(built).collect();
@@ -72,19 +129,26 @@ pub(crate) fn append_at_once(writer: &mut LogWriter, records: &[(&str, i64)]) ->
     Ok(went)
 }
 
-pub(crate) fn append(writer: &mut LogWriter, values: &[&str]) -> Appended {
+pub(crate) fn append(writer: &mut Writer, values: &[&str]) -> Appended {
     append_at(writer, values, NOW).unwrap()
 }
 
 /// The size of a batch with one value of this length.
 pub(crate) fn batch_size(value: &str) -> u64 {
-    let record = NewRecord { timestamp_ms: NOW, key: None, value: Some(value.as_bytes()), headers: &[] };
+    let record = NewRecord { timestamp: NOW, key: None, value: Some(value.as_bytes()), headers: &[] };
     (BATCH_HEADER_SIZE + record.size(0, 0)) as u64
 }
 
 pub(crate) fn reader_at(disk: &FaultyDisk, checkpoints: Checkpoints) -> LogReader {
-    let Checkpoints { log_start_offset, recovery_point } = checkpoints;
-    LogReader::open(&shared(disk), &folder(), log_start_offset, recovery_point, 4096).unwrap()
+    LogReader::new(view_at(disk, checkpoints), 4096)
+}
+
+pub(crate) fn view_at(disk: &FaultyDisk, checkpoints: Checkpoints) -> LogView {
+    LogView::of(disk.open_folder(&folder()).unwrap(), checkpoints).unwrap()
+}
+
+pub(crate) fn view(disk: &FaultyDisk) -> LogView {
+    view_at(disk, Checkpoints::default())
 }
 
 pub(crate) fn reader(disk: &FaultyDisk) -> LogReader {
@@ -108,9 +172,14 @@ pub(crate) fn values(disk: &FaultyDisk) -> Vec<String> {
 
 /// What a check of the partition finds.
 pub(crate) fn verify(disk: &FaultyDisk, checkpoints: Checkpoints) -> Vec<Finding> {
-    let Checkpoints { log_start_offset, recovery_point } = checkpoints;
-    let subject = Subject { path: folder(), recovery_point, log_start_offset, gaps_are_legal: false };
-    let checked = Verification::begin(disk, vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap();
+    verify_within(disk, checkpoints, LogConfig::default().decompressed_size_max())
+}
+
+/// The same, with that bound on what a batch may hold.
+pub(crate) fn verify_within(disk: &FaultyDisk, checkpoints: Checkpoints, decompressed_size_max: usize) -> Vec<Finding> {
+    let (root, folder_name) = (disk.open_folder(Path::new("/")).unwrap(), "t-0".into());
+    let subject = Subject { root, folder_name, checkpoints, decompressed_size_max, gaps_are_legal: false };
+    let checked = Verification::begin(vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap();
     checked.into_iter().flat_map(|it| it.findings).collect()
 }
 
@@ -151,3 +220,85 @@ pub(crate) fn cut_of(notices: &[Notice]) -> Vec<u64> {
         })
         .collect()
 }
+
+/// The log dir of the tests that have a whole one.
+pub(crate) const ROOT: &str = "/d";
+
+/// A disk with an empty log dir, durable, and nothing counted yet.
+pub(crate) fn disk_with_log_dir() -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    LogDir::make(&disk, Path::new(ROOT)).unwrap();
+    disk.reset_counts();
+    disk
+}
+
+pub(crate) fn open_log_dir(disk: &FaultyDisk) -> kdir::logdir::Result<LogDir> {
+    LogDir::open_to_write(Arc::new(disk.clone()), Path::new(ROOT))
+}
+
+pub(crate) fn topic_config(settings: &[(&str, &str)]) -> TopicConfig {
+    TopicConfig::from_stored(settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()).unwrap()
+}
+
+/// What became durable, in the order in which it did.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Vec<Acknowledged>>);
+
+impl Heard {
+    pub(crate) fn all(&self) -> Vec<Acknowledged> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl OnSync for Heard {
+    fn acknowledged(&self, stretch: &Acknowledged) {
+        self.0.lock().unwrap().push(*stretch);
+    }
+    fn failed(&self) {}
+}
+
+/// The methods of a `Folder` that a test's own, around `self.inner`, does nothing about.
+macro_rules! pass_on_of_folder {
+    () => {
+        pass_on! {
+            fn id() -> FileId;
+            fn path() -> &Path;
+            fn disk() -> Arc<dyn Disk>;
+            fn booted_ms() -> i64;
+            fn boot() -> uuid::Uuid;
+            fn create_folder(name: &str) -> Result<()>;
+            fn rename(from: &str, to: &str) -> Result<()>;
+            fn remove_file(name: &str) -> Result<()>;
+            fn remove_folder(name: &str) -> Result<()>;
+            fn sync() -> Result<()>;
+            fn lock_exclusive() -> Result<()>;
+            fn unlock();
+        }
+    };
+}
+pub(crate) use pass_on_of_folder;
+
+/// The same of a `DiskFile`.
+macro_rules! pass_on_of_file {
+    () => {
+        pass_on! {
+            fn write_at(bytes: &[u8], position: u64) -> Result<()>;
+            fn set_len(size: u64) -> Result<()>;
+            fn sync() -> Result<()>;
+            fn drop_cache(position: u64, size: u64) -> Result<()>;
+            fn try_lock() -> Result<bool>;
+            fn lock() -> Result<()>;
+        }
+    };
+}
+pub(crate) use pass_on_of_file;
+
+/// Methods that call those of the same name of `self.inner`.
+macro_rules! pass_on {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) $(-> $output:ty)?;)*) => {
+        $(fn $name(&self $(, $argument: $kind)*) $(-> $output)? {
+            self.inner.$name($($argument),*)
+        })*
+    };
+}
+pub(crate) use pass_on;

@@ -1,28 +1,31 @@
 //! A whole log dir at work, with one failing operation at a time, and one crash at a time, at every operation.
 //!
-//! The workload makes a topic, appends to its partitions through two writers that take turns (one syncs, the other never
-//! does) over many rolls, keeps a reader's positions, adds a partition, moves a log start, applies retention, and makes
-//! and deletes another topic. After each fault the log dir is opened anew: everything acknowledged is there, nothing that
-//! was never written is, no offset is given twice, and a check finds nothing.
+//! The workload makes the log dir and a topic, appends to its partitions through two writers that take turns (one syncs,
+//! the other never does) over many rolls, keeps a reader's positions, adds a partition, moves a log start, applies
+//! retention, and makes and deletes another topic. After each fault the log dir is opened anew: everything acknowledged
+//! is there, nothing that was never written is, no offset is given twice, and a check finds nothing. Where processes end
+//! and the machine goes on, killed or told that a write-back was lost, the next run appends and acknowledges first, and
+//! then the power fails: what it has acknowledged includes what the one before had left in the page cache, and names that
+//! nobody had synced.
 
-use super::support::NOW;
-use kdir::disk::Disk;
+use super::logdir::Writer;
+use super::support::{Heard, NOW, ROOT, open_log_dir as open, topic_config};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{
-    Acknowledged, Alteration, Created, LogDir, LogDirError, NewTopic, OnSync, RepairOptions, Result, SyncPolicy, Topic,
-    TopicWriter,
+    Alteration, Created, CursorPosition, LimitOverrides, LogDir, LogDirError, NewTopic, OnSync, Result, SyncPolicy,
+    Topic, TopicWriter,
 };
+use kdir::storage::repair::DamagedRecords;
 use kdir::storage::verify::{Finding, Problem};
-use kdir::storage::{Advance, LogConfig, RecordReader, StorageError, retention};
+use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::{Offset, TopicName, TopicPartition};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-const ROOT: &str = "/d";
 const POSITIONS: &str = "/d/positions";
 /// Crashes that are tried at each operation, in the ordinary run.
 const SEEDS: u64 = 6;
@@ -32,8 +35,8 @@ const SEEDS: u64 = 6;
 struct Partition {
     /// What appends have returned, by offset.
     written: BTreeMap<i64, String>,
-    /// The value of an append that did not return.
-    attempted: Option<String>,
+    /// The values of appends that did not return.
+    attempted: Vec<String>,
     /// Everything below has become durable.
     acknowledged: i64,
     /// Below this, records may be gone.
@@ -51,28 +54,6 @@ struct World {
     other_deletion: Option<bool>,
 }
 
-#[derive(Default)]
-struct Heard(Mutex<Vec<Acknowledged>>);
-
-impl OnSync for Heard {
-    fn acknowledged(&self, stretch: &Acknowledged) {
-        self.0.lock().unwrap().push(*stretch);
-    }
-    fn failed(&self) {}
-}
-
-fn disk() -> FaultyDisk {
-    let disk = FaultyDisk::new();
-    disk.create_folder(Path::new(ROOT)).unwrap();
-    disk.open_folder(Path::new("/")).unwrap().sync().unwrap();
-    disk.reset_counts();
-    disk
-}
-
-fn open(disk: &FaultyDisk) -> Result<LogDir> {
-    LogDir::open_to_write(Arc::new(disk.clone()), Path::new(ROOT))
-}
-
 fn name(text: &str) -> TopicName {
     text.parse().unwrap()
 }
@@ -81,9 +62,12 @@ fn partition(number: i32) -> TopicPartition {
     TopicPartition { topic: name("app"), partition: number }
 }
 
+fn position_in(number: i32, offset: i64) -> CursorPosition {
+    CursorPosition { partition: partition(number), topic_id: None, offset: Offset(offset) }
+}
+
 fn config() -> TopicConfig {
-    let settings = [("segment.bytes", "1100"), ("index.interval.bytes", "300"), ("max.message.bytes", "1100")];
-    TopicConfig::from_stored(settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into()).unwrap()
+    topic_config(&[("segment.bytes", "1100"), ("index.interval.bytes", "300"), ("max.message.bytes", "1100")])
 }
 
 fn create(log_dir: &LogDir, text: &str, partitions: i32) -> Result<Topic> {
@@ -95,34 +79,34 @@ fn create(log_dir: &LogDir, text: &str, partitions: i32) -> Result<Topic> {
 fn append(writer: &mut TopicWriter, number: usize, to: i32, world: &mut World) -> Result<()> {
     let value = format!("value {number} {}", "x".repeat(150));
     let mut builder = BatchBuilder::new(0);
-    let timestamp_ms = NOW + number as i64;
-    builder.push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
-    let batch = builder.finish(None, None, usize::MAX).unwrap();
+    let timestamp = NOW + number as i64;
+    builder.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
+    let batch = builder.finish(None, usize::MAX).unwrap();
     let it = &mut world.partitions[to as usize];
-    it.attempted = Some(value.clone());
+    it.attempted.push(value.clone());
     let appended = writer.append(to, &mut [batch], NOW)?;
-    it.attempted = None;
+    it.attempted.pop();
     let before = it.written.insert(appended.base_offset.0, value);
     assert_eq!(before, None, "an offset was given twice");
     Ok(())
 }
 
 fn hear(heard: &Heard, world: &mut World) {
-    for stretch in heard.0.lock().unwrap().drain(..) {
+    for stretch in heard.all() {
         let it = &mut world.partitions[stretch.partition as usize];
         it.acknowledged = it.acknowledged.max(stretch.last_offset.0 + 1);
     }
 }
 
 fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
-    let log_dir = Arc::new(open(disk)?);
+    LogDir::make(disk, Path::new(ROOT))?;
+    let log_dir = open(disk)?;
     let topic = create(&log_dir, "app", 2)?;
     world.created = true;
     let heard = Arc::new(Heard::default());
     let listener: Arc<dyn OnSync> = Arc::clone(&heard) as Arc<dyn OnSync>;
-    let mut syncing = TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::Always, Arc::clone(&listener));
-    let mut careless =
-        TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::Never, Arc::new(Heard::default()));
+    let mut syncing = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::Always, Arc::clone(&listener))?;
+    let mut careless = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::Never, Arc::new(Heard::default()))?;
     for number in 0..24 {
         let writer = if number % 3 == 1 { &mut careless } else { &mut syncing };
         append(writer, number, number as i32 / 2 % 2, world)?;
@@ -132,9 +116,11 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
             synced?;
         }
         if number == 15 {
+            // The writer that never syncs has written to it: no position outlives what it may lose.
             let position = world.partitions[1].written.len() as i64;
-            log_dir.keep_positions(Path::new(POSITIONS), &[(partition(1), Offset(position))])?;
-            world.partitions[1].kept = position;
+            log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir, vec![position_in(1, position)])?;
+            let kept = log_dir.kept_positions(Path::new(POSITIONS))?;
+            assert_eq!(kept, Some(vec![position_in(1, 0)]));
         }
     }
     careless.finish(NOW)?;
@@ -142,40 +128,57 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
     let topic = log_dir.alter_topic(&name("app"), more)?;
     world.altered = true;
     world.partitions[0].removed = 3;
-    log_dir.delete_records(&topic, 0, Offset(3), NOW)?;
-    let mut to_the_new = TopicWriter::new(Arc::clone(&log_dir), topic.clone(), SyncPolicy::End, listener);
+    log_dir.delete_records(&log_dir.partition(&topic, 0)?, Offset(3), NOW)?;
+    let mut to_the_new = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, listener)?;
     for number in 24..32 {
         append(&mut to_the_new, number, 2, world)?;
     }
     let finished = to_the_new.finish(NOW);
     hear(&heard, world);
     finished?;
+    let position = world.partitions[2].written.len() as i64;
+    log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir, vec![position_in(2, position)])?;
+    world.partitions[2].kept = position;
     retain(&log_dir, &topic, world)?;
     let finished = syncing.finish(NOW);
     hear(&heard, world);
     finished?;
     let other = create(&log_dir, "other", 1)?;
     world.other_created = true;
-    drop(log_dir.open_writer(&other, 0, NOW)?);
+    drop(Writer::open(&log_dir, &other, 0)?);
     world.other_deletion = Some(false);
     log_dir.delete_topic(&name("other"), |_| {})?;
     world.other_deletion = Some(true);
     Ok(())
 }
 
+/// A run after one that has failed or was killed: appends to what partitions there are, and acknowledges.
+fn work_on(disk: &FaultyDisk, world: &mut World) -> Result<()> {
+    LogDir::make(disk, Path::new(ROOT))?;
+    let log_dir = open(disk)?;
+    let Some(topic) = log_dir.find_topic(&name("app"))? else { return Ok(()) };
+    let heard = Arc::new(Heard::default());
+    let listener = Arc::clone(&heard) as Arc<dyn OnSync>;
+    let mut writer = TopicWriter::new(log_dir, topic.clone(), SyncPolicy::End, listener)?;
+    for &number in &topic.partitions {
+        append(&mut writer, 100 + number as usize, number, world)?;
+    }
+    let finished = writer.finish(NOW);
+    hear(&heard, world);
+    finished
+}
+
 fn retain(log_dir: &LogDir, topic: &Topic, world: &mut World) -> Result<()> {
     world.partitions[1].removed = world.partitions[1].written.len() as i64 - 1;
-    let limits = LogConfig { retention_bytes: 1500, ..topic.log_config() };
-    let mut writer = log_dir.open_writer(topic, 1, NOW)?;
-    let (recovery_point, log_start_offset) = log_dir.checkpointed(&partition(1))?;
-    let plan = retention::apply(&mut writer, &limits, log_start_offset, recovery_point, NOW, |_| {})?;
-    world.partitions[1].removed = plan.log_start_offset().0;
+    let limits = LimitOverrides { retention_bytes: Some(1500), ..LimitOverrides::default() };
+    let applied = log_dir.partition(topic, 1)?.apply_retention(limits, NOW, &mut Vec::new(), |_| {})?;
+    world.partitions[1].removed = applied.plan.log_start_offset().0;
     Ok(())
 }
 
 /// Every record up to the end or the first damage.
-fn read_all(log_dir: &LogDir, number: i32) -> Result<(BTreeMap<i64, String>, Option<StorageError>)> {
-    let Some(log) = log_dir.open_reader(&partition(number), 4096)? else { return Ok((BTreeMap::new(), None)) };
+fn read_all(log_dir: &LogDir, topic: &Topic, number: i32) -> Result<(BTreeMap<i64, String>, Option<StorageError>)> {
+    let log = log_dir.partition(topic, number)?.reader(4096)?;
     let (mut records, mut read) = (RecordReader::new(log), BTreeMap::new());
     loop {
         match records.advance() {
@@ -192,7 +195,10 @@ fn read_all(log_dir: &LogDir, number: i32) -> Result<(BTreeMap<i64, String>, Opt
 /// Holds what is left against what was promised. After a crash, damage is legal above everything acknowledged; it must
 /// not hide what lies before it, and a repair mends it.
 fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
-    let log_dir = open(disk).unwrap();
+    let log_dir = match open(disk) {
+        Err(LogDirError::Missing { .. }) if !world.created => return,
+        log_dir => log_dir.unwrap_or_else(|error| panic!("{what}: {error}")),
+    };
     let found = log_dir.find_topic(&name("app")).unwrap();
     assert!(found.is_some() || !world.created, "{what}: the topic is gone");
     let Some(topic) = found else { return };
@@ -201,12 +207,18 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
     for &number in &topic.partitions {
         let it = &world.partitions[number as usize];
         let what = &format!("{what}, partition {number}");
-        let (before, damage) = read_all(&log_dir, number).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let end = match log_dir.open_writer(&topic, number, NOW) {
+        let (before, damage) = read_all(&log_dir, &topic, number).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let end = match Writer::open(&log_dir, &topic, number) {
             Ok(mut writer) => {
-                assert!(damage.is_none(), "{what}: a reader found damage and a writer did not: {damage:?}");
+                // What a power failure has left above everything acknowledged, the writer has cut.
+                let is_cut = match &damage {
+                    Some(StorageError::Corrupt { offset, .. }) => has_crashed && offset.0 >= it.acknowledged,
+                    Some(_) => false,
+                    None => true,
+                };
+                assert!(is_cut, "{what}: a reader found damage and a writer did not: {damage:?}");
                 let end = writer.log_end_offset().0;
-                let appended = super::support::append(&mut writer, &["after"]);
+                let appended = writer.append(&["after"]).unwrap();
                 assert_eq!(appended.base_offset.0, end, "{what}");
                 end
             }
@@ -215,17 +227,17 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
             {
                 assert!(damage.is_some(), "{what}: a writer found damage and a reader did not");
                 assert_eq!(repaired(&log_dir, &partition(number)), [], "{what}: after the repair");
-                log_dir.open_writer(&topic, number, NOW).unwrap().log_end_offset().0
+                Writer::open(&log_dir, &topic, number).unwrap().log_end_offset().0
             }
             Err(error) => panic!("{what}: {error}"),
         };
         assert!(end >= it.acknowledged.max(it.kept), "{what}: log end {end}, {it:?}");
-        let (after, damage) = read_all(&log_dir, number).unwrap();
+        let (after, damage) = read_all(&log_dir, &topic, number).unwrap();
         assert!(damage.is_none(), "{what}: {damage:?}");
         for (offset, value) in before.iter().chain(&after).filter(|(_, value)| *value != "after") {
             let is_written = it.written.get(offset) == Some(value);
             // The append that failed may have left its batch whole: its record was never promised, and never denied.
-            let is_attempted = !it.written.contains_key(offset) && it.attempted.as_ref() == Some(value);
+            let is_attempted = !it.written.contains_key(offset) && it.attempted.contains(value);
             assert!(is_written || is_attempted, "{what}: {offset} {value}");
         }
         for (offset, value) in it.written.range(it.removed..it.acknowledged.max(it.kept)) {
@@ -237,19 +249,19 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
         Some(other) => {
             assert_ne!(world.other_deletion, Some(true), "{what}: a deleted topic is back");
             // The next writer completes a folder that was half made.
-            drop(log_dir.open_writer(&other, 0, NOW).unwrap());
+            drop(Writer::open(&log_dir, &other, 0).unwrap());
         }
         None => assert!(!world.other_created || world.other_deletion.is_some(), "{what}: a topic is gone"),
     }
-    if world.partitions[1].kept > 0 {
+    if world.partitions[2].kept > 0 {
         let kept = log_dir.kept_positions(Path::new(POSITIONS)).unwrap();
-        assert_eq!(kept, Some(vec![(partition(1), Offset(world.partitions[1].kept))]), "{what}");
+        assert_eq!(kept, Some(vec![position_in(2, world.partitions[2].kept)]), "{what}");
     }
     // What a crash has left of a deletion is finished by the next change of topics.
     create(&log_dir, "next", 1).unwrap();
-    let verification = log_dir.begin_verification(&[], || {}).unwrap();
-    assert_eq!(verification.root_findings, [], "{what}");
-    for it in verification.run(1, &|_| {}).unwrap() {
+    let found = log_dir.begin_verification(&[], || {}).unwrap().run(1, &|_| {}).unwrap();
+    assert_eq!(found.root, [], "{what}");
+    for it in found.partitions {
         let mut findings = it.checked.findings;
         // A segment that was closed by the writer that never syncs may have lost its last batches whole.
         if has_crashed && !findings.is_empty() && findings.iter().all(|it| is_gap_in_what_was_not_promised(it, world)) {
@@ -260,8 +272,7 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
 }
 
 fn repaired(log_dir: &LogDir, partition: &TopicPartition) -> Vec<Finding> {
-    let options = RepairOptions { skip_corrupt: true, threads: 1 };
-    log_dir.repair_partition(partition, options, &mut Vec::new()).unwrap()
+    log_dir.repair_partition(partition, DamagedRecords::GiveUp, 1, &mut Vec::new()).unwrap()
 }
 
 fn is_gap_in_what_was_not_promised(finding: &Finding, world: &World) -> bool {
@@ -271,7 +282,7 @@ fn is_gap_in_what_was_not_promised(finding: &Finding, world: &World) -> bool {
 }
 
 fn operations() -> u64 {
-    let disk = disk();
+    let disk = FaultyDisk::new();
     work(&disk, &mut World::default()).unwrap();
     disk.operations()
 }
@@ -279,7 +290,7 @@ fn operations() -> u64 {
 fn crash_everywhere(seeds: std::ops::Range<u64>) {
     for number in 1..=operations() {
         for seed in seeds.clone() {
-            let disk = disk();
+            let disk = FaultyDisk::new();
             disk.crash_at(number);
             let mut world = World::default();
             let result = work(&disk, &mut world).map_err(|error| error.to_string());
@@ -293,7 +304,7 @@ fn crash_everywhere(seeds: std::ops::Range<u64>) {
 fn a_log_dir_survives_a_failure_at_any_operation() {
     for number in 1..=operations() {
         for persistent in [false, true] {
-            let disk = disk();
+            let disk = FaultyDisk::new();
             if persistent {
                 disk.fail_from(number)
             } else {
@@ -317,13 +328,58 @@ fn a_log_dir_survives_a_crash_at_any_operation() {
 fn a_log_dir_survives_a_crash_at_any_operation_in_many_ways() {
     let seeds = std::env::var("KDIR_CRASH_SEEDS").map_or(100, |text| text.parse().unwrap());
     crash_everywhere(SEEDS..SEEDS + seeds);
+    lose_write_backs_everywhere(SEEDS..SEEDS + seeds / 4);
+    kill_everywhere(SEEDS..SEEDS + seeds / 4);
+}
+
+/// The next run goes on where one has ended in some way, and the power fails after it has acknowledged.
+fn check_after_the_next_run(disk: &FaultyDisk, mut world: World, seeds: std::ops::Range<u64>, what: &str) {
+    work_on(disk, &mut world).unwrap_or_else(|error| panic!("{what}: the next run: {error}"));
+    for seed in seeds {
+        check(&disk.crash(seed), &world, true, &format!("{what}, then a power failure with seed {seed}"));
+    }
+}
+
+fn lose_write_backs_everywhere(seeds: std::ops::Range<u64>) {
+    for number in 1..=operations() {
+        let disk = FaultyDisk::new();
+        disk.lose_write_backs_at(number);
+        let mut world = World::default();
+        let result = work(&disk, &mut world).map_err(|error| error.to_string());
+        let what = format!("write-backs lost at {number}, {result:?}, {:?}", disk.trace().get(number as usize - 1));
+        for seed in seeds.clone() {
+            check(&disk.crash(seed), &world, true, &format!("{what}, then a power failure with seed {seed}"));
+        }
+        check_after_the_next_run(&disk.kill(), world, seeds.clone(), &what);
+    }
+}
+
+#[test]
+fn a_log_dir_survives_syncs_that_lie() {
+    lose_write_backs_everywhere(0..SEEDS);
+}
+
+fn kill_everywhere(seeds: std::ops::Range<u64>) {
+    for number in 1..=operations() {
+        let disk = FaultyDisk::new();
+        disk.fail_from(number);
+        let mut world = World::default();
+        let result = work(&disk, &mut world).map_err(|error| error.to_string());
+        let what = format!("killed at {number}, {result:?}, {:?}", disk.trace().get(number as usize - 1));
+        check_after_the_next_run(&disk.kill(), world, seeds.clone(), &what);
+    }
+}
+
+#[test]
+fn a_log_dir_survives_a_kill_at_any_operation_and_a_power_failure_after_the_next_run() {
+    kill_everywhere(0..SEEDS);
 }
 
 #[test]
 fn a_full_disk_leaves_a_log_dir_whole() {
     let mut fitted = 0;
     for room in (0..40_000).step_by(97) {
-        let disk = disk();
+        let disk = FaultyDisk::new();
         disk.space_left(room);
         let mut world = World::default();
         let result = work(&disk, &mut world);

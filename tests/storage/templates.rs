@@ -6,7 +6,7 @@ use kdir::format::header::TimestampType;
 use kdir::format::record::{NewRecord, RecordSpan};
 use kdir::stream::json::Located;
 use kdir::stream::template::Template;
-use kdir::units::Offset;
+use kdir::units::{Offset, Timestamp};
 
 /// Summer and winter differ, in what is printed of the zone too.
 const ZONE: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
@@ -62,18 +62,18 @@ fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 fn print(template: &Template, input: &[u8]) -> Vec<u8> {
     let (timestamp, mut rest) = input.split_at(input.len().min(8));
-    let timestamp_ms = timestamp.try_into().map_or(-1, i64::from_be_bytes);
+    let timestamp = timestamp.try_into().map_or(Timestamp::NONE, |bytes| Timestamp(i64::from_be_bytes(bytes)));
     let (key, value) = (part(&mut rest), part(&mut rest));
     let mut headers = Vec::new();
     while !rest.is_empty() {
         headers.push((part(&mut rest).unwrap_or_default(), part(&mut rest)));
     }
     let mut bytes = Vec::new();
-    NewRecord { timestamp_ms, key, value, headers: &headers }.write(0, 0, &mut bytes);
+    NewRecord { timestamp, key, value, headers: &headers }.write(0, 0, &mut bytes);
     let record = RecordSpan::parse(&bytes, 0).expect("what was written is a record").record(&bytes);
     let (offset, timestamp_type) = (Offset(i64::MAX), TimestampType::CreateTime);
     let mut out = Vec::new();
-    let located = Located { topic: TOPIC, partition: i32::MAX, offset, timestamp_ms, timestamp_type, record };
+    let located = Located { topic: TOPIC, partition: i32::MAX, offset, timestamp, timestamp_type, record };
     template.write(&located, &mut out);
     out
 }

@@ -3,9 +3,9 @@ use crate::cli::args::{self, OffsetAt, PerPartition};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::logdir::{LogDir, Topic};
+use crate::logdir::{LogDir, Partition, Topic};
 use crate::storage::StorageError;
-use crate::units::{Offset, TopicName};
+use crate::units::{Offset, Timestamp, TopicName};
 use std::collections::BTreeMap;
 
 /// Delete records before an offset or a time
@@ -42,22 +42,28 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
     let log_dir = context.open_to_write()?;
     let topic = log_dir.topic(&args.topic)?;
     let targets = match (&args.before_offset, before_time) {
+        // The offset is decided and applied through one handle: never on one topic for another of its name.
         (Some(offsets), _) => by_offset(&log_dir, &topic, offsets)?,
-        (None, Some(time)) => by_time(&log_dir, &topic, time.0)?,
+        (None, Some(time)) => by_time(&log_dir, &topic, time)?,
         (None, None) => return Err(exit::usage("give --before-offset or --before")),
     };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    for (partition, offset) in targets {
-        let start = log_dir.delete_records(&topic, partition, offset, crate::cli::now().0)?;
-        report.row(vec![Cell::text(&topic.name), Cell::Number(partition.into()), Cell::Number(start.0)])?;
+    let mut moved = Vec::new();
+    let targets = targets.iter().map(|(partition, offset)| (partition, *offset));
+    let deleted = log_dir.delete_records_of(targets, crate::cli::now(), |partition, start| {
+        moved.push((partition.id().partition, start));
+    });
+    for (number, start) in moved {
+        report.row(vec![Cell::text(&topic.name), Cell::Number(number.into()), Cell::Number(start.0)])?;
     }
+    deleted?;
     report.finish()?;
     Ok(Exit::Done)
 }
 
-fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow::Result<BTreeMap<i32, Offset>> {
-    let each = match offsets {
-        PerPartition::Each(each) => each.clone(),
+fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow::Result<Vec<(Partition, Offset)>> {
+    let each: BTreeMap<i32, OffsetAt> = match offsets {
+        PerPartition::Each(each) => each.iter().copied().collect(),
         PerPartition::All(OffsetAt::At(_)) if topic.partitions.len() != 1 => {
             return Err(exit::usage(format!(
                 "topic {} has {} partitions: name each offset's, as in 0:100,1:250",
@@ -67,9 +73,13 @@ fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow:
         }
         PerPartition::All(at) => topic.partitions.iter().map(|&partition| (partition, *at)).collect(),
     };
-    let mut targets = BTreeMap::new();
-    for (partition, at) in each {
-        let (start, end) = super::range(log_dir, &topic.partition(partition)?)?;
+    each.keys().try_for_each(|&number| topic.partition(number).map(drop))?;
+    let mut targets = Vec::new();
+    // Taken together, the handles share the topic file, which each would hold open otherwise.
+    for partition in log_dir.partitions(topic)? {
+        let Some(&at) = each.get(&partition.id().partition) else { continue };
+        let (start, end) = super::range(&partition)?;
+        partition.let_go()?;
         // All are checked before any is moved.
         if let OffsetAt::At(offset) = at
             && Offset(offset) > end
@@ -79,7 +89,7 @@ fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow:
                 log_start_offset: start,
                 log_end_offset: end,
             };
-            return Err(anyhow::Error::from(out_of_range).context(format!("{}-{partition}", topic.name)));
+            return Err(anyhow::Error::from(out_of_range).context(partition.id().to_string()));
         }
         let offset = match at {
             OffsetAt::Earliest => start,
@@ -87,20 +97,25 @@ fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow:
             OffsetAt::At(offset) => Offset(offset),
             OffsetAt::BeforeEnd(count) => Offset(end.0.saturating_sub(count)).max(start),
         };
-        targets.insert(partition, offset);
+        targets.push((partition, offset));
     }
     Ok(targets)
 }
 
-fn by_time(log_dir: &LogDir, topic: &Topic, time_ms: i64) -> anyhow::Result<BTreeMap<i32, Offset>> {
-    let mut targets = BTreeMap::new();
-    for &partition in &topic.partitions {
-        let Some(reader) = log_dir.open_reader(&topic.partition(partition)?, 0)? else { continue };
-        let offset = match reader.offset_for_time(time_ms)? {
+fn by_time(log_dir: &LogDir, topic: &Topic, time: Timestamp) -> anyhow::Result<Vec<(Partition, Offset)>> {
+    let mut targets = Vec::new();
+    for partition in log_dir.partitions(topic)? {
+        let view = partition.view()?;
+        if !view.has_folder() {
+            continue;
+        }
+        let offset = match view.offset_for_time(time)? {
             Some((offset, _)) => offset,
-            None => reader.log_end_offset()?,
+            None => view.log_end_offset()?,
         };
-        targets.insert(partition, offset);
+        drop(view);
+        partition.let_go()?;
+        targets.push((partition, offset));
     }
     Ok(targets)
 }

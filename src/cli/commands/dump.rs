@@ -8,7 +8,7 @@ use crate::format::properties::{PartitionMetadata, topic_id_to_text};
 use crate::format::{FormatError, snapshot, txn};
 use crate::storage::dump::{LogDump, read_offset_index, read_time_index};
 use crate::storage::file_name::{FileKind, parse_segment_name};
-use crate::units::{Offset, Position};
+use crate::units::{Offset, Position, Timestamp};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 
@@ -106,7 +106,7 @@ impl Dump<'_> {
     }
 
     fn small(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(atomic::read_small(self.disk(), self.path, SMALL_MAX)?.unwrap_or_default())
+        Ok(atomic::read_small_at(self.disk(), self.path, SMALL_MAX)?.unwrap_or_default())
     }
 
     fn decoded<T>(&self, decoded: Result<T, FormatError>) -> anyhow::Result<T> {
@@ -146,7 +146,7 @@ impl Dump<'_> {
             (attributes.has_delete_horizon(), "delete-horizon"),
         ];
         let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
-        let time_unless_none = |ms: i64| Cell::time((ms != -1).then_some(ms));
+        let time_unless_none = |time: Timestamp| Cell::time((time != Timestamp::NONE).then_some(time));
         let unless_none = |number: i64| if number < 0 { Cell::Nothing } else { Cell::Number(number) };
         vec![
             Cell::text(&self.file),

@@ -53,11 +53,10 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
 /// Records and bytes of a topic.
 pub(crate) fn totals(log_dir: &LogDir, topic: &Topic) -> anyhow::Result<(i64, u64)> {
     let (mut records, mut bytes) = (0, 0);
-    for &partition in &topic.partitions {
-        let partition = topic.partition(partition)?;
-        let Some(reader) = log_dir.open_reader(&partition, 0)? else { continue };
-        records += reader.log_end_offset()? - reader.log_start_offset();
-        bytes += reader.segments()?.iter().map(|segment| segment.size).sum::<u64>();
+    for partition in log_dir.partitions(topic)? {
+        let view = partition.view()?;
+        records += view.log_end_offset()? - view.log_start_offset();
+        bytes += view.segments()?.iter().map(|segment| segment.size).sum::<u64>();
     }
     Ok((records, bytes))
 }

@@ -17,9 +17,9 @@ pub(crate) mod retention;
 pub(crate) mod verify;
 
 use super::exit::Failures;
-use crate::logdir::{LogDir, Topic, TopicPattern};
+use crate::logdir::{LogDir, Partition, Topic, TopicPattern};
 use crate::storage::Notice;
-use crate::units::{Offset, TopicPartition};
+use crate::units::Offset;
 
 /// The topics that are meant; without a name, all that can be read.
 fn named_topics_or_all(
@@ -39,11 +39,9 @@ fn named_topics_or_all(
 }
 
 /// Log start and log end offset of a partition.
-fn range(log_dir: &LogDir, partition: &TopicPartition) -> anyhow::Result<(Offset, Offset)> {
-    match log_dir.open_reader(partition, 0)? {
-        Some(reader) => Ok((reader.log_start_offset(), reader.log_end_offset()?)),
-        None => Ok((Offset::ZERO, Offset::ZERO)),
-    }
+fn range(partition: &Partition) -> anyhow::Result<(Offset, Offset)> {
+    let view = partition.view()?;
+    Ok((view.log_start_offset(), view.log_end_offset()?))
 }
 
 /// `1 record`, `2 records`.

@@ -3,7 +3,7 @@ use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::units::{Offset, Timestamp, TopicName};
+use crate::units::{Timestamp, TopicName};
 
 /// Show the first offset at or after a time, per partition
 ///
@@ -53,16 +53,12 @@ pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<E
     let topic = log_dir.topic(&args.topic)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     for partition in args::partitions(&topic, &args.partition)? {
-        let (mut offset, mut timestamp) = (Some(Offset::ZERO), None);
-        if let Some(reader) = log_dir.open_reader(&topic.partition(partition)?, 0)? {
-            (offset, timestamp) = match at {
-                At::Earliest => (Some(reader.log_start_offset()), None),
-                At::Latest => (Some(reader.log_end_offset()?), None),
-                At::Time(time) => reader.offset_for_time(time.0)?.unzip(),
-            };
-        } else if matches!(at, At::Time(_)) {
-            offset = None;
-        }
+        let view = log_dir.partition(&topic, partition)?.view()?;
+        let (offset, timestamp) = match at {
+            At::Earliest => (Some(view.log_start_offset()), None),
+            At::Latest => (Some(view.log_end_offset()?), None),
+            At::Time(time) => view.offset_for_time(time)?.unzip(),
+        };
         report.row(vec![
             Cell::text(&topic.name),
             Cell::Number(partition.into()),

@@ -4,9 +4,8 @@ use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Column, ReportArgs};
-use crate::logdir::{RepairOptions, TopicPattern};
-use crate::storage::repair::Remedy;
-use crate::storage::verify::Finding;
+use crate::logdir::TopicPattern;
+use crate::storage::repair::DamagedRecords;
 
 /// Mend what verify finds
 ///
@@ -38,40 +37,31 @@ pub(crate) struct RepairArgs {
 const COLUMNS: [Column; 8] = super::verify::columns("remedy");
 
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let found = super::verify::check(&context.open()?, &args.topic, context)?;
+    let damaged_records = if args.skip_corrupt { DamagedRecords::GiveUp } else { DamagedRecords::Keep };
+    let plans = super::verify::check(&context.open()?, &args.topic, context)?.plan_repair(damaged_records);
     let mut report = Findings::new(context, args.report.output, &COLUMNS);
-    let groups = found.groups();
-    for (partition, findings) in &groups {
-        let remedies = Remedy::of_all(findings, args.skip_corrupt);
-        for (finding, remedy) in findings.iter().zip(remedies) {
-            report.add(finding, *partition, remedy.text())?;
+    for planned in &plans {
+        for decision in &planned.plan.decisions {
+            report.add(&decision.finding, planned.partition.as_ref(), decision.remedy.text())?;
         }
     }
     report.finish()?;
-    let count = groups.iter().map(|(_, findings)| findings.len()).sum::<usize>();
+    let count = plans.iter().map(|planned| planned.plan.decisions.len()).sum::<usize>();
     if count == 0 {
         context.ui.status("nothing is wrong, nothing was changed");
         return Ok(Exit::Done);
     }
-    let acts = |findings: &[Finding]| Remedy::of_all(findings, args.skip_corrupt).iter().any(|remedy| remedy.acts());
-    if args.dry_run || !groups.iter().any(|(_, findings)| acts(findings)) {
+    if args.dry_run || !plans.iter().any(|planned| planned.plan.acts()) {
         context.ui.status(&format!("{}, nothing was changed", super::counted(count as u64, "finding")));
         return Ok(Exit::Told(CORRUPT));
     }
     let log_dir = context.open_to_write()?;
-    let options = RepairOptions { skip_corrupt: args.skip_corrupt, threads: super::verify::threads() };
     let mut left = Vec::new();
-    for (partition, findings) in groups {
-        match partition {
-            _ if !acts(findings) => left.extend(findings.iter().cloned()),
-            None => log_dir.repair_root(findings)?,
-            Some(partition) => {
-                let mut notices = Vec::new();
-                let remaining = log_dir.repair_partition(partition, options, &mut notices);
-                notices.iter().for_each(|notice| context.ui.status(&super::told(notice)));
-                left.extend(remaining?);
-            }
-        }
+    for planned in &plans {
+        let mut notices = Vec::new();
+        let remaining = log_dir.apply_repair(planned, super::verify::threads(), &mut notices);
+        notices.iter().for_each(|notice| context.ui.status(&super::told(notice)));
+        left.extend(remaining?);
     }
     for finding in &left {
         context.ui.warning(&format!("{}: {}", finding.path.display(), finding.problem));

@@ -4,9 +4,8 @@ use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
-use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
-use crate::storage::retention::{self, Decision, Log, Plan, Verdict};
-use crate::storage::{LogConfig, lookup};
+use crate::logdir::{LimitOverrides, LogDir, Partition, RetentionPlan, Topic, TopicPattern};
+use crate::storage::retention::{Decision, Limits, Verdict};
 use crate::units::ByteSize;
 
 /// Apply retention once
@@ -55,23 +54,23 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     let (mut removed, mut bytes) = (0, 0);
     let mut failures = Failures::new(context.ui);
+    let overrides = overrides(args);
     for topic in chosen(args, &log_dir, context, &mut failures)? {
-        let limits = limits(args, &topic);
-        for &partition in &topic.partitions {
+        for partition in log_dir.partitions(&topic)? {
             let planned = if args.dry_run {
-                plan(&log_dir, &topic, partition, &limits)
+                partition.plan_retention(overrides, crate::cli::now()).map_err(anyhow::Error::from)
             } else {
-                apply(&log_dir, &topic, partition, &limits, context)
+                apply(&partition, overrides, context)
             };
-            let plan = match planned {
-                Ok(plan) => plan,
+            let RetentionPlan { plan, limits } = match planned {
+                Ok(planned) => planned,
                 Err(error) => {
                     failures.tell(error);
                     continue;
                 }
             };
             for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
-                report.row(row(&topic, partition, decision, &limits))?;
+                report.row(row(&topic, partition.id().partition, decision, &limits))?;
             }
             removed += plan.going().count() as u64;
             bytes += plan.going().map(|decision| decision.segment.size).sum::<u64>();
@@ -92,83 +91,46 @@ fn chosen(
 ) -> anyhow::Result<Vec<Topic>> {
     let has_limits = args.retention.is_some() || args.retention_bytes.is_some();
     let mut topics = super::named_topics_or_all(log_dir, &args.topic, failures)?;
-    topics.retain(|topic| {
-        if args.topic.is_empty() && topic.name.is_internal() {
-            return false;
+    topics.retain(|topic| !(args.topic.is_empty() && topic.name.is_internal()));
+    let mut chosen = Vec::with_capacity(topics.len());
+    for topic in topics {
+        if has_limits || log_dir.decides_on(&topic)? {
+            chosen.push(topic);
+            continue;
         }
-        let skipped = topic.origin == Origin::Broker && !has_limits;
-        if skipped {
-            context.ui.warning(&format!(
-                "topic {} is skipped: its limits are in its broker's metadata; give --retention or --retention-bytes",
-                topic.name
-            ));
-        }
-        !skipped
+        context.ui.warning(&format!(
+            "topic {} is skipped: its limits are in its broker's metadata; give --retention or --retention-bytes",
+            topic.name
+        ));
+    }
+    Ok(chosen)
+}
+
+/// The limits of the command line.
+fn overrides(args: &RetentionArgs) -> LimitOverrides {
+    let retention_ms = args.retention.map(|retention| match retention {
+        Retention::Forever => -1,
+        Retention::For(duration) => duration.0,
     });
-    Ok(topics)
+    let retention_bytes = args.retention_bytes.map(|ByteSize(bytes)| i64::try_from(bytes).unwrap_or(i64::MAX));
+    LimitOverrides { retention_ms, retention_bytes }
 }
 
-/// The topic's configuration, with the limits of the command line in place of its own. With either of them given, a topic
-/// whose limits are not known here has no other.
-fn limits(args: &RetentionArgs, topic: &Topic) -> LogConfig {
-    let mut limits = topic.log_config();
-    if topic.origin == Origin::Broker {
-        (limits.retention_ms, limits.retention_bytes) = (-1, -1);
-    }
-    match args.retention {
-        Some(Retention::Forever) => limits.retention_ms = -1,
-        Some(Retention::For(duration)) => limits.retention_ms = duration.0,
-        None => {}
-    }
-    if let Some(ByteSize(bytes)) = args.retention_bytes {
-        limits.retention_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    }
-    limits
-}
-
-fn plan(log_dir: &LogDir, topic: &Topic, partition: i32, limits: &LogConfig) -> anyhow::Result<Plan> {
-    let partition = topic.partition(partition)?;
-    let Some(reader) = log_dir.open_reader(&partition, 0)? else { return Ok(Plan::default()) };
-    let (recovery_point, _) = log_dir.checkpointed(&partition)?;
-    let (disk, path) = (log_dir.disk(), reader.path());
-    // The reader has listed the folder before the end is looked for, so that no segment that it knows begins behind it.
-    let segments = reader.segments()?;
-    let log_end_offset = reader.log_end_offset()?;
-    let log = Log { segments: &segments, log_start_offset: reader.log_start_offset(), log_end_offset };
-    Ok(retention::plan(log, limits, crate::cli::now().0, |segment, next_offset| {
-        let times = lookup::segment_times(&**disk, path, segment.base_offset, next_offset <= recovery_point)?;
-        Ok(times.and_then(|(_, times)| times.largest))
-    })?)
-}
-
-fn apply(
-    log_dir: &LogDir,
-    topic: &Topic,
-    partition: i32,
-    limits: &LogConfig,
-    context: &Context,
-) -> anyhow::Result<Plan> {
-    let folder = topic.partition(partition)?;
-    if log_dir.disk().stat(&log_dir.partition_path(&folder))?.is_none() {
-        return Ok(Plan::default());
-    }
-    let now = crate::cli::now().0;
-    let mut writer = log_dir.open_writer(topic, partition, now)?;
-    for notice in writer.take_notices() {
-        context.ui.warning(&super::told(&notice));
-    }
-    let (recovery_point, log_start_offset) = log_dir.checkpointed(&folder)?;
+fn apply(partition: &Partition, overrides: LimitOverrides, context: &Context) -> anyhow::Result<RetentionPlan> {
+    let now = crate::cli::now();
     let mut progress = context.ui.progress(None, Unit::Segments);
     let mut removed = 0;
-    let plan = retention::apply(&mut writer, limits, log_start_offset, recovery_point, now, |_| {
+    let mut notices = Vec::new();
+    let planned = partition.apply_retention(overrides, now, &mut notices, |_| {
         removed += 1;
-        progress.set(removed, || folder.to_string());
-    })?;
+        progress.set(removed, || partition.id().to_string());
+    });
     progress.finish();
-    Ok(plan)
+    notices.iter().for_each(|notice| context.ui.warning(&super::told(notice)));
+    Ok(planned?)
 }
 
-fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &LogConfig) -> Vec<Cell> {
+fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &Limits) -> Vec<Cell> {
     vec![
         Cell::text(&topic.name),
         Cell::Number(partition.into()),
@@ -181,7 +143,7 @@ fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &LogConfig) -
     ]
 }
 
-fn reason(verdict: Verdict, limits: &LogConfig) -> String {
+fn reason(verdict: Verdict, limits: &Limits) -> String {
     match verdict {
         Verdict::BelowLogStart => "below the log start offset".into(),
         Verdict::OverSize => format!("the rest is at least retention.bytes={}", limits.retention_bytes),

@@ -4,7 +4,7 @@ use crate::cli::complete;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::{OutputError, Unit};
-use crate::logdir::{CheckedPartition, LogDir, TopicPattern};
+use crate::logdir::{LogDir, TopicFindings, TopicPattern};
 use crate::storage::verify::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicPartition};
 use std::sync::{Mutex, PoisonError};
@@ -69,32 +69,8 @@ pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Ex
     Ok(if findings == 0 { Exit::Done } else { Exit::Told(CORRUPT) })
 }
 
-/// What a check has found.
-pub(super) struct Found {
-    /// In the files at the root.
-    pub(super) root: Vec<Finding>,
-    pub(super) partitions: Vec<CheckedPartition>,
-}
-
-impl Found {
-    /// The findings at the root, then those of each partition.
-    pub(super) fn groups(&self) -> Vec<(Option<&TopicPartition>, &[Finding])> {
-        let of_partitions = self.partitions.iter().map(|it| (Some(&it.partition), &*it.checked.findings));
-        std::iter::once((None, &*self.root)).chain(of_partitions).collect()
-    }
-
-    /// Every finding, with the partition that it is in.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Option<&TopicPartition>, &Finding)> {
-        let of_partitions = self
-            .partitions
-            .iter()
-            .flat_map(|it| it.checked.findings.iter().map(move |finding| (Some(&it.partition), finding)));
-        self.root.iter().map(|finding| (None, finding)).chain(of_partitions)
-    }
-}
-
 /// Checks the topics of those names, or all, with progress on a terminal.
-pub(super) fn check(log_dir: &LogDir, topics: &[TopicPattern], context: &Context) -> anyhow::Result<Found> {
+pub(super) fn check(log_dir: &LogDir, topics: &[TopicPattern], context: &Context) -> anyhow::Result<TopicFindings> {
     let verification = log_dir.begin_verification(topics, || std::thread::sleep(HALF_WRITTEN_PAUSE))?;
     let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {
@@ -103,10 +79,9 @@ pub(super) fn check(log_dir: &LogDir, topics: &[TopicPattern], context: &Context
         let position = progress.1;
         progress.0.set(position, String::new);
     };
-    let root = verification.root_findings.clone();
-    let partitions = verification.run(threads(), &on_progress)?;
+    let found = verification.run(threads(), &on_progress)?;
     progress.into_inner().unwrap_or_else(PoisonError::into_inner).0.finish();
-    Ok(Found { root, partitions })
+    Ok(found)
 }
 
 /// One worker for each core.

@@ -15,135 +15,21 @@
 //! checksum (passed over), and, in message sets v0, a header checksum that is wrong by an old mistake.
 //! Sources: `CompressionType.java`, `Lz4BlockInputStream.java`, snappy-java's `SnappyCodec.java`.
 
+mod codec;
 mod gzip;
 mod lz4;
 mod snappy;
+mod zstd;
+
+pub use codec::{Codec, Compression, CompressionError};
 
 use super::FormatError;
 use std::fmt;
-use std::str::FromStr;
 
-/// How a batch is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Codec {
-    /// Not at all.
-    #[default]
-    None,
-    /// DEFLATE.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
-impl Codec {
-    const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
-
-    /// The codec of attribute bits 0 to 2.
-    ///
-    /// # Errors
-    /// When they name none.
-    pub fn from_attribute_bits(bits: u8) -> Result<Self, FormatError> {
-        let found = Self::ALL.get(usize::from(bits)).copied();
-        found.ok_or_else(|| FormatError::corrupt(format!("unknown compression codec {bits}")))
-    }
-
-    /// The codec's attribute bits.
-    #[must_use]
-    pub const fn attribute_bits(self) -> u8 {
-        self as u8
-    }
-
-    /// Kafka's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// The levels that Kafka allows, and its default; `None` for a codec without levels.
-    #[must_use]
-    pub const fn levels(self) -> Option<(i32, i32, i32)> {
-        match self {
-            Self::None | Self::Snappy => None,
-            Self::Gzip => Some((1, 9, 6)),
-            Self::Lz4 => Some((1, 17, 9)),
-            Self::Zstd => Some((-131_072, 22, 3)),
-        }
-    }
-}
-
-/// A codec and how hard it tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Compression {
-    /// The codec.
-    pub codec: Codec,
-    /// The level; `None` is Kafka's default. For lz4 every level gives the fast compressor, as Kafka's default does.
-    pub level: Option<i32>,
-}
-
-/// A text that names no compression.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompressionError {
-    /// There is no such codec.
-    #[error("{name:?} is no codec: expected none, gzip, snappy, lz4 or zstd, and a level as in zstd:3")]
-    Codec {
-        /// What was given.
-        name: String,
-    },
-    /// The codec takes no level.
-    #[error("{codec} has no levels")]
-    NoLevels {
-        /// The codec.
-        codec: &'static str,
-    },
-    /// The level is out of range.
-    #[error("{codec} has the levels {min} to {max}, not {level:?}")]
-    Level {
-        /// The codec.
-        codec: &'static str,
-        /// The lowest level.
-        min: i32,
-        /// The highest level.
-        max: i32,
-        /// What was given.
-        level: String,
-    },
-}
-
-impl FromStr for Compression {
-    type Err = CompressionError;
-
-    fn from_str(text: &str) -> Result<Self, CompressionError> {
-        let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
-        let codec = Codec::ALL.into_iter().find(|codec| codec.name() == name);
-        let codec = codec.ok_or_else(|| CompressionError::Codec { name: name.to_owned() })?;
-        let Some(text) = level else { return Ok(Self { codec, level: None }) };
-        let Some((min, max, _)) = codec.levels() else {
-            return Err(CompressionError::NoLevels { codec: codec.name() });
-        };
-        match text.parse() {
-            Ok(level) if (min..=max).contains(&level) => Ok(Self { codec, level: Some(level) }),
-            _ => Err(CompressionError::Level { codec: codec.name(), min, max, level: text.to_owned() }),
-        }
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.codec.name())?;
-        self.level.map_or(Ok(()), |level| write!(f, ":{level}"))
-    }
-}
+/// No batch that this program makes holds more plain bytes than this in compressed form: a larger one stays uncompressed.
+/// Readers take any batch up to here, whatever its topic is configured to now, and take a smaller one that claims more for a
+/// bomb: a batch of Kafka's default size, 1 MiB, may be compressed by 256.
+pub const DECOMPRESSED_SIZE_MAX: usize = 256 << 20;
 
 /// Compresses batch after batch with the same memory.
 pub struct Compressor {
@@ -156,7 +42,7 @@ enum Engine {
     Gzip(flate2::Compress),
     Snappy(Box<snap::raw::Encoder>),
     Lz4,
-    Zstd(Box<zstd::bulk::Compressor<'static>>),
+    Zstd(Box<zstd::Compressor>),
 }
 
 fn failed(codec: Codec, error: impl fmt::Display) -> FormatError {
@@ -177,11 +63,7 @@ impl Compressor {
             Codec::Gzip => Engine::Gzip(flate2::Compress::new(flate2::Compression::new(level as u32), false)),
             Codec::Snappy => Engine::Snappy(Box::new(snap::raw::Encoder::new())),
             Codec::Lz4 => Engine::Lz4,
-            Codec::Zstd => {
-                let engine =
-                    zstd::bulk::Compressor::new(level).expect("zstd takes memory and a level within its range");
-                Engine::Zstd(Box::new(engine))
-            }
+            Codec::Zstd => Engine::Zstd(Box::new(zstd::compressor(level))),
         };
         Self { compression, engine }
     }
@@ -202,12 +84,7 @@ impl Compressor {
             Engine::Gzip(engine) => gzip::compress(engine, plain, out)?,
             Engine::Snappy(engine) => snappy::compress(engine, plain, out)?,
             Engine::Lz4 => lz4::compress(plain, out)?,
-            Engine::Zstd(engine) => {
-                let start = out.len();
-                out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
-                let written = engine.compress_to_buffer(plain, &mut out[start..]);
-                out.truncate(start + written.map_err(|error| failed(Codec::Zstd, error))?);
-            }
+            Engine::Zstd(engine) => zstd::compress(engine, plain, out)?,
         }
         Ok(())
     }
@@ -217,7 +94,7 @@ impl Compressor {
 #[derive(Default)]
 pub struct Decompressor {
     snappy: snap::raw::Decoder,
-    zstd: Option<zstd::stream::raw::Decoder<'static>>,
+    zstd: Option<zstd::Decompressor>,
 }
 
 impl Decompressor {
@@ -244,35 +121,8 @@ impl Decompressor {
             Codec::Gzip => gzip::decompress(bytes, out, limit),
             Codec::Snappy => snappy::decompress(&mut self.snappy, bytes, out, limit),
             Codec::Lz4 => lz4::decompress(magic, bytes, out, limit),
-            Codec::Zstd => self.decompress_zstd(bytes, out, limit),
+            Codec::Zstd => zstd::decompress(&mut self.zstd, bytes, out, limit),
         }
-    }
-
-    fn decompress_zstd(&mut self, bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), FormatError> {
-        use zstd::stream::raw::{Operation, OutBuffer};
-        let mut decoder = match self.zstd.take() {
-            Some(decoder) => decoder,
-            None => zstd::stream::raw::Decoder::new().map_err(|error| failed(Codec::Zstd, error))?,
-        };
-        decoder.reinit().map_err(|error| failed(Codec::Zstd, error))?;
-        let mut input = zstd::stream::raw::InBuffer::around(bytes);
-        let mut filled = 0;
-        loop {
-            make_room(out, filled, bytes.len(), limit)?;
-            let mut output = OutBuffer::around(&mut out[filled..]);
-            let hint = decoder.run(&mut input, &mut output).map_err(|error| failed(Codec::Zstd, error))?;
-            filled += output.pos();
-            let all_read = input.pos == bytes.len();
-            if all_read && hint == 0 {
-                break;
-            }
-            if all_read && filled < out.len() {
-                return Err(failed(Codec::Zstd, "the data is cut short"));
-            }
-        }
-        self.zstd = Some(decoder);
-        out.truncate(filled);
-        if filled > limit { Err(FormatError::TooLarge { limit }) } else { Ok(()) }
     }
 }
 
@@ -431,17 +281,6 @@ mod tests {
                 assert!(is_whole || plain(codec, &bytes[..cut], LIMIT).is_err(), "{name} cut at {cut}");
             }
         }
-    }
-
-    #[test]
-    fn names_and_levels_are_kafkas() {
-        for text in ["none", "gzip", "gzip:1", "snappy", "lz4:17", "zstd:-131072", "zstd:22"] {
-            assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
-        }
-        for text in ["", "brotli", "gzip:0", "gzip:10", "snappy:1", "none:1", "lz4:18", "zstd:23", "zstd:x", "ZSTD"] {
-            assert!(text.parse::<Compression>().is_err(), "{text}");
-        }
-        assert!(Codec::from_attribute_bits(5).is_err());
     }
 
     proptest! {

@@ -4,7 +4,8 @@ use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::storage::Result;
 use crate::storage::index_file::{EntryRun, IndexEntry, IndexFile};
-use crate::units::{Offset, Position};
+use crate::storage::index_rule::{Named, named, names_time_of};
+use crate::units::{Offset, Position, Timestamp};
 use std::ops::Range;
 
 /// Entries that the batches contradict.
@@ -66,8 +67,7 @@ impl<'a, E: IndexEntry> Entries<'a, E> {
 pub(super) struct OffsetEntries<'a> {
     entries: Entries<'a, OffsetIndexEntry>,
     base: Offset,
-    /// An entry that names a batch behind the one at its position, as brokers before 4.1 wrote one for all batches of an
-    /// append: right if a batch before the next entry ends at its offset.
+    /// The offset of an entry that names a later batch than the one at its position: see [`Named::Later`].
     awaited: Option<Offset>,
 }
 
@@ -99,13 +99,17 @@ impl<'a> OffsetEntries<'a> {
             if entry.position != position {
                 self.entries
                     .reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
-            } else if offset == last {
-                self.entries.accept();
-            } else if offset > last {
-                self.awaited = Some(offset);
-                return Ok(());
-            } else {
-                self.entries.reject(|| format!("the entry has offset {offset}, and its batch ends at {last}"));
+                continue;
+            }
+            match named(offset, header) {
+                Named::Batch => self.entries.accept(),
+                Named::Later => {
+                    self.awaited = Some(offset);
+                    return Ok(());
+                }
+                Named::Nothing => {
+                    self.entries.reject(|| format!("the entry has offset {offset}, and its batch ends at {last}"));
+                }
             }
         }
         Ok(())
@@ -141,14 +145,14 @@ impl<'a> OffsetEntries<'a> {
 pub(super) struct TimeEntries<'a> {
     entries: Entries<'a, TimeIndexEntry>,
     base: Offset,
-    largest: i64,
+    largest: Timestamp,
     /// The number and timestamp of the first entry: every unit before has to have smaller ones.
-    pub(super) first: Option<(usize, i64)>,
+    pub(super) first: Option<(usize, Timestamp)>,
 }
 
 impl<'a> TimeEntries<'a> {
     pub(super) fn new(index: &'a IndexFile<TimeIndexEntry>, range: Range<usize>, base: Offset) -> Self {
-        Self { entries: Entries::new(index, range), base, largest: -1, first: None }
+        Self { entries: Entries::new(index, range), base, largest: Timestamp::NONE, first: None }
     }
 
     /// Passes a batch.
@@ -159,15 +163,11 @@ impl<'a> TimeEntries<'a> {
             if offset > header.last_offset() {
                 break;
             }
-            // Some brokers before 3.8 wrote the offset of the record in place of the batch's last.
-            if offset >= header.base_offset
-                && entry.timestamp == header.max_timestamp
-                && entry.timestamp == self.largest
-            {
+            if names_time_of((entry.timestamp, offset), header) && entry.timestamp == self.largest {
                 self.first.get_or_insert((self.entries.left.start, entry.timestamp));
                 self.entries.accept();
             } else {
-                let timestamp = entry.timestamp;
+                let Timestamp(timestamp) = entry.timestamp;
                 self.entries.reject(|| {
                     format!("the entry says that {timestamp} is the largest timestamp up to offset {offset}, which it is not")
                 });
@@ -185,7 +185,7 @@ impl<'a> TimeEntries<'a> {
     }
 
     /// Judges what no batch has come for; see [`OffsetEntries::finish`]. Returns the largest timestamp as well.
-    pub(super) fn finish(mut self, log_end: Option<Offset>) -> Result<(Option<Wrong>, i64)> {
+    pub(super) fn finish(mut self, log_end: Option<Offset>) -> Result<(Option<Wrong>, Timestamp)> {
         while let Some(entry) = self.entries.peek()? {
             let offset = entry.relative_offset.absolute(self.base);
             if log_end.is_some_and(|end| offset >= end) {

@@ -1,6 +1,6 @@
 //! What can be found wrong, and what it means for whoever owns the log.
 
-use crate::units::{Offset, Position};
+use crate::units::{Offset, Position, Timestamp};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -28,6 +28,11 @@ pub enum Problem {
         /// The first offset behind the records that are lost.
         next_offset: Offset,
         /// What is wrong with them.
+        what: String,
+    },
+    /// A batch with a right checksum whose records this program does not read.
+    UnsupportedBatch {
+        /// Why.
         what: String,
     },
     /// The log ends in bytes that are no whole, valid batch.
@@ -65,6 +70,13 @@ pub enum Problem {
         count: usize,
         /// What is wrong with the first of them.
         what: String,
+    },
+    /// A time index lacks entries, so that its last one is taken for the largest timestamp and is not.
+    MissingTimeEntries {
+        /// What its last entry says.
+        believed: Timestamp,
+        /// The largest timestamp of the batches that nobody looks at for that.
+        largest: Timestamp,
     },
     /// A small file does not say what it should.
     DamagedFile {
@@ -107,12 +119,14 @@ impl Problem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::DamagedBatch { .. } => "damaged-batch",
+            Self::UnsupportedBatch { .. } => "unsupported-batch",
             Self::TornTail { .. } => "torn-tail",
             Self::WrongBaseOffset { .. } => "wrong-base-offset",
             Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
             Self::MissingOffsets { .. } => "missing-offsets",
             Self::OverlappingSegments { .. } => "overlapping-segments",
             Self::WrongIndexEntries { .. } => "wrong-index-entries",
+            Self::MissingTimeEntries { .. } => "missing-time-entries",
             Self::DamagedFile { .. } => "damaged-file",
             Self::DamagedBrokerFile { .. } => "damaged-broker-file",
             Self::Unreadable { .. } => "unreadable",
@@ -130,6 +144,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DamagedBatch { what, .. }
+            | Self::UnsupportedBatch { what }
             | Self::TornTail { what, .. }
             | Self::DamagedFile { what }
             | Self::DamagedBrokerFile { what }
@@ -146,6 +161,9 @@ impl fmt::Display for Problem {
             }
             Self::WrongIndexEntries { count: 1, what } => f.write_str(what),
             Self::WrongIndexEntries { count, what } => write!(f, "{what}; {} more entries are wrong", count - 1),
+            Self::MissingTimeEntries { believed: Timestamp(believed), largest: Timestamp(largest) } => {
+                write!(f, "the last entry gives {believed} as the largest timestamp, but a batch has {largest}")
+            }
             Self::InterruptedCompaction => f.write_str("a broker stopped in the middle of replacing segments"),
             Self::EndsBelowRecoveryPoint { recovery_point } => {
                 write!(f, "the log ends here, and everything below offset {recovery_point} was durable")
@@ -169,6 +187,10 @@ impl Finding {
             Problem::DamagedBatch { next_offset, .. } | Problem::MissingOffsets { next_offset } => {
                 format!("{} lost; repair --skip-corrupt steps over", lost(from, *next_offset))
             }
+            Problem::UnsupportedBatch { .. } => {
+                "nothing is lost: its checksum is right, and its records cannot be checked here; repair leaves it alone"
+                    .into()
+            }
             Problem::TornTail { bytes, .. } => format!(
                 "{bytes} bytes of an append that never ended, which the next producer or repair cuts; nothing \
                  acknowledged was in them unless the disk has lied"
@@ -180,6 +202,11 @@ impl Finding {
             }
             Problem::WrongIndexEntries { .. } => {
                 "nothing is lost and no answer is wrong, look-ups take longer; repair rebuilds the index".into()
+            }
+            Problem::MissingTimeEntries { .. } => {
+                "nothing is lost, but look-ups by time miss records, and retention may delete the segment too early; repair \
+                 rebuilds the index"
+                    .into()
             }
             Problem::DamagedFile { .. } => "repair makes the file anew from what the log says".into(),
             Problem::DamagedBrokerFile { .. } => {

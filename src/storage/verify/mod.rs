@@ -19,26 +19,40 @@ pub use finding::{Finding, Problem};
 
 use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;
-use super::{Result, StorageError, segments};
-use crate::disk::{Access, Disk};
-use crate::units::Offset;
-use std::path::PathBuf;
+use super::{Checkpoints, Result, StorageError, segments};
+use crate::disk::Folder;
+use crate::units::Timestamp;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use survey::Survey;
 use walk::{Frame, Unit, Walk, Walked};
 
 /// A partition to be checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Subject {
-    /// Its folder.
-    pub path: PathBuf,
-    /// From the checkpoint file; 0 without a row.
-    pub recovery_point: Offset,
-    /// From the checkpoint file; 0 without a row.
-    pub log_start_offset: Offset,
+    /// The log dir, and the name of the partition's folder in it. It is opened when it is read: there may be more partitions
+    /// than a process has descriptors.
+    pub root: Arc<dyn Folder>,
+    /// See there.
+    pub folder_name: String,
+    /// From the checkpoint files.
+    pub checkpoints: Checkpoints,
+    /// The most plain bytes that are taken out of one batch.
+    pub decompressed_size_max: usize,
     /// Whether offsets may be missing in the middle: the topic is compacted, or was.
     pub gaps_are_legal: bool,
+}
+
+impl Subject {
+    /// The folder; `None` where there is none.
+    fn folder(&self) -> Result<Option<Arc<dyn Folder>>> {
+        match self.root.open_folder(&self.folder_name) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What was looked at, and what is wrong with it.
@@ -68,35 +82,28 @@ impl Checked {
 }
 
 /// Partitions whose log ends are fixed, ready to be checked.
-pub struct Verification<'a> {
-    disk: &'a dyn Disk,
+pub struct Verification {
     surveys: Vec<Survey>,
     bytes: u64,
 }
 
-impl<'a> Verification<'a> {
+impl Verification {
     /// Fixes the log ends of all `subjects`. A batch that looks half written is looked at again after each `pause`, twenty
     /// times, before it counts as left behind.
     ///
     /// # Errors
     /// Never for what is wrong with a partition, which becomes a finding; when the disk fails otherwise.
-    pub fn begin(disk: &'a dyn Disk, subjects: Vec<Subject>, pause: fn()) -> Result<Self> {
+    pub fn begin(subjects: Vec<Subject>, pause: fn()) -> Result<Self> {
         let surveys: Vec<Survey> =
-            subjects.into_iter().map(|subject| Survey::take(disk, subject, pause)).collect::<Result<_>>()?;
+            subjects.into_iter().map(|subject| Survey::take(subject, pause)).collect::<Result<_>>()?;
         let bytes = surveys.iter().flat_map(|survey| &survey.units).map(|unit| unit.end - unit.start).sum();
-        Ok(Self { disk, surveys, bytes })
+        Ok(Self { surveys, bytes })
     }
 
     /// How many bytes of `.log` files there are to be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Leaves out the subjects for which `kept` is false.
-    pub fn retain(&mut self, kept: &[bool]) {
-        let mut kept = kept.iter();
-        self.surveys.retain(|_| kept.next().is_none_or(|&kept| kept));
     }
 
     /// Checks them on so many threads. `on_progress` hears of bytes that were read. Returns one for each subject, in
@@ -116,13 +123,16 @@ impl<'a> Verification<'a> {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&(survey, unit)) = jobs.get(at) else { break };
                 let survey = &self.surveys[survey];
-                let outcome = walk(self.disk, survey, &survey.units[unit], on_progress, &mut buffer);
+                let outcome = walk(survey, &survey.units[unit], on_progress, &mut buffer);
                 walked.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(outcome);
             }
         };
         std::thread::scope(|scope| {
             for _ in 1..threads.min(jobs.len()) {
-                scope.spawn(work);
+                // Without another thread to be had, those that there are do it.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });
@@ -130,7 +140,7 @@ impl<'a> Verification<'a> {
         let mut checked = Vec::with_capacity(self.surveys.len());
         for survey in self.surveys {
             let outcomes = walked.by_ref().take(survey.units.len()).collect::<Result<Vec<_>>>()?;
-            checked.push(conclude(self.disk, survey, outcomes)?);
+            checked.push(conclude(survey, outcomes)?);
         }
         Ok(checked)
     }
@@ -146,18 +156,20 @@ enum Outcome {
 }
 
 fn walk(
-    disk: &dyn Disk,
     survey: &Survey,
     unit: &Unit,
     on_progress: &(dyn Fn(u64) + Sync),
     buffer: &mut RecordBuffer,
 ) -> Result<Outcome> {
     let mut walked = || {
-        let Some(log) = segments::open_log(disk, &survey.subject.path, unit.base_offset)? else {
-            return Ok(Outcome::Gone);
-        };
-        let indexes = Indexes::open(disk, &survey.subject.path, unit.base_offset, Access::Read)?;
-        let frame = Frame { epochs: &survey.epochs, recovery_point: survey.subject.recovery_point, on_progress };
+        let folder = survey.subject.folder()?.filter(|folder| Some(folder.id()) == survey.folder_id);
+        let Some(folder) = folder else { return Ok(Outcome::Gone) };
+        let Some(log) = segments::open_log(&*folder, unit.base_offset)? else { return Ok(Outcome::Gone) };
+        let unreadable = survey.unreadable_indexes_of(unit.base_offset);
+        let indexes = Indexes::open_readable(&*folder, unit.base_offset, &unreadable)?;
+        let recovery_point = survey.subject.checkpoints.recovery_point;
+        let decompressed_size_max = survey.subject.decompressed_size_max;
+        let frame = Frame { epochs: &survey.epochs, recovery_point, decompressed_size_max, on_progress };
         Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
     };
     match walked() {
@@ -167,7 +179,7 @@ fn walk(
 }
 
 /// Puts together what the units of a partition have shown.
-fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
+fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
     let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
     let gaps_are_legal = survey.subject.gaps_are_legal || is_compacted;
     let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
@@ -175,7 +187,7 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
         if is_suspect(&outcomes, gaps_are_legal) {
-            outcomes = vec![walk(disk, &survey, &whole(units), &|_| {}, &mut RecordBuffer::default())?];
+            outcomes = vec![walk(&survey, &whole(units), &|_| {}, &mut RecordBuffer::default())?];
         }
         checked.segments += 1;
         checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
@@ -187,7 +199,7 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
                     checked.batches += walked.batches;
                     checked.records += walked.records;
                     checked.findings.extend(walked.findings);
-                    let log_start_offset = survey.subject.log_start_offset;
+                    let log_start_offset = survey.subject.checkpoints.log_start_offset;
                     let is_shown = |gap: &Finding| match gap.problem {
                         Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
                         _ => !gaps_are_legal,
@@ -202,7 +214,7 @@ fn conclude(disk: &dyn Disk, survey: Survey, outcomes: Vec<Outcome>) -> Result<C
 
 /// Whether a segment has to be walked again, in one piece.
 fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
-    let mut largest_timestamp = -1;
+    let mut largest_timestamp = Timestamp::NONE;
     outcomes.iter().any(|outcome| match outcome {
         Outcome::Walked(walked) => {
             let falls = walked.first_time_entry.is_some_and(|(_, timestamp)| timestamp < largest_timestamp);

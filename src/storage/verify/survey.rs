@@ -4,16 +4,18 @@
 use super::Subject;
 use super::finding::{Finding, Problem};
 use super::walk::Unit;
-use crate::disk::{Access, Disk, DiskError, atomic};
+use crate::disk::{Access, DiskError, FileId, Folder, atomic};
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{MAGIC_V2, NoBatch};
 use crate::format::{snapshot, txn};
-use crate::storage::append::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
-use crate::storage::file_name::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_path};
+use crate::storage::file_name::{
+    CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_name, segment_path,
+};
+use crate::storage::leader_epochs::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
 use crate::storage::lookup::{self, Indexes};
-use crate::storage::scan::{self, Scanner, Step, header_at};
+use crate::storage::scan::{self, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
-use crate::storage::{Result, StorageError};
+use crate::storage::{Checkpoints, Result, StorageError};
 use crate::units::{Offset, Position};
 use std::path::PathBuf;
 
@@ -29,10 +31,13 @@ const SMALL_FILE_MAX: usize = 64 << 20;
 /// A partition, ready to be walked.
 pub(super) struct Survey {
     pub(super) subject: Subject,
+    /// Which folder was surveyed; `None` where there is none.
+    pub(super) folder_id: Option<FileId>,
     pub(super) epochs: Vec<LeaderEpochRow>,
     /// Oldest first, those of a segment together.
     pub(super) units: Vec<Unit>,
     pub(super) findings: Vec<Finding>,
+    unreadable_indexes: Vec<(Offset, FileKind)>,
 }
 
 /// A file that the disk does not give.
@@ -42,10 +47,28 @@ pub(super) fn unreadable(error: DiskError) -> Finding {
 }
 
 impl Survey {
-    pub(super) fn take(disk: &dyn Disk, subject: Subject, pause: fn()) -> Result<Self> {
-        let mut survey = Self { subject, epochs: Vec::new(), units: Vec::new(), findings: Vec::new() };
-        match survey.look(disk, pause) {
-            Err(StorageError::Disk(error)) if error.is_not_found() && disk.stat(&survey.subject.path)?.is_none() => {
+    pub(super) fn take(subject: Subject, pause: fn()) -> Result<Self> {
+        let folder = subject.folder();
+        let mut survey = Self {
+            subject,
+            folder_id: None,
+            epochs: Vec::new(),
+            units: Vec::new(),
+            findings: Vec::new(),
+            unreadable_indexes: Vec::new(),
+        };
+        let folder = match folder {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return Ok(survey),
+            Err(StorageError::Disk(error)) => {
+                survey.findings.push(unreadable(error));
+                return Ok(survey);
+            }
+            Err(error) => return Err(error),
+        };
+        survey.folder_id = Some(folder.id());
+        match survey.look(&*folder, pause) {
+            Err(StorageError::Disk(error)) if error.is_not_found() && !folder.is_named()? => {
                 // Deleted while it was looked at.
                 survey.units.clear();
             }
@@ -59,11 +82,12 @@ impl Survey {
         self.findings.push(Finding { path, position: None, offset, problem });
     }
 
-    fn look(&mut self, disk: &dyn Disk, pause: fn()) -> Result<()> {
-        let bases = segments::base_offsets(disk, &self.subject.path)?;
+    fn look(&mut self, folder: &dyn Folder, pause: fn()) -> Result<()> {
+        let bases = stable_bases(folder)?;
         for (place, &base) in bases.iter().enumerate() {
-            let Some(log) = segments::open_log(disk, &self.subject.path, base)? else { continue };
-            let indexes = Indexes::open(disk, &self.subject.path, base, Access::Read)?;
+            let Some(log) = segments::open_log(folder, base)? else { continue };
+            let unreadable = self.check_readable(folder, base)?;
+            let indexes = Indexes::open_readable(folder, base, &unreadable)?;
             let followed_by = bases.get(place + 1).copied();
             let end = match followed_by {
                 Some(_) => Position(log.file.stat()?.size),
@@ -75,21 +99,45 @@ impl Survey {
                     LogEnd::Junk(end) => end,
                 },
             };
-            self.check_behind(&log, FileKind::OffsetIndex, indexes.offset.junk_behind()?);
-            self.check_behind(&log, FileKind::TimeIndex, indexes.time.junk_behind()?);
+            let path = |kind| segment_path(folder.path(), base, kind);
+            self.check_behind(path(FileKind::OffsetIndex), base, indexes.offset.junk_behind()?);
+            self.check_behind(path(FileKind::TimeIndex), base, indexes.time.junk_behind()?);
             self.cut(&log, &indexes, end, followed_by)?;
         }
-        if bases.is_empty() && self.subject.recovery_point > self.subject.log_start_offset {
-            let problem = Problem::EndsBelowRecoveryPoint { recovery_point: self.subject.recovery_point };
-            self.note(self.subject.path.clone(), Some(self.subject.log_start_offset), problem);
+        let checkpoints = self.subject.checkpoints;
+        if bases.is_empty() && checkpoints.promise_records() {
+            let problem = Problem::EndsBelowRecoveryPoint { recovery_point: checkpoints.recovery_point };
+            self.note(folder.path().to_owned(), Some(checkpoints.log_start_offset), problem);
         }
-        self.check_names(disk, &bases)?;
-        self.read_epochs(disk)
+        self.check_names(folder, &bases)?;
+        self.read_epochs(folder)
+    }
+
+    /// Reads both indexes of a segment once. Those that the disk does not give are findings of their own, and the log is
+    /// checked without them.
+    fn check_readable(&mut self, folder: &dyn Folder, base: Offset) -> Result<Vec<FileKind>> {
+        let mut unreadable = Vec::new();
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+            match read_through(folder, &segment_name(base, kind)) {
+                Err(error) if error.is_unreadable() => {
+                    self.findings.push(self::unreadable(error));
+                    unreadable.push(kind);
+                }
+                read => read?,
+            }
+        }
+        self.unreadable_indexes.extend(unreadable.iter().map(|&kind| (base, kind)));
+        Ok(unreadable)
+    }
+
+    /// The kinds of a segment's indexes that cannot be read.
+    pub(super) fn unreadable_indexes_of(&self, base: Offset) -> Vec<FileKind> {
+        self.unreadable_indexes.iter().filter(|(other, _)| *other == base).map(|&(_, kind)| kind).collect()
     }
 
     /// Holds the log end against what the checkpoint files promise.
     fn check_bounds(&mut self, log: &OpenLog, end: Position, end_offset: Offset) {
-        let Subject { recovery_point, log_start_offset, .. } = self.subject;
+        let Checkpoints { recovery_point, log_start_offset, .. } = self.subject.checkpoints;
         let problem = if end_offset < recovery_point {
             Problem::EndsBelowRecoveryPoint { recovery_point }
         } else if end_offset < log_start_offset {
@@ -100,13 +148,13 @@ impl Survey {
         self.findings.push(Finding { path: log.path.clone(), position: Some(end), offset: Some(end_offset), problem });
     }
 
-    fn check_behind(&mut self, log: &OpenLog, index: FileKind, junk: Option<u64>) {
+    fn check_behind(&mut self, path: PathBuf, base_offset: Offset, junk: Option<u64>) {
         let Some(position) = junk.map(Position) else { return };
         let what = "bytes that are no entries stand behind the last entry".into();
         self.findings.push(Finding {
-            path: segment_path(&self.subject.path, log.base_offset, index),
+            path,
             position: Some(position),
-            offset: Some(log.base_offset),
+            offset: Some(base_offset),
             problem: Problem::WrongIndexEntries { count: 1, what },
         });
     }
@@ -123,6 +171,7 @@ impl Survey {
             ends_segment: true,
             offset_entries: 0..indexes.offset.count(),
             time_entries: 0..indexes.time.count(),
+            is_believed: followed_by.is_some_and(|next| next <= self.subject.checkpoints.index_point),
         };
         let mut wanted = UNIT_SIZE;
         while wanted + UNIT_SIZE / 2 < end.0 {
@@ -157,22 +206,18 @@ impl Survey {
         Ok(())
     }
 
-    fn check_names(&mut self, disk: &dyn Disk, bases: &[Offset]) -> Result<()> {
-        let mut names: Vec<String> = disk
-            .list(&self.subject.path)?
-            .into_iter()
-            .filter(|entry| !entry.is_folder)
-            .map(|entry| entry.name)
-            .collect();
+    fn check_names(&mut self, folder: &dyn Folder, bases: &[Offset]) -> Result<()> {
+        let entries = folder.list()?.into_iter().filter(|entry| !entry.is_folder);
+        let mut names: Vec<String> = entries.map(|entry| entry.name).collect();
         names.sort_unstable();
         for name in names {
-            let path = self.subject.path.join(&name);
+            let path = folder.path().join(&name);
             match parse_segment_name(&name) {
                 Some((base, FileKind::TransactionIndex)) if bases.contains(&base) => {
-                    self.check_small_file(disk, path, base, check_transactions)?;
+                    self.check_small_file(folder, &name, base, check_transactions)?;
                 }
                 Some((base, FileKind::Snapshot)) => {
-                    self.check_small_file(disk, path, base, |bytes| snapshot::decode(bytes).map(drop))?;
+                    self.check_small_file(folder, &name, base, |bytes| snapshot::decode(bytes).map(drop))?;
                 }
                 Some(_) => {}
                 None if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) => {
@@ -189,22 +234,22 @@ impl Survey {
 
     fn check_small_file(
         &mut self,
-        disk: &dyn Disk,
-        path: PathBuf,
+        folder: &dyn Folder,
+        name: &str,
         base: Offset,
         check: impl Fn(&[u8]) -> std::result::Result<(), crate::format::FormatError>,
     ) -> Result<()> {
-        if let Some(bytes) = atomic::read_small(disk, &path, SMALL_FILE_MAX)?
+        if let Some(bytes) = atomic::read_small(folder, name, SMALL_FILE_MAX)?
             && let Err(error) = check(&bytes)
         {
-            self.note(path, Some(base), Problem::DamagedBrokerFile { what: error.to_string() });
+            self.note(folder.path().join(name), Some(base), Problem::DamagedBrokerFile { what: error.to_string() });
         }
         Ok(())
     }
 
-    fn read_epochs(&mut self, disk: &dyn Disk) -> Result<()> {
-        let path = self.subject.path.join(LEADER_EPOCH_FILE);
-        let bytes = atomic::read_small(disk, &path, LEADER_EPOCH_SIZE_MAX)?.unwrap_or_default();
+    fn read_epochs(&mut self, folder: &dyn Folder) -> Result<()> {
+        let path = folder.path().join(LEADER_EPOCH_FILE);
+        let bytes = atomic::read_small(folder, LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX)?.unwrap_or_default();
         match LeaderEpochCheckpoint::parse(&bytes) {
             Ok(checkpoint) => self.epochs = checkpoint.rows,
             Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
@@ -213,8 +258,32 @@ impl Survey {
     }
 }
 
+/// Reads a file to its end, if it is there.
+fn read_through(folder: &dyn Folder, name: &str) -> std::result::Result<(), DiskError> {
+    let file = match folder.open(name, Access::Read) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        file => file?,
+    };
+    let (mut piece, mut at) = (vec![0; CHUNK], 0);
+    loop {
+        match file.read_at(&mut piece, at)? {
+            0 => return Ok(()),
+            read => at += read as u64,
+        }
+    }
+}
+
 fn check_transactions(bytes: &[u8]) -> std::result::Result<(), crate::format::FormatError> {
     bytes.chunks(txn::ABORTED_TRANSACTION_SIZE).try_for_each(|entry| txn::AbortedTransaction::decode(entry).map(drop))
+}
+
+/// The base offsets of the segments, without a hole that is none. A list of a folder in use can lack a name that came while
+/// it was made, and have one that came later: a second list has every name that the first could have had.
+fn stable_bases(folder: &dyn Folder) -> Result<Vec<Offset>> {
+    let Some(&last) = segments::base_offsets(folder)?.last() else { return Ok(Vec::new()) };
+    let mut bases = segments::base_offsets(folder)?;
+    bases.truncate(bases.partition_point(|&base| base <= last));
+    Ok(bases)
 }
 
 /// Where a log ends.
@@ -227,10 +296,14 @@ enum LogEnd {
 
 /// Where the log ends now. A batch that is being written is waited for; what no writer finishes in so many pauses belongs
 /// to the log, for the walk to judge, unless it is the zeros of preallocation.
+///
+/// A [`LogReader`](crate::storage::LogReader) is asked where the *records* end ([`LogView`](crate::storage::LogView)), which
+/// is another question. It takes an append that is under way, or was left half written, for the end; that is to be a finding
+/// here, unless it goes on. What is damaged, or ends below the recovery point, is its error, and the walk has to go through
+/// it. And it follows a writer, into the next segment too, where a check ends with what the file had when it began.
 fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
     let size = log.file.stat()?.size;
-    let start = lookup::start_for_offset(log, size, &indexes.offset, Offset(i64::MAX))?.0;
-    let mut scanner = Scanner::new(log.clone(), start, CHUNK)?;
+    let mut scanner = lookup::scan_from_last_entry(log.clone(), size, &indexes.offset, CHUNK)?;
     let mut looks = 0;
     while scanner.position().0 < size {
         let is_zero = match scanner.step()? {
@@ -240,7 +313,7 @@ fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
                 continue;
             }
             Step::End => break,
-            step => matches!(step, Step::Bad(NoBatch::Zeros)) && scan::is_zero_from(&log.file, scanner.position())?,
+            step => matches!(step, Step::Bad(NoBatch::Zeros)) && scanner.is_zero_to_end()?,
         };
         if is_zero {
             break;

@@ -7,14 +7,15 @@ use super::entries::{OffsetEntries, TimeEntries, Wrong};
 use super::finding::{Finding, Problem};
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
-use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBatch};
+use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::format::record_cursor::RecordCursor;
 use crate::storage::Result;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
 use crate::storage::scan::{self, Scanner, Step};
 use crate::storage::segments::OpenLog;
-use crate::units::{Offset, Position};
+use crate::storage::tail::{self, KnownZeros, Place, Tail};
+use crate::units::{Offset, Position, Timestamp};
 use std::ops::Range;
 use std::path::Path;
 
@@ -36,6 +37,23 @@ pub(super) struct Unit {
     pub(super) ends_segment: bool,
     pub(super) offset_entries: Range<usize>,
     pub(super) time_entries: Range<usize>,
+    /// Whether look-ups go by the last entry of the segment's time index: it is closed, below the recovery point.
+    pub(super) is_believed: bool,
+}
+
+/// The last time entry of a segment where look-ups believe it, for all that lies before the last entry of the offset index.
+#[derive(Debug, Clone, Copy)]
+struct Believed {
+    before: Position,
+    timestamp: Timestamp,
+}
+
+impl Believed {
+    /// By the indexes that the walk has opened: those of an earlier look may be another file's by now.
+    fn of(indexes: &Indexes) -> Result<Option<Self>> {
+        let (offset, time) = (indexes.offset.last()?, indexes.time.last()?);
+        Ok(offset.zip(time).map(|(offset, time)| Self { before: offset.position, timestamp: time.timestamp }))
+    }
 }
 
 /// What does not change from unit to unit of a partition.
@@ -43,6 +61,7 @@ pub(super) struct Unit {
 pub(super) struct Frame<'a> {
     pub(super) epochs: &'a [LeaderEpochRow],
     pub(super) recovery_point: Offset,
+    pub(super) decompressed_size_max: usize,
     pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -56,9 +75,11 @@ pub(super) struct Walked {
     pub(super) is_compacted: bool,
     /// Whether the walk ended where its unit does: if not, the next one began at a wrong place.
     pub(super) ends_in_place: bool,
-    pub(super) largest_timestamp: i64,
+    pub(super) largest_timestamp: Timestamp,
+    /// The same of the batches for which a time entry is [believed](Unit::is_believed), if there are any.
+    pub(super) largest_not_asked: Timestamp,
     /// Number and timestamp of the first time entry.
-    pub(super) first_time_entry: Option<(usize, i64)>,
+    pub(super) first_time_entry: Option<(usize, Timestamp)>,
     pub(super) batches: u64,
     pub(super) records: u64,
 }
@@ -75,6 +96,9 @@ struct Previous {
     jumped: Option<(Offset, usize)>,
     /// Where it begins lower than it can: the place in `findings`.
     low: Option<usize>,
+    /// Whether the batches before it vouch for where it begins: false for the first after damage, which nothing but its own
+    /// header places.
+    is_vouched_for: bool,
 }
 
 impl Previous {
@@ -84,8 +108,13 @@ impl Previous {
         if right + self.span == next {
             return Problem::WrongBaseOffset { claimed };
         }
+        self.contradicted(next)
+    }
+
+    fn contradicted(&self, next_offset: Offset) -> Problem {
+        let claimed = self.claimed;
         let what = format!("the batch claims the base offset {claimed}, which the batches beside it contradict");
-        Problem::DamagedBatch { end: self.end, next_offset: next, what }
+        Problem::DamagedBatch { end: self.end, next_offset, what }
     }
 }
 
@@ -99,6 +128,7 @@ pub(super) struct Walk<'a> {
     expected: Offset,
     previous: Option<Previous>,
     walked: Walked,
+    believed: Option<Believed>,
 }
 
 impl<'a> Walk<'a> {
@@ -113,13 +143,14 @@ impl<'a> Walk<'a> {
         Ok(Self {
             frame,
             unit,
+            believed: if unit.is_believed { Believed::of(indexes)? } else { None },
             scanner: Scanner::new(log, unit.start, CHUNK)?,
             buffer,
             offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
             expected: unit.expected,
             previous: None,
-            walked: Walked::default(),
+            walked: Walked { largest_not_asked: Timestamp::NONE, ..Walked::default() },
         })
     }
 
@@ -156,26 +187,46 @@ impl<'a> Walk<'a> {
         let header = match self.look_inside(stored) {
             Ok(header) => header,
             Err(error) => {
-                let (end, next_offset) = (position + stored.size as u64, stored.next_offset());
-                let problem = Problem::DamagedBatch { end, next_offset, what: error.to_string() };
+                let (what, end) = (error.to_string(), position + stored.size as u64);
+                let is_damaged = matches!(error, FormatError::Corrupt { .. });
+                let problem = if is_damaged {
+                    Problem::DamagedBatch { end, next_offset: stored.next_offset(), what }
+                } else {
+                    Problem::UnsupportedBatch { what }
+                };
                 self.walked.findings.push(self.finding(position, stored.base_offset, problem));
-                *stored
+                if is_damaged { *stored } else { self.at_expected(stored) }
             }
         };
         self.order(position, position + stored.size as u64, &header);
         self.epoch(position, &header);
         self.offsets.batch(position, stored)?;
         self.times.batch(stored)?;
+        if self.believed.is_some_and(|believed| position < believed.before) {
+            self.walked.largest_not_asked = self.walked.largest_not_asked.max(stored.max_timestamp);
+        }
         self.walked.batches += 1;
         self.scanner.pass(stored);
         Ok(())
     }
 
+    /// The header of a batch that is sound and was not opened. A compressed message of an old format tells only its last
+    /// offset: it is taken to begin where it must.
+    fn at_expected(&self, stored: &BatchHeader) -> BatchHeader {
+        let base_offset = self.expected;
+        match i32::try_from(stored.last_offset() - base_offset) {
+            Ok(last_offset_delta @ 0..) if stored.magic != MAGIC_V2 => {
+                BatchHeader { base_offset, last_offset_delta, ..*stored }
+            }
+            _ => *stored,
+        }
+    }
+
     /// Steps through the records. Returns the header by which their offsets go.
     fn look_inside(&mut self, stored: &BatchHeader) -> std::result::Result<BatchHeader, FormatError> {
         let batch = self.scanner.loaded(stored);
-        let (header, is_plain) = self.buffer.load(stored, batch)?;
-        let records = if is_plain { self.buffer.plain() } else { &batch[BATCH_HEADER_SIZE..] };
+        let header = self.buffer.load(stored, batch, self.frame.decompressed_size_max)?;
+        let records = self.buffer.records(batch);
         if header.record_count > 0 && header.record_count - 1 != header.last_offset_delta {
             self.walked.is_compacted = true;
         }
@@ -187,7 +238,9 @@ impl<'a> Walk<'a> {
     /// Holds the offsets of a batch against those of the one before.
     fn order(&mut self, position: Position, end: Position, header: &BatchHeader) {
         let (claimed, span) = (header.base_offset, i64::from(header.last_offset_delta) + 1);
-        let mut batch = Previous { position, end, claimed, span, jumped: None, low: None };
+        let follows_vouched = self.previous.map_or(position == self.unit.start, |previous| previous.is_vouched_for);
+        let is_vouched_for = follows_vouched || (self.previous.is_some() && claimed == self.expected);
+        let mut batch = Previous { position, end, claimed, span, jumped: None, low: None, is_vouched_for };
         if let Some(previous @ Previous { low: Some(low), .. }) = self.previous
             && claimed != self.expected
         {
@@ -195,9 +248,16 @@ impl<'a> Walk<'a> {
             self.walked.findings[low].problem = previous.misplaced(right, claimed.max(self.expected));
         }
         if claimed < self.expected && !self.blame_previous(claimed) {
-            batch.low = Some(self.walked.findings.len());
-            self.walked.findings.push(self.finding(position, self.expected, Problem::WrongBaseOffset { claimed }));
-            self.expected = self.expected + span;
+            let right = self.expected;
+            self.expected = right + span;
+            let problem = if follows_vouched {
+                batch.low = Some(self.walked.findings.len());
+                Problem::WrongBaseOffset { claimed }
+            } else {
+                // Which of the two is wrong is not known, and an offset is given back only where its neighbours agree.
+                batch.contradicted(self.expected)
+            };
+            self.walked.findings.push(self.finding(position, right, problem));
         } else {
             if claimed > self.expected {
                 batch.jumped = Some((self.expected, self.walked.gaps.len()));
@@ -237,16 +297,33 @@ impl<'a> Walk<'a> {
     #[cold]
     fn damage(&mut self, problem: NoBatch) -> Result<()> {
         let position = self.scanner.position();
-        let what = scan::described(problem.clone()).to_string();
-        let behind = self.valid_batch_behind(position)?;
-        let end = behind.as_ref().map_or(Position(self.scanner.size()), |&(end, _)| end);
-        let next_offset = match &behind {
+        let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
+        let may_be_torn =
+            is_log_end && self.expected >= self.frame.recovery_point && !matches!(problem, NoBatch::Unknown { .. });
+        let mut what = scan::described(problem).to_string();
+        let size = self.scanner.size();
+        let place = Place { log: self.scanner.log(), position, expected: self.expected, size };
+        let (next, is_torn) = if may_be_torn {
+            match tail::judge(&place, &mut KnownZeros::default())? {
+                Tail::Zeros | Tail::Torn => (None, true),
+                Tail::Damaged { next } => (Some(next), false),
+                Tail::Undecided => {
+                    what.push_str("; whether batches follow takes too long to find out");
+                    (None, false)
+                }
+            }
+        } else {
+            (tail::next_batch(&place)?, false)
+        };
+        if next.is_some_and(|(next, _)| next == position) {
+            // It has been written since it was read.
+            return self.scanner.refresh().map(drop);
+        }
+        let end = next.map_or(Position(size), |(next, _)| next);
+        let next_offset = match next {
             Some((_, header)) => Some(header.base_offset),
             None => self.unit.followed_by.filter(|_| self.unit.ends_segment),
         };
-        let is_torn = next_offset.is_none()
-            && self.expected >= self.frame.recovery_point
-            && !matches!(problem, NoBatch::Unknown { .. });
         let problem = if is_torn {
             Problem::TornTail { bytes: end - position, what }
         } else {
@@ -262,19 +339,6 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Where the log goes on behind damage: where the damaged batch says that it ends if a valid one begins there, since a
-    /// record may hold the bytes of a batch; else where one is found.
-    fn valid_batch_behind(&self, position: Position) -> Result<Option<(Position, BatchHeader)>> {
-        let (log, size) = (self.scanner.log(), self.scanner.size());
-        let announced = scan::header_at(&*log.file, position, size)?.map(|header| position + header.size as u64);
-        let found = match announced {
-            Some(end) if scan::is_valid_batch_at(log, end)? => Some(end),
-            _ => scan::valid_batch_from(log, position + 1)?,
-        };
-        let Some(end) = found else { return Ok(None) };
-        Ok(scan::header_at(&*log.file, end, size)?.map(|header| (end, header)))
-    }
-
     fn finish(mut self) -> Result<Walked> {
         let position = self.scanner.position();
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
@@ -285,7 +349,7 @@ impl<'a> Walk<'a> {
         {
             self.join(position, next);
         }
-        if let Some(Previous { claimed, jumped: Some((_, gap)), .. }) = self.previous
+        if let Some(Previous { claimed, jumped: Some((_, gap)), is_vouched_for: true, .. }) = self.previous
             && is_log_end
         {
             // Batches are appended at the log end offset: behind the last one, it is that batch that stands wrong.
@@ -296,6 +360,7 @@ impl<'a> Walk<'a> {
         self.walked.first_time_entry = self.times.first;
         let (wrong_times, largest) = self.times.finish(is_log_end.then_some(self.expected))?;
         self.walked.largest_timestamp = largest;
+        let believed = self.believed.filter(|_| wrong_times.is_none());
         for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
             if let Some(Wrong { count, first, what }) = wrong {
                 self.walked.findings.push(Finding {
@@ -305,6 +370,12 @@ impl<'a> Walk<'a> {
                     problem: Problem::WrongIndexEntries { count, what },
                 });
             }
+        }
+        let largest = self.walked.largest_not_asked;
+        if let Some(Believed { timestamp, .. }) = believed.filter(|believed| believed.timestamp < largest) {
+            let problem = Problem::MissingTimeEntries { believed: timestamp, largest };
+            let path = path.with_extension("timeindex");
+            self.walked.findings.push(Finding { path, position: None, offset: Some(base), problem });
         }
         Ok(self.walked)
     }

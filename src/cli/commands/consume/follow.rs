@@ -1,33 +1,79 @@
-//! Partitions and topics that come while others are followed.
+//! Waits for more in the partitions that are followed, and for partitions and topics that are added to them.
 
+use super::printer::deleted_topic;
 use super::selection::Selection;
 use crate::cli::{Context, now};
 use crate::disk::Disk;
+use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::logdir::{LogDir, LogDirError};
-use crate::stream::merge::Source;
-use crate::units::TopicPartition;
+use crate::stream::merge::{Merge, Source};
+use crate::units::{Timestamp, TopicPartition};
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// A folder that was changed twice within one tick of the file system's clock shows one time for both: for so long, what
 /// has been listed is not believed.
-const SAME_TICK_MS: i64 = 1000;
+const SAME_TICK_MS: i128 = 1000;
 
+/// The number of the log dir's own folder in a [`Follower`]'s watch. That of a partition is one more than its place among
+/// the sources.
+const ROOT: usize = 0;
+
+/// Wakes up for the partitions of a merge, and asks only those that something happened to.
+pub(super) struct Follower<'a> {
+    context: &'a Context,
+    selection: &'a Selection<'a>,
+    newcomers: Newcomers,
+    watch: Watch,
+    /// What a wait has returned; its memory is kept.
+    changed: Vec<usize>,
+}
+
+impl<'a> Follower<'a> {
+    /// From here on no change in the partitions of `merge` is missed: they are to be asked after this.
+    pub(super) fn new(context: &'a Context, selection: &'a Selection<'a>, newcomers: Newcomers, merge: &Merge) -> Self {
+        let mut watch = Watch::start();
+        watch.add(&context.root);
+        merge.sources().iter().for_each(|source| {
+            watch.add(source.records.log().view().path());
+        });
+        Self { context, selection, newcomers, watch, changed: Vec::new() }
+    }
+
+    /// Waits for more, for one of `wakers`, or for so long, and has `merge` ask the partitions that may have more.
+    pub(super) fn wait(&mut self, wakers: &Wakers<'_>, at_most: Duration, merge: &mut Merge) -> anyhow::Result<Woken> {
+        self.changed.clear();
+        let woken = self.watch.wait(wakers, at_most, &mut self.changed)?;
+        if woken != Woken::Look {
+            return Ok(woken);
+        }
+        for &number in &self.changed {
+            if number != ROOT {
+                merge.look_at(number - 1).map_err(deleted_topic)?;
+                continue;
+            }
+            for source in self.newcomers.look(self.selection, self.context)? {
+                self.watch.add(source.records.log().view().path());
+                merge.add(source).map_err(deleted_topic)?;
+            }
+        }
+        Ok(woken)
+    }
+}
+
+/// The partitions that are known, and whether the log dir has others by now.
 pub(super) struct Newcomers {
     known: HashSet<TopicPartition>,
     /// When the log dir's names last changed, as it was before they were listed.
-    modified_ms: i64,
-    listed_ms: i64,
+    modified: Timestamp,
+    listed: Timestamp,
 }
 
 impl Newcomers {
     /// What is listed after this is known.
     pub(super) fn new(log_dir: &LogDir) -> anyhow::Result<Self> {
-        Ok(Self {
-            known: HashSet::new(),
-            modified_ms: modified_ms(&**log_dir.disk(), log_dir.root())?,
-            listed_ms: now().0,
-        })
+        Ok(Self { known: HashSet::new(), modified: modified(&**log_dir.disk(), log_dir.root())?, listed: now() })
     }
 
     pub(super) fn know(&mut self, sources: &[Source]) {
@@ -36,11 +82,11 @@ impl Newcomers {
 
     /// What has come since the last time. Costs one look at the log dir, unless its names have changed.
     pub(super) fn look(&mut self, selection: &Selection<'_>, context: &Context) -> anyhow::Result<Vec<Source>> {
-        let (modified_ms, now_ms) = (modified_ms(&*context.disk, &context.root)?, now().0);
-        if modified_ms == self.modified_ms && modified_ms < self.listed_ms - SAME_TICK_MS {
+        let (modified, now) = (modified(&*context.disk, &context.root)?, now());
+        if modified == self.modified && self.listed.since(modified) > SAME_TICK_MS {
             return Ok(Vec::new());
         }
-        (self.modified_ms, self.listed_ms) = (modified_ms, now_ms);
+        (self.modified, self.listed) = (modified, now);
         // Opened anew each time: what it knows of offsets is as old as itself.
         let log_dir = context.open()?;
         let mut come = Vec::new();
@@ -50,8 +96,8 @@ impl Newcomers {
             partitions => partitions?,
         };
         for partition in partitions {
-            if !self.known.contains(&partition) {
-                come.extend(selection.newcomer(&log_dir, &partition)?);
+            if !self.known.contains(partition.id()) {
+                come.extend(selection.newcomer(&partition)?);
             }
         }
         self.know(&come);
@@ -59,8 +105,8 @@ impl Newcomers {
     }
 }
 
-fn modified_ms(disk: &dyn Disk, root: &Path) -> anyhow::Result<i64> {
-    Ok(disk.stat(root)?.map_or(0, |stat| stat.modified_ms))
+fn modified(disk: &dyn Disk, root: &Path) -> anyhow::Result<Timestamp> {
+    Ok(disk.stat(root)?.map_or(Timestamp::default(), |stat| Timestamp(stat.modified_ms)))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {

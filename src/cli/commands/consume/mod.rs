@@ -15,11 +15,11 @@ use crate::stream::merge::{Merge, Order};
 use crate::stream::output::RecordFormat;
 use crate::stream::template::Template;
 use cursor::Cursor;
-use follow::Newcomers;
+use follow::{Follower, Newcomers};
 use pace::{Pace, Speed};
 use printer::Printer;
 use regex::bytes::Regex;
-use selection::Selection;
+use selection::{Selection, open_partitions_max};
 use std::path::PathBuf;
 
 /// Print records
@@ -86,8 +86,11 @@ pub(crate) struct ConsumeArgs {
     /// Start after what FILE says, and keep there what was printed
     ///
     /// Without the file, start where --from-offset says. It is rewritten about once a second and at the end, and only for
-    /// records that have been written to stdout: a run that was killed prints some of them again and never skips one. What
-    /// --until leaves out is there for the next run. One run at a time can use a file.
+    /// records that the reader of stdout has dealt with: of a pipe, what it has taken and 128 KiB more, or all once the pipe
+    /// is empty, which the end of the run waits for. A run that was killed, or whose reader was, prints some records again
+    /// and skips none; what a reader has in its own buffer when the pipe is empty cannot be seen. What --until leaves out is
+    /// there for the next run. One run at a time can use a file. A topic that was deleted and created again is read from its
+    /// start.
     #[arg(long, value_name = "FILE", help_heading = "Going on")]
     cursor_file: Option<PathBuf>,
     /// Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast
@@ -176,7 +179,7 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     if let Some(cursor) = &mut cursor {
         cursor.refuse_other_topics(&partitions)?;
     }
-    let (sources, skipped) = selection.sources(&log_dir, &partitions, cursor.as_ref(), context)?;
+    let (sources, skipped) = selection.sources(partitions, cursor.as_ref(), context)?;
     if let Some(newcomers) = &mut newcomers {
         newcomers.know(&sources);
     }
@@ -189,7 +192,9 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     printer.skip = skipped;
     printer.cursor = cursor;
     printer.until = selection.until;
-    printer.print(Merge::new(sources, order), newcomers.map(|it| (it, &selection)))
+    let merge = Merge::new(sources, order).with_open_max(open_partitions_max());
+    let follower = newcomers.map(|newcomers| Follower::new(context, &selection, newcomers, &merge));
+    printer.print(merge, follower)
 }
 
 fn record_format(args: &ConsumeArgs, context: &Context) -> anyhow::Result<RecordFormat> {

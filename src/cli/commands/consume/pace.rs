@@ -23,7 +23,7 @@ impl FromStr for Speed {
 pub(super) struct Pace {
     speed: Speed,
     /// When the first record was due, and its timestamp.
-    began: Option<(Instant, i64)>,
+    began: Option<(Instant, Timestamp)>,
 }
 
 impl Pace {
@@ -32,22 +32,20 @@ impl Pace {
     }
 
     /// How long from now a record is due.
-    pub(super) fn pause(&mut self, timestamp_ms: i64) -> Duration {
-        if timestamp_ms < 0 {
-            return Duration::ZERO;
-        }
-        let &mut (started, first_ms) = self.began.get_or_insert_with(|| (Instant::now(), timestamp_ms));
-        let since_first = timestamp_ms.saturating_sub(first_ms).max(0) as f64 / 1000.0 / self.speed.0;
+    pub(super) fn pause(&mut self, timestamp: Timestamp) -> Duration {
+        let Some(timestamp) = timestamp.known() else { return Duration::ZERO };
+        let &mut (started, first) = self.began.get_or_insert_with(|| (Instant::now(), timestamp));
+        let since_first = timestamp.since(first).max(0) as f64 / 1000.0 / self.speed.0;
         // A time past all clocks is as good as never.
         let due = Duration::try_from_secs_f64(since_first).unwrap_or(Duration::MAX);
         due.saturating_sub(started.elapsed())
     }
 
     /// Where in time the replay stands, before a record of that time.
-    pub(super) fn stands_at(&self, next_ms: i64) -> Timestamp {
-        let Some((started, first_ms)) = self.began else { return Timestamp(next_ms) };
+    pub(super) fn stands_at(&self, next: Timestamp) -> Timestamp {
+        let Some((started, first)) = self.began else { return next };
         let passed_ms = started.elapsed().as_secs_f64() * 1000.0 * self.speed.0;
-        Timestamp(first_ms.saturating_add(passed_ms as i64).min(next_ms))
+        Timestamp(first.0.saturating_add(passed_ms as i64)).min(next)
     }
 }
 
@@ -58,15 +56,15 @@ mod tests {
     #[test]
     fn a_record_is_due_when_it_happened_after_the_first() {
         let mut pace = Pace::new("100".parse().unwrap());
-        assert_eq!(pace.pause(5_000_000), Duration::ZERO);
-        let pause = pace.pause(5_000_000 + 3_600_000);
+        assert_eq!(pace.pause(Timestamp(5_000_000)), Duration::ZERO);
+        let pause = pace.pause(Timestamp(5_000_000 + 3_600_000));
         assert!(pause > Duration::from_secs(35) && pause <= Duration::from_secs(36), "{pause:?}");
-        assert_eq!(pace.pause(4_000_000), Duration::ZERO);
-        assert_eq!(pace.pause(-1), Duration::ZERO);
-        assert!(pace.pause(i64::MAX) > Duration::from_secs(1 << 30));
-        let stands_at = pace.stands_at(i64::MAX).0;
+        assert_eq!(pace.pause(Timestamp(4_000_000)), Duration::ZERO);
+        assert_eq!(pace.pause(Timestamp::NONE), Duration::ZERO);
+        assert!(pace.pause(Timestamp(i64::MAX)) > Duration::from_secs(1 << 30));
+        let stands_at = pace.stands_at(Timestamp(i64::MAX)).0;
         assert!((5_000_000..5_100_000).contains(&stands_at), "{stands_at}");
-        assert_eq!(pace.stands_at(4_000_000).0, 4_000_000);
+        assert_eq!(pace.stands_at(Timestamp(4_000_000)), Timestamp(4_000_000));
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Writes records to stdout.
 
 use super::ConsumeArgs;
-use super::cursor::Cursor;
-use super::follow::Newcomers;
+use super::cursor::{Cursor, Reader};
+use super::follow::Follower;
 use super::output::Output;
 use super::pace::Pace;
-use super::selection::{Selection, missed};
+use super::selection::missed;
 use crate::cli::exit::Exit;
 use crate::cli::signals::Stop;
 use crate::cli::ui::{self, Progress, Unit};
 use crate::cli::{Context, now};
-use crate::disk::watch::{Wakers, Watch, Woken};
+use crate::disk::watch::{Wakers, Woken};
 use crate::storage::StorageError;
 use crate::stream::merge::Merge;
 use crate::stream::output::RecordFormat;
@@ -23,6 +23,8 @@ use std::time::Duration;
 const OUTPUT_SIZE: usize = 128 << 10;
 /// How long a wait lasts at most before the display is brought up to date.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Between two looks at what the reader has taken, at the end.
+const TAKEN_PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) struct Printer<'a> {
     context: &'a Context,
@@ -40,6 +42,8 @@ pub(super) struct Printer<'a> {
     shown_is_done: bool,
     printed: u64,
     bytes: u64,
+    /// Those of them that were written for certain.
+    written: u64,
     progress: Option<Progress>,
 }
 
@@ -53,8 +57,11 @@ enum Ended {
 
 impl<'a> Printer<'a> {
     pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
+        // What stands in a pipe is printed again by the run after one that was killed: no more of it than need be.
         // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
-        ui::widen_stdout(OUTPUT_SIZE * 2);
+        if args.cursor_file.is_none() {
+            ui::widen_stdout(OUTPUT_SIZE * 2);
+        }
         let is_shown =
             if args.speed.is_some() { !ui::stdout_is_terminal() } else { ui::stdout_is_file() && !args.follow };
         Self {
@@ -71,25 +78,22 @@ impl<'a> Printer<'a> {
             shown_is_done: false,
             printed: 0,
             bytes: 0,
+            written: 0,
             progress: is_shown.then(|| context.ui.progress(None, Unit::Records)),
         }
     }
 
-    /// Prints what `merge` has; with `follow`, until it is told to end.
-    pub(super) fn print(
-        mut self,
-        mut merge: Merge,
-        follow: Option<(Newcomers, &Selection<'_>)>,
-    ) -> anyhow::Result<Exit> {
-        let printed = self.print_all(&mut merge, follow);
+    /// Prints what `merge` has; with a follower, until something ends it.
+    pub(super) fn print(mut self, mut merge: Merge, follower: Option<Follower<'_>>) -> anyhow::Result<Exit> {
+        let printed = self.print_all(&mut merge, follower);
         // What was read before an error is the user's all the same.
-        let finished = self.finish(&merge);
+        let finished = self.finish(&merge, printed.as_ref().ok().copied());
         if let Some(progress) = &self.progress {
             progress.finish();
         }
-        let ended = printed?;
+        let mut ended = printed?;
         if ended != Ended::OutputClosed {
-            finished?;
+            ended = finished?;
         }
         match (ended, self.stop.and_then(Stop::signal)) {
             (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
@@ -97,47 +101,54 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn finish(&mut self, merge: &Merge) -> anyhow::Result<()> {
-        self.flush()?;
-        match &mut self.cursor {
-            Some(cursor) => cursor.keep(merge, self.shown_is_done),
-            None => Ok(()),
+    /// Writes what is left, and where a position is kept, waits for the reader to take it. Returns how all has ended.
+    fn finish(&mut self, merge: &Merge, printed: Option<Ended>) -> anyhow::Result<Ended> {
+        let mut ended = printed.unwrap_or(Ended::Complete);
+        if let Err(error) = self.flush() {
+            // The reader may have used what it took before it went.
+            self.cursor.as_mut().map_or(Ok(true), |cursor| cursor.keep(self.written, Reader::Gone))?;
+            return Err(error);
+        }
+        let wakers = self.wakers();
+        let Some(cursor) = &mut self.cursor else { return Ok(ended) };
+        cursor.note(merge, self.shown_is_done, self.written);
+        loop {
+            // A reader may go when it has all that was asked for.
+            let has_gone = self.left > 0 && (ended == Ended::OutputClosed || wakers.is_output_closed()?);
+            let reader = if has_gone { Reader::Gone } else { Reader::There };
+            if cursor.keep(self.written, reader)? || ended != Ended::Complete {
+                return Ok(ended);
+            }
+            ended = match wakers.pause(TAKEN_PAUSE)? {
+                Woken::Look => Ended::Complete,
+                Woken::OutputClosed => Ended::OutputClosed,
+                Woken::Stop => Ended::Stopped,
+            };
         }
     }
 
-    fn print_all(
-        &mut self,
-        merge: &mut Merge,
-        mut follow: Option<(Newcomers, &Selection<'_>)>,
-    ) -> anyhow::Result<Ended> {
-        let mut watch = follow.is_some().then(Watch::start);
-        if let Some(watch) = &mut watch {
-            watch.add(&self.context.root);
-            merge.sources().iter().for_each(|source| watch.add(source.records.log().path()));
-        }
+    fn print_all(&mut self, merge: &mut Merge, mut follower: Option<Follower<'_>>) -> anyhow::Result<Ended> {
+        let mut is_first = true;
         loop {
-            // What is appended after this time is not wanted any more.
+            // What is appended after this time is not wanted any more, so all that was appended before it is read once more.
             let is_over = self.until.is_some_and(|until| now() >= until);
-            merge.look_again().map_err(deleted_topic)?;
+            if std::mem::take(&mut is_first) || is_over {
+                merge.look_again().map_err(deleted_topic)?;
+            }
             if let Some(ended) = self.print_what_is_there(merge)? {
                 return Ok(ended);
             }
             self.tell_missed(merge);
-            let (Some(watch), Some((newcomers, selection))) = (&mut watch, &mut follow) else {
-                return Ok(Ended::Complete);
-            };
+            let Some(follower) = &mut follower else { return Ok(Ended::Complete) };
             if self.left == 0 || is_over || merge.is_done() {
                 return Ok(Ended::Complete);
             }
             self.flush_and_keep(merge)?;
-            match watch.wait(&self.wakers(), self.until.map_or(Duration::MAX, time_until))? {
+            let at_most = self.until.map_or(Duration::MAX, time_until).min(self.pause_before_keeping());
+            match follower.wait(&self.wakers(), at_most, merge)? {
                 Woken::Look => {}
                 Woken::OutputClosed => return Ok(Ended::OutputClosed),
                 Woken::Stop => return Ok(Ended::Stopped),
-            }
-            for source in newcomers.look(selection, self.context)? {
-                watch.add(source.records.log().path());
-                merge.add(source);
             }
         }
     }
@@ -152,16 +163,16 @@ impl<'a> Printer<'a> {
                 continue;
             }
             if let Some(pace) = &mut self.pace {
-                let timestamp_ms = source.front().timestamp_ms;
-                let pause = pace.pause(timestamp_ms);
+                let timestamp = source.front().timestamp;
+                let pause = pace.pause(timestamp);
                 if !pause.is_zero() {
                     self.shown_is_done = false;
-                    if let Some(ended) = self.wait_until_due(merge, timestamp_ms)? {
+                    if let Some(ended) = self.wait_until_due(merge, timestamp)? {
                         return Ok(Some(ended));
                     }
                     self.shown_is_done = true;
                 }
-                self.show_time(timestamp_ms);
+                self.show_time(timestamp);
             }
             self.format.write(&merge.shown().front(), &mut self.buffer);
             self.left -= 1;
@@ -187,10 +198,10 @@ impl<'a> Printer<'a> {
     }
 
     /// Waits until a record is due; `Some` where printing is to end before it.
-    fn wait_until_due(&mut self, merge: &Merge, timestamp_ms: i64) -> anyhow::Result<Option<Ended>> {
-        self.flush_and_keep(merge)?;
+    fn wait_until_due(&mut self, merge: &Merge, timestamp: Timestamp) -> anyhow::Result<Option<Ended>> {
         loop {
-            let pause = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.pause(timestamp_ms));
+            self.flush_and_keep(merge)?;
+            let pause = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.pause(timestamp));
             if pause.is_zero() {
                 return Ok(None);
             }
@@ -199,15 +210,15 @@ impl<'a> Printer<'a> {
                 Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
                 Woken::Stop => return Ok(Some(Ended::Stopped)),
             }
-            self.show_time(timestamp_ms);
+            self.show_time(timestamp);
         }
     }
 
     /// Shows where in time a replay stands.
-    fn show_time(&mut self, next_ms: i64) {
+    fn show_time(&mut self, next: Timestamp) {
         if let (Some(progress), Some(pace)) = (&mut self.progress, &self.pace) {
             let zone = &self.context.zone;
-            progress.set(self.printed, || pace.stands_at(next_ms).to_civil(zone));
+            progress.set(self.printed, || pace.stands_at(next).to_civil(zone));
         }
     }
 
@@ -235,16 +246,25 @@ impl<'a> Printer<'a> {
 
     fn flush_and_keep(&mut self, merge: &Merge) -> anyhow::Result<()> {
         self.flush()?;
-        match &mut self.cursor {
-            Some(cursor) if cursor.is_due() => cursor.keep(merge, self.shown_is_done),
-            _ => Ok(()),
+        if let Some(cursor) = &mut self.cursor {
+            cursor.note(merge, self.shown_is_done, self.written);
+            if cursor.is_due() {
+                cursor.keep(self.written, Reader::There)?;
+            }
         }
+        Ok(())
+    }
+
+    /// How long a wait lasts at most before the pipe is looked at again: nothing wakes kdir when a reader has emptied it.
+    fn pause_before_keeping(&self) -> Duration {
+        if self.cursor.as_ref().is_some_and(Cursor::is_behind) { PAUSE_MAX } else { Duration::MAX }
     }
 
     /// Writes all that was printed.
     fn flush(&mut self) -> anyhow::Result<()> {
         self.bytes += self.buffer.len() as u64;
         self.output.write(&mut self.buffer)?;
+        self.written = self.bytes;
         self.show_progress();
         Ok(())
     }
@@ -258,11 +278,11 @@ impl<'a> Printer<'a> {
 }
 
 fn time_until(until: Timestamp) -> Duration {
-    Duration::from_millis((until.0 - now().0).max(0) as u64)
+    Duration::from_millis(until.since(now()).max(0) as u64)
 }
 
 /// Says of a folder that is gone that its topic was deleted.
-fn deleted_topic(error: StorageError) -> anyhow::Error {
+pub(super) fn deleted_topic(error: StorageError) -> anyhow::Error {
     match &error {
         StorageError::PartitionDeleted { path } => {
             let folder = path.file_name().unwrap_or_default().to_string_lossy();

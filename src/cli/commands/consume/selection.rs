@@ -1,12 +1,14 @@
 //! Which partitions are read, from where to where, and which of their records are wanted.
 
 use super::cursor::Cursor;
+use super::printer::deleted_topic;
 use super::{ConsumeArgs, Isolation, Reset};
 use crate::cli::Context;
 use crate::cli::args::{self, OffsetAt, PerPartition};
 use crate::cli::exit;
-use crate::logdir::{LogDir, Topic};
-use crate::storage::{Bounds, LogReader, RecordReader, StorageError};
+use crate::disk::descriptors;
+use crate::logdir::{LogDir, Partition, Topic};
+use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::{Filter, Part, Test};
 use crate::stream::merge::Source;
 use crate::stream::tail;
@@ -19,12 +21,19 @@ const CHUNK_MAX: usize = 256 << 10;
 const CHUNK_MIN: usize = 16 << 10;
 const CHUNKS_TOTAL: usize = 4 << 20;
 
+/// How many partitions may have files open at once.
+pub(super) fn open_partitions_max() -> usize {
+    descriptors::room_for(RecordReader::DESCRIPTORS_MAX)
+}
+
 /// Which records the user wants.
 pub(super) struct Selection<'a> {
     args: &'a ConsumeArgs,
     since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
     filter: Filter,
+    /// What all partitions share.
+    memory: ReadMemory,
 }
 
 /// `NAME` or `NAME=REGEX`.
@@ -67,17 +76,17 @@ impl<'a> Selection<'a> {
         {
             return Err(exit::usage("--since is not before --until: no record can be between them"));
         }
-        Ok(Self { args, since, until, filter: filter(args) })
+        Ok(Self { args, since, until, filter: filter(args), memory: ReadMemory::default() })
     }
 
     /// The partitions that are meant now.
-    pub(super) fn partitions(&self, log_dir: &LogDir) -> anyhow::Result<Vec<TopicPartition>> {
+    pub(super) fn partitions(&self, log_dir: &LogDir) -> anyhow::Result<Vec<Partition>> {
         let mut all = Vec::new();
         for topic in log_dir.matching_topics(&self.args.topic)? {
             let partitions = args::partitions(&topic, &self.args.partition)?;
             self.check_offsets(&topic, &partitions)?;
             for partition in partitions {
-                all.push(topic.partition(partition)?);
+                all.push(log_dir.partition(&topic, partition)?);
             }
         }
         Ok(all)
@@ -109,48 +118,58 @@ impl<'a> Selection<'a> {
     }
 
     /// The partitions from where they are wanted, and how many of their first records are not: those before the last ones
-    /// that --tail asks for.
+    /// that --tail asks for. A handle holds its partition's folder open, so each goes once its source is made.
     pub(super) fn sources(
         &self,
-        log_dir: &LogDir,
-        partitions: &[TopicPartition],
+        partitions: Vec<Partition>,
         cursor: Option<&Cursor<'_>>,
         context: &Context,
     ) -> anyhow::Result<(Vec<Source>, u64)> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
+        let is_limited = partitions.len() > open_partitions_max();
         let (mut sources, mut found) = (Vec::new(), 0_u64);
         for partition in partitions {
-            let Some(reader) = log_dir.open_reader(partition, chunk)? else {
-                context.ui.verbose(&format!("partition {partition} has no folder yet and is empty"));
+            let view = partition.view()?;
+            if !view.has_folder() {
+                context.ui.verbose(&format!("partition {} has no folder yet and is empty", partition.id()));
                 continue;
-            };
-            let mut range = self.range(&reader, partition, cursor, context)?;
+            }
+            let mut range = self.range(&view, &partition, cursor, context)?;
             if let Some(count) = self.args.tail {
                 let open = |from, to| -> anyhow::Result<Option<Source>> {
-                    let Some(reader) = log_dir.open_reader(partition, chunk)? else { return Ok(None) };
-                    self.source(reader, partition, from, Some(to)).map(Some)
+                    self.source(LogReader::new(view.clone(), chunk), &partition, from, Some(to)).map(Some)
                 };
                 let (from, records) =
                     tail::find(count, range.from, range.to.unwrap_or(range.end).min(range.end), open)?;
                 range.from = from;
                 found += records;
             }
-            sources.push(self.source(reader, partition, range.from, range.to)?);
+            let mut source = self.source(LogReader::new(view, chunk), &partition, range.from, range.to)?;
+            if is_limited {
+                source.records.close().map_err(deleted_topic)?;
+            }
+            sources.push(source);
         }
         Ok((sources, self.args.tail.map_or(0, |count| found.saturating_sub(count))))
     }
 
-    /// A partition that came while others were followed, from its start.
-    pub(super) fn newcomer(&self, log_dir: &LogDir, partition: &TopicPartition) -> anyhow::Result<Option<Source>> {
-        let Some(reader) = log_dir.open_reader(partition, CHUNK_MIN)? else { return Ok(None) };
-        let start = reader.log_start_offset();
-        self.source(reader, partition, start, None).map(Some)
+    /// A partition that came while others were followed, from its start. It has no file open before it is asked: many can
+    /// come at once.
+    pub(super) fn newcomer(&self, partition: &Partition) -> anyhow::Result<Option<Source>> {
+        let view = partition.view()?;
+        if !view.has_folder() {
+            return Ok(None);
+        }
+        let start = view.log_start_offset();
+        let mut source = self.source(LogReader::new(view, CHUNK_MIN), partition, start, None)?;
+        source.records.close().map_err(deleted_topic)?;
+        Ok(Some(source))
     }
 
     fn source(
         &self,
         mut reader: LogReader,
-        partition: &TopicPartition,
+        partition: &Partition,
         from: Offset,
         to: Option<Offset>,
     ) -> anyhow::Result<Source> {
@@ -159,27 +178,30 @@ impl<'a> Selection<'a> {
             Isolation::ReadUncommitted => RecordReader::new(reader),
             Isolation::ReadCommitted => RecordReader::read_committed(reader)?,
         };
-        let bounds = Bounds { end: to, since_ms: self.since.map(|it| it.0), until_ms: self.until.map(|it| it.0) };
-        let (topic, partition) = (partition.topic.clone(), partition.partition);
-        Ok(Source { topic, partition, records: records.within(bounds), filter: self.filter.clone() })
+        let bounds = Bounds { end: to, since: self.since, until: self.until };
+        let topic_id = if self.args.cursor_file.is_some() { partition.incarnation()? } else { None };
+        let TopicPartition { topic, partition } = partition.id().clone();
+        let records = records.within(bounds).sharing(&self.memory);
+        Ok(Source { topic, topic_id, partition, records, filter: self.filter.clone() })
     }
 
     fn range(
         &self,
-        reader: &LogReader,
-        partition: &TopicPartition,
+        view: &LogView,
+        handle: &Partition,
         cursor: Option<&Cursor<'_>>,
         context: &Context,
     ) -> anyhow::Result<Range> {
-        let start = reader.log_start_offset();
+        let start = view.log_start_offset();
         // A damaged log is read up to the damage, which is then said in its place.
-        let (end, is_sound) = match reader.log_end_offset() {
+        let (end, is_sound) = match view.log_end_offset() {
             Ok(end) => (end, true),
             Err(StorageError::Corrupt { offset, .. }) => (offset, false),
             Err(error) => return Err(error.into()),
         };
+        let partition = handle.id();
         let within = LogRange { partition, start, end };
-        let kept = cursor.and_then(|cursor| cursor.position(partition));
+        let kept = cursor.map_or(Ok(None), |cursor| cursor.position(handle, context))?;
         let from_option = at(self.args.from_offset.as_ref(), partition.partition);
         let mut from = match kept {
             Some(kept) if kept < start => {
@@ -199,7 +221,7 @@ impl<'a> Selection<'a> {
             )));
         }
         if let Some(since) = self.since {
-            let found = reader.offset_for_time(since.0)?;
+            let found = view.offset_for_time(since)?;
             from = from.max(found.map_or(end, |(offset, _)| offset));
         }
         Ok(Range { from, to: to.or((!self.args.follow && is_sound).then_some(end)), end })

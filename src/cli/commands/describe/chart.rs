@@ -35,11 +35,11 @@ impl Step {
 
     /// The stretch that holds a time: its first millisecond and the first behind it. `None` where there is no timestamp or
     /// the calendar does not reach.
-    fn stretch(self, timestamp_ms: i64, zone: &TimeZone) -> Option<Stretch> {
-        if Timestamp(timestamp_ms) == Timestamp::NONE {
+    fn stretch(self, timestamp: Timestamp, zone: &TimeZone) -> Option<Stretch> {
+        if timestamp == Timestamp::NONE {
             return None;
         }
-        let time = jiff::Timestamp::from_millisecond(timestamp_ms).ok()?.to_zoned(zone.clone());
+        let time = jiff::Timestamp::from_millisecond(timestamp.0).ok()?.to_zoned(zone.clone());
         let rounded = |unit| time.round(ZonedRound::new().smallest(unit).mode(RoundMode::Trunc));
         let (start, span) = match self {
             Self::Day => (time.start_of_day().ok()?, 1.day()),
@@ -47,14 +47,15 @@ impl Step {
             Self::Minute => (rounded(Unit::Minute).ok()?, 1.minute()),
         };
         let end = start.checked_add(span).ok()?;
-        Some(Stretch { start_ms: start.timestamp().as_millisecond(), end_ms: end.timestamp().as_millisecond() })
+        let at = |time: jiff::Zoned| Timestamp(time.timestamp().as_millisecond());
+        Some(Stretch { start: at(start), end: at(end) })
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stretch {
-    start_ms: i64,
-    end_ms: i64,
+    start: Timestamp,
+    end: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,7 +65,7 @@ struct Amount {
 }
 
 /// What a topic got in each stretch of time, by its start; `None` is what has no timestamp.
-type Amounts = BTreeMap<Option<i64>, Amount>;
+type Amounts = BTreeMap<Option<Timestamp>, Amount>;
 
 const COLUMNS: [Column; 4] =
     [text("topic", "TOPIC"), text("time", "TIME"), number("records", "RECORDS"), number("bytes", "BYTES")];
@@ -102,8 +103,8 @@ pub(super) fn run(
             context.ui.data(picture.draw(topic.name.as_str(), &amounts).as_bytes())?;
             continue;
         }
-        for (start_ms, amount) in amounts {
-            let time = Cell::time(start_ms);
+        for (start, amount) in amounts {
+            let time = Cell::time(start);
             rows.row(vec![Cell::text(&topic.name), time, Cell::Number(amount.records), Cell::Bytes(amount.bytes)])?;
         }
     }
@@ -112,12 +113,12 @@ pub(super) fn run(
 
 fn amounts(log_dir: &LogDir, topic: &Topic, step: Step, zone: &TimeZone) -> anyhow::Result<Amounts> {
     let mut amounts = Amounts::new();
-    let stretches = Stretches { step, zone, last: std::cell::Cell::new(Stretch { start_ms: 0, end_ms: 0 }) };
-    for &partition in &topic.partitions {
-        let Some(reader) = log_dir.open_reader(&topic.partition(partition)?, 0)? else { continue };
-        let mut is_one = |first_ms, largest_ms| stretches.start(first_ms) == stretches.start(largest_ms);
-        each_time(&**log_dir.disk(), &reader, &mut is_one, &mut |happened| {
-            let amount = amounts.entry(stretches.start(happened.timestamp_ms)).or_default();
+    let stretches =
+        Stretches { step, zone, last: std::cell::Cell::new(Stretch { start: Timestamp(0), end: Timestamp(0) }) };
+    for partition in log_dir.partitions(topic)? {
+        let mut is_one = |first, largest| stretches.start(first) == stretches.start(largest);
+        each_time(&partition.view()?, &mut is_one, &mut |happened| {
+            let amount = amounts.entry(stretches.start(happened.timestamp)).or_default();
             amount.records += happened.records;
             amount.bytes += happened.bytes;
         })?;
@@ -134,12 +135,12 @@ struct Stretches<'a> {
 }
 
 impl Stretches<'_> {
-    fn start(&self, timestamp_ms: i64) -> Option<i64> {
-        let Stretch { start_ms, end_ms } = self.last.get();
-        if !(start_ms..end_ms).contains(&timestamp_ms) {
-            self.last.set(self.step.stretch(timestamp_ms, self.zone)?);
+    fn start(&self, timestamp: Timestamp) -> Option<Timestamp> {
+        let Stretch { start, end } = self.last.get();
+        if !(start..end).contains(&timestamp) {
+            self.last.set(self.step.stretch(timestamp, self.zone)?);
         }
-        Some(self.last.get().start_ms)
+        Some(self.last.get().start)
     }
 }
 
@@ -165,7 +166,7 @@ impl Picture<'_> {
             if let (Some(start), Some(expected)) = (start, expected) {
                 self.draw_gap(expected, *start, &mut lines);
             }
-            expected = start.and_then(|start| self.step.stretch(start, self.zone)).map(|stretch| stretch.end_ms);
+            expected = start.and_then(|start| self.step.stretch(start, self.zone)).map(|stretch| stretch.end);
             let time = start.map_or_else(|| "no timestamp".to_owned(), |start| self.time(start));
             let (bytes, label) = (ByteSize(amount.bytes).to_string(), self.label_width());
             let room = self.width.saturating_sub(label + digits + 17).max(10);
@@ -178,13 +179,13 @@ impl Picture<'_> {
     }
 
     /// Draws the stretches without records from `from` up to `to`.
-    fn draw_gap(&self, from: i64, to: i64, lines: &mut String) {
+    fn draw_gap(&self, from: Timestamp, to: Timestamp, lines: &mut String) {
         let mut empty = Vec::new();
         let mut at = from;
         while at < to && empty.len() <= EMPTY_MAX {
             empty.push(at);
             let Some(stretch) = self.step.stretch(at, self.zone) else { break };
-            at = stretch.end_ms;
+            at = stretch.end;
         }
         if empty.len() <= EMPTY_MAX {
             empty.iter().for_each(|&start| lines.push_str(&format!("  {}\n", self.time(start))));
@@ -193,11 +194,11 @@ impl Picture<'_> {
         }
     }
 
-    fn time(&self, start_ms: i64) -> String {
+    fn time(&self, start: Timestamp) -> String {
         let mut printed = Vec::new();
-        match Timestamp(start_ms).print(self.step.format(), self.zone, &mut printed) {
+        match start.print(self.step.format(), self.zone, &mut printed) {
             Ok(()) => String::from_utf8_lossy(&printed).into_owned(),
-            Err(_) => start_ms.to_string(),
+            Err(_) => start.0.to_string(),
         }
     }
 
@@ -224,7 +225,9 @@ mod tests {
     const HOUR: i64 = 3_600_000;
 
     fn drawn(step: Step, width: usize, ticks: bool, amounts: &[(Option<i64>, i64)]) -> String {
-        let amount = |&(start, records): &(Option<i64>, i64)| (start, Amount { records, bytes: records as u64 * 100 });
+        let amount = |&(start, records): &(Option<i64>, i64)| {
+            (start.map(Timestamp), Amount { records, bytes: records as u64 * 100 })
+        };
         let zone = TimeZone::UTC;
         Picture { step, zone: &zone, width, ticks }.draw("app", &amounts.iter().map(amount).collect())
     }
@@ -260,14 +263,14 @@ mod tests {
     fn stretches_follow_the_local_calendar() {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         // The day on which the clock goes back has 25 hours.
-        let noon = "2026-10-25T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        let noon = Timestamp("2026-10-25T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond());
         let day = Step::Day.stretch(noon, &zone).unwrap();
-        assert_eq!(day.end_ms - day.start_ms, 25 * HOUR);
-        for (timestamp_ms, step, length) in [(noon + 59_999, Step::Minute, 60_000), (noon + 1, Step::Hour, HOUR)] {
-            let stretch = step.stretch(timestamp_ms, &zone).unwrap();
-            assert_eq!(stretch, Stretch { start_ms: noon, end_ms: noon + length });
+        assert_eq!(day.end, day.start + 25 * HOUR);
+        for (timestamp, step, length) in [(noon + 59_999, Step::Minute, 60_000), (noon + 1, Step::Hour, HOUR)] {
+            let stretch = step.stretch(timestamp, &zone).unwrap();
+            assert_eq!(stretch, Stretch { start: noon, end: noon + length });
         }
-        assert_eq!(Step::Day.stretch(-1, &zone), None);
-        assert_eq!(Step::Day.stretch(i64::MAX, &zone), None);
+        assert_eq!(Step::Day.stretch(Timestamp::NONE, &zone), None);
+        assert_eq!(Step::Day.stretch(Timestamp(i64::MAX), &zone), None);
     }
 }

@@ -7,8 +7,7 @@ use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
 use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
-use crate::storage::summary::{Summary, summarize};
-use crate::units::Offset;
+use crate::storage::summary::Summary;
 use serde_json::{Map, Value};
 
 /// Describe topics, partition by partition
@@ -104,12 +103,7 @@ fn ended(topics: &[Topic], failures: &Failures, context: &Context) -> Exit {
 }
 
 fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<Summary> {
-    let partition = topic.partition(partition)?;
-    let (recovery_point, _) = log_dir.checkpointed(&partition)?;
-    match log_dir.open_reader(&partition, 0)? {
-        Some(mut reader) => Ok(summarize(log_dir.disk(), &mut reader, recovery_point)?),
-        None => Ok(Summary { log_start_offset: Offset::ZERO, log_end_offset: Offset::ZERO, segments: Vec::new() }),
-    }
+    Ok(log_dir.partition(topic, partition)?.view()?.summary()?)
 }
 
 fn partition_row(topic: &Topic, partition: i32, summary: &Summary) -> Vec<Cell> {

@@ -1,48 +1,70 @@
 //! Files and stdin, as something to wait for and to read.
+//!
+//! All of them are known before the first is read, and each is opened when its turn comes: more files can be named than a
+//! process may have open.
 
 use super::ProduceArgs;
 use crate::cli::signals::Stop;
-use crate::disk::real::open_input;
+use crate::disk::real::{Metadata, open_input, stat_input};
 use crate::stream::intake::{Input, Readiness};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A file or stdin.
+/// A file or stdin that is to be read, and what was known of it when the run began.
+pub(super) struct InputName<'a> {
+    /// - for stdin.
+    path: &'a Path,
+    metadata: Metadata,
+}
+
+/// Finds out what the inputs are, in their order. One that is missing is an error before anything is stored.
+pub(super) fn find_inputs(args: &ProduceArgs) -> anyhow::Result<Vec<InputName<'_>>> {
+    let find = |path: &'_ Path| -> anyhow::Result<Metadata> {
+        if is_stdin(path) { Ok(stdin()?.metadata()?) } else { Ok(stat_input(path)?) }
+    };
+    let named = args.files.iter().map(|path| &**path);
+    let stdin = args.files.is_empty().then_some(Path::new("-"));
+    named.chain(stdin).map(|path| Ok(InputName { path, metadata: find(path)? })).collect()
+}
+
+/// The bytes of all inputs, if each of them is a file with a size.
+pub(super) fn total_size(inputs: &[InputName<'_>]) -> Option<u64> {
+    inputs.iter().map(|input| input.metadata.is_file().then_some(input.metadata.len())).sum()
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+impl InputName<'_> {
+    /// Whether `other` is the same file.
+    pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
+        let (one, other) = (&self.metadata, other.metadata()?);
+        Ok(one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()))
+    }
+
+    pub(super) fn open<'a>(&self, stop: &'a Stop) -> anyhow::Result<FileInput<'a>> {
+        let stop = stop.descriptor();
+        if is_stdin(self.path) {
+            return Ok(FileInput { file: stdin()?, name: "stdin".into(), stop });
+        }
+        Ok(FileInput { file: open_input(self.path)?, name: self.path.display().to_string(), stop })
+    }
+}
+
+/// A file or stdin that is being read.
 pub(super) struct FileInput<'a> {
     file: File,
     name: String,
     stop: BorrowedFd<'a>,
-}
-
-pub(super) fn open_inputs<'a>(args: &ProduceArgs, stop: &'a Stop) -> anyhow::Result<Vec<FileInput<'a>>> {
-    let open = |path: &PathBuf| -> anyhow::Result<FileInput<'a>> {
-        let stop = stop.descriptor();
-        if path.as_path() == Path::new("-") {
-            let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            return Ok(FileInput { file, name: "stdin".into(), stop });
-        }
-        Ok(FileInput { file: open_input(path)?, name: path.display().to_string(), stop })
-    };
-    let stdin = [PathBuf::from("-")];
-    if args.files.is_empty() { &stdin[..] } else { &args.files[..] }.iter().map(open).collect()
-}
-
-/// The bytes of all inputs, if each of them is a file with a size.
-pub(super) fn total_size(inputs: &[FileInput<'_>]) -> Option<u64> {
-    let size = |input: &FileInput<'_>| input.file.metadata().ok().filter(|it| it.is_file()).map(|it| it.len());
-    inputs.iter().map(size).sum()
-}
-
-impl FileInput<'_> {
-    /// Whether `other` is the same file.
-    pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
-        let (one, other) = (self.file.metadata()?, other.metadata()?);
-        Ok(one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()))
-    }
 }
 
 impl Input for FileInput<'_> {

@@ -18,8 +18,9 @@ use crate::stream::framing::Framing;
 use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
 use crate::stream::partitioner::Partitioner;
 use crate::stream::pipeline::{Finishing, Pipeline};
-use crate::units::{ByteSize, Duration, TimeFormat, TopicName};
-use input::{FileInput, open_inputs, total_size};
+use crate::stream::storing::Storing;
+use crate::units::{ByteSize, Duration, TimeFormat, Timestamp, TopicName};
+use input::{InputName, find_inputs, total_size};
 use rejects::Rejects;
 use report::{Acknowledgements, Summary};
 use sink::{Sink, Store};
@@ -87,9 +88,9 @@ pub(crate) struct ProduceArgs {
     timestamp: Option<String>,
     /// Take each record's timestamp from the start of its line, as in '%Y-%m-%d %H:%M:%S' or '%b %d %H:%M:%S'
     ///
-    /// The format is strftime's. A format without a zone is in the local one (TZ); without a year, the time is the latest that
-    /// is no more than a day ahead. A line that does not begin with a time, as those of a stack trace, has that of the line
-    /// before it; a first line that does not is an error. At most 256 bytes of a line are looked at.
+    /// The format is strftime's. A format without a zone is in the local one (TZ); without a year, the time is the latest
+    /// that is no more than a day ahead. A line that does not begin with a time, as those of a stack trace, has that of
+    /// the line before it; a first line that does not is an error. At most 256 bytes of a line are looked at.
     #[arg(long, value_name = "STRFTIME", conflicts_with = "timestamp", help_heading = "Records")]
     timestamp_format: Option<String>,
     /// Store empty keys and values as null
@@ -109,17 +110,24 @@ pub(crate) struct ProduceArgs {
     #[arg(value_parser = parse_compression, help_heading = "Batches")]
     compression: Option<Compression>,
     /// Gather up to this many bytes into a batch, before compression
+    ///
+    /// Each partition that records go to has a batch of its own, and as much memory as has come into it.
     #[arg(long, value_name = "SIZE", default_value = "128KiB", help_heading = "Batches")]
     batch_size: ByteSize,
     /// Wait this long for more when the input stands still, to fill batches better
+    ///
+    /// Where the topic has more partitions than the process may have files for (`ulimit -n`), they are closed and opened in
+    /// turn, and input is gathered for 100 ms at least.
     #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Batches")]
     linger: Duration,
     /// When records are made durable: before more is read, at the end, never, or at least this often
     ///
-    /// With a duration, also whenever 64 MiB have come together. Whatever is chosen but `never`, everything is durable before
-    /// exit status 0. A reader may show records before they
-    /// are durable; after a power failure their offsets can be given again. With `never`, a power failure can also leave a
-    /// log that needs repair.
+    /// With `always`, a batch holds no more than one read of the input (256 KiB, or one larger record), and --linger has no
+    /// effect. With a duration, records are gathered for that long at most, even while input never stops, and are also
+    /// synced whenever 64 MiB have come together. Whatever is chosen but `never`, everything is
+    /// durable before exit status 0. A reader may show records before they are durable; after a power failure their
+    /// offsets can be given again. With `never`, the next run with a sync writes the records again to make them durable, and
+    /// until then `consume --cursor-file` keeps no position past them.
     #[arg(long, value_name = "always|end|never|DURATION", default_value = "1s")]
     #[arg(value_parser = sync_policy, help_heading = "Batches")]
     sync: SyncPolicy,
@@ -128,6 +136,10 @@ pub(crate) struct ProduceArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: SummaryFormat,
 }
+
+/// How long input is gathered where partitions are closed for others: each of them costs a sync then, and a pipe that its
+/// writer fills again and again stands still after every few KiB.
+const GATHERED_WHERE_SPREAD: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum InputFormat {
@@ -179,8 +191,8 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let started = Instant::now();
     let rule = rule(args, context)?;
     let stop = Stop::on_signals()?;
-    let mut inputs = open_inputs(args, &stop)?;
-    let log_dir = Arc::new(if args.create { context.open_or_make()? } else { context.open_to_write()? });
+    let inputs = find_inputs(args)?;
+    let log_dir = if args.create { context.open_or_make()? } else { context.open_to_write()? };
     let topic = find_or_create(args, &log_dir)?;
     if let Some(mark) = log_dir.broker_mark()? {
         context
@@ -194,9 +206,10 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let on_sync: Arc<dyn OnSync> = Arc::clone(&acknowledgements) as Arc<dyn OnSync>;
     let total = total_size(&inputs);
     let rejects = Rejects::new(args, &inputs, end_of_record(args), context.ui)?;
-    let writer = TopicWriter::new(log_dir, topic.clone(), args.sync, on_sync);
+    let writer = TopicWriter::new(log_dir, topic.clone(), args.sync, on_sync)?;
+    let storing = storing(args, &writer);
     let store = Arc::new(Mutex::new(Store { writer, written: BTreeMap::new() }));
-    let mut intake = intake(args, &topic, &config, rule, Arc::clone(&store))?;
+    let mut intake = intake(args, &topic, &config, rule, storing, Arc::clone(&store))?;
     let mut sink = Sink {
         store,
         topic,
@@ -206,45 +219,62 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
         rejects,
         started,
     };
-    let ended = take_all(&mut intake, &mut inputs, &mut sink);
-    let taken = intake.taken();
+    let ended = take_all(&mut intake, &inputs, &stop, &mut sink);
+    let untimed = intake.taken().untimed;
     // Its threads end here: nothing is stored after the last sync.
     drop(intake);
-    let finished = sink.store().writer.finish(now().0).map_err(anyhow::Error::from);
+    let finished = sink.store().writer.finish(now()).map_err(anyhow::Error::from);
     let kept = sink.rejects.finish();
     sink.progress.finish();
     sink.tell_notices();
-    let written = std::mem::take(&mut sink.store().written);
-    let summary = Summary {
-        topic: &sink.topic,
-        written: &written,
-        rejects: &sink.rejects,
-        taken,
-        seconds: started.elapsed().as_secs_f64(),
-    };
-    let summarized = match args.output {
-        SummaryFormat::Json => context.ui.data(&summary.json()),
-        SummaryFormat::Text => {
-            context.ui.status(&summary.text());
-            Ok(())
-        }
-    };
+    let summarized = summarize(args, context, &sink, &acknowledgements, untimed);
     // The sync comes first: if it failed, why the input ended is of no interest any more.
     finished?;
     let ended = ended?;
     kept?;
     summarized?;
     acknowledgements.result()?;
+    Ok(exit_of(ended, &stop, &sink))
+}
+
+/// Says what was stored and what was not.
+fn summarize(
+    args: &ProduceArgs,
+    context: &Context,
+    sink: &Sink,
+    acknowledgements: &Acknowledgements,
+    untimed: u64,
+) -> anyhow::Result<()> {
+    let written = std::mem::take(&mut sink.store().written);
+    let summary = Summary {
+        topic: sink.topic.name.as_str(),
+        written: &written,
+        acknowledged: &acknowledgements.records(),
+        names_unacknowledged: args.sync != SyncPolicy::Never,
+        rejected: sink.rejects.count,
+        rejected_text: sink.rejects.told(),
+        untimed,
+        seconds: sink.started.elapsed().as_secs_f64(),
+    };
+    match args.output {
+        SummaryFormat::Json => context.ui.data(&summary.json())?,
+        SummaryFormat::Text => context.ui.status(&summary.text()),
+    }
+    Ok(())
+}
+
+/// How a run ends that has stored all it was to.
+fn exit_of(ended: Ended, stop: &Stop, sink: &Sink) -> Exit {
     match (ended, stop.signal()) {
         (Ended::Stopped { left_out }, Some(signal)) => {
             if left_out > 0 {
                 let bytes = super::counted(left_out as u64, "byte");
-                context.ui.warning(&format!("the last line was not complete and was not stored ({bytes})"));
+                sink.ui.warning(&format!("the last line was not complete and was not stored ({bytes})"));
             }
-            Ok(Exit::Signal(signal))
+            Exit::Signal(signal)
         }
-        _ if sink.rejects.count > 0 => Ok(Exit::Told(exit::REJECTED)),
-        _ => Ok(Exit::Done),
+        _ if sink.rejects.count > 0 => Exit::Told(exit::REJECTED),
+        _ => Exit::Done,
     }
 }
 
@@ -268,18 +298,18 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
     }
     let time_format = args.timestamp_format.as_ref().map(|format| TimeFormat::new(format, context.zone.clone()));
     let time_format = time_format.transpose().map_err(|error| exit::usage(format!("--timestamp-format: {error}")))?;
-    let timestamp_ms = match &args.timestamp {
-        Some(text) => Some(args::time("--timestamp", text, &context.zone)?.0),
+    let timestamp = match &args.timestamp {
+        Some(text) => Some(args::time("--timestamp", text, &context.zone)?),
         None => None,
     };
-    if timestamp_ms.is_some_and(|timestamp| timestamp < -1) {
+    if timestamp.is_some_and(|timestamp| timestamp < Timestamp::NONE) {
         return Err(exit::usage("--timestamp lies before 1970, and Kafka has no such timestamps"));
     }
     Ok(RecordRule {
         key: args.key.as_ref().map(bytes),
         key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
         headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
-        timestamp_ms,
+        timestamp,
         time_format,
         null_empty: args.null_empty,
         is_json,
@@ -298,11 +328,23 @@ fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic>
     }
 }
 
+/// When what was gathered is stored.
+fn storing(args: &ProduceArgs, writer: &TopicWriter) -> Storing {
+    let linger = args.linger.as_std();
+    let is_spread = args.partition.is_none() && writer.closes_partitions();
+    match args.sync {
+        SyncPolicy::Always => Storing::EachRead,
+        _ if is_spread && linger < GATHERED_WHERE_SPREAD => Storing::Gathered(GATHERED_WHERE_SPREAD),
+        SyncPolicy::Every(_) | SyncPolicy::End | SyncPolicy::Never => Storing::Idle(linger),
+    }
+}
+
 fn intake(
     args: &ProduceArgs,
     topic: &Topic,
     config: &LogConfig,
     rule: RecordRule,
+    storing: Storing,
     store: Arc<Mutex<Store>>,
 ) -> anyhow::Result<Intake<Store>> {
     if let Some(partition) = args.partition {
@@ -326,17 +368,26 @@ fn intake(
     let limits = BatchLimits { batch_size: args.batch_size.0.min(batch_size_max as u64) as usize, batch_size_max };
     let partitions_max = topic.partitions.last().map_or(0, |&last| last as usize + 1);
     let compression = args.compression.unwrap_or_else(|| topic.compression());
-    let finishing = Finishing { compression, timestamp_type: config.timestamp_type, batch_size_max };
+    let finishing = Finishing { compression, batch_size_max };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let pipeline = Pipeline::new(store, finishing, limits.batch_size, processors);
     let batcher = Batcher::new(limits, pipeline, partitions_max);
     let placement = Placement { partition: args.partition, partitioner, partition_count };
-    Ok(Intake::new(framing, rule, placement, batcher, batch_size_max, args.linger.as_std()))
+    let intake = Intake::new(framing, rule, placement, batcher, batch_size_max, storing);
+    Ok(match args.sync {
+        SyncPolicy::Every(interval) => intake.gathering_at_most(interval),
+        SyncPolicy::Always | SyncPolicy::End | SyncPolicy::Never => intake,
+    })
 }
 
-fn take_all(intake: &mut Intake<Store>, inputs: &mut [FileInput<'_>], sink: &mut Sink) -> anyhow::Result<Ended> {
+fn take_all(
+    intake: &mut Intake<Store>,
+    inputs: &[InputName<'_>],
+    stop: &Stop,
+    sink: &mut Sink,
+) -> anyhow::Result<Ended> {
     for input in inputs {
-        let ended = intake.take(input, sink)?;
+        let ended = intake.take(&mut input.open(stop)?, sink)?;
         if ended != Ended::Complete {
             return Ok(ended);
         }

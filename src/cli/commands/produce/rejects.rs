@@ -1,6 +1,6 @@
 //! What becomes of inputs that make no record.
 
-use super::input::FileInput;
+use super::input::InputName;
 use super::{OnError, ProduceArgs};
 use crate::cli::exit;
 use crate::cli::ui::Ui;
@@ -24,7 +24,7 @@ pub(super) struct Rejects {
 }
 
 impl Rejects {
-    pub(super) fn new(args: &ProduceArgs, inputs: &[FileInput<'_>], delimiter: &[u8], ui: Ui) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &ProduceArgs, inputs: &[InputName<'_>], delimiter: &[u8], ui: Ui) -> anyhow::Result<Self> {
         let skips = args.rejects.is_some() || args.on_error == Some(OnError::Skip);
         if args.rejects.is_some() && args.on_error == Some(OnError::Stop) {
             return Err(exit::usage(

@@ -1,11 +1,10 @@
 //! What a run says of itself: what has become durable while it goes on, and a summary at its end.
 
-use super::rejects::Rejects;
 use super::sink::Written;
+use crate::cli::commands::counted;
 use crate::cli::signals::Stop;
 use crate::cli::ui::{OutputError, Ui};
 use crate::logdir::{Acknowledged, OnSync, Topic};
-use crate::stream::intake::Taken;
 use crate::units::ByteSize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,13 +18,21 @@ pub(super) struct Acknowledgements {
     topic: String,
     is_json: bool,
     waker: UnixStream,
+    /// How many records have become durable, by partition.
+    records: Mutex<BTreeMap<i32, u64>>,
     /// The first write that failed; what came after it was not said.
     failed: Mutex<Option<OutputError>>,
 }
 
 impl Acknowledgements {
     pub(super) fn new(is_json: bool, ui: Ui, topic: &Topic, stop: &Stop) -> io::Result<Self> {
-        Ok(Self { ui, topic: topic.name.to_string(), is_json, waker: stop.waker()?, failed: Mutex::new(None) })
+        let (topic, waker) = (topic.name.to_string(), stop.waker()?);
+        Ok(Self { ui, topic, is_json, waker, records: Mutex::default(), failed: Mutex::new(None) })
+    }
+
+    /// How many records have become durable so far, by partition.
+    pub(super) fn records(&self) -> BTreeMap<i32, u64> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn result(&self) -> Result<(), OutputError> {
@@ -35,6 +42,8 @@ impl Acknowledgements {
 
 impl OnSync for Acknowledgements {
     fn acknowledged(&self, stretch: &Acknowledged) {
+        let count = (stretch.last_offset - stretch.base_offset + 1) as u64;
+        *self.records.lock().unwrap_or_else(PoisonError::into_inner).entry(stretch.partition).or_default() += count;
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_json && failed.is_none() {
             let line = json!({
@@ -56,45 +65,62 @@ impl OnSync for Acknowledgements {
 
 /// What a run has done.
 pub(super) struct Summary<'a> {
-    pub(super) topic: &'a Topic,
+    pub(super) topic: &'a str,
+    /// What it has stored.
     pub(super) written: &'a BTreeMap<i32, Written>,
-    pub(super) rejects: &'a Rejects,
-    pub(super) taken: Taken,
+    /// How many records of these have become durable.
+    pub(super) acknowledged: &'a BTreeMap<i32, u64>,
+    /// Whether those that it does not know to be durable are to be named: not where it was not to sync.
+    pub(super) names_unacknowledged: bool,
+    pub(super) rejected: u64,
+    /// The same for a person, unless it is 0.
+    pub(super) rejected_text: Option<String>,
+    /// Records that began with no time.
+    pub(super) untimed: u64,
     pub(super) seconds: f64,
 }
 
+/// So many partitions are named in the text.
+const NAMED_MAX: usize = 16;
+
 impl Summary<'_> {
-    fn records(&self) -> u64 {
-        self.written.values().map(|written| written.records).sum()
+    fn sum(&self, part: fn(&Written) -> u64) -> u64 {
+        self.written.values().map(part).sum()
+    }
+
+    fn acknowledged(&self, partition: i32) -> u64 {
+        self.acknowledged.get(&partition).copied().unwrap_or(0)
     }
 
     pub(super) fn text(&self) -> String {
-        let shown = |(partition, written): (&i32, &Written)| {
-            let Written { base_offset, last_offset, .. } = written;
-            if base_offset == last_offset {
-                format!("partition {partition}: offset {base_offset}")
-            } else {
-                format!("partition {partition}: offsets {base_offset} to {last_offset}")
-            }
-        };
-        const SHOWN_MAX: usize = 16;
-        let mut partitions: Vec<String> = self.written.iter().take(SHOWN_MAX).map(shown).collect();
-        if self.written.len() > SHOWN_MAX {
-            partitions.push(format!("and {} more partitions", self.written.len() - SHOWN_MAX));
+        let records = self.sum(|written| written.records);
+        let unacknowledged = records - self.written.keys().map(|&partition| self.acknowledged(partition)).sum::<u64>();
+        let is_durable = unacknowledged == 0 || !self.names_unacknowledged;
+        let mut partitions: Vec<String> =
+            self.written.iter().take(NAMED_MAX).map(|(partition, written)| offsets(*partition, written)).collect();
+        if self.written.len() > NAMED_MAX {
+            partitions.push(format!("and {} more partitions", self.written.len() - NAMED_MAX));
         }
         let offsets = if partitions.is_empty() { String::new() } else { format!(" ({})", partitions.join(", ")) };
         let mut text = format!(
-            "produced {}, {}, to {}{offsets} in {:.3} s",
-            crate::cli::commands::counted(self.records(), "record"),
-            ByteSize(self.taken.bytes),
-            self.topic.name,
+            "{} {}, {}, {} {}{offsets} in {:.3} s",
+            if is_durable { "produced" } else { "stored" },
+            counted(records, "record"),
+            ByteSize(self.sum(|written| written.input_bytes)),
+            if is_durable { "to" } else { "in" },
+            self.topic,
             self.seconds
         );
-        if self.taken.untimed > 0 {
-            let untimed = crate::cli::commands::counted(self.taken.untimed, "record");
+        if !is_durable {
+            let which =
+                if unacknowledged == records { "none".to_owned() } else { format!("the last {unacknowledged} not") };
+            text.push_str(&format!("\n{which} known to be durable"));
+        }
+        if self.untimed > 0 {
+            let untimed = counted(self.untimed, "record");
             text.push_str(&format!("\n{untimed} did not begin with a time and got that of the one before"));
         }
-        if let Some(rejected) = self.rejects.told() {
+        if let Some(rejected) = &self.rejected_text {
             text.push_str(&format!("\n{rejected}"));
         }
         text
@@ -107,17 +133,74 @@ impl Summary<'_> {
                 "base_offset": written.base_offset,
                 "last_offset": written.last_offset,
                 "records": written.records,
+                "acknowledged": self.acknowledged(*partition),
             })
         };
         let line = json!({
             "event": "summary",
-            "topic": self.topic.name.as_str(),
-            "records": self.records(),
-            "bytes": self.taken.bytes,
-            "rejected": self.rejects.count,
+            "topic": self.topic,
+            "records": self.sum(|written| written.records),
+            "acknowledged": self.acknowledged.values().sum::<u64>(),
+            "bytes": self.sum(|written| written.input_bytes),
+            "rejected": self.rejected,
             "seconds": self.seconds,
             "partitions": self.written.iter().map(partition).collect::<Vec<_>>(),
         });
         format!("{line}\n").into_bytes()
+    }
+}
+
+fn offsets(partition: i32, written: &Written) -> String {
+    let Written { base_offset, last_offset, .. } = written;
+    if base_offset == last_offset {
+        format!("partition {partition}: offset {base_offset}")
+    } else {
+        format!("partition {partition}: offsets {base_offset} to {last_offset}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary<'a>(
+        written: &'a BTreeMap<i32, Written>,
+        acknowledged: &'a BTreeMap<i32, u64>,
+        names_unacknowledged: bool,
+    ) -> Summary<'a> {
+        let (topic, rejected, rejected_text, untimed, seconds) = ("app", 0, None, 0, 0.5);
+        Summary { topic, written, acknowledged, names_unacknowledged, rejected, rejected_text, untimed, seconds }
+    }
+
+    #[test]
+    fn records_are_not_called_produced_before_they_are_durable() {
+        let written = |records: i64| Written {
+            base_offset: 10,
+            last_offset: 9 + records,
+            records: records as u64,
+            input_bytes: 7 * records as u64,
+        };
+        let written = BTreeMap::from([(0, written(100)), (1, written(1))]);
+        let place = "app (partition 0: offsets 10 to 109, partition 1: offset 10) in 0.500 s";
+        for (acknowledged, names, expected) in [
+            ([100, 1], true, format!("produced 101 records, 707 B, to {place}")),
+            ([0, 0], false, format!("produced 101 records, 707 B, to {place}")),
+            ([0, 0], true, format!("stored 101 records, 707 B, in {place}\nnone known to be durable")),
+            ([60, 1], true, format!("stored 101 records, 707 B, in {place}\nthe last 40 not known to be durable")),
+        ] {
+            let acknowledged = BTreeMap::from([(0, acknowledged[0]), (1, acknowledged[1])]);
+            assert_eq!(summary(&written, &acknowledged, names).text(), expected);
+        }
+    }
+
+    #[test]
+    fn the_summary_in_json_tells_what_is_stored_and_what_of_it_is_durable() {
+        let written = Written { base_offset: 0, last_offset: 4, records: 5, input_bytes: 35 };
+        let (written, acknowledged) = (BTreeMap::from([(3, written)]), BTreeMap::from([(3, 2)]));
+        let line = summary(&written, &acknowledged, true).json();
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!((&line["records"], &line["acknowledged"], &line["bytes"]), (&json!(5), &json!(2), &json!(35)));
+        let partition = json!({ "partition": 3, "base_offset": 0, "last_offset": 4, "records": 5, "acknowledged": 2 });
+        assert_eq!(line["partitions"], json!([partition]));
     }
 }

@@ -7,16 +7,19 @@ use crate::logdir::{Topic, TopicWriter};
 use crate::stream::StreamError;
 use crate::stream::intake::IntakeSink;
 use crate::stream::pipeline::BatchStore;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// What was written to a partition.
+/// What was stored in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) base_offset: i64,
     pub(super) last_offset: i64,
     pub(super) records: u64,
+    /// Bytes of the input that these records were made of.
+    pub(super) input_bytes: u64,
 }
 
 /// Stores batches and keeps count of them.
@@ -28,13 +31,17 @@ pub(super) struct Store {
 impl BatchStore for Store {
     type Error = anyhow::Error;
 
-    fn store(&mut self, partition: i32, mut batches: &mut [&mut [u8]]) -> anyhow::Result<()> {
+    fn store(&mut self, partition: i32, mut batches: &mut [&mut [u8]], mut input_bytes: &[u64]) -> anyhow::Result<()> {
         while !batches.is_empty() {
-            let appended = self.writer.append(partition, batches, now().0)?;
+            let appended = self.writer.append(partition, batches, now())?;
             batches = &mut batches[appended.batch_count..];
             let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
-            let written = self.written.entry(partition).or_insert(Written { base_offset, last_offset, records: 0 });
+            let none = Written { base_offset, last_offset, records: 0, input_bytes: 0 };
+            let written = self.written.entry(partition).or_insert(none);
             written.last_offset = last_offset;
+            let (of_these, rest) = input_bytes.split_at(appended.batch_count);
+            written.input_bytes += of_these.iter().sum::<u64>();
+            input_bytes = rest;
             written.records += (last_offset - base_offset + 1) as u64;
         }
         Ok(())
@@ -69,8 +76,8 @@ impl IntakeSink for Sink {
     type Error = anyhow::Error;
     type Store = Store;
 
-    fn now_ms(&self) -> i64 {
-        now().0
+    fn now(&self) -> Timestamp {
+        now()
     }
 
     fn round_robin_start(&mut self) -> anyhow::Result<i64> {

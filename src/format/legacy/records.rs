@@ -1,106 +1,11 @@
-//! Messages v0 and v1 (magic 0 and 1), which Kafka wrote before 0.11. Read only.
-//!
-//! ```text
-//!  0        8      12    16 17   18 / 18          26
-//!  ┌────────┬──────┬─────┬──┬────┬─────────┬────────────┬──────────────┐
-//!  │ offset │ size │ crc │mg│attr│timestamp│ key length │ value length │
-//!  │ i64    │ i32  │ u32 │01│ i8 │ v1: i64 │ i32, bytes │ i32, bytes   │
-//!  └────────┴──────┴─────┴──┴────┴─────────┴────────────┴──────────────┘
-//! ```
-//!
-//! The fields before the key are in [`header`](super::header). A length of -1 is null. An uncompressed message is one
-//! record. A compressed one is a wrapper: its value holds whole messages of the same format, uncompressed, one behind the
-//! other.
-//!
-//! | of a message inside | v0 | v1 |
-//! | --- | --- | --- |
-//! | offset | absolute | relative: the wrapper has the last one's; at 0 (old librdkafka) it adds nothing |
-//! | timestamp | none | its own; the wrapper's where that has LogAppendTime |
-//!
-//! Readers above this floor know only records of v2: [`to_records`] gives them those.
-//! Sources: `LegacyRecord.java`, `AbstractLegacyRecordBatch.java`.
+//! What messages v0 and v1 hold, as records v2.
 
-use super::compression::{Codec, Decompressor};
-use super::header::{BatchHeader, MAGIC, legacy_body};
-use super::record::NewRecord;
-use super::{FormatError, crc};
-use crate::units::Offset;
-
-const SIZE: usize = 8;
-const CRC: usize = SIZE + 4;
-const ATTRIBUTES: usize = MAGIC + 1;
-const BODY: usize = legacy_body(0);
-const TIMESTAMP_SIZE: usize = legacy_body(1) - BODY;
-/// The bytes that the size field does not count.
-const LENGTH_OVERHEAD: usize = CRC;
-
-/// One message, borrowed from the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// Its offset; where it is compressed, that of the last message inside (v0, v1).
-    pub offset: Offset,
-    /// The bytes that it takes in the log.
-    pub size: usize,
-    /// 0 or 1.
-    pub magic: i8,
-    /// Codec, and in v1 the timestamp type.
-    pub attributes: i8,
-    /// Milliseconds; `None` in v0.
-    pub timestamp: Option<i64>,
-    /// The key; `None` is null.
-    pub key: Option<&'a [u8]>,
-    /// The value, or the compressed messages inside; `None` is null.
-    pub value: Option<&'a [u8]>,
-}
-
-impl<'a> Message<'a> {
-    /// Reads the message at the start of `bytes`.
-    ///
-    /// # Errors
-    /// When it is cut short, its checksum is wrong, or a length points outside it.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let cut = || FormatError::corrupt("the message is cut short");
-        let head = bytes.get(..BODY).ok_or_else(cut)?;
-        let field = |at: usize| i32::from_be_bytes(head[at..at + 4].try_into().expect("four bytes"));
-        let size = usize::try_from(field(SIZE)).map_err(|_| FormatError::corrupt("the message has a negative size"))?;
-        let message = bytes.get(..LENGTH_OVERHEAD + size).filter(|it| it.len() >= BODY).ok_or_else(cut)?;
-        let magic = head[MAGIC] as i8;
-        if !matches!(magic, 0 | 1) {
-            return Err(FormatError::corrupt(format!("magic {magic} is no message of an old format")));
-        }
-        if crc::crc32(&message[MAGIC..]) != field(CRC) as u32 {
-            return Err(FormatError::corrupt("the checksum of the message does not match its bytes"));
-        }
-        let mut rest = &message[BODY..];
-        let mut timestamp = None;
-        if magic == 1 {
-            let (bytes, behind) = rest.split_first_chunk::<TIMESTAMP_SIZE>().ok_or_else(cut)?;
-            (timestamp, rest) = (Some(i64::from_be_bytes(*bytes)), behind);
-        }
-        let (key, value) = (part(&mut rest)?, part(&mut rest)?);
-        if !rest.is_empty() {
-            return Err(FormatError::corrupt("the message is longer than its parts"));
-        }
-        let offset = Offset(i64::from_be_bytes(head[..SIZE].try_into().expect("eight bytes")));
-        let (size, attributes) = (message.len(), head[ATTRIBUTES] as i8);
-        Ok(Self { offset, size, magic, attributes, timestamp, key, value })
-    }
-}
-
-/// A length and as many bytes; -1 is null.
-fn part<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, FormatError> {
-    let outside = || FormatError::corrupt("a key or value reaches outside its message");
-    let (length, behind) = rest.split_first_chunk::<4>().ok_or_else(outside)?;
-    let length = i32::from_be_bytes(*length);
-    if length == -1 {
-        *rest = behind;
-        return Ok(None);
-    }
-    let length = usize::try_from(length).map_err(|_| outside())?;
-    let (bytes, behind) = behind.split_at_checked(length).ok_or_else(outside)?;
-    *rest = behind;
-    Ok(Some(bytes))
-}
+use super::Message;
+use crate::format::FormatError;
+use crate::format::compression::{Codec, Decompressor};
+use crate::format::header::BatchHeader;
+use crate::format::record::NewRecord;
+use crate::units::{Offset, Timestamp};
 
 /// Makes v2 records of the message that `header` stands for: appends them to `records` and returns the header that a
 /// batch of them has, its size aside. `inside` is room for what is compressed, of at most `size_max` bytes.
@@ -170,16 +75,16 @@ fn append_records(
         let offset = offset.filter(|offset| (Offset::ZERO..=Offset::BASE_MAX).contains(offset));
         let offset =
             offset.ok_or_else(|| FormatError::corrupt("a message inside a compressed one has an impossible offset"))?;
-        let timestamp_ms = message.timestamp.unwrap_or(-1);
+        let timestamp = message.timestamp.unwrap_or(Timestamp::NONE);
         if made.record_count == 0 {
-            (made.base_offset, made.base_timestamp) = (offset, timestamp_ms);
+            (made.base_offset, made.base_timestamp) = (offset, timestamp);
         }
         let delta = offset.0.checked_sub(made.base_offset.0).and_then(|delta| i32::try_from(delta).ok());
         let delta = delta.filter(|&delta| delta >= made.last_offset_delta).ok_or_else(offsets_fall)?;
         made.last_offset_delta = delta;
         made.record_count += 1;
-        let record = NewRecord { timestamp_ms, key: message.key, value: message.value, headers: &[] };
-        record.write(timestamp_ms.wrapping_sub(made.base_timestamp), delta, records);
+        let record = NewRecord { timestamp, key: message.key, value: message.value, headers: &[] };
+        record.write(timestamp.0.wrapping_sub(made.base_timestamp.0), delta, records);
     }
     if made.record_count == 0 {
         return Err(FormatError::corrupt("a compressed message holds none"));
@@ -196,40 +101,10 @@ fn offsets_fall() -> FormatError {
 mod tests {
     use super::*;
     use crate::format::compression::{Compression, Compressor};
+    use crate::format::crc;
+    use crate::format::header::MAGIC;
+    use crate::format::legacy::{ATTRIBUTES, CRC};
     use crate::format::record_cursor::RecordCursor;
-
-    const VECTOR_C: &str = "00000000000000000000001aa5da6a6201000000018bcfe56800000000026b31000000027631";
-    const VECTOR_D: &str = "00000000000000000000001257e7496e0000000000026b31000000027631";
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
-    }
-
-    #[test]
-    fn reads_vectors_c_and_d() {
-        for (vector, magic, timestamp) in [(VECTOR_C, 1, Some(1_700_000_000_000)), (VECTOR_D, 0, None)] {
-            let bytes = unhex(vector);
-            let message = Message::parse(&bytes).unwrap();
-            let (key, value) = (Some(&b"k1"[..]), Some(&b"v1"[..]));
-            let size = bytes.len();
-            assert_eq!(message, Message { offset: Offset(0), size, magic, attributes: 0, timestamp, key, value });
-        }
-    }
-
-    #[test]
-    fn every_cut_and_every_flipped_bit_behind_the_offset_is_refused() {
-        for vector in [VECTOR_C, VECTOR_D] {
-            let whole = unhex(vector);
-            for cut in 0..whole.len() {
-                assert!(Message::parse(&whole[..cut]).is_err(), "cut at {cut}");
-            }
-            for bit in SIZE * 8..whole.len() * 8 {
-                let mut bytes = whole.clone();
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                assert!(Message::parse(&bytes).is_err(), "bit {bit}");
-            }
-        }
-    }
 
     /// A message of an old format.
     fn message(magic: i8, offset: i64, codec: Codec, timestamp: i64, parts: [Option<&[u8]>; 2]) -> Vec<u8> {
@@ -268,7 +143,7 @@ mod tests {
             let record = span.record(&records);
             let offset = made.base_offset.0 + i64::from(record.offset_delta);
             let value = record.value.unwrap_or(b"null").to_vec();
-            found.push((offset, made.record_timestamp(record.timestamp_delta), value));
+            found.push((offset, made.record_timestamp(record.timestamp_delta).0, value));
         }
         Ok((made, found))
     }

@@ -1,0 +1,115 @@
+//! An open file.
+
+use super::FaultyDisk;
+use super::file_node::PAGE_SIZE;
+use super::locks::wait_for_lock;
+use crate::disk::{DiskFile, Result, Stat};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) struct FaultyFile {
+    pub(super) disk: FaultyDisk,
+    pub(super) inode: u64,
+    pub(super) handle: u64,
+    pub(super) path: PathBuf,
+    pub(super) writable: bool,
+    /// How many lost write-backs this handle was told of, or was opened after.
+    pub(super) told: AtomicU64,
+}
+
+impl FaultyFile {
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::Error::new(ErrorKind::PermissionDenied, "it was opened to read")) }
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn stat(&self) -> Result<Stat> {
+        self.disk.run("look at", &self.path, |state| Ok(state.stat(self.inode)))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
+        self.disk.run("read", &self.path, |state| {
+            let content = &state.files[&self.inode].content.now;
+            let start = content.len().min(usize::try_from(position).unwrap_or(usize::MAX));
+            let count = buffer.len().min(content.len() - start);
+            buffer[..count].copy_from_slice(&content[start..start + count]);
+            state.reads += 1;
+            state.bytes_read += count as u64;
+            Ok(count)
+        })
+    }
+
+    /// Pages of zeros are holes, whether they were written or not.
+    fn next_data(&self, position: u64) -> Result<u64> {
+        self.disk.run("find the data of", &self.path, |state| {
+            let content = &state.files[&self.inode].content.now;
+            if state.keeps_no_holes {
+                return Ok(position);
+            }
+            let Some(rest) = usize::try_from(position).ok().and_then(|start| content.get(start..)) else {
+                return Ok(position);
+            };
+            let Some(first) = rest.iter().position(|&byte| byte != 0) else { return Ok(content.len() as u64) };
+            let page = (position as usize + first) / PAGE_SIZE * PAGE_SIZE;
+            Ok(position.max(page as u64))
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {
+        self.disk.run("write to", &self.path, |state| {
+            self.check_writable()?;
+            let what = format!("write {} {} bytes at {position}", self.path.display(), bytes.len());
+            state.write_at(self.inode, what, bytes, position)
+        })
+    }
+
+    fn set_len(&self, size: u64) -> Result<()> {
+        self.disk.run("cut", &self.path, |state| {
+            self.check_writable()?;
+            state.count(format!("cut {} to {size} bytes", self.path.display()))?;
+            state.set_len(self.inode, size)
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.disk.run("sync", &self.path, |state| {
+            if let Err(error) = state.count(format!("sync {}", self.path.display())) {
+                if !state.crashed {
+                    let file = state.file(self.inode);
+                    file.lose_write_back();
+                    self.told.store(file.losses, Ordering::Relaxed);
+                }
+                return Err(error);
+            }
+            let file = state.file(self.inode);
+            file.sync();
+            if self.told.swap(file.losses, Ordering::Relaxed) < file.losses {
+                return Err(io::Error::other("a write-back was lost"));
+            }
+            Ok(())
+        })
+    }
+
+    fn drop_cache(&self, position: u64, size: u64) -> Result<()> {
+        self.disk.run("drop the cache of", &self.path, |state| {
+            state.file(self.inode).drop_cache(position, size);
+            Ok(())
+        })
+    }
+
+    fn try_lock(&self) -> Result<bool> {
+        self.disk.run("lock", &self.path, |state| Ok(state.locks.take(self.inode, self.handle)))
+    }
+
+    fn lock(&self) -> Result<()> {
+        wait_for_lock(&self.path, || self.try_lock())
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        self.disk.state().close(self.inode, self.handle);
+    }
+}

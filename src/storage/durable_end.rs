@@ -1,0 +1,142 @@
+//! The point that the end of each run leaves: the file `durable-end` in a partition's folder.
+//!
+//! Everything below its offset was durable when it was written, so that what exit status 0 has acknowledged lies below a
+//! point even where Kafka's own `recovery-point-offset-checkpoint`, which takes syncs and the root lock, is not due yet.
+//! It is written in place under the guard and not synced: after a power failure it is old, torn or empty, and then says
+//! less or nothing. It counts only in the folder that it was written in, for the topic and the leader epoch that it names:
+//! a broker that has the partition since begins another epoch, and may cut what this point promises. In another folder it
+//! is the proof of a copy, made perhaps while the log was written: what checkpoint files promise of the original is then
+//! no promise of the copy. Brokers ignore the file.
+//!
+//! ```text
+//! 1 00000000000000001234 0000000000 6c0d9a8e-… 00000000000000123456 5f3a0c11\n
+//!   version, offset, leader epoch, topic id, inode of the folder, CRC-32C of what is before
+//! ```
+
+use super::{Checkpoints, PartitionGuard, Result, latest_epoch};
+use crate::disk::{Folder, atomic};
+use crate::format::crc::crc32c;
+use crate::units::Offset;
+use uuid::Uuid;
+
+/// Its name.
+pub const FILE: &str = "durable-end";
+/// A larger file is none of ours.
+const SIZE_MAX: usize = 256;
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct EndPoint {
+    offset: Offset,
+    leader_epoch: i32,
+    /// Nil for a topic without one.
+    topic_id: Uuid,
+    inode: u64,
+}
+
+/// What the file is worth in the folder where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DurableEnd {
+    /// All below the offset is durable, if this is the partition's leader epoch.
+    At {
+        /// The offset.
+        offset: Offset,
+        /// The epoch in which it was written.
+        leader_epoch: i32,
+    },
+    /// The folder is a copy of the one that the file was written in.
+    Copy,
+    /// There is no such file, or it says nothing.
+    Unknown,
+}
+
+/// Reads the file of a partition's folder. A topic of a broker has no id here.
+///
+/// # Errors
+/// When the disk fails.
+pub fn read(folder: &dyn Folder, topic_id: Option<Uuid>) -> Result<DurableEnd> {
+    let bytes = atomic::read_small(folder, FILE, SIZE_MAX)?.unwrap_or_default();
+    Ok(match parse(&bytes) {
+        Some(found) if found.inode != folder.id().inode => DurableEnd::Copy,
+        Some(EndPoint { offset, leader_epoch, topic_id: found, .. }) if found == topic_id.unwrap_or_default() => {
+            DurableEnd::At { offset, leader_epoch }
+        }
+        _ => DurableEnd::Unknown,
+    })
+}
+
+/// What a partition's folder and the checkpoint files together promise. A folder that is a copy begins with no promise: it
+/// may have been made while the log was written, and then ends below what the checkpoint file says of the original.
+///
+/// # Errors
+/// When the disk fails.
+pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoints) -> Result<Checkpoints> {
+    Ok(match read(folder, topic_id)? {
+        DurableEnd::At { offset, leader_epoch }
+            if offset > of_files.recovery_point && latest_epoch(folder)? == Some(leader_epoch) =>
+        {
+            Checkpoints { recovery_point: offset, ..of_files }
+        }
+        DurableEnd::Copy => Checkpoints { recovery_point: Offset::ZERO, index_point: Offset::ZERO, ..of_files },
+        DurableEnd::At { .. } | DurableEnd::Unknown => of_files,
+    })
+}
+
+/// Raises the point of the file: another run that ended before may have left a higher one.
+///
+/// # Errors
+/// When the disk fails.
+pub fn raise(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, offset: Offset) -> Result<()> {
+    match read(&**guard.folder(), topic_id)? {
+        DurableEnd::At { offset: known, leader_epoch: epoch } if epoch == leader_epoch && known >= offset => Ok(()),
+        _ => write(guard, topic_id, leader_epoch, offset),
+    }
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// When the disk fails.
+pub fn write(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, offset: Offset) -> Result<()> {
+    let point =
+        EndPoint { offset, leader_epoch, topic_id: topic_id.unwrap_or_default(), inode: guard.folder().id().inode };
+    Ok(guard.create(FILE)?.write_at(point.print().as_bytes(), 0)?)
+}
+
+impl EndPoint {
+    fn print(&self) -> String {
+        let Self { offset, leader_epoch, topic_id, inode } = self;
+        let text = format!("1 {:020} {leader_epoch:010} {topic_id} {inode:020}", offset.0);
+        format!("{text} {:08x}\n", crc32c(text.as_bytes()))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<EndPoint> {
+    let (text, crc) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.rsplit_once(' ')?;
+    if u32::from_str_radix(crc, 16) != Ok(crc32c(text.as_bytes())) {
+        return None;
+    }
+    let mut parts = text.strip_prefix("1 ")?.split(' ');
+    Some(EndPoint {
+        offset: Offset(parts.next()?.parse().ok()?),
+        leader_epoch: parts.next()?.parse().ok()?,
+        topic_id: parts.next()?.parse().ok()?,
+        inode: parts.next()?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_as_it_was_written_and_no_part_of_one_is() {
+        let point = EndPoint { offset: Offset(1234), leader_epoch: 5, topic_id: Uuid::from_u128(7), inode: 99 };
+        let text = point.print();
+        assert_eq!(parse(text.as_bytes()), Some(point));
+        for size in 0..text.len() {
+            assert_eq!(parse(&text.as_bytes()[..size]), None, "{size}");
+        }
+        assert_eq!(parse(text.replace("1234", "1235").as_bytes()), None);
+    }
+}
