@@ -144,9 +144,14 @@ pub(crate) fn stdout_is_file() -> bool {
     stdout_type() == Some(FileType::RegularFile)
 }
 
-/// The bytes in stdout's pipe that its reader has not taken; `None` if stdout is not a pipe.
-pub(crate) fn unread_in_stdout() -> Option<u64> {
-    (stdout_type() == Some(FileType::Fifo)).then(|| rustix::io::ioctl_fionread(stdout()).ok()).flatten()
+/// Whether stdout goes to a pipe.
+pub(crate) fn stdout_is_pipe() -> bool {
+    stdout_type() == Some(FileType::Fifo)
+}
+
+/// The bytes in stdout's pipe that its reader has not taken.
+pub(crate) fn unread_in_stdout() -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(stdout())?)
 }
 
 /// Whether stdout goes to a device: a terminal, or /dev/null.

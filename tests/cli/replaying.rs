@@ -118,6 +118,8 @@ fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
         ("n=0; while read -r line; do n=$((n+1)); [ $n -lt 116 ] || exit; done", 116),
         ("grep -m 1 -x 3000", 3_000),
         ("read -r line; sleep 0.1", 1),
+        // Takes in one go all that it gets, and is still there with it when kdir looks.
+        ("head -c 9000; dd bs=64k count=1 2> /dev/null; sleep 0.2", 2_021),
         ("sleep 0.1", 0),
     ];
     for (reader, dealt_with) in readers {
@@ -132,6 +134,20 @@ fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
             first <= dealt_with + 1,
             "{reader}: {dealt_with} records were dealt with, and the next run begins with {first}"
         );
+    }
+}
+
+#[test]
+fn a_reader_may_go_when_it_has_all_that_was_asked_for() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], (1..=50).map(|number| format!("{number}\n")).collect::<String>());
+    let file = kdir.temp().join("cursor");
+    let program = env!("CARGO_BIN_EXE_kdir");
+    for expected in ["1 2 3 4 5", "6 7 8 9 10"] {
+        let script = format!("{program} consume app -n 5 --cursor-file {} | head -n 5 | xargs", file.display());
+        let mut shell = std::process::Command::new("/bin/sh");
+        let output = shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), expected);
     }
 }
 
@@ -154,12 +170,12 @@ fn a_run_ends_when_its_reader_has_taken_all_and_then_keeps_the_position_behind_i
 #[test]
 fn a_cursor_file_is_used_by_one_run_at_a_time() {
     let kdir = Kdir::with_topic("app", &[]);
-    kdir.produce("app", &[], "v0\n");
+    kdir.produce("app", &[], "v0\nv1\n");
     let file = kdir.temp().join("cursor");
     let args = ["consume", "app", "-F", "--cursor-file", file.to_str().unwrap()];
     let mut follower = Running::start(kdir.process(&args));
     let lines = follower.lines();
-    assert_eq!(next(&lines), "v0");
+    assert_eq!([next(&lines), next(&lines)], ["v0", "v1"]);
     // Before the follower has replaced the file, and after.
     for position in ["", "\napp 0 1 "] {
         until("the position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.contains(position)));
@@ -170,7 +186,7 @@ fn a_cursor_file_is_used_by_one_run_at_a_time() {
     }
     follower.signal(Signal::TERM);
     assert_eq!(follower.wait().0, Some(143));
-    assert_eq!(resume(&kdir, &[]), "");
+    assert_eq!(resume(&kdir, &[]), "v1\n");
 }
 
 #[test]
@@ -278,7 +294,8 @@ fn a_position_past_the_end_is_an_error_and_one_before_the_start_goes_on() {
 fn a_follower_keeps_its_position_when_it_is_told_to_end() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "v0\nv1\n");
-    for (signal, code, expected) in [(Signal::INT, 130, ["v0", "v1"]), (Signal::TERM, 143, ["v2", "v3"])] {
+    // The reader may be at work on the last record, and told to end as well.
+    for (signal, code, expected) in [(Signal::INT, 130, ["v0", "v1"]), (Signal::TERM, 143, ["v1", "v2"])] {
         let file = kdir.temp().join("cursor");
         let args = ["consume", "app", "-F", "--cursor-file", file.to_str().unwrap()];
         let mut follower = Running::start(kdir.process(&args));
@@ -286,11 +303,10 @@ fn a_follower_keeps_its_position_when_it_is_told_to_end() {
         assert_eq!([next(&lines), next(&lines)], expected);
         follower.signal(signal);
         assert_eq!(follower.wait(), (Some(code), String::new(), String::new()));
-        kdir.produce("app", &[], "v2\nv3\n");
-        if signal == Signal::TERM {
-            assert_eq!(resume(&kdir, &[]), "v2\nv3\n");
-        }
+        kdir.produce("app", &[], if signal == Signal::INT { "v2\n" } else { "v3\n" });
     }
+    assert_eq!(resume(&kdir, &[]), "v2\nv3\n");
+    assert_eq!(resume(&kdir, &[]), "");
 }
 
 #[test]
@@ -301,10 +317,9 @@ fn a_record_that_is_waited_for_has_not_been_printed() {
     let mut replay = Running::start(kdir.process(&args));
     let lines = replay.lines();
     assert_eq!(next(&lines), "v0");
-    until("the first position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.contains("\napp 0 1 ")));
     replay.signal(Signal::TERM);
     assert_eq!(replay.wait(), (Some(143), String::new(), String::new()));
-    assert_eq!(resume(&kdir, &[]), "v1\n");
+    assert_eq!(resume(&kdir, &["-n", "2"]), "v0\nv1\n", "its reader may be at work on v0 still");
 }
 
 #[test]
@@ -348,10 +363,11 @@ fn a_position_is_kept_while_a_follower_runs() {
     let lines = follower.lines();
     assert_eq!(next(&lines), "v0");
     let position = || fs::read_to_string(&file).unwrap_or_default();
-    until("the first position is kept", || position().contains("\napp 0 1 "));
-    kdir.produce("app", &[], "v1\n");
-    assert_eq!(next(&lines), "v1");
-    until("the next position is kept", || position().contains("\napp 0 2 "));
+    for number in 1..=3 {
+        kdir.produce("app", &[], format!("v{number}\n"));
+        assert_eq!(next(&lines), format!("v{number}"));
+        until("what is before it is processed", || position().contains(&format!("\napp 0 {number} ")));
+    }
     follower.signal(Signal::KILL);
     assert_eq!(follower.wait().0, Some(137));
 }

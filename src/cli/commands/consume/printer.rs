@@ -1,7 +1,8 @@
 //! Writes records to stdout.
 
 use super::ConsumeArgs;
-use super::cursor::{Cursor, Reader};
+use super::cursor::Cursor;
+use super::delivery::Delivery;
 use super::follow::Follower;
 use super::output::Output;
 use super::pace::Pace;
@@ -23,8 +24,6 @@ use std::time::Duration;
 const OUTPUT_SIZE: usize = 128 << 10;
 /// How long a wait lasts at most before the display is brought up to date.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// Between two looks at what the reader has taken, at the end.
-const TAKEN_PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) struct Printer<'a> {
     context: &'a Context,
@@ -37,13 +36,15 @@ pub(super) struct Printer<'a> {
     pub(super) until: Option<Timestamp>,
     stop: Option<&'a Stop>,
     buffer: Vec<u8>,
+    /// Where the last record in the buffer begins.
+    last_record: usize,
     output: Output,
+    /// Where a position is kept of what is written to a pipe.
+    delivery: Option<Delivery>,
     /// Whether the record that the merge has shown last is in the buffer, or behind it.
     shown_is_done: bool,
     printed: u64,
     bytes: u64,
-    /// Those of them that were written for certain.
-    written: u64,
     progress: Option<Progress>,
 }
 
@@ -57,7 +58,6 @@ enum Ended {
 
 impl<'a> Printer<'a> {
     pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
-        // What stands in a pipe is printed again by the run after one that was killed: no more of it than need be.
         // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
         if args.cursor_file.is_none() {
             ui::widen_stdout(OUTPUT_SIZE * 2);
@@ -74,11 +74,12 @@ impl<'a> Printer<'a> {
             until: None,
             stop,
             buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
+            last_record: 0,
             output: Output::new(context.ui),
+            delivery: args.cursor_file.as_ref().and_then(|_| Delivery::to_stdout()),
             shown_is_done: false,
             printed: 0,
             bytes: 0,
-            written: 0,
             progress: is_shown.then(|| context.ui.progress(None, Unit::Records)),
         }
     }
@@ -103,28 +104,35 @@ impl<'a> Printer<'a> {
 
     /// Writes what is left, and where a position is kept, waits for the reader to take it. Returns how all has ended.
     fn finish(&mut self, merge: &Merge, printed: Option<Ended>) -> anyhow::Result<Ended> {
-        let mut ended = printed.unwrap_or(Ended::Complete);
-        if let Err(error) = self.flush() {
-            // The reader may have used what it took before it went.
-            self.cursor.as_mut().map_or(Ok(true), |cursor| cursor.keep(self.written, Reader::Gone))?;
-            return Err(error);
+        let finished = match printed {
+            None | Some(Ended::Complete) => self.finish_complete(merge),
+            // Nobody waits for what a reader has not taken when it is told to stop: the position is not past it.
+            Some(ended) if self.delivery.is_some() => Ok(ended),
+            Some(ended) => self.write_and_note(merge).map(|_| ended),
+        };
+        if let Some(cursor) = &mut self.cursor {
+            Self::keep(cursor, self.delivery.as_ref())?;
+        }
+        finished
+    }
+
+    /// As [`Self::finish`], where all was printed that was to be.
+    fn finish_complete(&mut self, merge: &Merge) -> anyhow::Result<Ended> {
+        if let Some(ended) = self.write_and_note(merge)? {
+            return Ok(ended);
         }
         let wakers = self.wakers();
-        let Some(cursor) = &mut self.cursor else { return Ok(ended) };
-        cursor.note(merge, self.shown_is_done, self.written);
-        loop {
-            // A reader may go when it has all that was asked for.
-            let has_gone = self.left > 0 && (ended == Ended::OutputClosed || wakers.is_output_closed()?);
-            let reader = if has_gone { Reader::Gone } else { Reader::There };
-            if cursor.keep(self.written, reader)? || ended != Ended::Complete {
-                return Ok(ended);
-            }
-            ended = match wakers.pause(TAKEN_PAUSE)? {
-                Woken::Look => Ended::Complete,
-                Woken::OutputClosed => Ended::OutputClosed,
-                Woken::Stop => Ended::Stopped,
-            };
+        let (Some(cursor), Some(delivery)) = (&mut self.cursor, &mut self.delivery) else { return Ok(Ended::Complete) };
+        match delivery.wait(&wakers)? {
+            Woken::OutputClosed => return Ok(Ended::OutputClosed),
+            Woken::Stop => return Ok(Ended::Stopped),
+            Woken::Look => {}
         }
+        // A reader may go when it has all that was asked for. Of any other the last record is not known to be processed.
+        if self.left == 0 || !wakers.is_output_closed()? {
+            cursor.process_all();
+        }
+        Ok(Ended::Complete)
     }
 
     fn print_all(&mut self, merge: &mut Merge, mut follower: Option<Follower<'_>>) -> anyhow::Result<Ended> {
@@ -143,7 +151,9 @@ impl<'a> Printer<'a> {
             if self.left == 0 || is_over || merge.is_done() {
                 return Ok(Ended::Complete);
             }
-            self.flush_and_keep(merge)?;
+            if let Some(ended) = self.write_and_keep(merge)? {
+                return Ok(ended);
+            }
             let at_most = self.until.map_or(Duration::MAX, time_until).min(self.pause_before_keeping());
             match follower.wait(&self.wakers(), at_most, merge)? {
                 Woken::Look => {}
@@ -174,12 +184,15 @@ impl<'a> Printer<'a> {
                 }
                 self.show_time(timestamp);
             }
+            self.last_record = self.buffer.len();
             self.format.write(&merge.shown().front(), &mut self.buffer);
             self.left -= 1;
             self.printed += 1;
             self.print_lines(merge);
-            if self.buffer.len() >= OUTPUT_SIZE {
-                self.pass(merge)?;
+            if self.buffer.len() >= self.size() {
+                if let Some(ended) = self.pass(merge)? {
+                    return Ok(Some(ended));
+                }
                 if self.stop.is_some_and(|stop| stop.signal().is_some()) {
                     return Ok(Some(Ended::Stopped));
                 }
@@ -191,16 +204,23 @@ impl<'a> Printer<'a> {
     /// Prints the records that come next, where they are lines: that needs no look at each from all sides.
     fn print_lines(&mut self, merge: &mut Merge) {
         if let (Some(delimiter), None) = (self.format.line_delimiter(), &self.pace) {
-            let count = merge.append_lines(delimiter, (self.left, OUTPUT_SIZE), &mut self.buffer);
+            let count = merge.append_lines(delimiter, (self.left, self.size()), &mut self.buffer);
             self.left -= count;
             self.printed += count;
+            if count > 0 {
+                // A value that holds the delimiter is more than one line to the reader, too.
+                let lines = &self.buffer[..self.buffer.len() - 1];
+                self.last_record = memchr::memrchr(delimiter, lines).map_or(0, |end| end + 1);
+            }
         }
     }
 
     /// Waits until a record is due; `Some` where printing is to end before it.
     fn wait_until_due(&mut self, merge: &Merge, timestamp: Timestamp) -> anyhow::Result<Option<Ended>> {
         loop {
-            self.flush_and_keep(merge)?;
+            if let Some(ended) = self.write_and_keep(merge)? {
+                return Ok(Some(ended));
+            }
             let pause = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.pause(timestamp));
             if pause.is_zero() {
                 return Ok(None);
@@ -233,40 +253,101 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Passes a full buffer on.
-    fn pass(&mut self, merge: &Merge) -> anyhow::Result<()> {
-        if self.cursor.as_ref().is_some_and(Cursor::is_due) {
-            return self.flush_and_keep(merge);
+    /// How many bytes make the buffer full.
+    fn size(&self) -> usize {
+        self.delivery.as_ref().map_or(OUTPUT_SIZE, Delivery::size)
+    }
+
+    /// Passes a full buffer on; `Some` where printing is to end before.
+    fn pass(&mut self, merge: &Merge) -> anyhow::Result<Option<Ended>> {
+        if self.delivery.is_some() || self.cursor.as_ref().is_some_and(Cursor::is_due) {
+            let ended = self.write()?;
+            if ended.is_none() {
+                self.note(merge);
+                self.keep_if_due()?;
+            }
+            return Ok(ended);
         }
         self.bytes += self.buffer.len() as u64;
         self.output.pass(&mut self.buffer)?;
         self.show_progress();
-        Ok(())
+        Ok(None)
     }
 
-    fn flush_and_keep(&mut self, merge: &Merge) -> anyhow::Result<()> {
-        self.flush()?;
-        if let Some(cursor) = &mut self.cursor {
-            cursor.note(merge, self.shown_is_done, self.written);
-            if cursor.is_due() {
-                cursor.keep(self.written, Reader::There)?;
+    /// Writes all that was printed, and keeps a position if one is due; `Some` where printing is to end before.
+    fn write_and_keep(&mut self, merge: &Merge) -> anyhow::Result<Option<Ended>> {
+        let ended = self.write_and_note(merge)?;
+        self.keep_if_due()?;
+        Ok(ended)
+    }
+
+    /// Writes all that was printed. There may be nothing more to print, so the last record is a chunk of its own.
+    fn write_and_note(&mut self, merge: &Merge) -> anyhow::Result<Option<Ended>> {
+        if self.delivery.is_some() && self.last_record > 0 {
+            let last = self.buffer.split_off(self.last_record);
+            if let Some(ended) = self.write()? {
+                return Ok(Some(ended));
+            }
+            self.buffer.extend_from_slice(&last);
+        }
+        let ended = self.write()?;
+        if ended.is_none() {
+            self.note(merge);
+        }
+        Ok(ended)
+    }
+
+    /// Writes the buffer, into a pipe whose reader counts when that has taken the chunk before; `Some` where printing is to
+    /// end before.
+    fn write(&mut self) -> anyhow::Result<Option<Ended>> {
+        let (wakers, bytes) = (self.wakers(), self.buffer.len());
+        if let (Some(delivery), Some(cursor)) = (&mut self.delivery, &mut self.cursor) {
+            if bytes == 0 {
+                return Ok(None);
+            }
+            match delivery.wait(&wakers)? {
+                Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop => return Ok(Some(Ended::Stopped)),
+                Woken::Look => cursor.process_before_last(),
             }
         }
-        Ok(())
+        self.output.write(&mut self.buffer)?;
+        if let (Some(delivery), Some(cursor)) = (&mut self.delivery, &mut self.cursor) {
+            delivery.note(bytes);
+            cursor.begin_chunk();
+        }
+        self.last_record = 0;
+        self.bytes += bytes as u64;
+        self.show_progress();
+        Ok(None)
+    }
+
+    /// Notes that what the merge has shown is written.
+    fn note(&mut self, merge: &Merge) {
+        let Some(cursor) = &mut self.cursor else { return };
+        cursor.note(merge, self.shown_is_done);
+        if self.delivery.as_ref().is_none_or(Delivery::is_unused) {
+            cursor.process_all();
+        }
+    }
+
+    fn keep_if_due(&mut self) -> anyhow::Result<()> {
+        match &mut self.cursor {
+            Some(cursor) if cursor.is_due() => Self::keep(cursor, self.delivery.as_ref()),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(cursor: &mut Cursor<'_>, delivery: Option<&Delivery>) -> anyhow::Result<()> {
+        if delivery.map_or(Ok(false), Delivery::is_begun)? {
+            cursor.process_before_last();
+        }
+        cursor.keep()
     }
 
     /// How long a wait lasts at most before the pipe is looked at again: nothing wakes kdir when a reader has emptied it.
     fn pause_before_keeping(&self) -> Duration {
         if self.cursor.as_ref().is_some_and(Cursor::is_behind) { PAUSE_MAX } else { Duration::MAX }
-    }
-
-    /// Writes all that was printed.
-    fn flush(&mut self) -> anyhow::Result<()> {
-        self.bytes += self.buffer.len() as u64;
-        self.output.write(&mut self.buffer)?;
-        self.written = self.bytes;
-        self.show_progress();
-        Ok(())
     }
 
     fn show_progress(&mut self) {

@@ -1,0 +1,82 @@
+//! Output into a pipe in chunks, which shows how far its reader has come.
+//!
+//! What has been taken from a pipe has not been processed: it can be in the reader's own buffer. A reader that goes through
+//! its input in order takes more only when it has used up what it had. So a chunk is written when the pipe is empty, and has
+//! been processed when the first byte of the chunk after it has been taken. Of the last chunk of a run this is not to be
+//! known, so it is a single record. Readers that work ahead, or several at one pipe, cannot be seen through.
+
+use crate::cli::ui;
+use crate::disk::watch::{Wakers, Woken};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No chunk is larger, unless a single record is: what a pipe holds.
+const CHUNK_MAX: usize = 64 << 10;
+/// A reader that takes a chunk within this time gets the next one twice as large, and else half as large: what a slow one
+/// was given is what it gets again when it is killed.
+const PROMPT: Duration = Duration::from_millis(50);
+/// Looks at the pipe without a pause between them. A reader that copies its input takes less time than the shortest pause.
+const LOOKS_AT_ONCE: u32 = 20;
+/// Pauses between further looks: nothing wakes a writer when its pipe is empty.
+const PAUSE_MIN: Duration = Duration::from_micros(20);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// The chunks that are written to stdout.
+pub(super) struct Delivery {
+    /// How large the next chunk is to be.
+    size: usize,
+    /// The length of the last chunk, and when it was written.
+    last: u64,
+    written: Instant,
+}
+
+impl Delivery {
+    /// `None` where stdout is not a pipe: what is written to anything else is out of kdir's hands.
+    pub(super) fn to_stdout() -> Option<Self> {
+        ui::stdout_is_pipe().then(|| Self { size: 1, last: 0, written: Instant::now() })
+    }
+
+    /// A chunk is to be written when it has so many bytes.
+    pub(super) const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether nothing was written yet.
+    pub(super) const fn is_unused(&self) -> bool {
+        self.last == 0
+    }
+
+    /// A chunk has been written.
+    pub(super) fn note(&mut self, bytes: usize) {
+        (self.last, self.written) = (bytes as u64, Instant::now());
+    }
+
+    /// Waits until all of the last chunk has been taken: then [`Woken::Look`].
+    pub(super) fn wait(&mut self, wakers: &Wakers<'_>) -> io::Result<Woken> {
+        let mut pause = PAUSE_MIN;
+        for look in 1.. {
+            if ui::unread_in_stdout()? == 0 {
+                break;
+            }
+            if look <= LOOKS_AT_ONCE {
+                thread::yield_now();
+                continue;
+            }
+            let woken = wakers.pause(pause)?;
+            if woken != Woken::Look {
+                return Ok(woken);
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        let last = self.last as usize;
+        let size = if self.written.elapsed() <= PROMPT { last * 2 } else { last / 2 };
+        self.size = size.clamp(1, CHUNK_MAX);
+        Ok(Woken::Look)
+    }
+
+    /// Whether the reader has begun with the last chunk, and so has processed those before it.
+    pub(super) fn is_begun(&self) -> io::Result<bool> {
+        Ok(ui::unread_in_stdout()? < self.last)
+    }
+}
