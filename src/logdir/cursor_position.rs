@@ -103,6 +103,9 @@ impl CursorFile {
     /// mark says from where on a sync of ours proves nothing. A partition that is gone holds nothing that must stay.
     fn make_durable(&mut self, log_dir: &LogDir, position: &CursorPosition) -> Result<Offset> {
         let CursorPosition { partition, topic_id, offset } = position;
+        if *offset == Offset::ZERO {
+            return Ok(Offset::ZERO);
+        }
         let folder = match log_dir.root.open_folder(&partition.folder_name()) {
             Ok(folder) => folder,
             Err(error) if error.is_not_found() => return Ok(*offset),

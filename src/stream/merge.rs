@@ -293,6 +293,14 @@ impl Merge {
         &self.sources[*place]
     }
 
+    /// Which of [`Merge::sources`] that is, and the record's offset.
+    #[inline]
+    #[must_use]
+    pub fn shown_at(&self) -> (usize, Offset) {
+        let Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
+        (*place, self.sources[*place].records.offset())
+    }
+
     /// The records that were gone before they were read, since the last call.
     pub fn take_missed(&mut self) -> Vec<Missed> {
         std::mem::take(&mut self.missed)

@@ -111,7 +111,6 @@ fn a_position_is_not_past_what_a_reader_that_goes_has_dealt_with() {
 }
 
 fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
-    let program = env!("CARGO_BIN_EXE_kdir");
     let readers = [
         ("head -n 1", 1),
         ("sed -n 116q", 116),
@@ -123,12 +122,8 @@ fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
         ("sleep 0.1", 0),
     ];
     for (reader, dealt_with) in readers {
-        let file = kdir.temp().join("cursor");
-        let _ = fs::remove_file(&file);
-        let script = format!("{program} consume app --cursor-file {} | {{ {reader}; }} > /dev/null", file.display());
-        let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC");
-        shell.status().unwrap();
+        let _ = fs::remove_file(kdir.temp().join("cursor"));
+        piped(kdir, "consume app", reader);
         let first: u64 = resume(kdir, &["-n", "1"]).trim().parse().unwrap_or(u64::MAX);
         assert!(
             first <= dealt_with + 1,
@@ -137,17 +132,70 @@ fn next_runs_begin_where_readers_have_stopped(kdir: &Kdir) {
     }
 }
 
+/// What `reader` prints of the output of `consume`, with the position in the file `cursor`.
+fn piped(kdir: &Kdir, consume: &str, reader: &str) -> String {
+    let (program, file) = (env!("CARGO_BIN_EXE_kdir"), kdir.temp().join("cursor"));
+    let script = format!("{program} {consume} --cursor-file {} | {{ {reader}; }}", file.display());
+    let mut shell = std::process::Command::new("/bin/sh");
+    let output = shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn of_the_records_that_a_reader_takes_last_and_dies_with_all_but_one_come_again() {
+    // A reader that takes what there is for as long as there is something, in one go at the end, and processes none of it.
+    let reader = "while [ \"$(dd bs=64k count=1 2> /dev/null | wc -c)\" -gt 1 ]; do :; done; sleep 0.2";
+    for consume in ["consume app", "consume app -n 30", "consume app -f '%s:xxxx\\n'", "consume app -o json"] {
+        let kdir = Kdir::with_topic("app", &[]);
+        kdir.produce("app", &[], (1..=50).map(|number| format!("{number}\n")).collect::<String>());
+        let all = if consume.contains("-n 30") { 30 } else { 50 };
+        piped(&kdir, consume, reader);
+        let first: u64 = resume(&kdir, &["-n", "1"]).trim().parse().unwrap_or(all + 1);
+        assert!(
+            first >= all,
+            "{consume}: the reader came back until nothing was left, and the next run begins with {first}"
+        );
+        let _ = fs::remove_file(kdir.temp().join("cursor"));
+        // One that does not come back after it took what it got third.
+        let third = "dd bs=64k count=1; dd bs=64k count=1; dd bs=64k count=1; sleep 0.2";
+        let taken = piped(&kdir, consume, third).lines().count() as u64;
+        let first: u64 = resume(&kdir, &["-n", "1"]).trim().parse().unwrap_or(all + 1);
+        assert!(first <= taken, "{consume}: {taken} were taken, and the next run begins with {first}");
+    }
+}
+
+#[test]
+fn where_a_run_began_is_known_to_the_next_one_also_if_nothing_was_processed() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let produce = |range: std::ops::RangeInclusive<u64>| {
+        kdir.produce("app", &[], range.map(|number| format!("{number}\n")).collect::<String>());
+    };
+    produce(1..=50);
+    assert_eq!(piped(&kdir, "consume app --from-offset -10", "head -n 1"), "41\n");
+    produce(51..=150);
+    assert_eq!(piped(&kdir, "consume app --from-offset -10", "head -n 1"), "41\n");
+    assert_eq!(resume(&kdir, &["-n", "2", "--from-offset", "-10"]), "41\n42\n");
+}
+
+#[test]
+fn of_a_burst_that_a_follower_printed_the_last_record_comes_again_after_a_signal() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let file = kdir.temp().join("cursor");
+    let mut follower = Running::start(kdir.process(&["consume", "app", "-F", "--cursor-file", file.to_str().unwrap()]));
+    let lines = follower.lines();
+    kdir.produce("app", &[], (0..100).map(|number| format!("{number}\n")).collect::<String>());
+    (0..100).for_each(|number| assert_eq!(next(&lines), number.to_string()));
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait().0, Some(143));
+    assert_eq!(resume(&kdir, &[]), "99\n");
+}
+
 #[test]
 fn a_reader_may_go_when_it_has_all_that_was_asked_for() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], (1..=50).map(|number| format!("{number}\n")).collect::<String>());
-    let file = kdir.temp().join("cursor");
-    let program = env!("CARGO_BIN_EXE_kdir");
-    for expected in ["1 2 3 4 5", "6 7 8 9 10"] {
-        let script = format!("{program} consume app -n 5 --cursor-file {} | head -n 5 | xargs", file.display());
-        let mut shell = std::process::Command::new("/bin/sh");
-        let output = shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), expected);
+    for expected in ["1\n2\n3\n4\n5\n", "6\n7\n8\n9\n10\n"] {
+        assert_eq!(piped(&kdir, "consume app -n 5", "head -n 5"), expected);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::exit;
 use crate::logdir::{CursorFile, CursorPosition, LogDir, Partition};
-use crate::stream::merge::Merge;
+use crate::stream::merge::{Merge, Source};
 use crate::units::{Offset, TopicPartition};
 use std::collections::BTreeMap;
 use std::mem;
@@ -90,15 +90,28 @@ impl<'a> Cursor<'a> {
         self.before_last.append(&mut self.last);
     }
 
-    /// Notes where `merge` is: all before it has been written. `shown_is_done` as in [`Merge::next_offsets`].
-    pub(super) fn note(&mut self, merge: &Merge, shown_is_done: bool) {
-        for (source, offset) in merge.next_offsets(shown_is_done) {
-            let partition = TopicPartition { topic: source.topic.clone(), partition: source.partition };
-            let position = CursorPosition { partition, topic_id: source.topic_id, offset };
+    /// Notes where `merge` is: all before it has been written, but for the record that `left` names as [`Merge::shown_at`]
+    /// does. `shown_is_done` as in [`Merge::next_offsets`].
+    pub(super) fn note(&mut self, merge: &Merge, shown_is_done: bool, left: Option<(usize, Offset)>) {
+        for (place, (source, next)) in merge.next_offsets(shown_is_done).enumerate() {
+            let offset = left.filter(|(it, _)| *it == place).map_or(next, |(_, offset)| offset);
+            let position = position_in(source, offset);
             let noted = [&self.last, &self.before_last, &self.processed];
             let before = noted.into_iter().find_map(|positions| positions.get(&position.partition));
             if before != Some(&position) {
                 self.last.insert(position.partition.clone(), position);
+            }
+        }
+    }
+
+    /// Notes where `merge` begins in partitions that nothing was kept of, before it shows any of their records.
+    pub(super) fn note_starts(&mut self, merge: &Merge) {
+        for (source, offset) in merge.next_offsets(false) {
+            let position = position_in(source, offset);
+            let kept = self.processed.get(&position.partition);
+            if kept.is_none_or(|kept| !kept.is_of(position.topic_id)) {
+                self.processed.insert(position.partition.clone(), position);
+                self.has_changed = true;
             }
         }
     }
@@ -123,4 +136,9 @@ impl<'a> Cursor<'a> {
         self.kept = Some(Instant::now());
         Ok(())
     }
+}
+
+fn position_in(source: &Source, offset: Offset) -> CursorPosition {
+    let partition = TopicPartition { topic: source.topic.clone(), partition: source.partition };
+    CursorPosition { partition, topic_id: source.topic_id, offset }
 }

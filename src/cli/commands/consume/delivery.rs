@@ -3,7 +3,7 @@
 //! What has been taken from a pipe has not been processed: it can be in the reader's own buffer. A reader that goes through
 //! its input in order takes more only when it has used up what it had. So a chunk is written when the pipe is empty, and has
 //! been processed when the first byte of the chunk after it has been taken. Of the last chunk of a run this is not to be
-//! known, so it is a single record. Readers that work ahead, or several at one pipe, cannot be seen through.
+//! known, so it is a single record. Readers that work ahead, and several at one pipe, cannot be seen through.
 
 use crate::cli::ui;
 use crate::disk::watch::{Wakers, Woken};
@@ -11,16 +11,17 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No chunk is larger, unless a single record is: what a pipe holds.
-const CHUNK_MAX: usize = 64 << 10;
+/// A chunk is no larger than this and a record more. A pipe holds twice as much.
+const CHUNK_MAX: usize = 32 << 10;
 /// A reader that takes a chunk within this time gets the next one twice as large, and else half as large: what a slow one
 /// was given is what it gets again when it is killed.
 const PROMPT: Duration = Duration::from_millis(50);
 /// Looks at the pipe without a pause between them. A reader that copies its input takes less time than the shortest pause.
 const LOOKS_AT_ONCE: u32 = 20;
-/// Pauses between further looks: nothing wakes a writer when its pipe is empty.
-const PAUSE_MIN: Duration = Duration::from_micros(20);
-const PAUSE_MAX: Duration = Duration::from_millis(5);
+/// Pauses between further looks, since nothing wakes a writer when its pipe is empty: a part of the time that has passed, so
+/// that the reader does not wait long in comparison.
+const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(5);
+const PAUSE_PART: u32 = 16;
 
 /// The chunks that are written to stdout.
 pub(super) struct Delivery {
@@ -52,26 +53,32 @@ impl Delivery {
         (self.last, self.written) = (bytes as u64, Instant::now());
     }
 
-    /// Waits until all of the last chunk has been taken: then [`Woken::Look`].
-    pub(super) fn wait(&mut self, wakers: &Wakers<'_>) -> io::Result<Woken> {
-        let mut pause = PAUSE_MIN;
-        for look in 1.. {
-            if ui::unread_in_stdout()? == 0 {
-                break;
-            }
-            if look <= LOOKS_AT_ONCE {
+    /// Waits until all of the last chunk has been taken: then [`Woken::Look`]. Calls `on_pause` now and then.
+    pub(super) fn wait(
+        &mut self,
+        wakers: &Wakers<'_>,
+        mut on_pause: impl FnMut(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Woken> {
+        let mut looks = 0;
+        while ui::unread_in_stdout()? > 0 {
+            looks += 1;
+            if looks <= LOOKS_AT_ONCE {
                 thread::yield_now();
                 continue;
             }
+            on_pause(self)?;
+            let pause = (self.written.elapsed() / PAUSE_PART).clamp(*PAUSES.start(), *PAUSES.end());
             let woken = wakers.pause(pause)?;
             if woken != Woken::Look {
                 return Ok(woken);
             }
-            pause = (pause * 2).min(PAUSE_MAX);
         }
         let last = self.last as usize;
-        let size = if self.written.elapsed() <= PROMPT { last * 2 } else { last / 2 };
-        self.size = size.clamp(1, CHUNK_MAX);
+        if self.written.elapsed() <= PROMPT {
+            self.size = (last * 2).clamp(1, CHUNK_MAX);
+        } else if looks > 0 {
+            self.size = (last / 2).clamp(1, CHUNK_MAX);
+        }
         Ok(Woken::Look)
     }
 

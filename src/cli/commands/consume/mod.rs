@@ -86,14 +86,15 @@ pub(crate) struct ConsumeArgs {
     follow: bool,
     /// Start after what FILE says, and keep there what was printed
     ///
-    /// Without the file, start where --from-offset says. It is rewritten about once a second and at the end, and only for
-    /// records that the reader of stdout has processed. A pipe is written in chunks, from a single record to 64 KiB, each when
-    /// the one before has been taken, and a chunk counts as processed when its reader comes back for more; the last record of
-    /// a run when it has been taken, which the end waits for. A run that was killed, or whose reader was, prints the records
-    /// since then again and skips none. Of a reader that goes early, as head does, only whole chunks count, unless
-    /// --max-records was reached. Readers that work ahead of what they have processed cannot be seen through. What --until
-    /// leaves out is there for the next run. One run at a time can use a file. A topic that was deleted and created again is
-    /// read from its start.
+    /// Without the file, start where --from-offset says. It is written before the first record, about once a second and at
+    /// the end, and only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
+    /// record to 32 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader
+    /// comes back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or
+    /// for a reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
+    /// that was killed, or whose reader was, prints some records again and skips none but, of a reader that dies at the very
+    /// end, the last. What cannot be seen: readers that work ahead of what they have processed, and several that read from one
+    /// pipe. In a file, a socket or a terminal a record counts when it is written. What --until leaves out is there for the
+    /// next run. One run at a time can use a file. A topic that was deleted and created again is read from its start.
     #[arg(long, value_name = "FILE", help_heading = "Going on")]
     cursor_file: Option<PathBuf>,
     /// Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast

@@ -15,7 +15,7 @@ use crate::disk::watch::{Wakers, Woken};
 use crate::storage::StorageError;
 use crate::stream::merge::Merge;
 use crate::stream::output::RecordFormat;
-use crate::units::{ByteSize, Timestamp, TopicPartition};
+use crate::units::{ByteSize, Offset, Timestamp, TopicPartition};
 use std::time::Duration;
 
 /// Bytes gathered before they are written. A pipe has twice that room: its reader has half of it while the other half is
@@ -36,8 +36,7 @@ pub(super) struct Printer<'a> {
     pub(super) until: Option<Timestamp>,
     stop: Option<&'a Stop>,
     buffer: Vec<u8>,
-    /// Where the last record in the buffer begins.
-    last_record: usize,
+    last_record: LastRecord,
     output: Output,
     /// Where a position is kept of what is written to a pipe.
     delivery: Option<Delivery>,
@@ -46,6 +45,14 @@ pub(super) struct Printer<'a> {
     printed: u64,
     bytes: u64,
     progress: Option<Progress>,
+}
+
+/// The last record that is in the buffer with at least one byte; kept up to date for a [`Delivery`] only.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastRecord {
+    start: usize,
+    /// As [`Merge::shown_at`] says of it.
+    shown: Option<(usize, Offset)>,
 }
 
 /// Why printing has ended.
@@ -74,7 +81,7 @@ impl<'a> Printer<'a> {
             until: None,
             stop,
             buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
-            last_record: 0,
+            last_record: LastRecord::default(),
             output: Output::new(context.ui),
             delivery: args.cursor_file.as_ref().and_then(|_| Delivery::to_stdout()),
             shown_is_done: false,
@@ -86,6 +93,7 @@ impl<'a> Printer<'a> {
 
     /// Prints what `merge` has; with a follower, until something ends it.
     pub(super) fn print(mut self, mut merge: Merge, follower: Option<Follower<'_>>) -> anyhow::Result<Exit> {
+        self.note_starts(&merge)?;
         let printed = self.print_all(&mut merge, follower);
         // What was read before an error is the user's all the same.
         let finished = self.finish(&merge, printed.as_ref().ok().copied());
@@ -111,7 +119,7 @@ impl<'a> Printer<'a> {
             Some(ended) => self.write_and_note(merge).map(|_| ended),
         };
         if let Some(cursor) = &mut self.cursor {
-            Self::keep(cursor, self.delivery.as_ref())?;
+            keep(cursor, self.delivery.as_ref())?;
         }
         finished
     }
@@ -121,18 +129,30 @@ impl<'a> Printer<'a> {
         if let Some(ended) = self.write_and_note(merge)? {
             return Ok(ended);
         }
-        let wakers = self.wakers();
-        let (Some(cursor), Some(delivery)) = (&mut self.cursor, &mut self.delivery) else { return Ok(Ended::Complete) };
-        match delivery.wait(&wakers)? {
+        match self.wait_until_taken()? {
             Woken::OutputClosed => return Ok(Ended::OutputClosed),
             Woken::Stop => return Ok(Ended::Stopped),
+            // The reader may have been told to stop as well.
+            Woken::Look if self.is_stopped() => return Ok(Ended::Stopped),
             Woken::Look => {}
         }
         // A reader may go when it has all that was asked for. Of any other the last record is not known to be processed.
-        if self.left == 0 || !wakers.is_output_closed()? {
+        let is_there = self.left == 0 || !self.wakers().is_output_closed()?;
+        if let Some(cursor) = self.cursor.as_mut().filter(|_| is_there) {
             cursor.process_all();
         }
         Ok(Ended::Complete)
+    }
+
+    /// Where a position is kept of what goes into a pipe, waits until the last chunk has been taken.
+    fn wait_until_taken(&mut self) -> anyhow::Result<Woken> {
+        let wakers = self.wakers();
+        let (Some(delivery), Some(cursor)) = (&mut self.delivery, &mut self.cursor) else { return Ok(Woken::Look) };
+        delivery.wait(&wakers, |delivery| if cursor.is_due() { keep(cursor, Some(delivery)) } else { Ok(()) })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.signal().is_some())
     }
 
     fn print_all(&mut self, merge: &mut Merge, mut follower: Option<Follower<'_>>) -> anyhow::Result<Ended> {
@@ -155,7 +175,9 @@ impl<'a> Printer<'a> {
                 return Ok(ended);
             }
             let at_most = self.until.map_or(Duration::MAX, time_until).min(self.pause_before_keeping());
+            let partitions = merge.sources().len();
             match follower.wait(&self.wakers(), at_most, merge)? {
+                Woken::Look if merge.sources().len() > partitions => self.note_starts(merge)?,
                 Woken::Look => {}
                 Woken::OutputClosed => return Ok(Ended::OutputClosed),
                 Woken::Stop => return Ok(Ended::Stopped),
@@ -167,13 +189,26 @@ impl<'a> Printer<'a> {
     fn print_what_is_there(&mut self, merge: &mut Merge) -> anyhow::Result<Option<Ended>> {
         while self.left > 0 {
             self.shown_is_done = true;
-            let Some(source) = merge.next().map_err(deleted_topic)? else { return Ok(None) };
+            if merge.next().map_err(deleted_topic)?.is_none() {
+                return Ok(None);
+            }
+            // Only now is it known that the buffer does not hold the last record.
+            if self.buffer.len() >= self.size() {
+                self.shown_is_done = false;
+                if let Some(ended) = self.pass(merge)? {
+                    return Ok(Some(ended));
+                }
+                if self.is_stopped() {
+                    return Ok(Some(Ended::Stopped));
+                }
+                self.shown_is_done = true;
+            }
             if self.skip > 0 {
                 self.skip -= 1;
                 continue;
             }
             if let Some(pace) = &mut self.pace {
-                let timestamp = source.front().timestamp;
+                let timestamp = merge.shown().front().timestamp;
                 let pause = pace.pause(timestamp);
                 if !pause.is_zero() {
                     self.shown_is_done = false;
@@ -184,21 +219,21 @@ impl<'a> Printer<'a> {
                 }
                 self.show_time(timestamp);
             }
-            self.last_record = self.buffer.len();
-            self.format.write(&merge.shown().front(), &mut self.buffer);
-            self.left -= 1;
-            self.printed += 1;
+            self.print_shown(merge);
             self.print_lines(merge);
-            if self.buffer.len() >= self.size() {
-                if let Some(ended) = self.pass(merge)? {
-                    return Ok(Some(ended));
-                }
-                if self.stop.is_some_and(|stop| stop.signal().is_some()) {
-                    return Ok(Some(Ended::Stopped));
-                }
-            }
         }
         Ok(None)
+    }
+
+    /// Prints the record that the merge has shown.
+    fn print_shown(&mut self, merge: &Merge) {
+        let start = self.buffer.len();
+        self.format.write(&merge.shown().front(), &mut self.buffer);
+        self.left -= 1;
+        self.printed += 1;
+        if self.delivery.is_some() && self.buffer.len() > start {
+            self.last_record = LastRecord { start, shown: Some(merge.shown_at()) };
+        }
     }
 
     /// Prints the records that come next, where they are lines: that needs no look at each from all sides.
@@ -207,10 +242,11 @@ impl<'a> Printer<'a> {
             let count = merge.append_lines(delimiter, (self.left, self.size()), &mut self.buffer);
             self.left -= count;
             self.printed += count;
-            if count > 0 {
+            if self.delivery.is_some() && count > 0 {
                 // A value that holds the delimiter is more than one line to the reader, too.
                 let lines = &self.buffer[..self.buffer.len() - 1];
-                self.last_record = memchr::memrchr(delimiter, lines).map_or(0, |end| end + 1);
+                let start = memchr::memrchr(delimiter, lines).map_or(0, |end| end + 1);
+                self.last_record = LastRecord { start, shown: Some(merge.shown_at()) };
             }
         }
     }
@@ -283,10 +319,14 @@ impl<'a> Printer<'a> {
 
     /// Writes all that was printed. There may be nothing more to print, so the last record is a chunk of its own.
     fn write_and_note(&mut self, merge: &Merge) -> anyhow::Result<Option<Ended>> {
-        if self.delivery.is_some() && self.last_record > 0 {
-            let last = self.buffer.split_off(self.last_record);
+        let LastRecord { start, shown } = self.last_record;
+        if start > 0 {
+            let last = self.buffer.split_off(start);
             if let Some(ended) = self.write()? {
                 return Ok(Some(ended));
+            }
+            if let Some(cursor) = &mut self.cursor {
+                cursor.note(merge, self.shown_is_done, shown);
             }
             self.buffer.extend_from_slice(&last);
         }
@@ -300,15 +340,18 @@ impl<'a> Printer<'a> {
     /// Writes the buffer, into a pipe whose reader counts when that has taken the chunk before; `Some` where printing is to
     /// end before.
     fn write(&mut self) -> anyhow::Result<Option<Ended>> {
-        let (wakers, bytes) = (self.wakers(), self.buffer.len());
-        if let (Some(delivery), Some(cursor)) = (&mut self.delivery, &mut self.cursor) {
+        let bytes = self.buffer.len();
+        if self.delivery.is_some() {
             if bytes == 0 {
                 return Ok(None);
             }
-            match delivery.wait(&wakers)? {
+            match self.wait_until_taken()? {
                 Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
                 Woken::Stop => return Ok(Some(Ended::Stopped)),
-                Woken::Look => cursor.process_before_last(),
+                Woken::Look => {}
+            }
+            if let Some(cursor) = &mut self.cursor {
+                cursor.process_before_last();
             }
         }
         self.output.write(&mut self.buffer)?;
@@ -316,7 +359,7 @@ impl<'a> Printer<'a> {
             delivery.note(bytes);
             cursor.begin_chunk();
         }
-        self.last_record = 0;
+        self.last_record = LastRecord::default();
         self.bytes += bytes as u64;
         self.show_progress();
         Ok(None)
@@ -325,24 +368,25 @@ impl<'a> Printer<'a> {
     /// Notes that what the merge has shown is written.
     fn note(&mut self, merge: &Merge) {
         let Some(cursor) = &mut self.cursor else { return };
-        cursor.note(merge, self.shown_is_done);
+        cursor.note(merge, self.shown_is_done, None);
         if self.delivery.as_ref().is_none_or(Delivery::is_unused) {
             cursor.process_all();
         }
     }
 
-    fn keep_if_due(&mut self) -> anyhow::Result<()> {
-        match &mut self.cursor {
-            Some(cursor) if cursor.is_due() => Self::keep(cursor, self.delivery.as_ref()),
-            _ => Ok(()),
-        }
+    /// Keeps where partitions begin of which no position is kept: `latest` or a time means another offset in the next run.
+    fn note_starts(&mut self, merge: &Merge) -> anyhow::Result<()> {
+        self.cursor.as_mut().map_or(Ok(()), |cursor| {
+            cursor.note_starts(merge);
+            cursor.keep()
+        })
     }
 
-    fn keep(cursor: &mut Cursor<'_>, delivery: Option<&Delivery>) -> anyhow::Result<()> {
-        if delivery.map_or(Ok(false), Delivery::is_begun)? {
-            cursor.process_before_last();
+    fn keep_if_due(&mut self) -> anyhow::Result<()> {
+        match &mut self.cursor {
+            Some(cursor) if cursor.is_due() => keep(cursor, self.delivery.as_ref()),
+            _ => Ok(()),
         }
-        cursor.keep()
     }
 
     /// How long a wait lasts at most before the pipe is looked at again: nothing wakes kdir when a reader has emptied it.
@@ -356,6 +400,14 @@ impl<'a> Printer<'a> {
             progress.set(self.printed, || bytes.to_string());
         }
     }
+}
+
+/// Keeps the positions after what the reader is known to have processed.
+fn keep(cursor: &mut Cursor<'_>, delivery: Option<&Delivery>) -> anyhow::Result<()> {
+    if delivery.map_or(Ok(false), Delivery::is_begun)? {
+        cursor.process_before_last();
+    }
+    cursor.keep()
 }
 
 fn time_until(until: Timestamp) -> Duration {
