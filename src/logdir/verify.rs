@@ -7,7 +7,7 @@ use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
 use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
 use crate::disk::Folder;
-use crate::storage::verify::{Checked, Finding, Problem, Subject, Verification};
+use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! A partition is a folder of segments; a segment is a `.log` of record batches with two sparse indexes beside it. A
 //! [`LogView`] is what the log is at one moment, and a [`LogReader`] reads from an offset of it on. A [`PartitionGuard`] is
 //! the right to change it: a [`LogWriter`] appends whole batches at the log end offset, and [`retention`] removes whole
-//! segments from the front. [`verify`] holds all of it against the rules, [`repair`] mends it.
+//! segments from the front. [`check`] holds all of it against the rules, [`repair`] mends it.
 //!
 //! What must stay true:
 //! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed. Every file
@@ -21,6 +21,7 @@
 
 mod append_plan;
 pub mod batches;
+pub mod check;
 mod checkpoints;
 pub mod config;
 pub mod dump;
@@ -52,7 +53,6 @@ pub mod summary;
 mod sync;
 mod tail;
 mod transactions;
-pub mod verify;
 mod view;
 mod writer;
 

@@ -1,8 +1,9 @@
-//! Mends what [`verify`](super::verify) finds in one partition: [`plan`] decides, [`apply`] does.
+//! Mends what a [`check`](super::check) finds in one partition: [`plan`] decides, [`apply`] does.
 //!
 //! A [`Plan`] has one [`Remedy`] for each finding, so that what would be done can be shown before it is. What is applied is
 //! planned from what was found with the folder locked. Nothing that is sound is touched:
-//! - an offset or epoch that is wrong in a header is put right in place, a few bytes outside the checksum;
+//! - an offset or epoch that is wrong in a header is put right in place, a few bytes outside the checksum: an offset only
+//!   where the batches on both sides say which it is;
 //! - a segment that holds damage is written anew beside the old one, synced, and renamed over it: sound batches byte for
 //!   byte, and in place of lost records an empty batch (a header that keeps the offsets, as a cleaner leaves them), so that
 //!   no offset is ever given twice and none is missing. The damaged bytes are kept as `cut-<base offset>-<position>`;
@@ -18,7 +19,7 @@ use super::leader_epochs::{self, LEADER_EPOCH_FILE};
 use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
 use super::segments::{self, OpenLog};
-use super::verify::{Finding, Problem};
+use super::check::{Finding, Problem};
 use super::{PartitionGuard, Result, StorageError, create_empty_log, leftovers};
 use crate::disk::{Access, DiskFile, FolderLock, atomic};
 use crate::format::batch;
@@ -44,6 +45,8 @@ pub enum Remedy {
     StepOver,
     /// As above, but only if it is asked for: records are given up.
     StepOverIfAsked,
+    /// Bytes that are there once more are kept elsewhere and taken out.
+    TakeOut,
     /// The base offset is put right in place.
     RestoreBaseOffset,
     /// The leader epoch is put right in place.
@@ -65,12 +68,14 @@ pub enum Remedy {
 impl Remedy {
     const fn of(problem: &Problem, damaged_records: DamagedRecords) -> Self {
         match problem {
-            Problem::DamagedBatch { .. } | Problem::MissingOffsets { .. } | Problem::EndsBelowRecoveryPoint { .. } => {
-                match damaged_records {
-                    DamagedRecords::Keep => Self::StepOverIfAsked,
-                    DamagedRecords::GiveUp => Self::StepOver,
-                }
-            }
+            Problem::DamagedBatch { .. }
+            | Problem::OutOfOrder { .. }
+            | Problem::MissingOffsets { .. }
+            | Problem::EndsBelowRecoveryPoint { .. } => match damaged_records {
+                DamagedRecords::Keep => Self::StepOverIfAsked,
+                DamagedRecords::GiveUp => Self::StepOver,
+            },
+            Problem::RepeatedBatches { .. } => Self::TakeOut,
             Problem::MissingFolder => match damaged_records {
                 DamagedRecords::Keep => Self::StepOverIfAsked,
                 DamagedRecords::GiveUp => Self::BeginAnew,
@@ -83,6 +88,8 @@ impl Remedy {
             Problem::InterruptedCompaction => Self::FinishCompaction,
             Problem::EndsBelowLogStart { .. } => Self::Wait,
             Problem::OverlappingSegments { .. }
+            | Problem::Contradiction { .. }
+            | Problem::StepsBack { .. }
             | Problem::UnsupportedBatch { .. }
             | Problem::DamagedBrokerFile { .. }
             | Problem::Unreadable { .. }
@@ -104,6 +111,7 @@ impl Remedy {
             Self::CutTail => "cut the tail, keep it beside the log",
             Self::StepOver => "keep the bytes beside the log, an empty batch in place of what is lost",
             Self::StepOverIfAsked => "nothing without --skip-corrupt, which gives the records up",
+            Self::TakeOut => "take the second copy out, keep it beside the log",
             Self::RestoreBaseOffset => "put the base offset right",
             Self::RestoreLeaderEpoch => "put the leader epoch right",
             Self::RebuildIndexes => "rebuild the indexes of the segment",
@@ -244,7 +252,10 @@ fn mend(guard: &PartitionGuard, base: Offset, findings: &[&Finding], epochs: &[L
         let (Some(position), Some(offset)) = (finding.position, finding.offset) else { continue };
         let splice = |end: Position, next: Offset| Splice { bytes: position.0..end.0, lost: offset.0..next.0 };
         match finding.problem {
-            Problem::DamagedBatch { end, next_offset, .. } => splices.push(splice(end, next_offset)),
+            Problem::DamagedBatch { end, next_offset, .. } | Problem::OutOfOrder { end, next_offset, .. } => {
+                splices.push(splice(end, next_offset));
+            }
+            Problem::RepeatedBatches { end, .. } => splices.push(splice(end, offset)),
             Problem::MissingOffsets { next_offset } => splices.push(splice(position, next_offset)),
             Problem::EndsBelowRecoveryPoint { recovery_point } => {
                 splices.push(splice(Position(log.file.stat()?.size), recovery_point));

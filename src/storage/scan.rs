@@ -351,6 +351,25 @@ pub(crate) fn described(problem: NoBatch) -> FormatError {
     }
 }
 
+/// Whether `size` bytes at one place are those at another.
+pub(crate) fn are_equal(file: &dyn DiskFile, one: Position, other: Position, size: u64) -> Result<bool> {
+    let mut pieces = [vec![0; HEADER_CHUNK], vec![0; HEADER_CHUNK]];
+    let mut at = 0;
+    while at < size {
+        let wanted = HEADER_CHUNK.min((size - at) as usize);
+        for (piece, start) in pieces.iter_mut().zip([one, other]) {
+            if file.read_at(&mut piece[..wanted], start.0 + at)? < wanted {
+                return Ok(false);
+            }
+        }
+        if pieces[0][..wanted] != pieces[1][..wanted] {
+            return Ok(false);
+        }
+        at += wanted as u64;
+    }
+    Ok(true)
+}
+
 /// The header of the batch at `position`, if there is one whose bytes are all in the file.
 pub(crate) fn header_at(file: &dyn DiskFile, position: Position, size: u64) -> Result<Option<BatchHeader>> {
     let mut bytes = [0; BATCH_HEADER_SIZE];

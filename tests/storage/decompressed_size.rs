@@ -10,7 +10,7 @@ use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::compression::DECOMPRESSED_SIZE_MAX;
 use kdir::format::record::NewRecord;
 use kdir::storage::repair::{self, DamagedRecords, Decision, Remedy};
-use kdir::storage::verify::Problem;
+use kdir::storage::check::Problem;
 use kdir::storage::{Checkpoints, LogConfig, LogReader, StorageError};
 use kdir::units::{Offset, Timestamp};
 use std::path::Path;

@@ -9,7 +9,7 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::FileKind;
-use kdir::storage::verify::Problem;
+use kdir::storage::check::Problem;
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::path::PathBuf;

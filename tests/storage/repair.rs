@@ -8,7 +8,7 @@ use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
-use kdir::storage::verify::{Finding, Problem};
+use kdir::storage::check::{Finding, Problem};
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::collections::BTreeMap;

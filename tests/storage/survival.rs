@@ -19,7 +19,7 @@ use kdir::logdir::{
     Topic, TopicWriter,
 };
 use kdir::storage::repair::DamagedRecords;
-use kdir::storage::verify::{Finding, Problem};
+use kdir::storage::check::{Finding, Problem};
 use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::{Offset, TopicName, TopicPartition};
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use kdir::disk::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry,
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
 use kdir::storage::retention::{self, Limits};
-use kdir::storage::verify::{Finding, Subject, Verification};
+use kdir::storage::check::{Finding, Subject, Verification};
 use kdir::storage::{Checkpoints, LogConfig, LogView, PartitionGuard, StorageError};
 use kdir::units::Offset;
 use std::path::{Path, PathBuf};

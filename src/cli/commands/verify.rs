@@ -5,7 +5,7 @@ use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::{OutputError, Unit};
 use crate::logdir::{LogDir, TopicFindings, TopicPattern};
-use crate::storage::verify::{Checked, Finding};
+use crate::storage::check::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicPartition};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -42,10 +42,37 @@ pub enum Problem {
         /// What is wrong with them.
         what: String,
     },
-    /// A batch is whole, but stands where its base offset cannot be. [`Finding::offset`] is the right one.
+    /// A batch is whole, but its base offset is wrong: the batches before and behind it leave exactly its room at
+    /// [`Finding::offset`].
     WrongBaseOffset {
         /// What its header says.
         claimed: Offset,
+    },
+    /// A batch is whole, but does not belong where it is, and nothing says which offsets its records had.
+    OutOfOrder {
+        /// Where it ends.
+        end: Position,
+        /// The base offset in its header.
+        claimed: Offset,
+        /// Where the log goes on.
+        next_offset: Offset,
+    },
+    /// A batch cannot be before the next one, and nothing says which of them is wrong.
+    Contradiction {
+        /// What the next one begins with.
+        next: Offset,
+    },
+    /// The same bytes are there already, earlier in the file.
+    RepeatedBatches {
+        /// Where they end.
+        end: Position,
+        /// Where they are for the first time.
+        original: Position,
+    },
+    /// Batches begin again at offsets that the log had already, with other records.
+    StepsBack {
+        /// How far the log had come.
+        reached: Offset,
     },
     /// A batch is whole, but its leader epoch is not the one that `leader-epoch-checkpoint` has for its offset.
     WrongLeaderEpoch {
@@ -122,6 +149,10 @@ impl Problem {
             Self::UnsupportedBatch { .. } => "unsupported-batch",
             Self::TornTail { .. } => "torn-tail",
             Self::WrongBaseOffset { .. } => "wrong-base-offset",
+            Self::OutOfOrder { .. } => "out-of-order",
+            Self::Contradiction { .. } => "contradiction",
+            Self::RepeatedBatches { .. } => "repeated-batches",
+            Self::StepsBack { .. } => "steps-back",
             Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
             Self::MissingOffsets { .. } => "missing-offsets",
             Self::OverlappingSegments { .. } => "overlapping-segments",
@@ -150,6 +181,18 @@ impl fmt::Display for Problem {
             | Self::DamagedBrokerFile { what }
             | Self::Unreadable { what } => f.write_str(what),
             Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
+            Self::OutOfOrder { claimed, .. } => {
+                write!(f, "the batch claims the base offset {claimed}, and the batches beside it contradict that")
+            }
+            Self::Contradiction { next } => {
+                write!(f, "the batch does not end before the next one, which begins at offset {next}")
+            }
+            Self::RepeatedBatches { end, original } => {
+                write!(f, "the bytes up to position {end} are those from position {original} on once more")
+            }
+            Self::StepsBack { reached } => {
+                write!(f, "the offsets begin again here, where the log had come to {reached}, with other records")
+            }
             Self::WrongLeaderEpoch { claimed, right } => {
                 write!(f, "the batch claims the leader epoch {claimed}, and {right} was the epoch at its offset")
             }
@@ -195,7 +238,29 @@ impl Finding {
                 "{bytes} bytes of an append that never ended, which the next producer or repair cuts; nothing \
                  acknowledged was in them unless the disk has lied"
             ),
-            Problem::WrongBaseOffset { .. } => format!("nothing is lost: repair gives it back its offset {from}"),
+            Problem::WrongBaseOffset { .. } => format!(
+                "nothing is lost: the batches on both sides leave room for it at {from} only, and repair puts that in its header"
+            ),
+            Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
+                "readers stop here; its records are whole, and what their offsets were is not known; repair --skip-corrupt \
+                 takes the batch out and keeps its bytes"
+                    .into()
+            }
+            Problem::OutOfOrder { next_offset, .. } => format!(
+                "readers stop here; its records are whole, and which of the offsets {from} to {} they had is not known; repair \
+                 --skip-corrupt takes the batch out and keeps its bytes",
+                *next_offset + -1
+            ),
+            Problem::Contradiction { .. } => {
+                "readers stop here; one of the two is wrong, and nothing says which: compare with a copy or another replica"
+                    .into()
+            }
+            Problem::RepeatedBatches { .. } => "nothing is lost: repair takes the second copy out".into(),
+            Problem::StepsBack { .. } => {
+                "readers stop here; the records before or behind belong to another log, or the file was put together from \
+                 parts: compare with a copy or another replica"
+                    .into()
+            }
             Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
             Problem::OverlappingSegments { .. } => {
                 "readers skip what overlaps; one of the two files does not belong here: move it away".into()

@@ -12,6 +12,7 @@
 
 mod entries;
 mod finding;
+mod order;
 mod survey;
 mod walk;
 

@@ -1,10 +1,11 @@
 //! Walks a stretch of one segment, batch by batch and record by record.
 //!
-//! A checksum leaves out base offset and leader epoch, so these are held against the batches beside it and against
-//! `leader-epoch-checkpoint`. A batch that stands wrong is told from its neighbour by which of the two fits the rest.
+//! A checksum leaves out base offset and leader epoch, so these are held against the batches beside it ([`Order`]) and
+//! against `leader-epoch-checkpoint`.
 
 use super::entries::{OffsetEntries, TimeEntries, Wrong};
 use super::finding::{Finding, Problem};
+use super::order::{Disorder, Order, Placed};
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
 use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
@@ -12,10 +13,11 @@ use crate::format::record_cursor::RecordCursor;
 use crate::storage::Result;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
-use crate::storage::scan::{self, Scanner, Step};
+use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step};
 use crate::storage::segments::OpenLog;
 use crate::storage::tail::{self, KnownZeros, Place, Tail};
 use crate::units::{Offset, Position, Timestamp};
+use std::mem;
 use std::ops::Range;
 use std::path::Path;
 
@@ -84,40 +86,6 @@ pub(super) struct Walked {
     pub(super) records: u64,
 }
 
-/// The batch before the one that is looked at.
-#[derive(Debug, Clone, Copy)]
-struct Previous {
-    position: Position,
-    end: Position,
-    claimed: Offset,
-    /// How many offsets it takes.
-    span: i64,
-    /// Where it begins higher than it would without a gap: the offset that was expected, and the place in `gaps`.
-    jumped: Option<(Offset, usize)>,
-    /// Where it begins lower than it can: the place in `findings`.
-    low: Option<usize>,
-    /// Whether the batches before it vouch for where it begins: false for the first after damage, which nothing but its own
-    /// header places.
-    is_vouched_for: bool,
-}
-
-impl Previous {
-    /// What is wrong with its base offset, which is `right` if what follows begins at `next`, and else has no one place.
-    fn misplaced(&self, right: Offset, next: Offset) -> Problem {
-        let claimed = self.claimed;
-        if right + self.span == next {
-            return Problem::WrongBaseOffset { claimed };
-        }
-        self.contradicted(next)
-    }
-
-    fn contradicted(&self, next_offset: Offset) -> Problem {
-        let claimed = self.claimed;
-        let what = format!("the batch claims the base offset {claimed}, which the batches beside it contradict");
-        Problem::DamagedBatch { end: self.end, next_offset, what }
-    }
-}
-
 pub(super) struct Walk<'a> {
     frame: Frame<'a>,
     unit: &'a Unit,
@@ -125,8 +93,7 @@ pub(super) struct Walk<'a> {
     buffer: &'a mut RecordBuffer,
     offsets: OffsetEntries<'a>,
     times: TimeEntries<'a>,
-    expected: Offset,
-    previous: Option<Previous>,
+    order: Order,
     walked: Walked,
     believed: Option<Believed>,
 }
@@ -148,8 +115,7 @@ impl<'a> Walk<'a> {
             buffer,
             offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
-            expected: unit.expected,
-            previous: None,
+            order: Order::new(unit.expected),
             walked: Walked { largest_not_asked: Timestamp::NONE, ..Walked::default() },
         })
     }
@@ -198,7 +164,8 @@ impl<'a> Walk<'a> {
                 if is_damaged { *stored } else { self.at_expected(stored) }
             }
         };
-        self.order(position, position + stored.size as u64, &header);
+        let (end, span) = (position + stored.size as u64, i64::from(header.last_offset_delta) + 1);
+        self.order.place(Placed { position, end, base: header.base_offset, span });
         self.epoch(position, &header);
         self.offsets.batch(position, stored)?;
         self.times.batch(stored)?;
@@ -213,7 +180,7 @@ impl<'a> Walk<'a> {
     /// The header of a batch that is sound and was not opened. A compressed message of an old format tells only its last
     /// offset: it is taken to begin where it must.
     fn at_expected(&self, stored: &BatchHeader) -> BatchHeader {
-        let base_offset = self.expected;
+        let base_offset = self.order.next();
         match i32::try_from(stored.last_offset() - base_offset) {
             Ok(last_offset_delta @ 0..) if stored.magic != MAGIC_V2 => {
                 BatchHeader { base_offset, last_offset_delta, ..*stored }
@@ -235,52 +202,6 @@ impl<'a> Walk<'a> {
         Ok(header)
     }
 
-    /// Holds the offsets of a batch against those of the one before.
-    fn order(&mut self, position: Position, end: Position, header: &BatchHeader) {
-        let (claimed, span) = (header.base_offset, i64::from(header.last_offset_delta) + 1);
-        let follows_vouched = self.previous.map_or(position == self.unit.start, |previous| previous.is_vouched_for);
-        let is_vouched_for = follows_vouched || (self.previous.is_some() && claimed == self.expected);
-        let mut batch = Previous { position, end, claimed, span, jumped: None, low: None, is_vouched_for };
-        if let Some(previous @ Previous { low: Some(low), .. }) = self.previous
-            && claimed != self.expected
-        {
-            let right = self.expected + -previous.span;
-            self.walked.findings[low].problem = previous.misplaced(right, claimed.max(self.expected));
-        }
-        if claimed < self.expected && !self.blame_previous(claimed) {
-            let right = self.expected;
-            self.expected = right + span;
-            let problem = if follows_vouched {
-                batch.low = Some(self.walked.findings.len());
-                Problem::WrongBaseOffset { claimed }
-            } else {
-                // Which of the two is wrong is not known, and an offset is given back only where its neighbours agree.
-                batch.contradicted(self.expected)
-            };
-            self.walked.findings.push(self.finding(position, right, problem));
-        } else {
-            if claimed > self.expected {
-                batch.jumped = Some((self.expected, self.walked.gaps.len()));
-                let problem = Problem::MissingOffsets { next_offset: claimed };
-                self.walked.gaps.push(self.finding(position, self.expected, problem));
-            }
-            self.expected = claimed + span;
-        }
-        self.previous = Some(batch);
-    }
-
-    /// Whether the batch before is the one that stands wrong: it left a gap in which it has room before `next`.
-    fn blame_previous(&mut self, next: Offset) -> bool {
-        let Some(previous @ Previous { jumped: Some((right, gap)), .. }) = self.previous else { return false };
-        if right + previous.span > next {
-            return false;
-        }
-        self.walked.gaps.truncate(gap);
-        self.walked.findings.push(self.finding(previous.position, right, previous.misplaced(right, next)));
-        self.expected = next;
-        true
-    }
-
     fn epoch(&mut self, position: Position, header: &BatchHeader) {
         let epochs = self.frame.epochs;
         let began = epochs.partition_point(|row| row.start_offset <= header.base_offset);
@@ -296,13 +217,13 @@ impl<'a> Walk<'a> {
     /// Passes bytes that are no valid batch.
     #[cold]
     fn damage(&mut self, problem: NoBatch) -> Result<()> {
-        let position = self.scanner.position();
+        let (position, expected) = (self.scanner.position(), self.order.next());
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
         let may_be_torn =
-            is_log_end && self.expected >= self.frame.recovery_point && !matches!(problem, NoBatch::Unknown { .. });
+            is_log_end && expected >= self.frame.recovery_point && !matches!(problem, NoBatch::Unknown { .. });
         let mut what = scan::described(problem).to_string();
         let size = self.scanner.size();
-        let place = Place { log: self.scanner.log(), position, expected: self.expected, size };
+        let place = Place { log: self.scanner.log(), position, expected, size };
         let (next, is_torn) = if may_be_torn {
             match tail::judge(&place, &mut KnownZeros::default())? {
                 Tail::Zeros | Tail::Torn => (None, true),
@@ -327,14 +248,13 @@ impl<'a> Walk<'a> {
         let problem = if is_torn {
             Problem::TornTail { bytes: end - position, what }
         } else {
-            let next_offset = next_offset.unwrap_or(self.frame.recovery_point).max(self.expected);
+            let next_offset = next_offset.unwrap_or(self.frame.recovery_point).max(expected);
             Problem::DamagedBatch { end, next_offset, what }
         };
-        self.walked.findings.push(self.finding(position, self.expected, problem));
-        let expected = next_offset.unwrap_or(self.expected).max(self.expected);
+        self.order.pass_damage(self.walked.findings.len());
+        self.walked.findings.push(self.finding(position, expected, problem));
         self.offsets.skip_below(end)?;
-        self.times.skip_below(expected)?;
-        (self.expected, self.previous) = (expected, None);
+        self.times.skip_below(next_offset.unwrap_or(expected).max(expected))?;
         self.scanner.go_to(end, self.unit.base_offset);
         Ok(())
     }
@@ -343,22 +263,16 @@ impl<'a> Walk<'a> {
         let position = self.scanner.position();
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
         self.walked.ends_in_place = position == self.unit.end;
-        if let Some(next) = self.unit.followed_by
-            && self.walked.ends_in_place
-            && self.expected != next
-        {
-            self.join(position, next);
+        let followed_by = self.unit.followed_by.filter(|_| self.walked.ends_in_place);
+        let expected = self.tell_order(followed_by)?;
+        if let Some(next) = followed_by {
+            self.join(position, expected, next);
         }
-        if let Some(Previous { claimed, jumped: Some((_, gap)), is_vouched_for: true, .. }) = self.previous
-            && is_log_end
-        {
-            // Batches are appended at the log end offset: behind the last one, it is that batch that stands wrong.
-            self.walked.gaps[gap].problem = Problem::WrongBaseOffset { claimed };
-        }
+        self.walked.findings.sort_by_key(|finding| finding.position);
         let (base, path) = (self.unit.base_offset, self.path().to_owned());
-        let wrong_offsets = self.offsets.finish(is_log_end.then_some((position, self.expected)))?;
+        let wrong_offsets = self.offsets.finish(is_log_end.then_some((position, expected)))?;
         self.walked.first_time_entry = self.times.first;
-        let (wrong_times, largest) = self.times.finish(is_log_end.then_some(self.expected))?;
+        let (wrong_times, largest) = self.times.finish(is_log_end.then_some(expected))?;
         self.walked.largest_timestamp = largest;
         let believed = self.believed.filter(|_| wrong_times.is_none());
         for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
@@ -380,18 +294,93 @@ impl<'a> Walk<'a> {
         Ok(self.walked)
     }
 
-    /// Holds the last batch against what follows it: the next unit, or the next segment.
-    fn join(&mut self, position: Position, next: Offset) {
-        if next > self.expected {
-            let problem = Problem::MissingOffsets { next_offset: next };
-            self.walked.gaps.push(self.finding(position, self.expected, problem));
-        } else if !self.blame_previous(next) {
-            if self.unit.ends_segment {
-                let problem = Problem::OverlappingSegments { base_offset: next };
-                self.walked.findings.push(self.finding(position, next, problem));
-            } else {
-                self.walked.ends_in_place = false;
+    /// Tells what the order of the batches has shown. Returns where those that are in order end.
+    fn tell_order(&mut self, followed_by: Option<Offset>) -> Result<Offset> {
+        let order = mem::replace(&mut self.order, Order::new(Offset::ZERO));
+        let (expected, disorder) = order.finish(followed_by);
+        for it in &disorder {
+            if let Disorder::Resumed { mark, next } = *it
+                && let Problem::DamagedBatch { next_offset, .. } = &mut self.walked.findings[mark].problem
+            {
+                *next_offset = next;
             }
         }
+        let mut originals = Originals::default();
+        for it in disorder {
+            match it {
+                Disorder::Resumed { .. } => {}
+                Disorder::Gap { position, from, to } => {
+                    let problem = Problem::MissingOffsets { next_offset: to };
+                    self.walked.gaps.push(self.finding(position, from, problem));
+                }
+                Disorder::Misplaced { batch, right } => {
+                    self.disordered(batch, right, Problem::WrongBaseOffset { claimed: batch.base });
+                }
+                Disorder::OutOfOrder { batch, from, next } => {
+                    let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
+                        Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                        None => Problem::OutOfOrder { end: batch.end, claimed: batch.base, next_offset: next },
+                    };
+                    self.disordered(batch, from, problem);
+                }
+                Disorder::Contradiction { batch, next } => {
+                    self.disordered(batch, batch.base, Problem::Contradiction { next });
+                }
+                Disorder::StepsBack { first, end, reached } => {
+                    let problem = match originals.find(self.scanner.log(), first, end)? {
+                        Some(original) => Problem::RepeatedBatches { end, original },
+                        None => Problem::StepsBack { reached },
+                    };
+                    self.disordered(first, first.base, problem);
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
+    fn disordered(&mut self, batch: Placed, offset: Offset, problem: Problem) {
+        let is_epoch = |it: &Finding| matches!(it.problem, Problem::WrongLeaderEpoch { .. });
+        self.walked.findings.retain(|it| !(is_epoch(it) && it.position == Some(batch.position)));
+        self.walked.findings.push(self.finding(batch.position, offset, problem));
+    }
+
+    /// Holds the end of the stretch against what follows it: the next unit, or the next segment.
+    fn join(&mut self, position: Position, expected: Offset, next: Offset) {
+        if next > expected {
+            let problem = Problem::MissingOffsets { next_offset: next };
+            self.walked.gaps.push(self.finding(position, expected, problem));
+        } else if next < expected && self.unit.ends_segment {
+            let problem = Problem::OverlappingSegments { base_offset: next };
+            self.walked.findings.push(self.finding(position, next, problem));
+        } else if next < expected {
+            self.walked.ends_in_place = false;
+        }
+    }
+}
+
+/// Looks for the originals of batches that are there once more.
+#[derive(Default)]
+struct Originals {
+    /// The last one that was found.
+    found: Option<(Offset, Position)>,
+}
+
+impl Originals {
+    /// Where, before `first`, the same bytes are as from there to `end`.
+    fn find(&mut self, log: &OpenLog, first: Placed, end: Position) -> Result<Option<Position>> {
+        let start = self.found.filter(|(base, _)| *base <= first.base).map_or(Position::ZERO, |(_, position)| position);
+        let mut scanner = Scanner::new(log.clone(), start, HEADER_CHUNK)?;
+        while scanner.position() < first.position {
+            let Step::Batch(header) = scanner.peek()? else { break };
+            let position = scanner.position();
+            if header.base_offset == first.base {
+                self.found = Some((first.base, position));
+                let is_equal = scan::are_equal(&*log.file, position, first.position, end - first.position)?;
+                return Ok(is_equal.then_some(position));
+            }
+            scanner.pass(&header);
+        }
+        Ok(None)
     }
 }

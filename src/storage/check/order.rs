@@ -1,0 +1,343 @@
+//! Where batches stand in the order of offsets.
+//!
+//! No checksum covers a base offset, so only the batches beside it tell whether one is right, and which of two that contradict
+//! each other is wrong: it takes a batch behind both. An offset counts as known only where both neighbours leave exactly the
+//! room that the batch takes. Where a log was compacted there may be gaps anywhere, and most often it is not known.
+
+use crate::units::{Offset, Position};
+use std::collections::VecDeque;
+
+/// A batch as its header places it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) position: Position,
+    pub(super) end: Position,
+    pub(super) base: Offset,
+    /// How many offsets it takes.
+    pub(super) span: i64,
+}
+
+impl Placed {
+    pub(super) fn next(&self) -> Offset {
+        self.base + self.span
+    }
+}
+
+/// What the order of a stretch of batches has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disorder {
+    /// No batch has the offsets from `from` to `to`.
+    Gap { position: Position, from: Offset, to: Offset },
+    /// Behind damage, the first batch in place begins at `next`. `mark` is the one that was given to [`Order::pass_damage`].
+    Resumed { mark: usize, next: Offset },
+    /// Both neighbours say that the batch begins at `right`.
+    Misplaced { batch: Placed, right: Offset },
+    /// The batch does not belong where it stands, and nothing says which offsets its records had. What is in order goes on
+    /// from `from` to `next`.
+    OutOfOrder { batch: Placed, from: Offset, next: Offset },
+    /// The batch cannot be before the one that follows it, which begins at `next`. One of them is wrong.
+    Contradiction { batch: Placed, next: Offset },
+    /// The batches from `first` on begin below `reached`, where the log was already, and follow one another up to `end`.
+    StepsBack { first: Placed, end: Position, reached: Offset },
+}
+
+impl Disorder {
+    /// The batch that is out of place.
+    const fn batch(&self) -> Option<Placed> {
+        match *self {
+            Self::Misplaced { batch, .. } | Self::OutOfOrder { batch, .. } | Self::Contradiction { batch, .. } => {
+                Some(batch)
+            }
+            Self::Gap { .. } | Self::Resumed { .. } | Self::StepsBack { .. } => None,
+        }
+    }
+}
+
+/// What is to be done with the first of the batches that are not decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    InPlace,
+    Misplaced,
+    OutOfOrder,
+    Contradiction,
+    /// Neither this one nor the next one goes with the third.
+    InDoubt,
+    StepsBack,
+}
+
+/// Batches that step back, as far as they have come.
+#[derive(Debug, Clone, Copy)]
+struct Back {
+    first: Placed,
+    end: Position,
+    reached: Offset,
+}
+
+/// Goes through the batches of a stretch. Three of them are looked at together at most.
+pub(super) struct Order {
+    /// Where the batches that are in order end.
+    expected: Offset,
+    undecided: VecDeque<Placed>,
+    /// While batches step back.
+    back: Option<Back>,
+    /// Whether damage lies before the first undecided batch.
+    damage: Option<usize>,
+    disorder: Vec<Disorder>,
+}
+
+impl Order {
+    /// The first batch is to begin at `expected`.
+    pub(super) fn new(expected: Offset) -> Self {
+        Self { expected, undecided: VecDeque::new(), back: None, damage: None, disorder: Vec::new() }
+    }
+
+    /// The next batch.
+    #[inline]
+    pub(super) fn place(&mut self, batch: Placed) {
+        if batch.base == self.expected && self.undecided.is_empty() && self.is_known() {
+            self.expected = batch.next();
+        } else {
+            self.undecided.push_back(batch);
+            self.decide(false);
+        }
+    }
+
+    /// Where the next batch begins, if it goes on from the last one.
+    #[inline]
+    pub(super) fn next(&self) -> Offset {
+        self.undecided.back().map_or(self.expected, Placed::next)
+    }
+
+    /// The next batches follow bytes that are none. What their place in the order shows of these is told with `mark`.
+    pub(super) fn pass_damage(&mut self, mark: usize) {
+        self.decide(true);
+        self.end_back();
+        if let Some(mark) = self.damage.replace(mark) {
+            self.disorder.push(Disorder::Resumed { mark, next: self.expected });
+        }
+    }
+
+    /// Ends the stretch, behind which a batch begins at `followed_by`. Returns where the batches in order end, and what they
+    /// have shown.
+    pub(super) fn finish(mut self, followed_by: Option<Offset>) -> (Offset, Vec<Disorder>) {
+        if let (Some(base), Some(last)) = (followed_by, self.undecided.back()) {
+            let end = last.end;
+            self.undecided.push_back(Placed { position: end, end, base, span: 0 });
+        }
+        self.decide(true);
+        self.end_back();
+        if let (Some(mark), Some(next)) = (self.damage, followed_by) {
+            self.disorder.push(Disorder::Resumed { mark, next });
+            self.expected = self.expected.max(next);
+        }
+        self.settle_exchanges();
+        (self.expected, self.disorder)
+    }
+
+    /// Offsets that a disordered batch claims are not missing, and no other batch is given them: batches have changed places.
+    fn settle_exchanges(&mut self) {
+        let claimed: Vec<Placed> = self.disorder.iter().filter_map(Disorder::batch).collect();
+        let is_claimed = |from: Offset, to: Offset| claimed.iter().any(|it| it.base < to && it.next() > from);
+        for disorder in &mut self.disorder {
+            match *disorder {
+                Disorder::Misplaced { batch, right } if is_claimed(right, right + batch.span) => {
+                    *disorder = Disorder::OutOfOrder { batch, from: right, next: right };
+                }
+                _ => {}
+            }
+        }
+        let is_there = |from: Offset, to: Offset| {
+            let within = claimed.iter().filter(|it| it.base >= from && it.next() <= to);
+            within.map(|it| it.span).sum::<i64>() == to - from
+        };
+        self.disorder.retain(|it| !matches!(*it, Disorder::Gap { from, to, .. } if is_there(from, to)));
+    }
+
+    /// Decides on the first of the undecided batches for as long as that can be done: at the end of a stretch, on all.
+    #[cold]
+    fn decide(&mut self, is_end: bool) {
+        while let Some(&batch) = self.undecided.front() {
+            if batch.span == 0 {
+                // Stands for what follows the stretch.
+                self.undecided.clear();
+                return;
+            }
+            if self.back.is_some_and(|back| batch.base >= back.reached) {
+                self.end_back();
+            }
+            let Some(verdict) = self.verdict(batch, is_end) else { return };
+            self.undecided.pop_front();
+            let next = self.undecided.front().map_or(self.expected, |next| next.base);
+            match verdict {
+                Verdict::InPlace => self.settle(batch),
+                Verdict::Misplaced => {
+                    self.disorder.push(Disorder::Misplaced { batch, right: self.expected });
+                    self.expected = next;
+                }
+                Verdict::OutOfOrder => {
+                    let next = next.max(self.expected);
+                    let from = if self.is_known() { self.expected } else { next };
+                    self.disorder.push(Disorder::OutOfOrder { batch, from, next });
+                    self.expected = next;
+                }
+                Verdict::Contradiction => {
+                    self.disorder.push(Disorder::Contradiction { batch, next });
+                    let ends = self.undecided.pop_front().map_or((next, next), |second| {
+                        (batch.next().min(second.next()), batch.next().max(second.next()))
+                    });
+                    // What comes behind both leaves no doubt of what is missing between.
+                    self.expected = if self.undecided.is_empty() { ends.0 } else { ends.1 };
+                }
+                Verdict::InDoubt => {
+                    let from = self.expected;
+                    self.disorder.push(Disorder::OutOfOrder { batch, from, next: from });
+                }
+                Verdict::StepsBack => {
+                    self.end_back();
+                    self.back = Some(Back { first: batch, end: batch.end, reached: self.expected });
+                    self.expected = batch.next();
+                }
+            }
+        }
+    }
+
+    /// `None` where it takes another batch to say.
+    fn verdict(&self, batch: Placed, is_end: bool) -> Option<Verdict> {
+        let (second, third) = (self.undecided.get(1), self.undecided.get(2));
+        let falls = batch.base < self.expected;
+        let Some(second) = second else {
+            return match falls {
+                _ if batch.base == self.expected => Some(Verdict::InPlace),
+                _ if !is_end => None,
+                true => Some(Verdict::OutOfOrder),
+                false => Some(Verdict::InPlace),
+            };
+        };
+        let fits_between = self.is_known() && self.expected + batch.span == second.base;
+        if batch.base == self.expected || (!falls && (second.base >= batch.next() || second.base < self.expected)) {
+            return Some(Verdict::InPlace);
+        }
+        if fits_between {
+            return Some(Verdict::Misplaced);
+        }
+        if falls {
+            let goes_on = second.base < self.expected && second.base >= batch.next();
+            return Some(if goes_on { Verdict::StepsBack } else { Verdict::OutOfOrder });
+        }
+        match third {
+            None if is_end && second.span == 0 && batch.base >= second.base => Some(Verdict::OutOfOrder),
+            None if is_end => Some(Verdict::Contradiction),
+            None => None,
+            Some(third) => Some(match (third.base >= batch.next(), third.base >= second.next()) {
+                (true, false) => Verdict::InPlace,
+                (false, true) => Verdict::OutOfOrder,
+                // Two that have changed places.
+                (true, true) if second.next() <= batch.base => Verdict::InPlace,
+                (true, true) => Verdict::Contradiction,
+                (false, false) => Verdict::InDoubt,
+            }),
+        }
+    }
+
+    /// Whether the first undecided batch follows those that are in order.
+    const fn is_known(&self) -> bool {
+        self.damage.is_none() && self.back.is_none()
+    }
+
+    /// Goes on behind a batch that is in place.
+    fn settle(&mut self, batch: Placed) {
+        if let Some(mark) = self.damage.take() {
+            self.disorder.push(Disorder::Resumed { mark, next: batch.base });
+        } else if let Some(back) = &mut self.back {
+            back.end = batch.end;
+        } else if batch.base > self.expected {
+            let Placed { position, base: to, .. } = batch;
+            self.disorder.push(Disorder::Gap { position, from: self.expected, to });
+        }
+        self.expected = batch.next();
+    }
+
+    /// Ends a run of batches that step back: the log goes on from where it had been.
+    fn end_back(&mut self) {
+        if let Some(Back { first, end, reached }) = self.back.take() {
+            self.disorder.push(Disorder::StepsBack { first, end, reached });
+            self.expected = self.expected.max(reached);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the order of batches of three records shows that begin at `bases`, behind batches that end at 3. The position of
+    /// a batch is its place among them.
+    fn shown(bases: &[i64], followed_by: Option<i64>) -> String {
+        let mut order = Order::new(Offset(3));
+        for (place, &base) in (0..).zip(bases) {
+            match base {
+                // Damage.
+                -1 => order.pass_damage(place as usize),
+                _ => order.place(Placed { position: Position(place), end: Position(place + 1), base: Offset(base), span: 3 }),
+            }
+        }
+        let (next, disorder) = order.finish(followed_by.map(Offset));
+        let described = disorder.iter().map(|it| match it {
+            Disorder::Gap { position, from, to } => format!("{position}: gap {from} to {to}"),
+            Disorder::Resumed { mark, next } => format!("{mark}: resumed at {next}"),
+            Disorder::Misplaced { batch, right } => format!("{}: is {right}", batch.position),
+            Disorder::OutOfOrder { batch, from, next } => format!("{}: out of order, {from} to {next}", batch.position),
+            Disorder::Contradiction { batch, next } => format!("{}: contradicts {next}", batch.position),
+            Disorder::StepsBack { first, end, reached } => format!("{} to {end}: back from {reached}", first.position),
+        });
+        format!("{}; next {next}", described.collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn verdicts() {
+        for (bases, followed_by, expected) in [
+            (&[3, 6, 9][..], None, "; next 12"),
+            // Gaps, as a cleaner leaves them; the last batch behind one is as good as any.
+            (&[3, 9, 20, 23], None, "1: gap 6 to 9, 2: gap 12 to 20; next 26"),
+            (&[3, 57], None, "1: gap 6 to 57; next 60"),
+            (&[], None, "; next 3"),
+            // A flipped bit, up or down, between neighbours that leave the room of one batch.
+            (&[3, 1006, 9, 12], None, "1: is 6; next 15"),
+            (&[3, 2, 9, 12], None, "1: is 6; next 15"),
+            (&[3, 1006], Some(9), "1: is 6; next 9"),
+            // The same beside a gap: nothing says where it belongs, but the batch behind tells which one is wrong.
+            (&[3, 1006, 20, 23], None, "1: out of order, 6 to 20; next 26"),
+            (&[3, 2, 20, 23], None, "1: out of order, 6 to 20; next 26"),
+            (&[3, 20, 8, 23], None, "1: gap 6 to 20, 2: out of order, 23 to 23; next 26"),
+            (&[3, 20, 8, 26], None, "1: gap 6 to 20, 2: is 23; next 29"),
+            (&[3, 2000, 1000, 23, 26], None, "1: out of order, 6 to 6, 2: out of order, 6 to 23; next 29"),
+            (&[3, 20, 2, 23], None, "1: gap 6 to 20, 2: out of order, 23 to 23; next 26"),
+            (&[3, 1006, 20], None, "1: contradicts 20; next 23"),
+            (&[3, 8, 10, 13], None, "1: contradicts 10; next 16"),
+            (&[3, 1006], Some(20), "1: out of order, 6 to 20; next 20"),
+            (&[3, 19], Some(20), "1: contradicts 20; next 20"),
+            (&[3, 6, 2], None, "2: out of order, 9 to 9; next 9"),
+            // Batches that stand twice: one, one three times, two in a row.
+            (&[3, 6, 3, 9], None, "2: out of order, 9 to 9; next 12"),
+            (&[3, 6, 3, 3, 9], None, "2: out of order, 9 to 9, 3: out of order, 9 to 9; next 12"),
+            (&[3, 6, 9, 3, 6, 12], None, "3 to 5: back from 12; next 15"),
+            (&[3, 6, 9, 3, 6, 9], None, "3 to 6: back from 12; next 12"),
+            (&[3, 6, 9, 3, 6, 3, 6, 12], None, "3 to 5: back from 12, 5 to 7: back from 12; next 15"),
+            // Two that have changed places, beside each other and apart.
+            (&[3, 9, 6, 12], None, "2: out of order, 12 to 12; next 15"),
+            (&[3, 12, 9, 6, 15], None, "1: out of order, 6 to 6, 3: out of order, 12 to 12; next 18"),
+            // Behind damage.
+            (&[3, -1, 9, 12], None, "1: resumed at 9; next 15"),
+            (&[3, -1, 6, 9], None, "1: resumed at 6; next 12"),
+            (&[3, -1, 1006, 9, 12], None, "2: out of order, 9 to 9, 1: resumed at 9; next 15"),
+            (&[3, -1, 2, 9, 12], None, "2: out of order, 9 to 9, 1: resumed at 9; next 15"),
+            (&[3, -1], Some(9), "1: resumed at 9; next 9"),
+            (&[3, -1], None, "; next 6"),
+            // The stretch ends before the batch that follows it, or behind.
+            (&[3, 6], Some(12), "; next 9"),
+            (&[3, 6, 9], Some(9), "; next 12"),
+        ] {
+            assert_eq!(shown(bases, followed_by), expected, "{bases:?} {followed_by:?}");
+        }
+    }
+}
