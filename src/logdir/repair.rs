@@ -13,8 +13,8 @@ use super::{LogDir, LogDirError, Origin, Partition, Result, Topic, TopicFindings
 use crate::disk::{FolderLock, atomic};
 use crate::format::checkpoint::OffsetCheckpoint;
 use crate::format::properties::PartitionMetadata;
-use crate::storage::repair::{self, DamagedRecords, Plan, replace_damaged};
 use crate::storage::check::{Finding, Problem};
+use crate::storage::repair::{self, DamagedRecords, Plan, replace_damaged};
 use crate::storage::{self, Checkpoints, Notice, PartitionGuard};
 use crate::units::{TopicName, TopicPartition};
 use std::sync::Arc;

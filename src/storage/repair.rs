@@ -14,12 +14,12 @@
 //! not cut yet; a new segment file that was not renamed (`repair-<base offset>`, written over by the next); a new segment
 //! with the indexes of the old, whose entries nobody believes.
 
+use super::check::{Finding, Problem};
 use super::file_name::{FileKind, cut_name, parse_segment_name, segment_path};
 use super::leader_epochs::{self, LEADER_EPOCH_FILE};
 use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
 use super::segments::{self, OpenLog};
-use super::check::{Finding, Problem};
 use super::{PartitionGuard, Result, StorageError, create_empty_log, leftovers};
 use crate::disk::{Access, DiskFile, FolderLock, atomic};
 use crate::format::batch;

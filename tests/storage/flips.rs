@@ -8,8 +8,8 @@ use super::support::{
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
-use kdir::storage::file_name::FileKind;
 use kdir::storage::check::Problem;
+use kdir::storage::file_name::FileKind;
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::path::PathBuf;

@@ -7,9 +7,9 @@ use super::support::{
 use kdir::format::batch::BatchBuilder;
 use kdir::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use kdir::format::record::NewRecord;
+use kdir::storage::check::Problem;
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
-use kdir::storage::check::Problem;
 use kdir::storage::{Checkpoints, LogConfig};
 use kdir::units::{Offset, Position, Timestamp};
 use proptest::prelude::*;

@@ -7,8 +7,8 @@ use super::support::{
 };
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
-use kdir::storage::file_name::FileKind;
 use kdir::storage::check::Problem;
+use kdir::storage::file_name::FileKind;
 use kdir::storage::{Checkpoints, LogConfig, Notice, StorageError};
 use kdir::units::Offset;
 use std::path::{Path, PathBuf};

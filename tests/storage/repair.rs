@@ -6,9 +6,9 @@ use super::support::{
 };
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
+use kdir::storage::check::{Finding, Problem};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
-use kdir::storage::check::{Finding, Problem};
 use kdir::storage::{Checkpoints, LogConfig, StorageError};
 use kdir::units::Offset;
 use std::collections::BTreeMap;
@@ -144,6 +144,50 @@ fn an_offset_is_given_back_only_between_neighbours_that_agree() {
     assert_eq!(repair(&disk, DamagedRecords::GiveUp), []);
     let expected: Vec<i64> = (0..30).filter(|offset| ![last.0 + 1, last.0 + 2].contains(offset)).collect();
     assert_eq!(offsets(&disk), expected);
+}
+
+#[test]
+fn batches_that_are_there_twice_are_taken_out_once_and_the_others_keep_their_offsets() {
+    let size = batch();
+    for (copied, behind) in [(0..1, 1), (0..1, 2), (1..2, 2), (0..2, 2), (0..2, 4), (2..4, 4)] {
+        let disk = log();
+        let segment = log_path(0);
+        let sound = bytes_of(&disk, &segment);
+        let mut bytes = sound.clone();
+        let copy = sound[copied.start * size..copied.end * size].to_vec();
+        bytes.splice(behind * size..behind * size, copy.clone());
+        overwrite(&disk, &segment, &bytes);
+        let found = verify(&disk, Checkpoints::default());
+        let is_repeated = |it: &Finding| matches!(it.problem, Problem::RepeatedBatches { .. });
+        assert_eq!(found.iter().filter(|it| is_repeated(it)).count(), 1, "{copied:?} behind {behind}: {found:?}");
+        assert_eq!(repair(&disk, DamagedRecords::Keep), [], "{copied:?} behind {behind}");
+        assert_eq!(bytes_of(&disk, &segment), sound);
+        assert_eq!(bytes_of(&disk, &folder().join(format!("cut-{:020}-{}", 0, behind * size))), copy);
+        assert_eq!(offsets(&disk), (0..30).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn no_offset_is_changed_where_batches_have_changed_places_or_begin_again() {
+    let size = batch();
+    let sound = bytes_of(&log(), &log_path(0));
+    let piece = |range: std::ops::Range<usize>| &sound[range.start * size..range.end * size];
+    let rest = piece(4..sound.len() / size);
+    let swapped = [piece(0..1), piece(2..3), piece(1..2), piece(3..4), rest].concat();
+    let apart = [piece(0..1), piece(3..4), piece(2..3), piece(1..2), rest].concat();
+    // Other records at offsets that the log has: those of the third batch with the offset of the second.
+    let mut other = piece(2..3).to_vec();
+    other[..8].copy_from_slice(&1_i64.to_be_bytes());
+    let again = [piece(0..3), &other, piece(2..4), rest].concat();
+    for bytes in [swapped, apart, again] {
+        let disk = log();
+        overwrite(&disk, &log_path(0), &bytes);
+        let before = contents(&disk);
+        let found = repair(&disk, DamagedRecords::Keep);
+        assert!(!found.is_empty() && found.iter().all(|it| !matches!(it.problem, Problem::WrongBaseOffset { .. })));
+        let log_of = |files: &BTreeMap<String, Vec<u8>>| files[&format!("{:020}.log", 0)].clone();
+        assert_eq!(log_of(&contents(&disk)), log_of(&before), "{found:?}");
+    }
 }
 
 #[test]

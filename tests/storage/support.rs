@@ -7,8 +7,8 @@ use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Acknowledged, LogDir, OnSync};
-use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::check::{Finding, Subject, Verification};
+use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Appended, Checkpoints, Durability, LogConfig, LogReader, LogView, LogWriter, Notice, PartitionGuard,
     RecordReader, Result, create_empty_log,

@@ -18,8 +18,8 @@ use kdir::logdir::{
     Alteration, Created, CursorPosition, LimitOverrides, LogDir, LogDirError, NewTopic, OnSync, Result, SyncPolicy,
     Topic, TopicWriter,
 };
-use kdir::storage::repair::DamagedRecords;
 use kdir::storage::check::{Finding, Problem};
+use kdir::storage::repair::DamagedRecords;
 use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::{Offset, TopicName, TopicPartition};
 use std::collections::BTreeMap;

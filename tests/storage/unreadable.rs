@@ -7,10 +7,10 @@ use super::support::{
 };
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, FolderLock, Result, Stat};
+use kdir::storage::check::{Finding, Subject, Verification};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
 use kdir::storage::retention::{self, Limits};
-use kdir::storage::check::{Finding, Subject, Verification};
 use kdir::storage::{Checkpoints, LogConfig, LogView, PartitionGuard, StorageError};
 use kdir::units::Offset;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,12 @@ impl<'a> OffsetEntries<'a> {
         Self { entries: Entries::new(index, range), base, awaited: None }
     }
 
+    /// The offset that the last entry names, if it leads to `position`.
+    pub(super) fn last_named_at(&self, position: Position) -> Result<Option<Offset>> {
+        let last = self.entries.index.last()?.filter(|entry| entry.position == position);
+        Ok(last.map(|entry| entry.relative_offset.absolute(self.base)))
+    }
+
     /// Passes a batch.
     pub(super) fn batch(&mut self, position: Position, header: &BatchHeader) -> Result<()> {
         let last = header.last_offset();

@@ -42,8 +42,8 @@ pub enum Problem {
         /// What is wrong with them.
         what: String,
     },
-    /// A batch is whole, but its base offset is wrong: the batches before and behind it leave exactly its room at
-    /// [`Finding::offset`].
+    /// A batch is whole, but its base offset is wrong: the batch before it ends at [`Finding::offset`], and the one behind it
+    /// begins, or the offset index says that it ends, so many offsets later as it has.
     WrongBaseOffset {
         /// What its header says.
         claimed: Offset,
@@ -239,7 +239,8 @@ impl Finding {
                  acknowledged was in them unless the disk has lied"
             ),
             Problem::WrongBaseOffset { .. } => format!(
-                "nothing is lost: the batches on both sides leave room for it at {from} only, and repair puts that in its header"
+                "nothing is lost: what is on both sides, or the index, leaves room for it at {from} only, and repair puts that in \
+                 its header"
             ),
             Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
                 "readers stop here; its records are whole, and what their offsets were is not known; repair --skip-corrupt \

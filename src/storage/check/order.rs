@@ -26,8 +26,8 @@ impl Placed {
 /// What the order of a stretch of batches has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disorder {
-    /// No batch has the offsets from `from` to `to`.
-    Gap { position: Position, from: Offset, to: Offset },
+    /// No batch has the offsets from `from` to where `batch` begins.
+    Gap { batch: Placed, from: Offset },
     /// Behind damage, the first batch in place begins at `next`. `mark` is the one that was given to [`Order::pass_damage`].
     Resumed { mark: usize, next: Offset },
     /// Both neighbours say that the batch begins at `right`.
@@ -150,7 +150,7 @@ impl Order {
             let within = claimed.iter().filter(|it| it.base >= from && it.next() <= to);
             within.map(|it| it.span).sum::<i64>() == to - from
         };
-        self.disorder.retain(|it| !matches!(*it, Disorder::Gap { from, to, .. } if is_there(from, to)));
+        self.disorder.retain(|it| !matches!(*it, Disorder::Gap { from, batch } if is_there(from, batch.base)));
     }
 
     /// Decides on the first of the undecided batches for as long as that can be done: at the end of a stretch, on all.
@@ -251,8 +251,7 @@ impl Order {
         } else if let Some(back) = &mut self.back {
             back.end = batch.end;
         } else if batch.base > self.expected {
-            let Placed { position, base: to, .. } = batch;
-            self.disorder.push(Disorder::Gap { position, from: self.expected, to });
+            self.disorder.push(Disorder::Gap { batch, from: self.expected });
         }
         self.expected = batch.next();
     }
@@ -278,12 +277,17 @@ mod tests {
             match base {
                 // Damage.
                 -1 => order.pass_damage(place as usize),
-                _ => order.place(Placed { position: Position(place), end: Position(place + 1), base: Offset(base), span: 3 }),
+                _ => order.place(Placed {
+                    position: Position(place),
+                    end: Position(place + 1),
+                    base: Offset(base),
+                    span: 3,
+                }),
             }
         }
         let (next, disorder) = order.finish(followed_by.map(Offset));
         let described = disorder.iter().map(|it| match it {
-            Disorder::Gap { position, from, to } => format!("{position}: gap {from} to {to}"),
+            Disorder::Gap { batch, from } => format!("{}: gap {from} to {}", batch.position, batch.base),
             Disorder::Resumed { mark, next } => format!("{mark}: resumed at {next}"),
             Disorder::Misplaced { batch, right } => format!("{}: is {right}", batch.position),
             Disorder::OutOfOrder { batch, from, next } => format!("{}: out of order, {from} to {next}", batch.position),

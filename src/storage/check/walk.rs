@@ -309,9 +309,12 @@ impl<'a> Walk<'a> {
         for it in disorder {
             match it {
                 Disorder::Resumed { .. } => {}
-                Disorder::Gap { position, from, to } => {
-                    let problem = Problem::MissingOffsets { next_offset: to };
-                    self.walked.gaps.push(self.finding(position, from, problem));
+                Disorder::Gap { batch, from } if self.index_contradicts(batch, from)? => {
+                    self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
+                }
+                Disorder::Gap { batch, from } => {
+                    let problem = Problem::MissingOffsets { next_offset: batch.base };
+                    self.walked.gaps.push(self.finding(batch.position, from, problem));
                 }
                 Disorder::Misplaced { batch, right } => {
                     self.disordered(batch, right, Problem::WrongBaseOffset { claimed: batch.base });
@@ -336,6 +339,12 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(expected)
+    }
+
+    /// Whether the last batch of the log goes on at `from` by the offset index as well as by the batch before it.
+    fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
+        let is_last = self.unit.ends_segment && self.unit.followed_by.is_none() && batch.end == self.scanner.position();
+        Ok(is_last && self.offsets.last_named_at(batch.position)? == Some(from + (batch.span - 1)))
     }
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
