@@ -115,6 +115,15 @@ impl Context {
         Ok(LogDir::open(Arc::clone(&self.disk), &self.root)?)
     }
 
+    /// Opens the log dir for a command that shows what is in it. Files at the root that this does not need may be damaged.
+    fn open_to_read(&self) -> anyhow::Result<LogDir> {
+        let log_dir = self.open()?;
+        for error in log_dir.damaged_checkpoints()? {
+            self.ui.warning(&format!("going on without a damaged file: {error}; kdir repair makes it again"));
+        }
+        Ok(log_dir)
+    }
+
     fn open_to_write(&self) -> anyhow::Result<LogDir> {
         Ok(LogDir::open_to_write(Arc::clone(&self.disk), &self.root)?)
     }

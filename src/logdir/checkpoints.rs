@@ -114,11 +114,14 @@ impl OffsetRows {
     }
 }
 
-/// The two files that say where a log starts and what of it is durable, read again where they have changed.
+/// The files that say where a log starts and what of it was acknowledged, read again where they have changed.
 pub(super) struct CheckpointFiles {
     root: Arc<dyn Folder>,
+    /// Those that may be damaged: what they say is then not known.
+    dispensable: &'static [CheckpointFile],
     recovery_points: Mutex<Option<KeptFile>>,
     log_starts: Mutex<Option<KeptFile>>,
+    high_watermarks: Mutex<Option<KeptFile>>,
 }
 
 /// A file as it was read. It stays open, so that no later one can have its inode.
@@ -128,7 +131,7 @@ struct KeptFile {
 }
 
 impl KeptFile {
-    fn read(root: &dyn Folder, file: CheckpointFile) -> Result<Self> {
+    fn read(root: &dyn Folder, file: CheckpointFile, is_dispensable: bool) -> Result<Self> {
         let open = match root.open(file.name(), Access::Read) {
             Ok(open) => open,
             Err(error) if error.is_not_found() => return Ok(Self { open: None, rows: Arc::default() }),
@@ -136,8 +139,11 @@ impl KeptFile {
         };
         let stat = open.stat()?;
         let bytes = atomic::read_file(&*open, &root.path().join(file.name()), SIZE_MAX)?;
-        let rows = Arc::new(OffsetRows::parse(root, file, &bytes)?);
-        Ok(Self { open: Some((open, stat)), rows })
+        let rows = match OffsetRows::parse(root, file, &bytes) {
+            Err(LogDirError::DamagedFile { .. }) if is_dispensable => OffsetRows::default(),
+            rows => rows?,
+        };
+        Ok(Self { open: Some((open, stat)), rows: Arc::new(rows) })
     }
 
     fn is_current(&self, found: Option<Stat>) -> bool {
@@ -150,14 +156,29 @@ impl KeptFile {
 }
 
 impl CheckpointFiles {
-    pub(super) fn new(root: Arc<dyn Folder>) -> Self {
-        Self { root, recovery_points: Mutex::default(), log_starts: Mutex::default() }
+    /// For who reads. What was acknowledged is then no reason to refuse anything.
+    pub(super) fn to_read(root: Arc<dyn Folder>) -> Self {
+        Self::new(root, &[CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark])
+    }
+
+    /// For who writes. A high watermark that a power failure has taken is no reason to refuse all of the log dir.
+    pub(super) fn to_write(root: Arc<dyn Folder>) -> Self {
+        Self::new(root, &[CheckpointFile::HighWatermark])
+    }
+
+    fn new(root: Arc<dyn Folder>, dispensable: &'static [CheckpointFile]) -> Self {
+        Self {
+            root,
+            dispensable,
+            recovery_points: Mutex::default(),
+            log_starts: Mutex::default(),
+            high_watermarks: Mutex::default(),
+        }
     }
 
     /// What is in force for a partition now.
     pub(super) fn now(&self, partition: &TopicPartition) -> Result<Checkpoints> {
-        let get = |file| Ok::<_, LogDirError>(self.rows_now(file)?.get(partition));
-        Ok(Checkpoints::of_files(get(CheckpointFile::RecoveryPoint)?, get(CheckpointFile::LogStart)?))
+        of_files(|file| Ok(self.rows_now(file)?.get(partition)))
     }
 
     /// What was in force when the files were read first, or since.
@@ -166,11 +187,10 @@ impl CheckpointFiles {
             Some(kept) => Ok(Arc::clone(&kept.rows)),
             None => Err(file),
         };
-        let get = |file| match rows(file) {
+        of_files(|file| match rows(file) {
             Ok(rows) => Ok(rows.get(partition)),
-            Err(file) => Ok::<_, LogDirError>(self.rows_now(file)?.get(partition)),
-        };
-        Ok(Checkpoints::of_files(get(CheckpointFile::RecoveryPoint)?, get(CheckpointFile::LogStart)?))
+            Err(file) => Ok(self.rows_now(file)?.get(partition)),
+        })
     }
 
     /// Whether a partition has a row: it was made in full once, and its name is durable.
@@ -179,7 +199,11 @@ impl CheckpointFiles {
     }
 
     fn kept(&self, file: CheckpointFile) -> std::sync::MutexGuard<'_, Option<KeptFile>> {
-        let kept = if file == CheckpointFile::LogStart { &self.log_starts } else { &self.recovery_points };
+        let kept = match file {
+            CheckpointFile::LogStart => &self.log_starts,
+            CheckpointFile::HighWatermark => &self.high_watermarks,
+            CheckpointFile::RecoveryPoint | CheckpointFile::Cleaner => &self.recovery_points,
+        };
         kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,8 +212,15 @@ impl CheckpointFiles {
         let found = self.root.stat(file.name())?;
         let kept = match kept.take() {
             Some(known) if known.is_current(found) => kept.insert(known),
-            _ => kept.insert(KeptFile::read(&*self.root, file)?),
+            _ => kept.insert(KeptFile::read(&*self.root, file, self.dispensable.contains(&file))?),
         };
         Ok(Arc::clone(&kept.rows))
     }
+}
+
+/// What the files promise of a partition of which `get` has the offsets.
+pub(super) fn of_files(mut get: impl FnMut(CheckpointFile) -> Result<Offset>) -> Result<Checkpoints> {
+    let (recovery_point, log_start) = (get(CheckpointFile::RecoveryPoint)?, get(CheckpointFile::LogStart)?);
+    let high_watermark = get(CheckpointFile::HighWatermark)?;
+    Ok(Checkpoints::of_files(recovery_point, log_start).with_high_watermark(high_watermark))
 }

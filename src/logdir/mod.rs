@@ -94,7 +94,7 @@ impl LogDir {
             Err(error) if error.is_not_found() => return Err(LogDirError::Missing { path: root.to_owned() }),
             root => root?,
         };
-        let checkpoints = Arc::new(CheckpointFiles::new(Arc::clone(&root)));
+        let checkpoints = Arc::new(CheckpointFiles::to_read(Arc::clone(&root)));
         Ok(Self { disk, root, lock: None, checkpoints })
     }
 
@@ -106,6 +106,7 @@ impl LogDir {
     pub fn open_to_write(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
         let mut log_dir = Self::open(disk, root)?;
         let held = || LogDirError::HeldByBroker { path: root.to_owned() };
+        log_dir.checkpoints = Arc::new(CheckpointFiles::to_write(Arc::clone(&log_dir.root)));
         log_dir.lock = Some(log_dir.disk.share(&root.join(".lock"))?.ok_or_else(held)?);
         Ok(log_dir)
     }
@@ -276,6 +277,21 @@ impl LogDir {
     #[must_use]
     pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
         self.root().join(partition.folder_name())
+    }
+
+    /// What is wrong with files at the root that readers can do without.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn damaged_checkpoints(&self) -> Result<Vec<LogDirError>> {
+        let mut damaged = Vec::new();
+        for file in CheckpointFile::ALL.into_iter().filter(|&file| file != CheckpointFile::LogStart) {
+            match self.offset_rows(file) {
+                Err(error @ LogDirError::DamagedFile { .. }) => damaged.push(error),
+                rows => drop(rows?),
+            }
+        }
+        Ok(damaged)
     }
 
     fn offset_rows(&self, file: CheckpointFile) -> Result<OffsetRows> {

@@ -215,10 +215,11 @@ impl Partition {
         if durable_end::read(&**folder, topic_id)? != DurableEnd::Copy {
             return Ok(());
         }
-        let file = CheckpointFile::RecoveryPoint;
-        let mut rows = self.log_dir.offset_rows(file)?;
-        if rows.lower(&self.id, Offset::ZERO) {
-            rows.write(&**root.folder(), file)?;
+        for file in [CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark] {
+            let mut rows = self.log_dir.offset_rows(file)?;
+            if rows.lower(&self.id, Offset::ZERO) {
+                rows.write(&**root.folder(), file)?;
+            }
         }
         let guard = PartitionGuard::new(lock, Arc::default(), Checkpoints::default());
         Ok(durable_end::write(&guard, topic_id, 0, Offset::ZERO)?)
@@ -329,8 +330,8 @@ impl Partition {
             return Ok(());
         }
         let after = promise(&folder)?;
-        if before.promise_records() && after.promise_records() {
-            return Err(storage::no_segments(&path, after.recovery_point).into());
+        if before.promise_more_than(Offset::ZERO) && after.promise_more_than(Offset::ZERO) {
+            return Err(storage::no_segments(&path, &after).into());
         }
         if self.topic.id().is_some() && folder.is_none() && was_known && files.is_known(&self.id)? {
             // Not the row of another topic of the name, whose folder is about to be made.

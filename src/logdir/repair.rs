@@ -183,7 +183,7 @@ impl LogDir {
             return Ok(());
         }
         let checkpoints = self.checkpoint_files().now(partition.id())?;
-        let next = checkpoints.recovery_point.max(checkpoints.log_start_offset);
+        let next = checkpoints.acknowledged().max(checkpoints.log_start_offset);
         self.root.create_folder(&partition.id().folder_name())?;
         let folder = self.root.open_folder(&partition.id().folder_name())?;
         let guard = PartitionGuard::new(FolderLock::take(&folder)?, Arc::default(), Checkpoints::default());

@@ -7,7 +7,7 @@ use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
 use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
 use crate::disk::Folder;
-use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
+use crate::storage::check::{Acknowledgement, Checked, Finding, Gaps, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
@@ -99,29 +99,39 @@ impl LogDir {
         pause: fn(),
     ) -> Result<TopicVerification> {
         let (topics, mut root_findings) = self.topics_to_verify(patterns)?;
-        let [recovery_points, log_starts, _, cleaned] = CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
-            Ok(rows) => Ok(rows),
-            Err(LogDirError::DamagedFile { path, what }) => {
-                root_findings.push(damaged(path, what));
-                Ok(OffsetRows::default())
-            }
-            Err(error) => Err(error),
-        });
-        let (recovery_points, log_starts, cleaned) = (recovery_points?, log_starts?, cleaned?);
+        let [recovery_points, log_starts, high_watermarks, cleaned] =
+            CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
+                Ok(rows) => Ok(rows),
+                Err(LogDirError::DamagedFile { path, what }) => {
+                    root_findings.push(damaged(path, what));
+                    Ok(OffsetRows::default())
+                }
+                Err(error) => Err(error),
+            });
+        let (recovery_points, log_starts) = (recovery_points?, log_starts?);
+        let (high_watermarks, cleaned) = (high_watermarks?, cleaned?);
+        let is_broker_owned = self.broker_mark()?.is_some();
         let is_cleaner_known = self.root.stat(CheckpointFile::Cleaner.name())?.is_some();
         let (mut partitions, mut subjects) = (Vec::new(), Vec::new());
         for topic in topics {
-            let is_compacted = match topic.origin {
-                Origin::TopicFile(_) => topic.log_config().cleanup_policy.compact,
-                // Whether a broker's topic is compacted stands in its metadata; what it has cleaned, here.
-                Origin::Broker => topic.name.is_internal() || !is_cleaner_known,
+            let gaps = match topic.origin {
+                Origin::TopicFile(_) if topic.log_config().cleanup_policy.compact => Gaps::Legal,
+                Origin::TopicFile(_) if !is_broker_owned => Gaps::Loss,
+                Origin::Broker if topic.name.is_internal() || !is_cleaner_known => Gaps::Legal,
+                // Whether a broker's topic is compacted is in its metadata; what this broker itself has cleaned, here.
+                _ => Gaps::Unexplained,
+            };
+            let acknowledgement = match topic.origin {
+                Origin::TopicFile(_) if !is_broker_owned => Acknowledgement::AfterSync,
+                _ => Acknowledgement::BeforeSync,
             };
             for &number in &topic.partitions {
                 let partition = topic.partition(number)?;
                 if !is_meant(&partition) {
                     continue;
                 }
-                let of_files = Checkpoints::of_files(recovery_points.get(&partition), log_starts.get(&partition));
+                let of_files = Checkpoints::of_files(recovery_points.get(&partition), log_starts.get(&partition))
+                    .with_high_watermark(high_watermarks.get(&partition));
                 let checkpoints = self.promised(&topic, &partition, of_files)?;
                 let is_known = recovery_points.row(&partition).is_some();
                 subjects.push(Subject {
@@ -129,7 +139,8 @@ impl LogDir {
                     folder_name: partition.folder_name(),
                     checkpoints,
                     decompressed_size_max: topic.log_config().decompressed_size_max(),
-                    gaps_are_legal: is_compacted || cleaned.get(&partition) > Offset::ZERO,
+                    gaps: if cleaned.get(&partition) > Offset::ZERO { Gaps::Legal } else { gaps },
+                    acknowledgement,
                 });
                 let findings = self.check_folder(&topic, &partition, checkpoints, is_known)?;
                 partitions.push((partition, findings));
@@ -183,7 +194,7 @@ impl LogDir {
     ) -> Result<Vec<Finding>> {
         let path = self.partition_path(partition);
         let is_ours = matches!(topic.origin, Origin::TopicFile(_));
-        let durable = checkpoints.recovery_point.max(checkpoints.log_start_offset);
+        let durable = checkpoints.acknowledged().max(checkpoints.log_start_offset);
         match self.root.stat(&partition.folder_name())? {
             None if durable > Offset::ZERO || (is_known && is_ours) => {
                 return Ok(vec![Finding {

@@ -2,7 +2,7 @@
 
 use crate::units::Offset;
 
-/// Recovery point and log start offset of a partition; 0 where a file has no row.
+/// Recovery point, log start offset and high watermark of a partition; 0 where a file has no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checkpoints {
     /// All below is durable.
@@ -11,18 +11,42 @@ pub struct Checkpoints {
     pub index_point: Offset,
     /// The first offset that may be read, unless the first segment begins above it.
     pub log_start_offset: Offset,
+    /// All below was acknowledged by a broker, which does that before it syncs.
+    pub high_watermark: Offset,
 }
 
 impl Checkpoints {
-    /// What the two checkpoint files say.
+    /// What the files of kdir and brokers say.
     #[must_use]
     pub const fn of_files(recovery_point: Offset, log_start_offset: Offset) -> Self {
-        Self { recovery_point, index_point: recovery_point, log_start_offset }
+        Self { recovery_point, index_point: recovery_point, log_start_offset, high_watermark: Offset::ZERO }
     }
 
-    /// Whether records were durable that a log without a segment does not have.
+    /// The same with what a broker's file says.
     #[must_use]
-    pub fn promise_records(&self) -> bool {
-        self.recovery_point > self.log_start_offset
+    pub const fn with_high_watermark(self, high_watermark: Offset) -> Self {
+        Self { high_watermark, ..self }
+    }
+
+    /// All below was acknowledged: it was durable, or committed.
+    #[must_use]
+    pub fn acknowledged(&self) -> Offset {
+        self.recovery_point.max(self.high_watermark)
+    }
+
+    /// Whether records were acknowledged that a log which ends at `end` does not have.
+    #[must_use]
+    pub fn promise_more_than(&self, end: Offset) -> bool {
+        self.acknowledged() > end.max(self.log_start_offset)
+    }
+
+    /// Who says how far the log reached, as a sentence for a person.
+    #[must_use]
+    pub fn promise(&self) -> String {
+        let Self { recovery_point, high_watermark, .. } = self;
+        match self.high_watermark > self.recovery_point {
+            true => format!("everything below the high watermark {high_watermark} was acknowledged"),
+            false => format!("everything below offset {recovery_point} was durable"),
+        }
     }
 }

@@ -77,7 +77,7 @@ pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoin
         {
             Checkpoints { recovery_point: offset, ..of_files }
         }
-        DurableEnd::Copy => Checkpoints { recovery_point: Offset::ZERO, index_point: Offset::ZERO, ..of_files },
+        DurableEnd::Copy => Checkpoints { log_start_offset: of_files.log_start_offset, ..Checkpoints::default() },
         DurableEnd::At { .. } | DurableEnd::Unknown => of_files,
     })
 }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 /// The error of a log whose durable records are nowhere.
 #[must_use]
-pub fn no_segments(folder: &Path, recovery_point: Offset) -> StorageError {
+pub fn no_segments(folder: &Path, checkpoints: &Checkpoints) -> StorageError {
     StorageError::Corrupt {
         path: folder.to_owned(),
         position: Position::ZERO,
-        offset: recovery_point,
-        what: format!("there is no segment, and everything below offset {recovery_point} was durable"),
+        offset: checkpoints.acknowledged(),
+        what: format!("there is no segment, and {}", checkpoints.promise()),
     }
 }
 
@@ -44,10 +44,10 @@ impl Opening<'_> {
         let folder = &**self.guard.folder();
         let bases = segments::base_offsets(folder)?;
         let checkpoints = self.guard.checkpoints();
-        let Checkpoints { recovery_point, index_point: believed, log_start_offset } = checkpoints;
+        let Checkpoints { index_point: believed, log_start_offset, .. } = checkpoints;
         let Some(&last) = bases.last() else {
-            if checkpoints.promise_records() {
-                return Err(no_segments(folder.path(), recovery_point));
+            if checkpoints.promise_more_than(Offset::ZERO) {
+                return Err(no_segments(folder.path(), &checkpoints));
             }
             return begin_at(self.guard, log_start_offset, pending);
         };
@@ -57,12 +57,12 @@ impl Opening<'_> {
         }
         let active = self.check(last, believed, true).run(self.guard, notices)?;
         let end = active.segment.end;
-        if end.next_offset < recovery_point {
+        if checkpoints.promise_more_than(end.next_offset) {
             return Err(StorageError::Corrupt {
                 path: active.segment.log.path,
                 position: Position(end.size),
                 offset: end.next_offset,
-                what: format!("the log ends before its recovery point {recovery_point}: durable records are missing"),
+                what: format!("the log ends here, and {}", checkpoints.promise()),
             });
         }
         self.settle(active, pending)

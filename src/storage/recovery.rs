@@ -10,12 +10,12 @@
 //! 4. Each batch from there on is read and its checksum held against its bytes; of what was added while this process ran,
 //!    only the header. Its offsets must lie in its segment and rise: a segment whose name and content disagree is
 //!    corruption.
-//! 5. What is not a batch ends the walk. It is cut only in the last segment, above the recovery point, where `tail` finds
+//! 5. What is not a batch ends the walk. It is cut only in the last segment, above all that was acknowledged, where `tail` finds
 //!    that no batch follows: zeros (preallocation) silently, a torn append after it was kept in a file beside the log. In
 //!    any other place it is corruption, which is reported and left as is unless a power failure explains it (see
 //!    `power_failure.rs`); so is a whole batch of a format that is not known.
 //! 6. Index entries that the batches contradict, and everything behind them, are replaced; a missing index is made.
-//! 7. A log that ends below its recovery point is corruption; one that ends below its log start goes on there.
+//! 7. A log that ends below what was acknowledged is corruption; one that ends below its log start goes on there.
 //!
 //! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
@@ -138,7 +138,7 @@ impl Check {
         let (log, position) = (walk.scanner.log().clone(), walk.scanner.position());
         if !self.is_last
             || matches!(problem, NoBatch::Unknown { .. })
-            || walk.scanner.expected() < guard.checkpoints().recovery_point
+            || guard.checkpoints().promise_more_than(walk.scanner.expected())
         {
             return Err(walk.scanner.corrupt(problem));
         }

@@ -71,7 +71,8 @@ impl Remedy {
             Problem::DamagedBatch { .. }
             | Problem::OutOfOrder { .. }
             | Problem::MissingOffsets { .. }
-            | Problem::EndsBelowRecoveryPoint { .. } => match damaged_records {
+            | Problem::EndsBelowRecoveryPoint { .. }
+            | Problem::EndsBelowHighWatermark { .. } => match damaged_records {
                 DamagedRecords::Keep => Self::StepOverIfAsked,
                 DamagedRecords::GiveUp => Self::StepOver,
             },
@@ -90,6 +91,8 @@ impl Remedy {
             Problem::OverlappingSegments { .. }
             | Problem::Contradiction { .. }
             | Problem::StepsBack { .. }
+            | Problem::Gaps { .. }
+            | Problem::MissingLog
             | Problem::UnsupportedBatch { .. }
             | Problem::DamagedBrokerFile { .. }
             | Problem::Unreadable { .. }
@@ -202,8 +205,8 @@ pub fn apply(guard: &PartitionGuard, plan: &Plan, notices: &mut Vec<Notice>) -> 
             Some(_) => {}
             None if name == LEADER_EPOCH_FILE => rewrite_epochs(guard)?,
             None => {
-                if let Problem::EndsBelowRecoveryPoint { recovery_point } = finding.problem {
-                    create_empty_log(guard, recovery_point)?;
+                if let Some(promised) = promised_by(&finding.problem) {
+                    create_empty_log(guard, promised)?;
                 }
             }
         }
@@ -232,6 +235,15 @@ pub fn apply(guard: &PartitionGuard, plan: &Plan, notices: &mut Vec<Notice>) -> 
     Ok(folder.sync()?)
 }
 
+/// Where the log was to end by the file that promised more.
+const fn promised_by(problem: &Problem) -> Option<Offset> {
+    match problem {
+        Problem::EndsBelowRecoveryPoint { recovery_point } => Some(*recovery_point),
+        Problem::EndsBelowHighWatermark { high_watermark } => Some(*high_watermark),
+        _ => None,
+    }
+}
+
 /// The name of the index at `path`; `None` where it is none.
 fn index_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
@@ -257,8 +269,10 @@ fn mend(guard: &PartitionGuard, base: Offset, findings: &[&Finding], epochs: &[L
             }
             Problem::RepeatedBatches { end, .. } => splices.push(splice(end, offset)),
             Problem::MissingOffsets { next_offset } => splices.push(splice(position, next_offset)),
-            Problem::EndsBelowRecoveryPoint { recovery_point } => {
-                splices.push(splice(Position(log.file.stat()?.size), recovery_point));
+            // Zeros behind the end are kept like any other bytes that are taken out.
+            Problem::EndsBelowRecoveryPoint { recovery_point: next }
+            | Problem::EndsBelowHighWatermark { high_watermark: next } => {
+                splices.push(splice(Position(log.file.stat()?.size), next));
             }
             Problem::WrongBaseOffset { claimed } => restamp(&*log.file, position, offset - claimed, None)?,
             Problem::WrongLeaderEpoch { right, .. } => restamp(&*log.file, position, 0, Some(right))?,

@@ -44,14 +44,14 @@ fn reports_each_finding_with_file_position_and_offset() {
     flip(&kdir.segment("app-0", 4, "index"), 3);
     let expected = "\
         app-0/00000000000000000004.index  position 0  offset 4\n    \
-            the entry has offset 258, at which no batch ends\n    \
+            derived: the entry has offset 258, at which no batch ends\n    \
             nothing is lost and no answer is wrong, look-ups take longer; repair rebuilds the index\n\
         app-0/00000000000000000008.log  position 75  offset 9\n    \
-            the batch is cut short\n    \
+            unfinished: the batch is cut short\n    \
             70 bytes of an append that never ended, which the next producer or repair cuts; nothing acknowledged was in \
             them unless the disk has lied\n\
         app-1/00000000000000000000.log  position 0  offset 0\n    \
-            the checksum of the batch does not match its bytes\n    \
+            damaged: the checksum of the batch does not match its bytes\n    \
             the record at offset 0 is lost; repair --skip-corrupt steps over\n";
     kdir.run(&["verify"]).code(4).stdout(expected).stderr(contains("3 findings\n"));
     let rows = kdir.command(&["verify", "-o", "json"]).assert().code(4);

@@ -7,7 +7,7 @@ use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Acknowledged, LogDir, OnSync};
-use kdir::storage::check::{Finding, Subject, Verification};
+use kdir::storage::check::{Acknowledgement, Finding, Gaps, Subject, Verification};
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Appended, Checkpoints, Durability, LogConfig, LogReader, LogView, LogWriter, Notice, PartitionGuard,
@@ -178,7 +178,14 @@ pub(crate) fn verify(disk: &FaultyDisk, checkpoints: Checkpoints) -> Vec<Finding
 /// The same, with that bound on what a batch may hold.
 pub(crate) fn verify_within(disk: &FaultyDisk, checkpoints: Checkpoints, decompressed_size_max: usize) -> Vec<Finding> {
     let (root, folder_name) = (disk.open_folder(Path::new("/")).unwrap(), "t-0".into());
-    let subject = Subject { root, folder_name, checkpoints, decompressed_size_max, gaps_are_legal: false };
+    let subject = Subject {
+        root,
+        folder_name,
+        checkpoints,
+        decompressed_size_max,
+        gaps: Gaps::Loss,
+        acknowledgement: Acknowledgement::AfterSync,
+    };
     let checked = Verification::begin(vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap();
     checked.into_iter().flat_map(|it| it.findings).collect()
 }

@@ -7,7 +7,7 @@ use super::support::{
 };
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk, DiskError, DiskFile, FileId, Folder, FolderEntry, FolderLock, Result, Stat};
-use kdir::storage::check::{Finding, Subject, Verification};
+use kdir::storage::check::{Acknowledgement, Finding, Gaps, Subject, Verification};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::repair::{self, DamagedRecords};
 use kdir::storage::retention::{self, Limits};
@@ -115,7 +115,14 @@ fn an_index_that_cannot_be_read_keeps_nothing_else_from_being_checked_and_is_mad
     overwrite(&disk, &folder().join(&second), &bytes);
     let check = |from| {
         let (root, folder_name) = (unreadable(&disk, Path::new("/"), TIME_INDEX, from), "t-0".into());
-        let subject = Subject { root, folder_name, checkpoints, decompressed_size_max: 1 << 28, gaps_are_legal: false };
+        let subject = Subject {
+            root,
+            folder_name,
+            checkpoints,
+            decompressed_size_max: 1 << 28,
+            gaps: Gaps::Loss,
+            acknowledgement: Acknowledgement::AfterSync,
+        };
         Verification::begin(vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap().swap_remove(0)
     };
     let names_of = |findings: &[Finding]| findings.iter().map(|it| it.problem.name()).collect::<Vec<_>>();
@@ -168,7 +175,14 @@ fn what_a_cleaner_has_put_in_the_place_of_segments_while_they_were_checked_is_ju
     let second: i64 = second.strip_suffix(".log").unwrap().parse().unwrap();
     let checkpoints = Checkpoints::of_files(Offset(90), Offset::ZERO);
     let (root, folder_name) = (disk.open_folder(Path::new("/")).unwrap(), "t-0".into());
-    let subject = Subject { root, folder_name, checkpoints, decompressed_size_max: 1 << 28, gaps_are_legal: true };
+    let subject = Subject {
+        root,
+        folder_name,
+        checkpoints,
+        decompressed_size_max: 1 << 28,
+        gaps: Gaps::Legal,
+        acknowledgement: Acknowledgement::AfterSync,
+    };
     let begun = Verification::begin(vec![subject], || {}).unwrap();
     // The first batches of the first segment and all but the last of the second, in one segment with indexes of its own.
     let one = batch_size(&value) as usize;

@@ -24,7 +24,7 @@ const COLUMNS: [Column; 4] = [
 ];
 
 pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = context.open()?;
+    let log_dir = context.open_to_read()?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     let mut failures = Failures::new(context.ui);
     let topics = super::named_topics_or_all(&log_dir, &[], &mut failures)?;

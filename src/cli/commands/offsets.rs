@@ -49,7 +49,7 @@ pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<E
         "latest" => At::Latest,
         text => At::Time(args::time("--at", text, &context.zone)?),
     };
-    let log_dir = context.open()?;
+    let log_dir = context.open_to_read()?;
     let topic = log_dir.topic(&args.topic)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     for partition in args::partitions(&topic, &args.partition)? {

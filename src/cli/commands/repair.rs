@@ -2,7 +2,7 @@ use super::verify::Findings;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::complete;
-use crate::cli::exit::{CORRUPT, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::report::{Column, ReportArgs};
 use crate::logdir::TopicPattern;
 use crate::storage::repair::DamagedRecords;
@@ -15,9 +15,9 @@ use crate::storage::repair::DamagedRecords;
 /// damaged batches in the middle are stepped over: an empty batch keeps their offsets.
 ///
 /// What is removed is kept beside the log: bytes as `cut-<base offset>-<position>`, files as `<name>.damaged`. Exit status
-/// 4 says that something is still wrong, or, with --dry-run, that something is.
+/// 4 says that something is still wrong, or, with --dry-run, that something is: see the severities of `kdir verify`.
 ///
-/// Columns of JSON and TSV: topic, partition, path, position, offset, problem, what, remedy
+/// Columns of JSON and TSV: topic, partition, path, position, offset, severity, problem, what, remedy
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir repair --dry-run app && kdir repair app")]
 pub(crate) struct RepairArgs {
@@ -34,7 +34,7 @@ pub(crate) struct RepairArgs {
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 8] = super::verify::columns("remedy");
+const COLUMNS: [Column; 9] = super::verify::columns("remedy");
 
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let damaged_records = if args.skip_corrupt { DamagedRecords::GiveUp } else { DamagedRecords::Keep };
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     if args.dry_run || !plans.iter().any(|planned| planned.plan.acts()) {
         context.ui.status(&format!("{}, nothing was changed", super::counted(count as u64, "finding")));
-        return Ok(Exit::Told(CORRUPT));
+        return Ok(super::verify::exit(plans.iter().flat_map(|planned| planned.plan.findings())));
     }
     let log_dir = context.open_to_write()?;
     let mut left = Vec::new();
@@ -68,5 +68,5 @@ pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     let mended = count.saturating_sub(left.len()) as u64;
     context.ui.status(&format!("mended {}, {} left", super::counted(mended, "finding"), left.len()));
-    Ok(if left.is_empty() { Exit::Done } else { Exit::Told(CORRUPT) })
+    Ok(super::verify::exit(left.iter()))
 }

@@ -14,12 +14,17 @@ use std::time::Duration;
 ///
 /// Reads all of the topics' logs, on all cores, and reports what is wrong with file, position and offset: batches whose
 /// checksum does not match, records that are malformed inside, offsets that fall, repeat or are missing (gaps are legal
-/// in a compacted topic only), leader epochs, index entries that the log contradicts, checkpoint files, topic files.
+/// in a compacted topic only), leader epochs, index entries that the log contradicts, checkpoint files, topic files, and
+/// whether the log reaches as far as the recovery point and the high watermark say.
+///
+/// Each finding has a severity: `lost`, acknowledged records are not there; `damaged`; `blocks a broker`, one does not start on
+/// it or sets it aside; `unfinished`, an append that nothing calls acknowledged; `derived`, made again for free; `note`,
+/// legal and worth knowing.
 ///
 /// Nothing is written and nothing is locked. A log in use is checked up to where it ended when the check began. Exit
-/// status 4 says that something is wrong, 0 that nothing is.
+/// status 4 says that there are findings of the first three kinds, 0 that there are none.
 ///
-/// Columns of JSON and TSV: topic, partition, path, position, offset, problem, what, meaning
+/// Columns of JSON and TSV: topic, partition, path, position, offset, severity, problem, what, meaning
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir verify app && kdir repair --dry-run app")]
 pub(crate) struct VerifyArgs {
@@ -34,20 +39,21 @@ pub(crate) struct VerifyArgs {
 const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(25);
 
 /// The columns of findings; the last is what follows from one, or is done about it.
-pub(super) const fn columns(last: &'static str) -> [Column; 8] {
+pub(super) const fn columns(last: &'static str) -> [Column; 9] {
     [
         text("topic", ""),
         number("partition", ""),
         text("path", ""),
         number("position", ""),
         number("offset", ""),
+        text("severity", ""),
         text("problem", ""),
         text("what", ""),
         text(last, ""),
     ]
 }
 
-const COLUMNS: [Column; 8] = columns("meaning");
+const COLUMNS: [Column; 9] = columns("meaning");
 
 pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let found = check(&context.open()?, &args.topic, context)?;
@@ -66,7 +72,12 @@ pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Ex
         ByteSize(sum(|it| it.bytes)),
         if findings == 0 { "nothing is wrong".into() } else { super::counted(findings as u64, "finding") }
     ));
-    Ok(if findings == 0 { Exit::Done } else { Exit::Told(CORRUPT) })
+    Ok(exit(found.all().map(|(_, finding)| finding)))
+}
+
+/// Whether any of the findings says that something is wrong.
+pub(super) fn exit<'a>(mut findings: impl Iterator<Item = &'a Finding>) -> Exit {
+    if findings.any(|finding| finding.severity().is_wrong()) { Exit::Told(CORRUPT) } else { Exit::Done }
 }
 
 /// Checks the topics of those names, or all, with progress on a terminal.
@@ -118,6 +129,7 @@ impl<'a> Findings<'a> {
                 Cell::text(finding.path.display()),
                 number(position),
                 number(offset),
+                Cell::text(finding.severity().name()),
                 Cell::text(finding.problem.name()),
                 Cell::text(&finding.problem),
                 Cell::text(then),
@@ -126,7 +138,8 @@ impl<'a> Findings<'a> {
         let place = |name: &str, value: Option<i64>| value.map_or(String::new(), |value| format!("  {name} {value}"));
         let (position, offset) = (place("position", position), place("offset", offset));
         let path = finding.path.strip_prefix(&self.context.root).unwrap_or(&finding.path).display();
-        let text = format!("{path}{position}{offset}\n    {}\n    {then}\n", finding.problem);
+        let severity = finding.severity().name();
+        let text = format!("{path}{position}{offset}\n    {severity}: {}\n    {then}\n", finding.problem);
         self.context.ui.data(text.as_bytes())
     }
 

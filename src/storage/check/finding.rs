@@ -4,7 +4,54 @@ use crate::units::{Offset, Position, Timestamp};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that is wrong with a file.
+/// What a finding means for the records, and for a broker: the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Legal, and worth knowing.
+    Note,
+    /// Made again for free from what is there.
+    Derived,
+    /// Something was begun and never ended, and nothing in it was acknowledged.
+    Unfinished,
+    /// A broker does not start on it, or sets it aside.
+    BlocksBroker,
+    /// Bytes or files are not what they were.
+    Damaged,
+    /// Records that were acknowledged are not there.
+    Lost,
+}
+
+impl Severity {
+    /// A word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Derived => "derived",
+            Self::Unfinished => "unfinished",
+            Self::BlocksBroker => "blocks a broker",
+            Self::Damaged => "damaged",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether something is wrong.
+    #[must_use]
+    pub fn is_wrong(self) -> bool {
+        self >= Self::BlocksBroker
+    }
+}
+
+/// When records are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// Once they are synced, as kdir does it.
+    AfterSync,
+    /// As soon as they are in the page cache, as a broker does it.
+    BeforeSync,
+}
+
+/// Something that is wrong with a file, or worth knowing of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The file or folder.
@@ -41,6 +88,8 @@ pub enum Problem {
         bytes: u64,
         /// What is wrong with them.
         what: String,
+        /// How the log's writer acknowledges.
+        acknowledgement: Acknowledgement,
     },
     /// A batch is whole, but its base offset is wrong: the batch before it ends at [`Finding::offset`], and the one behind it
     /// begins, or the offset index says that it ends, so many offsets later as it has.
@@ -86,6 +135,15 @@ pub enum Problem {
         /// The first offset that is there again.
         next_offset: Offset,
     },
+    /// No batch has some offsets in the middle, and nothing says whether the log was compacted.
+    Gaps {
+        /// How many such gaps there are.
+        count: u64,
+        /// Where the first one ends.
+        next_offset: Offset,
+    },
+    /// The index of a segment names records, and the segment's log is missing.
+    MissingLog,
     /// A segment ends behind the base offset of the next one.
     OverlappingSegments {
         /// The base offset of the next segment.
@@ -127,6 +185,11 @@ pub enum Problem {
         /// The first offset that was not known to be durable.
         recovery_point: Offset,
     },
+    /// The log ends below the high watermark that a broker has noted.
+    EndsBelowHighWatermark {
+        /// The first offset that was not known to be committed.
+        high_watermark: Offset,
+    },
     /// The log ends below its log start offset.
     EndsBelowLogStart {
         /// The log start offset.
@@ -155,6 +218,8 @@ impl Problem {
             Self::StepsBack { .. } => "steps-back",
             Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
             Self::MissingOffsets { .. } => "missing-offsets",
+            Self::Gaps { .. } => "gaps",
+            Self::MissingLog => "missing-log",
             Self::OverlappingSegments { .. } => "overlapping-segments",
             Self::WrongIndexEntries { .. } => "wrong-index-entries",
             Self::MissingTimeEntries { .. } => "missing-time-entries",
@@ -163,6 +228,7 @@ impl Problem {
             Self::Unreadable { .. } => "unreadable",
             Self::InterruptedCompaction => "interrupted-compaction",
             Self::EndsBelowRecoveryPoint { .. } => "ends-below-recovery-point",
+            Self::EndsBelowHighWatermark { .. } => "ends-below-high-watermark",
             Self::EndsBelowLogStart { .. } => "ends-below-log-start",
             Self::MissingFolder => "missing-folder",
             Self::WrongTopicId => "wrong-topic-id",
@@ -199,6 +265,14 @@ impl fmt::Display for Problem {
             Self::MissingOffsets { next_offset } => {
                 write!(f, "the next batch begins at offset {next_offset}, and nothing says that the log was compacted")
             }
+            Self::Gaps { count, next_offset } => {
+                let more = if *count > 1 { format!(" (the first of {count} gaps)") } else { String::new() };
+                write!(
+                    f,
+                    "the next batch begins at offset {next_offset}{more}, and nothing says whether the log was compacted"
+                )
+            }
+            Self::MissingLog => f.write_str("the segment's log is missing, and its index names records in it"),
             Self::OverlappingSegments { base_offset } => {
                 write!(f, "the segment ends behind the base offset {base_offset} of the next one")
             }
@@ -211,6 +285,12 @@ impl fmt::Display for Problem {
             Self::EndsBelowRecoveryPoint { recovery_point } => {
                 write!(f, "the log ends here, and everything below offset {recovery_point} was durable")
             }
+            Self::EndsBelowHighWatermark { high_watermark } => {
+                write!(
+                    f,
+                    "the log ends here, and everything below the high watermark {high_watermark} was acknowledged"
+                )
+            }
             Self::EndsBelowLogStart { log_start_offset } => {
                 write!(f, "the log ends here, below its log start offset {log_start_offset}")
             }
@@ -222,6 +302,38 @@ impl fmt::Display for Problem {
 }
 
 impl Finding {
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match &self.problem {
+            Problem::Gaps { .. } | Problem::UnsupportedBatch { .. } => Severity::Note,
+            Problem::WrongIndexEntries { .. } | Problem::DamagedBrokerFile { .. } => Severity::Derived,
+            Problem::TornTail { acknowledgement: Acknowledgement::AfterSync, .. } | Problem::InterruptedCompaction => {
+                Severity::Unfinished
+            }
+            Problem::MissingFolder if self.offset == Some(Offset::ZERO) => Severity::Damaged,
+            Problem::WrongTopicId | Problem::StopsABroker => Severity::BlocksBroker,
+            Problem::MissingOffsets { .. }
+            | Problem::EndsBelowRecoveryPoint { .. }
+            | Problem::EndsBelowHighWatermark { .. }
+            | Problem::MissingFolder => Severity::Lost,
+            Problem::DamagedBatch { .. }
+            | Problem::TornTail { .. }
+            | Problem::WrongBaseOffset { .. }
+            | Problem::OutOfOrder { .. }
+            | Problem::Contradiction { .. }
+            | Problem::RepeatedBatches { .. }
+            | Problem::StepsBack { .. }
+            | Problem::WrongLeaderEpoch { .. }
+            | Problem::MissingLog
+            | Problem::OverlappingSegments { .. }
+            | Problem::MissingTimeEntries { .. }
+            | Problem::DamagedFile { .. }
+            | Problem::Unreadable { .. }
+            | Problem::EndsBelowLogStart { .. } => Severity::Damaged,
+        }
+    }
+
     /// What it means for the owner of the log, and whether a repair mends it.
     #[must_use]
     pub fn meaning(&self) -> String {
@@ -234,9 +346,13 @@ impl Finding {
                 "nothing is lost: its checksum is right, and its records cannot be checked here; repair leaves it alone"
                     .into()
             }
-            Problem::TornTail { bytes, .. } => format!(
+            Problem::TornTail { bytes, acknowledgement: Acknowledgement::AfterSync, .. } => format!(
                 "{bytes} bytes of an append that never ended, which the next producer or repair cuts; nothing \
                  acknowledged was in them unless the disk has lied"
+            ),
+            Problem::TornTail { bytes, .. } => format!(
+                "{bytes} bytes that are no whole batch, which the next producer, repair or the broker cuts; a broker \
+                 acknowledges before it syncs, so acknowledged records may have been in them: compare with another replica"
             ),
             Problem::WrongBaseOffset { .. } => format!(
                 "nothing is lost: what is on both sides, or the index, leaves room for it at {from} only, and repair puts that in \
@@ -282,6 +398,16 @@ impl Finding {
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
             Problem::EndsBelowRecoveryPoint { recovery_point } => {
                 format!("{} lost; repair --skip-corrupt goes on without", lost(from, *recovery_point))
+            }
+            Problem::EndsBelowHighWatermark { high_watermark } => format!(
+                "{} lost, unless another replica has them; repair --skip-corrupt goes on without",
+                lost(from, *high_watermark)
+            ),
+            Problem::Gaps { .. } => {
+                "legal if the topic is compacted, or was; if not, records are lost: compare with another replica".into()
+            }
+            Problem::MissingLog => {
+                "records from this offset on are not there; bring the file back, or remove the segment's other files".into()
             }
             Problem::EndsBelowLogStart { .. } => {
                 "no record of the log is shown; the next producer goes on at the log start offset".into()

@@ -8,7 +8,10 @@
 //! was just changing is not reported.
 //!
 //! Gaps between offsets are legal in a log that was compacted, and only there. Whether it was is known from its
-//! configuration and checkpoint, or seen: a batch that has lost records.
+//! configuration and checkpoint, or seen: a batch that has lost records. Where neither says anything, a gap is a note.
+//!
+//! Each finding has a [`Severity`], and rests on what is on the disk: the batches beside it, a checkpoint file, an index. What
+//! index entries alone say is never a reason to call records lost: after a crash they can be ahead of the log.
 
 mod entries;
 mod finding;
@@ -16,7 +19,7 @@ mod order;
 mod survey;
 mod walk;
 
-pub use finding::{Finding, Problem};
+pub use finding::{Acknowledgement, Finding, Problem, Severity};
 
 use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;
@@ -41,8 +44,21 @@ pub struct Subject {
     pub checkpoints: Checkpoints,
     /// The most plain bytes that are taken out of one batch.
     pub decompressed_size_max: usize,
-    /// Whether offsets may be missing in the middle: the topic is compacted, or was.
-    pub gaps_are_legal: bool,
+    /// What offsets that are missing in the middle mean.
+    pub gaps: Gaps,
+    /// How whoever wrote the log last acknowledged records.
+    pub acknowledgement: Acknowledgement,
+}
+
+/// What offsets that no batch has mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gaps {
+    /// The topic is compacted, or was.
+    Legal,
+    /// The log was never compacted: the records are lost.
+    Loss,
+    /// Nothing says whether the log was compacted.
+    Unexplained,
 }
 
 impl Subject {
@@ -168,9 +184,10 @@ fn walk(
         let Some(log) = segments::open_log(&*folder, unit.base_offset)? else { return Ok(Outcome::Gone) };
         let unreadable = survey.unreadable_indexes_of(unit.base_offset);
         let indexes = Indexes::open_readable(&*folder, unit.base_offset, &unreadable)?;
-        let recovery_point = survey.subject.checkpoints.recovery_point;
-        let decompressed_size_max = survey.subject.decompressed_size_max;
-        let frame = Frame { epochs: &survey.epochs, recovery_point, decompressed_size_max, on_progress };
+        let Subject { acknowledgement, decompressed_size_max, .. } = survey.subject;
+        let acknowledged = survey.subject.checkpoints.acknowledged();
+        let epochs = &survey.epochs;
+        let frame = Frame { epochs, acknowledged, acknowledgement, decompressed_size_max, on_progress };
         Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
     };
     match walked() {
@@ -182,8 +199,9 @@ fn walk(
 /// Puts together what the units of a partition have shown.
 fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
     let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
-    let gaps_are_legal = survey.subject.gaps_are_legal || is_compacted;
+    let gaps_are_legal = survey.subject.gaps == Gaps::Legal || is_compacted;
     let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
+    let (mut gaps, mut is_gap_within) = (Vec::new(), false);
     let mut outcomes = outcomes.into_iter();
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
@@ -200,17 +218,32 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
                     checked.batches += walked.batches;
                     checked.records += walked.records;
                     checked.findings.extend(walked.findings);
-                    let log_start_offset = survey.subject.checkpoints.log_start_offset;
-                    let is_shown = |gap: &Finding| match gap.problem {
-                        Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
-                        _ => !gaps_are_legal,
-                    };
-                    checked.findings.extend(walked.gaps.into_iter().filter(is_shown));
+                    checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
+                    is_gap_within |= !walked.gaps.is_empty();
+                    gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));
                 }
             }
         }
     }
+    let log_start_offset = survey.subject.checkpoints.log_start_offset;
+    let is_above_start = |gap: &Finding| !matches!(gap.problem, Problem::MissingOffsets { next_offset } if next_offset <= log_start_offset);
+    gaps.retain(|gap| !gaps_are_legal && is_above_start(gap));
+    // A cleaner leaves gaps between batches; where there are none but between segments, segments are missing.
+    if survey.subject.gaps == Gaps::Unexplained && is_gap_within {
+        gaps = together(gaps);
+    }
+    checked.findings.extend(gaps);
     Ok(checked)
+}
+
+/// One finding for gaps that nothing explains.
+fn together(gaps: Vec<Finding>) -> Vec<Finding> {
+    let count = gaps.len() as u64;
+    let note = |gap: Finding| match gap.problem {
+        Problem::MissingOffsets { next_offset } => Finding { problem: Problem::Gaps { count, next_offset }, ..gap },
+        _ => gap,
+    };
+    gaps.into_iter().take(1).map(note).collect()
 }
 
 /// Whether a segment has to be walked again, in one piece.
@@ -220,7 +253,10 @@ fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
         Outcome::Walked(walked) => {
             let falls = walked.first_time_entry.is_some_and(|(_, timestamp)| timestamp < largest_timestamp);
             largest_timestamp = largest_timestamp.max(walked.largest_timestamp);
-            falls || !walked.findings.is_empty() || !walked.ends_in_place || !(gaps_are_legal || walked.gaps.is_empty())
+            falls
+                || !walked.findings.is_empty()
+                || !walked.ends_in_place
+                || !(gaps_are_legal || (walked.gaps.is_empty() && walked.gap_behind.is_none()))
         }
         Outcome::Gone | Outcome::Unreadable(_) => false,
     })

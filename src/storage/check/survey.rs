@@ -2,8 +2,8 @@
 //! small files and the names in the folder.
 
 use super::Subject;
-use super::finding::{Finding, Problem};
-use super::walk::Unit;
+use super::finding::{Acknowledgement, Finding, Problem};
+use super::walk::{LogEndFound, Unit};
 use crate::disk::{Access, DiskError, FileId, Folder, atomic};
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{MAGIC_V2, NoBatch};
@@ -92,11 +92,7 @@ impl Survey {
             let end = match followed_by {
                 Some(_) => Position(log.file.stat()?.size),
                 None => match log_end(&log, &indexes, pause)? {
-                    LogEnd::At(end, offset) => {
-                        self.check_bounds(&log, end, offset);
-                        end
-                    }
-                    LogEnd::Junk(end) => end,
+                    LogEnd::At(end) | LogEnd::Junk(end) => end,
                 },
             };
             let path = |kind| segment_path(folder.path(), base, kind);
@@ -105,9 +101,8 @@ impl Survey {
             self.cut(&log, &indexes, end, followed_by)?;
         }
         let checkpoints = self.subject.checkpoints;
-        if bases.is_empty() && checkpoints.promise_records() {
-            let problem = Problem::EndsBelowRecoveryPoint { recovery_point: checkpoints.recovery_point };
-            self.note(folder.path().to_owned(), Some(checkpoints.log_start_offset), problem);
+        if bases.is_empty() && checkpoints.promise_more_than(Offset::ZERO) {
+            self.note(folder.path().to_owned(), Some(checkpoints.log_start_offset), ends_below(&checkpoints));
         }
         self.check_names(folder, &bases)?;
         self.read_epochs(folder)
@@ -136,16 +131,17 @@ impl Survey {
     }
 
     /// Holds the log end against what the checkpoint files promise.
-    fn check_bounds(&mut self, log: &OpenLog, end: Position, end_offset: Offset) {
-        let Checkpoints { recovery_point, log_start_offset, .. } = self.subject.checkpoints;
-        let problem = if end_offset < recovery_point {
-            Problem::EndsBelowRecoveryPoint { recovery_point }
-        } else if end_offset < log_start_offset {
+    pub(super) fn check_bounds(&self, end: &LogEndFound) -> Option<Finding> {
+        let checkpoints = &self.subject.checkpoints;
+        let log_start_offset = checkpoints.log_start_offset;
+        let problem = if checkpoints.promise_more_than(end.offset) {
+            ends_below(checkpoints)
+        } else if end.offset < log_start_offset {
             Problem::EndsBelowLogStart { log_start_offset }
         } else {
-            return;
+            return None;
         };
-        self.findings.push(Finding { path: log.path.clone(), position: Some(end), offset: Some(end_offset), problem });
+        Some(Finding { path: end.path.clone(), position: Some(end.position), offset: Some(end.offset), problem })
     }
 
     fn check_behind(&mut self, path: PathBuf, base_offset: Offset, junk: Option<u64>) {
@@ -210,6 +206,11 @@ impl Survey {
         let entries = folder.list()?.into_iter().filter(|entry| !entry.is_folder);
         let mut names: Vec<String> = entries.map(|entry| entry.name).collect();
         names.sort_unstable();
+        // What retention has left half removed lies before the first segment. Where all is synced before it is acknowledged,
+        // such an index is what a power failure has left of a segment that nobody was told of.
+        let may_be_lost = self.subject.acknowledgement == Acknowledgement::BeforeSync;
+        let is_without_log =
+            |base| may_be_lost && bases.first().is_none_or(|&first| base > first) && !bases.contains(&base);
         for name in names {
             let path = folder.path().join(&name);
             match parse_segment_name(&name) {
@@ -218,6 +219,9 @@ impl Survey {
                 }
                 Some((base, FileKind::Snapshot)) => {
                     self.check_small_file(folder, &name, base, |bytes| snapshot::decode(bytes).map(drop))?;
+                }
+                Some((base, FileKind::OffsetIndex | FileKind::TimeIndex)) if is_without_log(base) => {
+                    self.check_index_without_log(folder, base)?;
                 }
                 Some(_) => {}
                 None if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) => {
@@ -228,6 +232,20 @@ impl Survey {
                 }
                 None => {}
             }
+        }
+        Ok(())
+    }
+
+    /// An index that has entries had a log.
+    fn check_index_without_log(&mut self, folder: &dyn Folder, base: Offset) -> Result<()> {
+        let path = segment_path(folder.path(), base, FileKind::Log);
+        if self.findings.iter().any(|finding| finding.path == path) {
+            return Ok(());
+        }
+        let unreadable = self.check_readable(folder, base)?;
+        let indexes = Indexes::open_readable(folder, base, &unreadable)?;
+        if indexes.offset.count() > 0 || indexes.time.count() > 0 {
+            self.note(path, Some(base), Problem::MissingLog);
         }
         Ok(())
     }
@@ -255,6 +273,15 @@ impl Survey {
             Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
         }
         Ok(())
+    }
+}
+
+/// The log ends below what was acknowledged.
+fn ends_below(checkpoints: &Checkpoints) -> Problem {
+    let Checkpoints { recovery_point, high_watermark, .. } = *checkpoints;
+    match high_watermark > recovery_point {
+        true => Problem::EndsBelowHighWatermark { high_watermark },
+        false => Problem::EndsBelowRecoveryPoint { recovery_point },
     }
 }
 
@@ -288,8 +315,8 @@ fn stable_bases(folder: &dyn Folder) -> Result<Vec<Offset>> {
 
 /// Where a log ends.
 enum LogEnd {
-    /// Behind a whole batch, and with what offset the next one begins.
-    At(Position, Offset),
+    /// Behind a whole batch.
+    At(Position),
     /// With the file, in bytes that are no batch.
     Junk(Position),
 }
@@ -325,5 +352,5 @@ fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
         pause();
         scanner.refresh()?;
     }
-    Ok(LogEnd::At(scanner.position(), scanner.expected()))
+    Ok(LogEnd::At(scanner.position()))
 }

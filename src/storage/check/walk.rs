@@ -4,7 +4,7 @@
 //! against `leader-epoch-checkpoint`.
 
 use super::entries::{OffsetEntries, TimeEntries, Wrong};
-use super::finding::{Finding, Problem};
+use super::finding::{Acknowledgement, Finding, Problem};
 use super::order::{Disorder, Order, Placed};
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
@@ -19,7 +19,7 @@ use crate::storage::tail::{self, KnownZeros, Place, Tail};
 use crate::units::{Offset, Position, Timestamp};
 use std::mem;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes read at a time: what fits a core's cache is copied and checked without a second trip to memory.
 const CHUNK: usize = 256 << 10;
@@ -62,17 +62,30 @@ impl Believed {
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
     pub(super) epochs: &'a [LeaderEpochRow],
-    pub(super) recovery_point: Offset,
+    pub(super) acknowledged: Offset,
+    pub(super) acknowledgement: Acknowledgement,
     pub(super) decompressed_size_max: usize,
     pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// The end of a log.
+#[derive(Debug)]
+pub(super) struct LogEndFound {
+    pub(super) path: PathBuf,
+    pub(super) position: Position,
+    pub(super) offset: Offset,
 }
 
 /// What a walk has found.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub(super) findings: Vec<Finding>,
-    /// Findings that are none if the log was compacted.
+    /// Offsets that no batch has, which is legal if the log was compacted: between batches, and between the last batch and the
+    /// segment that follows.
     pub(super) gaps: Vec<Finding>,
+    pub(super) gap_behind: Option<Finding>,
+    /// Where the log ends, unless it ends in damage.
+    pub(super) log_end: Option<LogEndFound>,
     /// Whether a batch shows that the log was compacted: it has lost records.
     pub(super) is_compacted: bool,
     /// Whether the walk ended where its unit does: if not, the next one began at a wrong place.
@@ -220,7 +233,7 @@ impl<'a> Walk<'a> {
         let (position, expected) = (self.scanner.position(), self.order.next());
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
         let may_be_torn =
-            is_log_end && expected >= self.frame.recovery_point && !matches!(problem, NoBatch::Unknown { .. });
+            is_log_end && expected >= self.frame.acknowledged && !matches!(problem, NoBatch::Unknown { .. });
         let mut what = scan::described(problem).to_string();
         let size = self.scanner.size();
         let place = Place { log: self.scanner.log(), position, expected, size };
@@ -246,9 +259,9 @@ impl<'a> Walk<'a> {
             None => self.unit.followed_by.filter(|_| self.unit.ends_segment),
         };
         let problem = if is_torn {
-            Problem::TornTail { bytes: end - position, what }
+            Problem::TornTail { bytes: end - position, what, acknowledgement: self.frame.acknowledgement }
         } else {
-            let next_offset = next_offset.unwrap_or(self.frame.recovery_point).max(expected);
+            let next_offset = next_offset.unwrap_or(self.frame.acknowledged).max(expected);
             Problem::DamagedBatch { end, next_offset, what }
         };
         self.order.pass_damage(self.walked.findings.len());
@@ -267,6 +280,12 @@ impl<'a> Walk<'a> {
         let expected = self.tell_order(followed_by)?;
         if let Some(next) = followed_by {
             self.join(position, expected, next);
+        }
+        let is_end = |it: &Finding| matches!(it.problem, Problem::DamagedBatch { end, .. } if end == position);
+        if is_log_end && !self.walked.findings.iter().any(is_end) {
+            let path = self.path().to_owned();
+            let position = self.tail_start().unwrap_or(position);
+            self.walked.log_end = Some(LogEndFound { path, position, offset: expected });
         }
         self.walked.findings.sort_by_key(|finding| finding.position);
         let (base, path) = (self.unit.base_offset, self.path().to_owned());
@@ -341,6 +360,12 @@ impl<'a> Walk<'a> {
         Ok(expected)
     }
 
+    /// Where the bytes begin that are no part of the log any more.
+    fn tail_start(&self) -> Option<Position> {
+        let torn = self.walked.findings.iter().find(|it| matches!(it.problem, Problem::TornTail { .. }));
+        torn.and_then(|finding| finding.position)
+    }
+
     /// Whether the last batch of the log goes on at `from` by the offset index as well as by the batch before it.
     fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
         let is_last = self.unit.ends_segment && self.unit.followed_by.is_none() && batch.end == self.scanner.position();
@@ -358,7 +383,12 @@ impl<'a> Walk<'a> {
     fn join(&mut self, position: Position, expected: Offset, next: Offset) {
         if next > expected {
             let problem = Problem::MissingOffsets { next_offset: next };
-            self.walked.gaps.push(self.finding(position, expected, problem));
+            let gap = self.finding(position, expected, problem);
+            if self.unit.ends_segment {
+                self.walked.gap_behind = Some(gap);
+            } else {
+                self.walked.gaps.push(gap);
+            }
         } else if next < expected && self.unit.ends_segment {
             let problem = Problem::OverlappingSegments { base_offset: next };
             self.walked.findings.push(self.finding(position, next, problem));

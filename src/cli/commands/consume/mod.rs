@@ -174,7 +174,7 @@ fn any_bytes(text: &str) -> Result<Delimiter, String> {
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let selection = Selection::new(args, context)?;
     let format = record_format(args, context)?;
-    let log_dir = context.open()?;
+    let log_dir = context.open_to_read()?;
     let mut cursor = args.cursor_file.as_ref().map(|file| Cursor::open(&log_dir, file)).transpose()?;
     // Only who keeps a position has something to finish: all others end as signals end a filter.
     let stop = cursor.as_ref().map(|_| Stop::on_signals()).transpose()?;

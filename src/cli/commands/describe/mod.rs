@@ -63,7 +63,7 @@ const SEGMENT_COLUMNS: [Column; 7] = [
 ];
 
 pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = context.open()?;
+    let log_dir = context.open_to_read()?;
     let mut failures = Failures::new(context.ui);
     let topics = super::named_topics_or_all(&log_dir, &args.topic, &mut failures)?;
     if let Some(step) = args.chart {
