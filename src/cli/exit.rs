@@ -154,6 +154,10 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
             "make it with `kdir create TOPIC` or `kdir produce --create TOPIC`, or name another with --log-dir".into()
         }
         LogDirError::Foreign { .. } => "name an empty or a new directory with --log-dir".into(),
+        LogDirError::ForeignContent { .. } => {
+            "move it away first: a topic is deleted with all that is in its folders".into()
+        }
+        LogDirError::InTheWay { .. } => "move it away, or give the topic another name".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
         LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. } => {

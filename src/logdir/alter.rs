@@ -50,6 +50,7 @@ impl LogDir {
             if requested <= current as i32 {
                 return Err(LogDirError::NotMorePartitions { topic: topic.name.clone(), current, requested });
             }
+            self.refuse_folders_in_the_way(&topic.name, current as i32..requested)?;
             topic.partitions = (0..requested).collect();
         }
         topic.write(&*self.root)

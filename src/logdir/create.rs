@@ -9,10 +9,13 @@
 
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
-use super::topic::TOPIC_FILE_SUFFIX;
+use super::folder_kind::FolderKind;
+use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::FolderEntry;
 use crate::units::{Offset, TopicName, TopicPartition};
+use std::collections::HashSet;
+use std::ops::Range;
 use uuid::Uuid;
 
 /// Where the length of a file name ends.
@@ -70,6 +73,10 @@ impl LogDir {
             return Ok(Created::Existing(existing));
         }
         self.refuse_foreign()?;
+        if self.root.stat(&topic_file(name))?.is_some() {
+            return Err(LogDirError::InTheWay { path: self.root().join(topic_file(name)) });
+        }
+        self.refuse_folders_in_the_way(name, 0..*partitions)?;
         if let Some(other) = self.find_colliding(name)? {
             return Err(LogDirError::TopicCollides { topic: name.clone(), other });
         }
@@ -136,6 +143,21 @@ impl LogDir {
             }
         }
         Ok(())
+    }
+
+    /// Refuses new partitions whose folders are there and somebody else's.
+    pub(super) fn refuse_folders_in_the_way(&self, name: &TopicName, mut partitions: Range<i32>) -> Result<()> {
+        let taken: HashSet<i32> =
+            self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
+        let is_foreign = |partition: &TopicPartition| {
+            taken.contains(&partition.partition) && self.folder_kind(partition) == FolderKind::Foreign
+        };
+        let in_the_way =
+            partitions.find_map(|partition| Some(TopicPartition { topic: name.clone(), partition }).filter(is_foreign));
+        match in_the_way {
+            Some(partition) => Err(LogDirError::InTheWay { path: self.partition_path(&partition) }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn forget_topic(&self, file: CheckpointFile, name: &TopicName) -> Result<()> {

@@ -10,10 +10,12 @@
 //! `.deleted` file that nobody has locked, with any of the rest undone. The next `delete`, and a `create` of that name, do
 //! the rest. A broker's topic has no such file: what is left of it is its folders, and deleting it again goes on from there.
 //!
-//! Nothing is removed for its name alone. A `.deleted` file counts if its name is the topic id in it; a folder belongs to
+//! Nothing is removed for its name alone. A topic in whose folders there is something that no log has is refused before
+//! anything is changed. A `.deleted` file counts if its name is the topic id in it; a folder belongs to
 //! the topic if its `partition.metadata` has that id, or if it has no such file and holds no record.
 
 use super::checkpoints::CheckpointFile;
+use super::folder_kind::foreign_name;
 use super::partition::topic_id_in;
 use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic, topic};
@@ -52,14 +54,15 @@ impl LogDir {
     /// Deletes a topic. `on_removed` is called for each file that is gone.
     ///
     /// # Errors
-    /// When there is no such topic or the disk fails. What was begun is finished by the next `delete`, or a `create` of the
-    /// name.
+    /// When there is no such topic, its folders hold something else, or the disk fails. What was begun is finished by the next
+    /// `delete`, or a `create` of the name.
     pub fn delete_topic(&self, name: &TopicName, mut on_removed: impl FnMut(&Path)) -> Result<Topic> {
         for left in self.deletions(&self.root.list()?)? {
             self.finish(&left, Contended::Leave, &mut |_| {})?;
         }
         let lock = self.lock_root()?;
         let topic = self.topic(name)?;
+        self.refuse_foreign_content(&topic)?;
         let Origin::TopicFile(topic_id) = topic.origin else {
             self.forget_rows(name)?;
             drop(lock);
@@ -138,7 +141,8 @@ impl LogDir {
     /// The same, for the one who has the marker locked.
     fn finish_locked(&self, deletion: &Deletion, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
         let name = &deletion.topic.name;
-        for partition in self.partition_folders()?.filter(|it| it.topic == *name) {
+        let is_of_topic = |it: &TopicPartition| it.topic == *name && deletion.topic.partition(it.partition).is_ok();
+        for partition in self.partition_folders()?.filter(is_of_topic) {
             self.set_aside(&partition, deletion.topic_id)?;
         }
         self.root.sync()?;
@@ -242,7 +246,7 @@ enum Contended {
 fn belongs_to(folder: &dyn Folder, topic_id: Uuid) -> Result<bool> {
     match topic_id_in(folder)? {
         Some(found) => Ok(found == topic_id),
-        None => Ok(segments::list(folder)?.iter().all(|segment| segment.size == 0)),
+        None => Ok(segments::list(folder)?.iter().all(|segment| segment.size == 0) && foreign_name(folder)?.is_none()),
     }
 }
 

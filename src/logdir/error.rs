@@ -31,6 +31,18 @@ pub enum LogDirError {
         /// What it holds.
         entry: String,
     },
+    /// Something lies in a partition's folder that is no part of a log.
+    #[error("{} is no file of a partition: nothing was deleted", path.display())]
+    ForeignContent {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// A file or folder has the name of a topic's, and is somebody else's.
+    #[error("{} is in the way, and is not of a topic", path.display())]
+    InTheWay {
+        /// What it is.
+        path: PathBuf,
+    },
     /// A broker is running on the directory.
     #[error("{} is in use by a running Kafka broker", path.display())]
     HeldByBroker {

@@ -25,6 +25,7 @@ mod cursor_position;
 mod delete;
 mod delete_records;
 mod error;
+mod folder_kind;
 mod nearest;
 mod partition;
 mod pattern;
@@ -52,7 +53,8 @@ pub use writer::TopicWriter;
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
 use crate::units::{Offset, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
-use std::collections::BTreeMap;
+use folder_kind::FolderKind;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -205,11 +207,17 @@ impl LogDir {
     /// # Errors
     /// When the disk fails or the topic file is damaged.
     pub fn find_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
-        if let Some(topic) = self.read_topic_file(name)? {
-            return Ok(Some(topic));
+        let of_file = match self.read_topic_file(name) {
+            Ok(Some(topic)) => return Ok(Some(topic)),
+            of_file => of_file,
+        };
+        let of_broker = self.broker_topics(&self.root.list()?, |it| it == name)?.pop();
+        match of_file {
+            // A file that describes no topic, without a partition of that topic, is somebody else's.
+            Err(LogDirError::DamagedFile { .. }) if of_broker.is_none() => Ok(None),
+            Err(error) => Err(error),
+            Ok(_) => Ok(of_broker),
         }
-        let topics = self.broker_topics(&self.root.list()?)?;
-        Ok(topics.into_iter().find(|topic| topic.name == *name))
     }
 
     fn read_topic_file(&self, name: &TopicName) -> Result<Option<Topic>> {
@@ -231,32 +239,40 @@ impl LogDir {
     /// When the root cannot be listed.
     pub fn find_topics(&self) -> Result<FoundTopics> {
         let entries = self.root.list()?;
-        let mut of_brokers = self.broker_topics(&entries)?;
         let mut found = FoundTopics::default();
         let names = entries.iter().filter(|entry| !entry.is_folder).map(|entry| &entry.name);
         for name in names.filter_map(|name| name.strip_suffix(topic::TOPIC_FILE_SUFFIX)?.parse().ok()) {
             match self.read_topic_file(&name) {
                 Ok(topic) => found.topics.extend(topic),
-                // A file that describes no topic, without a folder of that topic, is somebody else's.
-                Err(LogDirError::DamagedFile { .. }) if of_brokers.iter().all(|topic| topic.name != name) => {}
                 Err(error) => found.damaged.push((name, error)),
             }
         }
-        found.topics.append(&mut of_brokers);
-        // A topic file says more than the folders: it stands first of the two, and the sort keeps it there.
+        let has_file: HashSet<TopicName> = found.topics.iter().map(|topic| topic.name.clone()).collect();
+        let of_brokers = self.broker_topics(&entries, |name| !has_file.contains(name))?;
+        // A file that describes no topic, without a partition of that topic, is somebody else's.
+        found.damaged.retain(|(name, error)| {
+            !matches!(error, LogDirError::DamagedFile { .. }) || of_brokers.iter().any(|topic| topic.name == *name)
+        });
+        found.topics.extend(of_brokers);
         found.topics.sort_by(|one, other| one.name.cmp(&other.name));
-        found.topics.dedup_by(|other, one| one.name == other.name);
         Ok(found)
     }
 
-    /// The topics of which there are folders; what waits to be deleted is none.
-    fn broker_topics(&self, entries: &[FolderEntry]) -> Result<Vec<Topic>> {
+    /// The topics, among those that are wanted, of which there are partitions; what waits to be deleted is none. A folder in
+    /// which nothing is counts beside one that is a partition for certain.
+    fn broker_topics(&self, entries: &[FolderEntry], is_wanted: impl Fn(&TopicName) -> bool) -> Result<Vec<Topic>> {
         let mut folders = BTreeMap::<TopicName, Vec<i32>>::new();
-        for entry in entries.iter().filter(|entry| entry.is_folder) {
-            if let Some(it) = TopicPartition::parse_folder_name(&entry.name) {
-                folders.entry(it.topic).or_default().push(it.partition);
+        let mut proven = HashSet::new();
+        let names = entries.iter().filter(|entry| entry.is_folder).map(|entry| &entry.name);
+        for it in names.filter_map(|name| TopicPartition::parse_folder_name(name)).filter(|it| is_wanted(&it.topic)) {
+            match self.folder_kind(&it) {
+                FolderKind::Foreign => continue,
+                FolderKind::Partition => drop(proven.insert(it.topic.clone())),
+                FolderKind::Empty => {}
             }
+            folders.entry(it.topic).or_default().push(it.partition);
         }
+        folders.retain(|name, _| proven.contains(name));
         for deletion in self.deletions(entries)? {
             folders.remove(deletion.topic_name());
         }
@@ -268,6 +284,7 @@ impl LogDir {
         Ok(folders.into_iter().map(topic).collect())
     }
 
+    /// The folders that have names of partitions.
     fn partition_folders(&self) -> Result<impl Iterator<Item = TopicPartition> + use<>> {
         let folders = self.root.list()?.into_iter().filter(|entry| entry.is_folder);
         Ok(folders.filter_map(|entry| TopicPartition::parse_folder_name(&entry.name)))

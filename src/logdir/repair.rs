@@ -103,7 +103,7 @@ impl LogDir {
             return Ok(());
         }
         let partitions: Vec<i32> =
-            self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
+            self.broker_topics(&self.root.list()?, |it| it == name)?.pop().map_or(Vec::new(), |topic| topic.partitions);
         let count = partitions.iter().max().map_or(1, |last| last + 1);
         let mut topic_id = None;
         for partition in 0..count {

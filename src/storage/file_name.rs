@@ -48,6 +48,9 @@ pub const CLEANED_SUFFIX: &str = ".cleaned";
 /// Behind the name of a file that a broker's cleaner has written and not yet put in place.
 pub const SWAP_SUFFIX: &str = ".swap";
 
+/// Behind the name of a file that a repair has replaced.
+pub const DAMAGED_SUFFIX: &str = ".damaged";
+
 /// The name of a segment's file: the base offset in 20 digits, a dot, the kind.
 #[must_use]
 pub fn segment_name(base_offset: Offset, kind: FileKind) -> String {
@@ -71,6 +74,51 @@ pub fn parse_segment_name(name: &str) -> Option<(Offset, FileKind)> {
     Some((base_offset, FileKind::from_suffix(suffix)?)).filter(|_| base_offset <= Offset::BASE_MAX)
 }
 
+/// Whether a file is one of a segment, also one that is about to be removed or put in place.
+#[must_use]
+pub fn is_of_a_segment(name: &str) -> bool {
+    let suffixes = [DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX];
+    let plain = suffixes.into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    parse_segment_name(plain).is_some()
+}
+
+/// Whether a file is one that a broker or kdir puts into the folder of a partition.
+#[must_use]
+pub fn is_of_a_partition(name: &str) -> bool {
+    const SMALL_FILES: [&str; 3] = ["partition.metadata", "leader-epoch-checkpoint", "durable-end"];
+    if let Some((kept, number)) = name.split_once(DAMAGED_SUFFIX) {
+        return is_copy_number(number) && is_of_a_partition(kept);
+    }
+    let is_small = |name: &str| SMALL_FILES.contains(&name);
+    is_of_a_segment(name)
+        || is_small(name)
+        || name.strip_suffix(".tmp").is_some_and(is_small)
+        || name == "repair.tmp"
+        || name.strip_prefix("repair-").is_some_and(is_base_offset)
+        || name.strip_prefix("unsynced-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+        || name.strip_prefix("cut-").is_some_and(is_cut)
+}
+
+fn is_base_offset(digits: &str) -> bool {
+    digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What follows the name of a copy that was made when one of that name was there: nothing, or a dot and a number.
+fn is_copy_number(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix('.').is_some_and(is_number)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether this follows `cut-` in a name that [`cut_name`] gives.
+fn is_cut(text: &str) -> bool {
+    let Some((base, rest)) = text.split_once('-') else { return false };
+    let (position, number) = rest.find('.').map_or((rest, ""), |dot| rest.split_at(dot));
+    is_base_offset(base) && is_number(position) && is_copy_number(number)
+}
+
 /// The name of what was cut from a log, which neither a broker nor this program takes for a segment.
 #[must_use]
 pub fn cut_name(base_offset: Offset, position: Position) -> String {
@@ -89,6 +137,44 @@ mod tests {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 assert_eq!(parse_segment_name(name), Some((Offset(base), kind)));
             }
+        }
+    }
+
+    #[test]
+    fn files_of_a_partition_are_known_by_their_whole_name() {
+        let base = "00000000000000000017";
+        for name in [
+            format!("{base}.log"),
+            format!("{base}.timeindex.deleted"),
+            format!("{base}.log.swap"),
+            format!("{base}.snapshot"),
+            "partition.metadata".into(),
+            "leader-epoch-checkpoint".into(),
+            "leader-epoch-checkpoint.tmp".into(),
+            "leader-epoch-checkpoint.damaged".into(),
+            "partition.metadata.damaged.2".into(),
+            "durable-end".into(),
+            "repair.tmp".into(),
+            format!("repair-{base}"),
+            cut_name(Offset(17), Position(99)),
+            format!("{}.1", cut_name(Offset(17), Position(99))),
+            "unsynced-6c0d9a8e-0000-4000-8000-000000000000".into(),
+        ] {
+            assert!(is_of_a_partition(&name), "{name}");
+        }
+        for name in [
+            "thesis.doc",
+            "cut-up.mp3",
+            "repair-shop",
+            "unsynced-photos",
+            "a.jpg",
+            "repair",
+            "notes.damaged",
+            "17.log",
+            "",
+        ] {
+            assert!(!is_of_a_partition(name), "{name}");
+            assert!(!is_of_a_partition(&format!("{base}.{name}x")), "{name}");
         }
     }
 

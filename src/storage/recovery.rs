@@ -25,13 +25,14 @@ use super::file_name::cut_name;
 use super::index_file::{EntryRun, IndexEntry, IndexFile};
 use super::index_rule::{LargestTimestamp, Named, is_due, named, names_time_of, offset_entry, time_entry};
 use super::lookup::{Indexes, batch_of_time_entry, start_for_offset};
-use super::scan::{HEADER_CHUNK, Scanner, Step, header_at};
+use super::scan::{HEADER_CHUNK, Scanner, Step, described, header_at};
 use super::segment_writer::{IndexEntries, SegmentWriter};
 use super::segments::OpenLog;
 use super::sync::BATCH_COST_MIN;
 use super::tail::Tail;
 use super::{PartitionGuard, Result, StorageError, rewrite};
 use crate::disk::{Access, Folder};
+use crate::format::FormatError;
 use crate::format::header::{BatchHeader, NoBatch};
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
 use crate::units::{Offset, Position, Timestamp};
@@ -136,11 +137,12 @@ impl Check {
 
     fn cut(&self, guard: &PartitionGuard, walk: &mut Walk, problem: NoBatch, notices: &mut Vec<Notice>) -> Result<()> {
         let (log, position) = (walk.scanner.log().clone(), walk.scanner.position());
-        if !self.is_last
-            || matches!(problem, NoBatch::Unknown { .. })
-            || guard.checkpoints().promise_more_than(walk.scanner.expected())
-        {
+        if !self.is_last || matches!(problem, NoBatch::Unknown { .. }) {
             return Err(walk.scanner.corrupt(problem));
+        }
+        if guard.checkpoints().promise_more_than(walk.scanner.expected()) {
+            let what = format!("{}, and {}", described(problem), guard.checkpoints().promise());
+            return Err(walk.scanner.corrupt(NoBatch::Invalid(FormatError::corrupt(what))));
         }
         let tail = walk.scanner.judge_tail()?;
         if matches!(tail, Tail::Damaged { .. } | Tail::Undecided) {

@@ -15,7 +15,7 @@
 //! with the indexes of the old, whose entries nobody believes.
 
 use super::check::{Finding, Problem};
-use super::file_name::{FileKind, cut_name, parse_segment_name, segment_path};
+use super::file_name::{DAMAGED_SUFFIX, FileKind, cut_name, parse_segment_name, segment_path};
 use super::leader_epochs::{self, LEADER_EPOCH_FILE};
 use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
@@ -385,13 +385,12 @@ fn copy(from: &dyn DiskFile, bytes: std::ops::Range<u64>, to: &dyn DiskFile, pos
 /// # Errors
 /// When the disk fails.
 pub fn replace_damaged(lock: &FolderLock, name: &str, bytes: &[u8]) -> Result<()> {
-    const SUFFIX: &str = ".damaged";
-    const NAME_MAX: usize = 250 - SUFFIX.len();
+    const NAME_MAX: usize = 250 - DAMAGED_SUFFIX.len();
     const TEMPORARY: &str = "repair.tmp";
     let folder = &**lock.folder();
     if let Some(damaged) = atomic::read_small(folder, name, SMALL_FILE_MAX)? {
         let shortened: String = name.chars().take(NAME_MAX).collect();
-        let kept = free_name(folder, &format!("{shortened}{SUFFIX}"))?;
+        let kept = free_name(folder, &format!("{shortened}{DAMAGED_SUFFIX}"))?;
         atomic::replace(folder, TEMPORARY, &kept, &damaged)?;
     }
     Ok(atomic::replace(folder, TEMPORARY, name, bytes)?)

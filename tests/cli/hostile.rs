@@ -25,6 +25,10 @@ fn foreign_names_in_a_log_dir_are_left_alone_and_hide_nothing() {
     kdir.run(&["retention", "-q"]).code(0).stdout("").stderr("");
     assert_eq!(kdir.contents(), before);
     kdir.produce("app", &[], "two\n");
+    kdir.run(&["delete", "app", "-y", "-q"]).code(1);
+    assert_eq!(kdir.values("app"), "one\ntwo\n");
+    fs::remove_dir(kdir.path("app-0/folder.log")).unwrap();
+    fs::remove_file(kdir.path("app-0/cut-x")).unwrap();
     kdir.run(&["delete", "app", "-y", "-q"]).code(0);
     assert!(kdir.path("notes.json").exists() && kdir.path("app.json.bak").exists() && kdir.path("x.deleted").exists());
 }
@@ -93,8 +97,10 @@ fn a_partition_may_be_linked_in_and_a_link_that_leads_nowhere_is_nothing() {
     assert_eq!(kdir.values("app"), "one\ntwo\n");
     kdir.produce("app", &["-p", "1"], "three\n");
     kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
-    // Deleting a topic removes its files and the links; what a link inside leads to stays.
     kdir.create("other", &[]);
+    kdir.run(&["delete", "app", "-y", "-q"]).code(1).stderr(contains(kdir.path("app-0/loop").display().to_string()));
+    fs::remove_file(kdir.path("app-0/loop")).unwrap();
+    // Deleting a topic removes its files and the links to its folders.
     kdir.run(&["delete", "app", "-y", "-q"]).code(0).stdout("").stderr("");
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     let left: Vec<String> = kdir.entries("").into_iter().filter(|name| name.contains("app")).collect();

@@ -18,6 +18,7 @@ mod crowds;
 mod delete;
 mod delete_records;
 mod describe;
+mod disks;
 mod dump;
 mod following;
 mod formats;

@@ -224,10 +224,10 @@ fn a_topic_file_that_claims_too_much_or_is_another_topics_is_damaged() {
         [("app", 3, None), ("app", i32::MAX, Some("partitions")), ("x", 3, Some("x.json"))]
     {
         let disk = disk_with_partition();
-        disk.open(Path::new("/app.json"), Access::Create)
-            .unwrap()
-            .write_at(file(name, partitions).as_bytes(), 0)
-            .unwrap();
+        disk.create_folder(Path::new("/app-0")).unwrap();
+        for (path, text) in [("/app.json", &*file(name, partitions)), ("/app-0/leader-epoch-checkpoint", "0\n0\n")] {
+            disk.open(Path::new(path), Access::Create).unwrap().write_at(text.as_bytes(), 0).unwrap();
+        }
         let found = LogDir::open(Arc::new(disk), Path::new("/")).unwrap().find_topic(&"app".parse().unwrap());
         match damaged {
             None => assert!(found.unwrap().is_some()),

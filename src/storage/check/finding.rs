@@ -352,11 +352,12 @@ impl Finding {
             ),
             Problem::TornTail { bytes, .. } => format!(
                 "{bytes} bytes that are no whole batch, which the next producer, repair or the broker cuts; a broker \
-                 acknowledges before it syncs, so acknowledged records may have been in them: compare with another replica"
+                 acknowledges before it syncs, so acknowledged records may have been in them: compare with another \
+                 replica"
             ),
             Problem::WrongBaseOffset { .. } => format!(
-                "nothing is lost: what is on both sides, or the index, leaves room for it at {from} only, and repair puts that in \
-                 its header"
+                "nothing is lost: what is on both sides, or the index, leaves room for it at {from} only, and repair puts that \
+                 in its header"
             ),
             Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
                 "readers stop here; its records are whole, and what their offsets were is not known; repair --skip-corrupt \

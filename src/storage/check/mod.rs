@@ -226,8 +226,10 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
         }
     }
     let log_start_offset = survey.subject.checkpoints.log_start_offset;
-    let is_above_start = |gap: &Finding| !matches!(gap.problem, Problem::MissingOffsets { next_offset } if next_offset <= log_start_offset);
-    gaps.retain(|gap| !gaps_are_legal && is_above_start(gap));
+    gaps.retain(|gap| match gap.problem {
+        Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
+        _ => !gaps_are_legal,
+    });
     // A cleaner leaves gaps between batches; where there are none but between segments, segments are missing.
     if survey.subject.gaps == Gaps::Unexplained && is_gap_within {
         gaps = together(gaps);

@@ -1,0 +1,75 @@
+//! What a folder `<topic>-<number>` at the root is: not each that is named like a partition is one.
+
+use super::checkpoints::CheckpointFile;
+use super::topic::PARTITION_METADATA_FILE;
+use super::{LogDir, LogDirError, Result, Topic};
+use crate::disk::Folder;
+use crate::storage::file_name;
+use crate::units::TopicPartition;
+
+/// What shows that a folder is a partition's, beside files of segments.
+const PARTITION_FILES: [&str; 2] = [PARTITION_METADATA_FILE, "leader-epoch-checkpoint"];
+
+/// What a folder with a partition's name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FolderKind {
+    /// What is in it, or a checkpoint file, shows it to be a partition.
+    Partition,
+    /// Nothing is in it: a partition, if others of the topic are.
+    Empty,
+    /// Somebody else's.
+    Foreign,
+}
+
+impl LogDir {
+    /// What the folder of that name is. One that cannot be looked into goes by its name: what keeps it from being read is
+    /// said by whoever reads it.
+    pub(super) fn folder_kind(&self, partition: &TopicPartition) -> FolderKind {
+        let folder = self.root.open_folder(&partition.folder_name());
+        match folder.map_err(LogDirError::from).and_then(|folder| kind_by_content(&*folder)) {
+            Ok(FolderKind::Partition) | Err(_) => FolderKind::Partition,
+            Ok(_) if self.has_row(partition) => FolderKind::Partition,
+            Ok(kind) => kind,
+        }
+    }
+
+    /// Whether a checkpoint file at the root names the partition.
+    fn has_row(&self, partition: &TopicPartition) -> bool {
+        let names = |file| self.offset_rows(file).is_ok_and(|rows| rows.row(partition).is_some());
+        CheckpointFile::ALL.into_iter().any(names)
+    }
+
+    /// Refuses a topic in whose folders there is something that is no part of a log.
+    pub(super) fn refuse_foreign_content(&self, topic: &Topic) -> Result<()> {
+        for &number in &topic.partitions {
+            let folder = match self.root.open_folder(&topic.partition(number)?.folder_name()) {
+                Err(error) if error.is_not_found() => continue,
+                folder => folder?,
+            };
+            if let Some(name) = foreign_name(&*folder)? {
+                return Err(LogDirError::ForeignContent { path: folder.path().join(name) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind_by_content(folder: &dyn Folder) -> Result<FolderKind> {
+    for name in PARTITION_FILES {
+        if folder.stat(name)?.is_some() {
+            return Ok(FolderKind::Partition);
+        }
+    }
+    let entries = folder.list()?;
+    Ok(match entries.iter().any(|entry| !entry.is_folder && file_name::is_of_a_segment(&entry.name)) {
+        true => FolderKind::Partition,
+        false if entries.is_empty() => FolderKind::Empty,
+        false => FolderKind::Foreign,
+    })
+}
+
+/// The name of something in a folder that is no part of a partition.
+pub(super) fn foreign_name(folder: &dyn Folder) -> Result<Option<String>> {
+    let is_foreign = |entry: &crate::disk::FolderEntry| entry.is_folder || !file_name::is_of_a_partition(&entry.name);
+    Ok(folder.list()?.into_iter().find(is_foreign).map(|entry| entry.name))
+}

@@ -1,0 +1,220 @@
+//! Disks of brokers, damaged or unusual, and what kdir says of them. `tests/data/damaged/ORIGIN.md` says where those come from.
+
+use crate::support::{Kdir, json_lines};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, ends_with, starts_with};
+use std::fs;
+use std::path::Path;
+
+/// A log dir with a copy of what is in `tests/data/damaged/<name>`.
+fn disk(name: &str) -> Kdir {
+    let kdir = Kdir::new();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/damaged").join(name);
+    copy(&data, &kdir.log_dir());
+    kdir
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Problem and severity of each finding, and the exit code of `verify`.
+fn verdict(kdir: &Kdir) -> (Vec<(String, String)>, i32) {
+    let output = kdir.command(&["verify", "-q", "-o", "json"]).output().unwrap();
+    let word = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
+    let rows = json_lines(&output.stdout);
+    (rows.iter().map(|row| (word(row, "problem"), word(row, "severity"))).collect(), output.status.code().unwrap())
+}
+
+fn findings(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|&(problem, severity)| (problem.to_owned(), severity.to_owned())).collect()
+}
+
+/// Makes the log dir a broker's, with these high watermarks.
+fn as_a_broker_left_it(kdir: &Kdir, topic: &str, high_watermark: u64) {
+    fs::remove_file(kdir.path(&format!("{topic}.json"))).unwrap();
+    for name in ["recovery-point-offset-checkpoint", "topic-0/durable-end"] {
+        let _ = fs::remove_file(kdir.path(&name.replace("topic", topic)));
+    }
+    let text = format!("0\n1\n{topic} 0 {high_watermark}\n");
+    fs::write(kdir.path("replication-offset-checkpoint"), text).unwrap();
+}
+
+#[test]
+fn a_sound_follower_of_a_compacted_topic_keeps_its_offsets() {
+    for (name, records) in [("f-renumber-compacted-follower", 1), ("f-follower-gap", 898)] {
+        let kdir = disk(name);
+        let before = kdir.contents();
+        assert_eq!(verdict(&kdir), (findings(&[("gaps", "note")]), 0), "{name}");
+        for args in [&["repair"][..], &["repair", "--skip-corrupt"]] {
+            kdir.run(args).code(0).stderr(ends_with("1 finding, nothing was changed\n"));
+        }
+        assert_eq!(kdir.contents(), before, "{name}");
+        let topic = if name == "f-follower-gap" { "comp2" } else { "ev" };
+        assert_eq!(kdir.json(&["consume", topic, "-o", "json"]).len(), records);
+    }
+}
+
+#[test]
+fn a_log_that_ends_below_the_high_watermark_has_lost_records_and_no_producer_goes_on() {
+    let kdir = disk("f-zero-tail");
+    let before = kdir.contents();
+    assert_eq!(verdict(&kdir), (findings(&[("ends-below-high-watermark", "lost")]), 4));
+    let promise = "everything below the high watermark 500 was acknowledged";
+    kdir.run(&["verify"]).code(4).stdout(contains(promise).and(contains("the records at offsets 0 to 499 are lost")));
+    kdir.feed(&["-q", "produce", "gz"], "one\n").code(4).stdout("").stderr(contains(promise));
+    kdir.run(&["-q", "repair"]).code(4);
+    let mut after = kdir.contents();
+    after.retain(|name, _| before.contains_key(name));
+    assert_eq!(after["gz-0/00000000000000000000.log"], before["gz-0/00000000000000000000.log"]);
+    kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
+    assert_eq!(verdict(&kdir), (Vec::new(), 0));
+    kdir.feed(&["-q", "produce", "gz"], "one\n").code(0);
+    assert_eq!(kdir.json(&["consume", "gz", "-o", "json"])[0]["offset"], 500, "no offset is given twice");
+}
+
+#[test]
+fn what_a_broker_acknowledged_before_it_was_synced_is_not_called_unacknowledged() {
+    for (high_watermark, problems) in
+        [(0, &[("torn-tail", "damaged")][..]), (2, &[("torn-tail", "damaged")]), (3, &[("damaged-batch", "damaged")])]
+    {
+        let kdir = Kdir::with_topic("app", &[]);
+        kdir.produce("app", &["--batch-size", "1"], "a\nb\nc\n");
+        as_a_broker_left_it(&kdir, "app", high_watermark);
+        crate::support::cut(&kdir.segment("app-0", 0, "log"), 3);
+        let (found, code) = verdict(&kdir);
+        assert_eq!((&found, code), (&findings(problems), 4), "{high_watermark}");
+        kdir.run(&["verify"]).code(4).stdout(contains("nothing acknowledged was in them").not());
+    }
+}
+
+#[test]
+fn a_log_that_was_removed_from_beside_its_indexes_is_missed() {
+    let kdir = Kdir::with_topic("app", &["-c", "index.interval.bytes=0"]);
+    kdir.produce("app", &["--batch-size", "1"], "a\nb\nc\n");
+    as_a_broker_left_it(&kdir, "app", 0);
+    fs::remove_file(kdir.segment("app-0", 0, "log")).unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("missing-log", "damaged")]), 4));
+    fs::write(kdir.path("replication-offset-checkpoint"), "0\n1\napp 0 3\n").unwrap();
+    let expected = findings(&[("ends-below-high-watermark", "lost"), ("missing-log", "damaged")]);
+    assert_eq!(verdict(&kdir), (expected, 4));
+}
+
+#[test]
+fn readers_do_without_damaged_files_at_the_root_and_say_so() {
+    for name in ["recovery-point-offset-checkpoint", "replication-offset-checkpoint", "cleaner-offset-checkpoint"] {
+        for content in [&[0; 300][..], b"x", b"0\n1\n"] {
+            let kdir = Kdir::with_topic("app", &[]);
+            kdir.produce("app", &[], "one\n");
+            fs::write(kdir.path(name), content).unwrap();
+            let warning =
+                format!("warning: going on without a damaged file: {} is damaged: ", kdir.path(name).display());
+            for args in
+                [&["consume", "app"][..], &["list"], &["describe", "app"], &["offsets", "app", "--at", "latest"]]
+            {
+                kdir.run(args).code(0).stderr(starts_with(&warning));
+            }
+            assert_eq!(kdir.stdout(&["consume", "app", "-q"]), b"one\n");
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_a_topics_only_if_it_shows_it() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let put = |name: &str, content: &str| {
+        let path = kdir.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    put("photos-2024/a.jpg", "jpg");
+    put("photos.json", "{\"albums\": 3}");
+    put("myproject-1/thesis.doc", "doc");
+    put("app-2024/b.jpg", "jpg");
+    fs::create_dir(kdir.path("empty-3")).unwrap();
+    let listed = || {
+        let topics = kdir.json(&["list", "-q", "-o", "json"]);
+        topics.iter().map(|topic| topic["topic"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), ["app"]);
+    for topic in ["photos", "myproject", "empty"] {
+        kdir.run(&["delete", topic, "--yes"])
+            .code(1)
+            .stderr(starts_with(format!("kdir: there is no topic {topic} in ")));
+    }
+    kdir.run(&["-q", "delete", "my*", "--yes"]).code(1);
+    // A topic is not made out of somebody else's folder, nor grows into it.
+    kdir.run(&["create", "myproject", "-P", "2"])
+        .code(1)
+        .stderr(starts_with(format!("kdir: {} is in the way", kdir.path("myproject-1").display())));
+    assert!(!kdir.path("myproject.json").exists());
+    kdir.run(&["create", "photos"])
+        .code(1)
+        .stderr(starts_with(format!("kdir: {} is in the way", kdir.path("photos.json").display())));
+    assert_eq!(fs::read_to_string(kdir.path("photos.json")).unwrap(), "{\"albums\": 3}");
+    fs::remove_file(kdir.path("photos.json")).unwrap();
+    kdir.run(&["-q", "create", "photos"]).code(0);
+    kdir.run(&["-q", "alter", "photos", "--partitions", "2025"]).code(1);
+    kdir.run(&["-q", "delete", "photos", "app", "--yes"]).code(0);
+    for kept in ["photos-2024/a.jpg", "myproject-1/thesis.doc", "app-2024/b.jpg", "empty-3"] {
+        assert!(kdir.path(kept).exists(), "{kept}");
+    }
+    assert_eq!(listed(), [""; 0]);
+}
+
+#[test]
+fn a_partition_of_a_broker_is_known_by_any_of_its_files_and_an_empty_one_by_those_beside_it() {
+    let kdir = Kdir::new();
+    for (folder, file) in [
+        ("a-0", "partition.metadata"),
+        ("b-0", "leader-epoch-checkpoint"),
+        ("c-0", "00000000000000000000.log"),
+        ("d-0", "00000000000000000007.timeindex.deleted"),
+        ("e-1", ".jpg"),
+    ] {
+        fs::create_dir_all(kdir.path(folder)).unwrap();
+        let text = if file == "partition.metadata" { "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ" } else { "" };
+        fs::write(kdir.path(folder).join(file), text).unwrap();
+    }
+    for empty in ["a-1", "e-0", "f-0"] {
+        fs::create_dir(kdir.path(empty)).unwrap();
+    }
+    fs::write(kdir.path("replication-offset-checkpoint"), "0\n1\nf 0 0\n").unwrap();
+    let topics = kdir.json(&["list", "-q", "-o", "json"]);
+    let listed: Vec<_> =
+        topics.iter().map(|it| (it["topic"].as_str().unwrap(), it["partitions"].as_i64().unwrap())).collect();
+    assert_eq!(listed, [("a", 2), ("b", 1), ("c", 1), ("d", 1), ("f", 1)]);
+}
+
+#[test]
+fn a_topic_with_something_else_in_its_folders_is_not_deleted() {
+    for is_brokers in [false, true] {
+        let kdir = Kdir::with_topic("app", &["-P", "2"]);
+        kdir.produce("app", &[], "one\n");
+        if is_brokers {
+            fs::remove_file(kdir.path("app.json")).unwrap();
+        }
+        for name in ["app-1/thesis.doc", "app-1/cut-up.mp3"] {
+            fs::write(kdir.path(name), "x").unwrap();
+            let before = kdir.contents();
+            kdir.run(&["delete", "app", "--yes"]).code(1).stderr(starts_with(format!(
+                "kdir: {} is no file of a partition: nothing was deleted\nhint: move it away first",
+                kdir.path(name).display()
+            )));
+            assert_eq!(kdir.contents(), before);
+            fs::remove_file(kdir.path(name)).unwrap();
+        }
+        fs::create_dir(kdir.path("app-0/more")).unwrap();
+        kdir.run(&["-q", "delete", "app", "--yes"]).code(1);
+        fs::remove_dir(kdir.path("app-0/more")).unwrap();
+        kdir.run(&["-q", "delete", "app", "--yes"]).code(0);
+        assert!(!kdir.path("app-0").exists() && !kdir.path("app-1").exists());
+    }
+}
