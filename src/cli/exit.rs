@@ -7,6 +7,7 @@ use crate::logdir::LogDirError;
 use crate::logdir::config::ConfigError;
 use crate::storage::StorageError;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How a command that did not fail has ended.
@@ -101,6 +102,24 @@ impl Failures {
     pub(crate) const fn exit(&self) -> Exit {
         if self.worst == 0 { Exit::Done } else { Exit::Told(self.worst) }
     }
+}
+
+/// Whether an error is about what is in one partition, so that the others can be dealt with all the same.
+pub(crate) fn is_of_a_partition(error: &anyhow::Error, root: &Path) -> bool {
+    let is_storage = |error: &StorageError| {
+        matches!(error, StorageError::Corrupt { .. } | StorageError::Unsupported { .. } | StorageError::Disk(_))
+    };
+    error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(is_storage)
+            || match cause.downcast_ref() {
+                Some(LogDirError::Storage(error)) => is_storage(error),
+                Some(LogDirError::FolderLost { .. } | LogDirError::OtherTopicsFolder { .. } | LogDirError::Disk(_)) => {
+                    true
+                }
+                Some(LogDirError::DamagedFile { path, .. }) => path.parent() != Some(root),
+                _ => false,
+            }
+    })
 }
 
 /// The error and its causes, each said once.

@@ -5,10 +5,12 @@
 //! other. Memory is one batch a partition as it is on disk, and what [`ReadMemory`](crate::storage::ReadMemory) allows of
 //! decompressed ones; nothing is allocated a record. With more partitions than files may be open,
 //! the one that was opened first gives its files back for the next, and opens them again when it needs them.
+//!
+//! A partition that cannot be read any further ends there, and keeps none of the others from being read.
 
 use super::filter::Filter;
 use super::json::Located;
-use crate::storage::{Advance, RecordReader, Result};
+use crate::storage::{Advance, RecordReader, Result, StorageError};
 use crate::units::{Offset, Timestamp, TopicName};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -107,14 +109,25 @@ impl Source {
 /// What decides which source comes next: timestamp, offset, place in the list.
 type Rank = Reverse<(Timestamp, Offset, usize)>;
 
+/// What a source has to give, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A record stands at its front.
+    Ready,
+    /// It had none when it was asked last.
+    Idle,
+    /// It could not be read.
+    Failed,
+}
+
 /// The records of several partitions in one order.
 pub struct Merge {
     sources: Vec<Source>,
     order: Order,
     /// The sources that have a record at their front.
     ready: BinaryHeap<Rank>,
-    /// By place: whether the source had none when it was asked last.
-    idle: Vec<bool>,
+    /// By place.
+    states: Vec<State>,
     /// How many sources may have files open.
     open_max: usize,
     /// The sources that have, in the order in which they were opened; kept where there are more sources than may.
@@ -122,22 +135,24 @@ pub struct Merge {
     /// Whether the front of the first source in order has been handed out.
     shown: bool,
     missed: Vec<Missed>,
+    failed: Vec<StorageError>,
 }
 
 impl Merge {
     /// Merges `sources`, which stand in the order that decides where all else is equal.
     #[must_use]
     pub fn new(sources: Vec<Source>, order: Order) -> Self {
-        let idle = vec![true; sources.len()];
+        let states = vec![State::Idle; sources.len()];
         Self {
             sources,
             order,
             ready: BinaryHeap::new(),
-            idle,
+            states,
             open_max: usize::MAX,
             open: VecDeque::new(),
             shown: false,
             missed: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
@@ -158,10 +173,10 @@ impl Merge {
     /// Adds a partition, and asks it.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it was deleted.
     pub fn add(&mut self, source: Source) -> Result<()> {
         let place = self.sources.len();
-        self.idle.push(true);
+        self.states.push(State::Idle);
         self.open.extend(source.records.is_open().then_some(place));
         self.sources.push(source);
         self.look_at(place)
@@ -170,7 +185,8 @@ impl Merge {
     /// Whether no partition can ever have more.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.ready.is_empty() && self.sources.iter().all(|source| source.records.is_done())
+        let is_over = |(source, state): (&Source, &State)| *state == State::Failed || source.records.is_done();
+        self.ready.is_empty() && self.sources.iter().zip(&self.states).all(is_over)
     }
 
     /// The offset that each partition is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
@@ -187,7 +203,7 @@ impl Merge {
     /// Asks the partitions that had nothing left whether they have now.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// When one was deleted.
     pub fn look_again(&mut self) -> Result<()> {
         (0..self.sources.len()).try_for_each(|place| self.look_at(place))
     }
@@ -195,10 +211,10 @@ impl Merge {
     /// Asks the partition at `place` among [`Merge::sources`] whether it has more now, if it had nothing left.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it was deleted.
     pub fn look_at(&mut self, place: usize) -> Result<()> {
-        if self.idle[place] && self.advance(place)? {
-            self.idle[place] = false;
+        if self.states[place] == State::Idle && self.advance(place)? {
+            self.states[place] = State::Ready;
             self.ready.push(self.sources[place].rank(place, self.order));
             // Its turn may come late: until then it holds no more memory than its share.
             if self.sources[place].records.is_over() {
@@ -212,14 +228,30 @@ impl Merge {
         self.ready.peek().map(|&Reverse((_, _, place))| place)
     }
 
+    /// Whether the source at `place` has a next record.
     #[inline]
     fn advance(&mut self, place: usize) -> Result<bool> {
         let (open, sources) = (self.open.len(), self.sources.len());
-        if open == sources && open <= self.open_max {
+        let advanced = if open == sources && open <= self.open_max {
             self.sources[place].advance(&mut self.missed)
         } else {
             self.advance_among_closed(place)
+        };
+        match advanced {
+            Ok(found) => Ok(found),
+            Err(error) => self.fail(place, error).map(|()| false),
         }
+    }
+
+    /// Ends a partition that cannot be read. One that was deleted is no damage.
+    #[cold]
+    fn fail(&mut self, place: usize, error: StorageError) -> Result<()> {
+        if matches!(error, StorageError::PartitionDeleted { .. }) {
+            return Err(error);
+        }
+        self.states[place] = State::Failed;
+        self.failed.push(error);
+        Ok(())
     }
 
     /// The same where sources have no files open, or more have than may.
@@ -251,7 +283,7 @@ impl Merge {
     /// The next record; `None` when no partition has one now.
     ///
     /// # Errors
-    /// When a partition cannot be read.
+    /// When a partition was deleted.
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an end is not final, and the item borrows from here")]
     pub fn next(&mut self) -> Result<Option<&Source>> {
@@ -266,13 +298,24 @@ impl Merge {
                 }
             } else {
                 self.ready.pop();
-                self.idle[place] = true;
+                if self.states[place] == State::Ready {
+                    self.states[place] = State::Idle;
+                }
             }
         }
-        let Some(&Reverse((_, _, place))) = self.ready.peek() else { return Ok(None) };
-        self.sources[place].records.take_up()?;
-        self.shown = true;
-        Ok(Some(&self.sources[place]))
+        while let Some(&Reverse((_, _, place))) = self.ready.peek() {
+            match self.sources[place].records.take_up() {
+                Ok(()) => {
+                    self.shown = true;
+                    return Ok(Some(&self.sources[place]));
+                }
+                Err(error) => {
+                    self.ready.pop();
+                    self.fail(place, error)?;
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Appends the records that come next for certain as lines: see [`RecordReader::append_lines`]. Returns how many there
@@ -299,6 +342,11 @@ impl Merge {
     pub fn shown_at(&self) -> (usize, Offset) {
         let Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
         (*place, self.sources[*place].records.offset())
+    }
+
+    /// Why partitions could not be read any further, since the last call.
+    pub fn take_failed(&mut self) -> Vec<StorageError> {
+        std::mem::take(&mut self.failed)
     }
 
     /// The records that were gone before they were read, since the last call.

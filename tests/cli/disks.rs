@@ -218,3 +218,74 @@ fn a_topic_with_something_else_in_its_folders_is_not_deleted() {
         assert!(!kdir.path("app-0").exists() && !kdir.path("app-1").exists());
     }
 }
+
+/// Topics with one record a batch: `a` with two partitions, `b` and `c`.
+fn three_topics() -> Kdir {
+    let kdir = Kdir::with_topic("a", &["-P", "2"]);
+    for (topic, partition) in [("a", "0"), ("a", "1"), ("b", "0"), ("c", "0")] {
+        if topic != "a" {
+            kdir.create(topic, &[]);
+        }
+        let lines: String = (0..10).map(|number| format!("{topic}{partition}{number}\n")).collect();
+        kdir.produce(topic, &["-p", partition, "--batch-size", "1", "--timestamp", "1000"], lines);
+    }
+    kdir
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_keeps_no_other_from_being_read() {
+    type Damage = (&'static str, fn(&Kdir), &'static str, usize);
+    let damages: [Damage; 4] = [
+        ("a bad batch", |kdir| crate::support::flip(&kdir.segment("a-1", 0, "log"), 5 * 71 + 65), "a-1/0000", 35),
+        ("no log", |kdir| fs::remove_file(kdir.segment("a-1", 0, "log")).unwrap(), "a-1", 30),
+        ("no folder", |kdir| fs::remove_dir_all(kdir.path("a-1")).unwrap(), "a-1", 30),
+        (
+            "a file in the place of the folder",
+            |kdir| {
+                fs::remove_dir_all(kdir.path("a-1")).unwrap();
+                fs::write(kdir.path("a-1"), "x").unwrap();
+            },
+            "a-1",
+            30,
+        ),
+    ];
+    for (what, damage, named, records) in damages {
+        let kdir = three_topics();
+        damage(&kdir);
+        let path = kdir.path(named).display().to_string();
+        for order in ["time", "partition"] {
+            let output = kdir.command(&["consume", "*", "--order", order]).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            let expected = if what.starts_with("a file") { 1 } else { 4 };
+            assert_eq!((output.status.code(), stderr.matches(&path).count()), (Some(expected), 1), "{what}: {stderr}");
+            assert_eq!(output.stdout.split(|&byte| byte == b'\n').count() - 1, records, "{what}");
+        }
+        let listed = kdir.command(&["list", "-o", "tsv"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let rows: Vec<&str> = listed.lines().map(|line| line.split('\t').next().unwrap()).collect();
+        assert_eq!(rows, ["a", "b", "c"], "{what}");
+        assert!(listed.starts_with("a\t2\t10\t"), "{what}: {listed}");
+        let described = kdir.command(&["describe", "-o", "tsv"]).output().unwrap();
+        assert_eq!(String::from_utf8(described.stdout).unwrap().lines().count(), 3, "{what}");
+    }
+}
+
+#[test]
+fn a_follower_goes_on_with_the_partitions_that_can_be_read() {
+    let kdir = three_topics();
+    crate::support::flip(&kdir.segment("a-1", 0, "log"), 5 * 71 + 65);
+    fs::remove_file(kdir.segment("b-0", 0, "log")).unwrap();
+    let mut follower = crate::support::Running::start(kdir.process(&["consume", "*", "-F"]));
+    let lines = follower.lines();
+    for _ in 0..25 {
+        crate::support::next(&lines);
+    }
+    kdir.produce("c", &[], "more\n");
+    assert_eq!(crate::support::next(&lines), "more");
+    kdir.create("d", &[]);
+    kdir.produce("d", &[], "new\n");
+    assert_eq!(crate::support::next(&lines), "new");
+    follower.signal(rustix::process::Signal::TERM);
+    let (_, _, stderr) = follower.wait();
+    assert_eq!(stderr.matches("kdir: ").count(), 2, "{stderr}");
+}

@@ -2,7 +2,7 @@ use super::list::totals;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::complete;
-use crate::cli::exit::{self, Exit};
+use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::ui::Unit;
 use crate::logdir::TopicPattern;
 use crate::units::ByteSize;
@@ -31,7 +31,8 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
     let topics = log_dir.matching_topics(&args.topic)?;
     for topic in topics {
         if !args.yes {
-            let (records, bytes) = totals(&log_dir, &topic)?;
+            // What cannot be read is named before the question.
+            let (records, bytes) = totals(&log_dir, &topic, &mut Failures::new(context.ui))?;
             let question = format!(
                 "delete topic {} ({}, {}, {})?",
                 topic.name,

@@ -1,12 +1,12 @@
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::logdir::{LogDir, Topic};
+use crate::logdir::{LogDir, Partition, Topic};
 
 /// List topics
 ///
 /// One row a topic: partitions, records (log end offset minus log start offset, summed; a compacted topic may hold
-/// fewer) and the bytes of its .log files.
+/// fewer) and the bytes of its .log files. What cannot be read is named and not counted.
 ///
 /// Columns of JSON and TSV: topic, partitions, records, bytes
 #[derive(Debug, clap::Args)]
@@ -29,13 +29,7 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     let mut failures = Failures::new(context.ui);
     let topics = super::named_topics_or_all(&log_dir, &[], &mut failures)?;
     for topic in &topics {
-        let (records, bytes) = match totals(&log_dir, topic) {
-            Ok(totals) => totals,
-            Err(error) => {
-                failures.tell(error);
-                continue;
-            }
-        };
+        let (records, bytes) = totals(&log_dir, topic, &mut failures)?;
         report.row(vec![
             Cell::text(&topic.name),
             Cell::Number(topic.partitions.len() as i64),
@@ -50,13 +44,20 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     Ok(failures.exit())
 }
 
-/// Records and bytes of a topic.
-pub(crate) fn totals(log_dir: &LogDir, topic: &Topic) -> anyhow::Result<(i64, u64)> {
+/// Records and bytes of a topic: of those partitions that can be read.
+pub(crate) fn totals(log_dir: &LogDir, topic: &Topic, failures: &mut Failures) -> anyhow::Result<(i64, u64)> {
     let (mut records, mut bytes) = (0, 0);
     for partition in log_dir.partitions(topic)? {
-        let view = partition.view()?;
-        records += view.log_end_offset()? - view.log_start_offset();
-        bytes += view.segments()?.iter().map(|segment| segment.size).sum::<u64>();
+        match of_partition(&partition) {
+            Ok((found, size)) => (records, bytes) = (records + found, bytes + size),
+            Err(error) => failures.tell(error),
+        }
     }
     Ok((records, bytes))
+}
+
+fn of_partition(partition: &Partition) -> anyhow::Result<(i64, u64)> {
+    let view = partition.view()?;
+    let bytes = view.segments()?.iter().map(|segment| segment.size).sum();
+    Ok((view.log_end_offset()? - view.log_start_offset(), bytes))
 }

@@ -80,6 +80,11 @@ impl Newcomers {
         self.known.extend(sources.iter().map(partition_of));
     }
 
+    /// Partitions that are not to be read when they come.
+    pub(super) fn leave_out(&mut self, partitions: Vec<TopicPartition>) {
+        self.known.extend(partitions);
+    }
+
     /// What has come since the last time. Costs one look at the log dir, unless its names have changed.
     pub(super) fn look(&mut self, selection: &Selection<'_>, context: &Context) -> anyhow::Result<Vec<Source>> {
         let (modified, now) = (modified(&*context.disk, &context.root)?, now());

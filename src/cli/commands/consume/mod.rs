@@ -9,7 +9,7 @@ mod selection;
 use crate::cli::Context;
 use crate::cli::args::{self, Delimiter, PerPartition};
 use crate::cli::complete;
-use crate::cli::exit::{self, Exit};
+use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::signals::Stop;
 use crate::logdir::TopicPattern;
 use crate::stream::merge::{Merge, Order};
@@ -37,6 +37,9 @@ use std::path::PathBuf;
 /// Regular expressions are those of Rust's regex crate, searched anywhere in the bytes: (?i) ignores case, ^ and $ are the
 /// ends of the value, (?m) makes them those of its lines. What is null matches none. Each of these options can be repeated;
 /// a record is printed if all hold.
+///
+/// A partition that cannot be read any further ends where that is so, and is named; the others are printed to their ends, and
+/// the exit status is then 4, or 1 where it is the system that refuses.
 ///
 /// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
 /// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.
@@ -183,20 +186,22 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     if let Some(cursor) = &mut cursor {
         cursor.refuse_other_topics(&partitions)?;
     }
-    let (sources, skipped) = selection.sources(partitions, cursor.as_ref(), context)?;
+    let mut failures = Failures::new(context.ui);
+    let selected = selection.sources(partitions, cursor.as_ref(), context, &mut failures)?;
     if let Some(newcomers) = &mut newcomers {
-        newcomers.know(&sources);
+        newcomers.know(&selected.sources);
+        newcomers.leave_out(selected.unreadable);
     }
     let order = match args.order {
         OrderName::Time => Order::Time,
         OrderName::Partition => Order::Partition,
     };
-    let mut printer = Printer::new(args, context, format, stop.as_ref());
+    let mut printer = Printer::new(args, context, format, stop.as_ref(), failures);
     printer.pace = args.speed.map(Pace::new);
-    printer.skip = skipped;
+    printer.skip = selected.passed_over;
     printer.cursor = cursor;
     printer.until = selection.until;
-    let merge = Merge::new(sources, order).with_open_max(open_partitions_max());
+    let merge = Merge::new(selected.sources, order).with_open_max(open_partitions_max());
     let follower = newcomers.map(|newcomers| Follower::new(context, &selection, newcomers, &merge));
     printer.print(merge, follower)
 }

@@ -7,7 +7,7 @@ use super::follow::Follower;
 use super::output::Output;
 use super::pace::Pace;
 use super::selection::missed;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failures};
 use crate::cli::signals::Stop;
 use crate::cli::ui::{self, Progress, Unit};
 use crate::cli::{Context, now};
@@ -35,6 +35,8 @@ pub(super) struct Printer<'a> {
     pub(super) cursor: Option<Cursor<'a>>,
     pub(super) until: Option<Timestamp>,
     stop: Option<&'a Stop>,
+    /// Partitions that could not be read.
+    failures: Failures,
     buffer: Vec<u8>,
     last_record: LastRecord,
     output: Output,
@@ -64,7 +66,13 @@ enum Ended {
 }
 
 impl<'a> Printer<'a> {
-    pub(super) fn new(args: &ConsumeArgs, context: &'a Context, format: RecordFormat, stop: Option<&'a Stop>) -> Self {
+    pub(super) fn new(
+        args: &ConsumeArgs,
+        context: &'a Context,
+        format: RecordFormat,
+        stop: Option<&'a Stop>,
+        failures: Failures,
+    ) -> Self {
         // Into a terminal or a pager, a display on stderr would write over the records; a replay is worth it all the same.
         if args.cursor_file.is_none() {
             ui::widen_stdout(OUTPUT_SIZE * 2);
@@ -80,6 +88,7 @@ impl<'a> Printer<'a> {
             cursor: None,
             until: None,
             stop,
+            failures,
             buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
             last_record: LastRecord::default(),
             output: Output::new(context.ui),
@@ -95,6 +104,7 @@ impl<'a> Printer<'a> {
     pub(super) fn print(mut self, mut merge: Merge, follower: Option<Follower<'_>>) -> anyhow::Result<Exit> {
         self.note_starts(&merge)?;
         let printed = self.print_all(&mut merge, follower);
+        self.tell_failed(&mut merge);
         // What was read before an error is the user's all the same.
         let finished = self.finish(&merge, printed.as_ref().ok().copied());
         if let Some(progress) = &self.progress {
@@ -106,7 +116,7 @@ impl<'a> Printer<'a> {
         }
         match (ended, self.stop.and_then(Stop::signal)) {
             (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
-            _ => Ok(Exit::Done),
+            _ => Ok(self.failures.exit()),
         }
     }
 
@@ -167,6 +177,7 @@ impl<'a> Printer<'a> {
                 return Ok(ended);
             }
             self.tell_missed(merge);
+            self.tell_failed(merge);
             let Some(follower) = &mut follower else { return Ok(Ended::Complete) };
             if self.left == 0 || is_over || merge.is_done() {
                 return Ok(Ended::Complete);
@@ -292,6 +303,10 @@ impl<'a> Printer<'a> {
     /// How many bytes make the buffer full.
     fn size(&self) -> usize {
         self.delivery.as_ref().map_or(OUTPUT_SIZE, Delivery::size)
+    }
+
+    fn tell_failed(&mut self, merge: &mut Merge) {
+        merge.take_failed().into_iter().for_each(|error| self.failures.tell(error));
     }
 
     /// Passes a full buffer on; `Some` where printing is to end before.

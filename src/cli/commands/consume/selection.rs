@@ -5,7 +5,7 @@ use super::printer::deleted_topic;
 use super::{ConsumeArgs, Isolation, Reset};
 use crate::cli::Context;
 use crate::cli::args::{self, OffsetAt, PerPartition};
-use crate::cli::exit;
+use crate::cli::exit::{self, Failures};
 use crate::disk::descriptors;
 use crate::logdir::{LogDir, Partition, Topic};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
@@ -117,40 +117,64 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    /// The partitions from where they are wanted, and how many of their first records are not: those before the last ones
-    /// that --tail asks for. A handle holds its partition's folder open, so each goes once its source is made.
+    /// The partitions from where they are wanted. A handle holds its partition's folder open, so each goes once its source is made. A partition
+    /// that cannot be read is left out and told.
     pub(super) fn sources(
         &self,
         partitions: Vec<Partition>,
         cursor: Option<&Cursor<'_>>,
         context: &Context,
-    ) -> anyhow::Result<(Vec<Source>, u64)> {
+        failures: &mut Failures,
+    ) -> anyhow::Result<Selected> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
         let is_limited = partitions.len() > open_partitions_max();
-        let (mut sources, mut found) = (Vec::new(), 0_u64);
+        let (mut selected, mut found) = (Selected::default(), 0_u64);
         for partition in partitions {
-            let view = partition.view()?;
-            if !view.has_folder() {
-                context.ui.verbose(&format!("partition {} has no folder yet and is empty", partition.id()));
-                continue;
+            match self.source_of(&partition, chunk, cursor, context) {
+                Ok(Some((mut source, records))) => {
+                    if is_limited {
+                        source.records.close().map_err(deleted_topic)?;
+                    }
+                    found += records;
+                    selected.sources.push(source);
+                }
+                Ok(None) => {
+                    context.ui.verbose(&format!("partition {} has no folder yet and is empty", partition.id()));
+                }
+                Err(error) if exit::is_of_a_partition(&error, &context.root) => {
+                    failures.tell(error);
+                    selected.unreadable.push(partition.id().clone());
+                }
+                Err(error) => return Err(error),
             }
-            let mut range = self.range(&view, &partition, cursor, context)?;
-            if let Some(count) = self.args.tail {
-                let open = |from, to| -> anyhow::Result<Option<Source>> {
-                    self.source(LogReader::new(view.clone(), chunk), &partition, from, Some(to)).map(Some)
-                };
-                let (from, records) =
-                    tail::find(count, range.from, range.to.unwrap_or(range.end).min(range.end), open)?;
-                range.from = from;
-                found += records;
-            }
-            let mut source = self.source(LogReader::new(view, chunk), &partition, range.from, range.to)?;
-            if is_limited {
-                source.records.close().map_err(deleted_topic)?;
-            }
-            sources.push(source);
         }
-        Ok((sources, self.args.tail.map_or(0, |count| found.saturating_sub(count))))
+        selected.passed_over = self.args.tail.map_or(0, |count| found.saturating_sub(count));
+        Ok(selected)
+    }
+
+    /// A partition from where it is wanted, and how many records of a tail it has; `None` where it has no folder.
+    fn source_of(
+        &self,
+        partition: &Partition,
+        chunk: usize,
+        cursor: Option<&Cursor<'_>>,
+        context: &Context,
+    ) -> anyhow::Result<Option<(Source, u64)>> {
+        let view = partition.view()?;
+        if !view.has_folder() {
+            return Ok(None);
+        }
+        let mut range = self.range(&view, partition, cursor, context)?;
+        let mut found = 0;
+        if let Some(count) = self.args.tail {
+            let open = |from, to| -> anyhow::Result<Option<Source>> {
+                self.source(LogReader::new(view.clone(), chunk), partition, from, Some(to)).map(Some)
+            };
+            let end = range.to.unwrap_or(range.end).min(range.end);
+            (range.from, found) = tail::find(count, range.from, end, open)?;
+        }
+        let source = self.source(LogReader::new(view, chunk), partition, range.from, range.to)?;
+        Ok(Some((source, found)))
     }
 
     /// A partition that came while others were followed, from its start. It has no file open before it is asked: many can
@@ -262,6 +286,16 @@ impl<'a> Selection<'a> {
             OffsetAt::At(offset) => Offset(offset).min(end),
         }
     }
+}
+
+/// The partitions that are read.
+#[derive(Default)]
+pub(super) struct Selected {
+    pub(super) sources: Vec<Source>,
+    /// How many of their first records are not wanted: those before the last ones that --tail asks for.
+    pub(super) passed_over: u64,
+    /// Those that cannot be read.
+    pub(super) unreadable: Vec<TopicPartition>,
 }
 
 /// What a log holds.
