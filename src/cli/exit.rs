@@ -99,6 +99,11 @@ impl Failures {
         self.worst = self.worst.max(number(&error));
     }
 
+    /// Remembers corruption that was told as a warning.
+    pub(crate) fn note_corruption(&mut self) {
+        self.worst = self.worst.max(CORRUPT);
+    }
+
     pub(crate) const fn exit(&self) -> Exit {
         if self.worst == 0 { Exit::Done } else { Exit::Told(self.worst) }
     }

@@ -11,9 +11,9 @@
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
 use super::file_name::{FileKind, SWAP_SUFFIX, segment_name};
-use super::scan::{Scanner, Step};
+use super::scan::{Scanner, Step, header_at};
 use super::segments;
-use super::tail::Tail;
+use super::tail::{self, Place, Tail};
 use super::view::{LISTINGS_MAX, LogView};
 use super::{Result, lookup};
 use crate::disk::FileId;
@@ -55,6 +55,10 @@ pub struct LogReader {
     next_offset: Offset,
     /// The file and position of what looked like damage, and was approached afresh since.
     doubted: Option<(FileId, Position)>,
+    /// Segment and position of a batch that goes on from those before it, although the next one contradicts it.
+    trusted: Option<(Offset, Position)>,
+    /// A segment, and the place in it behind what was stepped over last, with the lowest offset that may follow there.
+    stepped_over: Option<(Offset, Position, Offset)>,
 }
 
 impl LogReader {
@@ -62,7 +66,17 @@ impl LogReader {
     #[must_use]
     pub fn new(view: LogView, chunk: usize) -> Self {
         let next_offset = view.log_start_offset();
-        Self { view, chunk, scanner: None, segment_end: NO_END, current: None, next_offset, doubted: None }
+        Self {
+            view,
+            chunk,
+            scanner: None,
+            segment_end: NO_END,
+            current: None,
+            next_offset,
+            doubted: None,
+            trusted: None,
+            stepped_over: None,
+        }
     }
 
     /// A reader at `next_offset`, for which `scanner` is in place.
@@ -162,7 +176,9 @@ impl LogReader {
                 Step::Batch(header) if header.last_offset() < self.next_offset => scanner.pass(&header),
                 Step::Batch(header) => {
                     if scanner.checksum_matches(&header)? {
-                        if scanner.overlaps_next(&header)? || header.next_offset() > self.segment_end {
+                        if (scanner.overlaps_next(&header)? || header.next_offset() > self.segment_end)
+                            && self.trusted != Some((scanner.log().base_offset, scanner.position()))
+                        {
                             self.refuse_overlap(&header)?;
                             continue;
                         }
@@ -214,6 +230,53 @@ impl LogReader {
             return Ok(());
         }
         Err(scanner.overlap(header))
+    }
+
+    /// After an error: goes on behind what is corrupt or not read by this program. Returns the offset at which the next record
+    /// can be; `None` where nothing follows.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn step_over(&mut self) -> Result<Option<Offset>> {
+        let Some(scanner) = &mut self.scanner else { return Ok(None) };
+        let (position, size) = (scanner.position(), scanner.size());
+        let base = scanner.log().base_offset;
+        if let Some(header) = self.current.take() {
+            scanner.pass(&header);
+            self.next_offset = self.next_offset.max(header.next_offset());
+            self.stepped_over = Some((base, scanner.position(), scanner.expected()));
+            return Ok(Some(self.next_offset));
+        }
+        let expected = scanner.expected().max(self.next_offset);
+        match scanner.peek()? {
+            Step::Batch(header) if scanner.checksum_matches(&header)? => {
+                let behind = position + header.size as u64;
+                let next = header_at(&*scanner.log().file, behind, size)?;
+                let is_next_wrong = next.is_some_and(|next| next.base_offset < scanner.expected());
+                let place = Some((base, position));
+                let is_in_order = header.base_offset >= scanner.expected();
+                // What is wrong with one that is trusted already is something else.
+                if is_in_order && (is_next_wrong || header.base_offset == expected) && self.trusted != place {
+                    self.trusted = place;
+                    return Ok(Some(expected));
+                }
+                scanner.go_to(behind, expected);
+                self.stepped_over = Some((base, behind, expected));
+                return Ok(Some(expected));
+            }
+            _ => {}
+        }
+        let place = Place { log: scanner.log(), position, expected, size };
+        if let Some((next, header)) = tail::next_batch(&place)?.filter(|(next, _)| *next > position) {
+            scanner.go_to(next, header.base_offset);
+            self.stepped_over = Some((base, next, header.base_offset));
+            self.next_offset = self.next_offset.max(header.base_offset);
+            return Ok(Some(self.next_offset));
+        }
+        let Some(successor) = self.view.successor(base) else { return Ok(None) };
+        self.scanner = None;
+        self.next_offset = self.next_offset.max(successor);
+        Ok(Some(self.next_offset))
     }
 
     /// Goes back before the batch that [`LogReader::next`] has shown last.
@@ -398,7 +461,13 @@ impl LogReader {
                 let size = log.file.stat()?.size;
                 start = lookup::start_for_offset(&log, size, &self.view.offset_index(base)?, self.next_offset)?.0;
             }
-            self.stand_in(Scanner::new(log, start, self.chunk)?);
+            let mut scanner = Scanner::new(log, start, self.chunk)?;
+            if let Some((_, behind, expected)) =
+                self.stepped_over.filter(|&(of, behind, _)| of == base && behind > start)
+            {
+                scanner.go_to(behind, expected);
+            }
+            self.stand_in(scanner);
             return Ok(Opened::Segment);
         }
         Err(self.view.deleted())

@@ -193,6 +193,19 @@ impl RecordReader {
         }
     }
 
+    /// After an error: goes on behind what is corrupt, or not read by this program. Returns the offset at which the next record
+    /// can be; `None` where nothing follows.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn step_over(&mut self) -> Result<Option<Offset>> {
+        self.end();
+        self.is_given_back = false;
+        let stepped = self.log.step_over()?;
+        self.behind = self.behind.max(self.log.next_offset());
+        Ok(stepped)
+    }
+
     /// Appends the next of the records of the current batch as lines, where all of it is wanted: see
     /// [`RecordCursor::append_lines`]. Returns how many there were. The last of them is then the record found last.
     #[inline]

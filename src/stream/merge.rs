@@ -6,7 +6,8 @@
 //! decompressed ones; nothing is allocated a record. With more partitions than files may be open,
 //! the one that was opened first gives its files back for the next, and opens them again when it needs them.
 //!
-//! A partition that cannot be read any further ends there, and keeps none of the others from being read.
+//! A partition that cannot be read any further ends there, or goes on behind the damage, as is wanted. It keeps none of the
+//! others from being read.
 
 use super::filter::Filter;
 use super::json::Located;
@@ -26,6 +27,16 @@ pub enum Order {
     Partition,
 }
 
+/// What is done where a partition is corrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDamage {
+    /// It ends there.
+    #[default]
+    End,
+    /// It goes on behind, if anything is there.
+    StepOver,
+}
+
 /// A partition to be read.
 pub struct Source {
     /// The topic it belongs to.
@@ -38,6 +49,8 @@ pub struct Source {
     pub records: RecordReader,
     /// Which of them are wanted.
     pub filter: Filter,
+    /// What is done where it is corrupt.
+    pub on_damage: OnDamage,
 }
 
 /// Records that were gone before they were read.
@@ -53,13 +66,57 @@ pub struct Missed {
     pub log_start_offset: Offset,
 }
 
+/// Damage that was stepped over.
+#[derive(Debug)]
+pub struct Damaged {
+    /// What is wrong, and where.
+    pub damage: StorageError,
+    /// Where it went on.
+    pub next_offset: Offset,
+}
+
+/// What the owner of a log should be told of records that are not shown.
+#[derive(Debug, Default)]
+pub struct Unseen {
+    /// Those that were removed.
+    pub missed: Vec<Missed>,
+    /// Those that are damaged.
+    pub damaged: Vec<Damaged>,
+}
+
 impl Source {
-    /// The next wanted record, if there is one now. What was gone before it was read is added to `missed`.
+    /// The next wanted record, if there is one now. What is not to be seen is added to `unseen`.
     ///
     /// # Errors
     /// When the partition cannot be read.
     #[inline]
-    pub fn advance(&mut self, missed: &mut Vec<Missed>) -> Result<bool> {
+    pub fn advance(&mut self, unseen: &mut Unseen) -> Result<bool> {
+        loop {
+            match self.advance_undamaged(unseen) {
+                Ok(found) => return Ok(found),
+                Err(damage) => self.step_over(damage, unseen)?,
+            }
+        }
+    }
+
+    /// Goes on behind damage, if that is wanted and anything is there.
+    #[cold]
+    fn step_over(&mut self, damage: StorageError, unseen: &mut Unseen) -> Result<()> {
+        let is_damage = matches!(damage, StorageError::Corrupt { .. } | StorageError::Unsupported { .. });
+        if self.on_damage == OnDamage::End || !is_damage {
+            return Err(damage);
+        }
+        match self.records.step_over()? {
+            Some(next_offset) => {
+                unseen.damaged.push(Damaged { damage, next_offset });
+                Ok(())
+            }
+            None => Err(damage),
+        }
+    }
+
+    #[inline]
+    fn advance_undamaged(&mut self, unseen: &mut Unseen) -> Result<bool> {
         loop {
             if self.filter.searches()
                 && let Some((records, start, bytes)) = self.records.ahead()
@@ -78,7 +135,7 @@ impl Source {
                 Advance::End => return Ok(false),
                 Advance::LogStartPassed { missed_from: from, log_start_offset } => {
                     let (topic, partition) = (self.topic.clone(), self.partition);
-                    missed.push(Missed { topic, partition, from, log_start_offset });
+                    unseen.missed.push(Missed { topic, partition, from, log_start_offset });
                 }
             }
         }
@@ -134,7 +191,7 @@ pub struct Merge {
     open: VecDeque<usize>,
     /// Whether the front of the first source in order has been handed out.
     shown: bool,
-    missed: Vec<Missed>,
+    unseen: Unseen,
     failed: Vec<StorageError>,
 }
 
@@ -151,7 +208,7 @@ impl Merge {
             open_max: usize::MAX,
             open: VecDeque::new(),
             shown: false,
-            missed: Vec::new(),
+            unseen: Unseen::default(),
             failed: Vec::new(),
         }
     }
@@ -233,7 +290,7 @@ impl Merge {
     fn advance(&mut self, place: usize) -> Result<bool> {
         let (open, sources) = (self.open.len(), self.sources.len());
         let advanced = if open == sources && open <= self.open_max {
-            self.sources[place].advance(&mut self.missed)
+            self.sources[place].advance(&mut self.unseen)
         } else {
             self.advance_among_closed(place)
         };
@@ -257,7 +314,7 @@ impl Merge {
     /// The same where sources have no files open, or more have than may.
     fn advance_among_closed(&mut self, place: usize) -> Result<bool> {
         let was_open = self.sources[place].records.is_open();
-        let found = self.sources[place].advance(&mut self.missed)?;
+        let found = self.sources[place].advance(&mut self.unseen)?;
         if !was_open || self.open.len() > self.open_max {
             self.close_others(place, was_open)?;
         }
@@ -349,8 +406,8 @@ impl Merge {
         std::mem::take(&mut self.failed)
     }
 
-    /// The records that were gone before they were read, since the last call.
-    pub fn take_missed(&mut self) -> Vec<Missed> {
-        std::mem::take(&mut self.missed)
+    /// What was not to be seen since the last call.
+    pub fn take_unseen(&mut self) -> Unseen {
+        std::mem::take(&mut self.unseen)
     }
 }

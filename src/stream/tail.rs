@@ -1,6 +1,6 @@
 //! Finds where the last records of a partition begin that are wanted, reading backwards from its end.
 
-use super::merge::Source;
+use super::merge::{Source, Unseen};
 use crate::storage::StorageError;
 use crate::units::Offset;
 
@@ -30,8 +30,8 @@ pub fn find<E: From<StorageError>>(
         window = window.max(WINDOW_MIN).saturating_mul(GROWTH);
         let Some(mut source) = open(from, to)? else { continue };
         // What retention removes meanwhile is told when the records are read to be shown.
-        let mut missed = Vec::new();
-        while source.advance(&mut missed)? {
+        let mut unseen = Unseen::default();
+        while source.advance(&mut unseen)? {
             found += 1;
         }
     }

@@ -289,3 +289,66 @@ fn a_follower_goes_on_with_the_partitions_that_can_be_read() {
     let (_, _, stderr) = follower.wait();
     assert_eq!(stderr.matches("kdir: ").count(), 2, "{stderr}");
 }
+
+#[test]
+fn a_reader_goes_on_behind_damage_if_it_is_told_to() {
+    // Batches of 71 bytes: four to a segment, in the last one two.
+    const SIZE: usize = 71;
+    type Damage = (&'static str, u64, fn(&mut Vec<u8>), &'static [usize]);
+    let damages: [Damage; 9] = [
+        ("a value", 4, |log| log[SIZE + 67] ^= 1, &[5]),
+        ("the first batch of all", 0, |log| log[67] ^= 1, &[0]),
+        ("the end of a closed segment", 4, |log| log[3 * SIZE + 67] ^= 1, &[7]),
+        ("zeros over two batches", 4, |log| log[SIZE + 30..2 * SIZE + 30].fill(0), &[5, 6]),
+        ("a segment of zeros", 4, |log| log.fill(0), &[4, 5, 6, 7]),
+        ("a length that leads out of the file", 4, |log| log[SIZE + 8] = 0x70, &[5]),
+        ("a batch that is gone", 4, |log| drop(log.drain(SIZE..2 * SIZE)), &[5]),
+        (
+            "one batch twice",
+            4,
+            |log| {
+                let copy = log[..SIZE].to_vec();
+                log.splice(2 * SIZE..2 * SIZE, copy);
+            },
+            &[],
+        ),
+        ("the first of the last segment", 8, |log| log[67] ^= 1, &[8]),
+    ];
+    for (what, base, damage, lost) in damages {
+        let kdir = Kdir::with_topic("a", &["-c", "segment.bytes=300", "-c", "index.interval.bytes=0"]);
+        kdir.create("b", &[]);
+        let lines: String = (0..10).map(|number| format!("a{number:02}\n")).collect();
+        kdir.produce("a", &["--batch-size", "1"], lines);
+        kdir.produce("b", &[], "sound\n");
+        let path = kdir.segment("a-0", base, "log");
+        let mut log = fs::read(&path).unwrap();
+        assert!(log.len() >= 2 * SIZE && log.len() % SIZE == 0, "{}", log.len());
+        damage(&mut log);
+        fs::write(&path, log).unwrap();
+        let before = kdir.contents();
+        let output = kdir.command(&["consume", "a", "b", "--skip-corrupt"]).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let mut shown: Vec<&str> = stdout.lines().filter(|line| *line != "sound").collect();
+        shown.sort_unstable();
+        let expected = (0..10).filter(|number| !lost.contains(number)).map(|number| format!("a{number:02}"));
+        assert_eq!(shown, expected.collect::<Vec<_>>(), "{what}: {stderr}");
+        assert!(stdout.contains("sound"));
+        let is_told = what != "a batch that is gone";
+        let named = stderr.matches(&path.display().to_string()).count();
+        assert_eq!(
+            (output.status.code(), named),
+            (Some(if is_told { 4 } else { 0 }), usize::from(is_told)),
+            "{what}: {stderr}"
+        );
+        assert_eq!(kdir.contents(), before, "nothing is written");
+        let without = kdir.command(&["consume", "a", "b"]).output().unwrap();
+        assert_eq!(without.status.code(), Some(if is_told { 4 } else { 0 }), "{what}");
+    }
+    let kdir = Kdir::with_topic("a", &[]);
+    kdir.run(&["consume", "a", "--skip-corrupt", "--isolation", "read-committed"]).code(2).stdout("");
+    kdir.run(&["consume", "a", "--skip-corrupt", "--tail", "3"]).code(2).stdout("");
+    // Offsets that no index entry can hold: what cannot be read yet is passed over.
+    let kdir = disk("f-overflow-int32");
+    let output = kdir.command(&["consume", "t", "--skip-corrupt"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.iter().filter(|&&byte| byte == b'\n').count()), (Some(4), 6));
+}

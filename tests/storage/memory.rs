@@ -6,7 +6,7 @@ use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
 use kdir::storage::{Bounds, Checkpoints, LogConfig, LogReader, ReadMemory, RecordReader};
 use kdir::stream::filter::{Filter, Part, Test};
-use kdir::stream::merge::{Merge, Order, Source};
+use kdir::stream::merge::{Merge, OnDamage, Order, Source};
 use kdir::units::{Offset, Timestamp};
 use regex::bytes::Regex;
 
@@ -36,7 +36,7 @@ fn merged(disks: &[FaultyDisk], memory: &ReadMemory, filter: &Filter, end: Optio
         let log = LogReader::new(view(disk), 64 << 10);
         let records = RecordReader::new(log).within(Bounds { end, ..Bounds::default() }).sharing(memory);
         let (topic, filter) = ("t".parse().unwrap(), filter.clone());
-        Source { topic, topic_id: None, partition: partition as i32, records, filter }
+        Source { topic, topic_id: None, partition: partition as i32, records, filter, on_damage: OnDamage::End }
     };
     Merge::new(disks.iter().enumerate().map(source).collect(), Order::Time)
 }

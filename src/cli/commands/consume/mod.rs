@@ -77,6 +77,12 @@ pub(crate) struct ConsumeArgs {
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "N", help_heading = "Where")]
     max_records: Option<u64>,
+    /// Go on behind what is corrupt, in place of ending there; nothing is written
+    ///
+    /// What is passed over is named, and the exit status is 4. -N for --from-offset counts back from the first damage. Which
+    /// transactions were aborted is not known behind damage, so this is not for --isolation read-committed.
+    #[arg(long, help_heading = "Where", conflicts_with = "tail")]
+    skip_corrupt: bool,
     /// Where to begin when --from-offset is outside the log, in place of an error
     #[arg(long, value_name = "earliest|latest", help_heading = "Where")]
     reset: Option<Reset>,

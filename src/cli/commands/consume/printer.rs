@@ -104,7 +104,7 @@ impl<'a> Printer<'a> {
     pub(super) fn print(mut self, mut merge: Merge, follower: Option<Follower<'_>>) -> anyhow::Result<Exit> {
         self.note_starts(&merge)?;
         let printed = self.print_all(&mut merge, follower);
-        self.tell_failed(&mut merge);
+        self.tell_unseen(&mut merge);
         // What was read before an error is the user's all the same.
         let finished = self.finish(&merge, printed.as_ref().ok().copied());
         if let Some(progress) = &self.progress {
@@ -176,8 +176,7 @@ impl<'a> Printer<'a> {
             if let Some(ended) = self.print_what_is_there(merge)? {
                 return Ok(ended);
             }
-            self.tell_missed(merge);
-            self.tell_failed(merge);
+            self.tell_unseen(merge);
             let Some(follower) = &mut follower else { return Ok(Ended::Complete) };
             if self.left == 0 || is_over || merge.is_done() {
                 return Ok(Ended::Complete);
@@ -293,20 +292,23 @@ impl<'a> Printer<'a> {
         Wakers { output: ui::stdout(), stop: self.stop.map(Stop::descriptor) }
     }
 
-    fn tell_missed(&self, merge: &mut Merge) {
-        for it in merge.take_missed() {
+    /// Tells of what the merge could not show.
+    fn tell_unseen(&mut self, merge: &mut Merge) {
+        let unseen = merge.take_unseen();
+        for it in unseen.missed {
             let partition = TopicPartition { topic: it.topic, partition: it.partition };
             self.context.ui.warning(&missed(&partition, it.from, it.log_start_offset));
         }
+        for it in unseen.damaged {
+            self.context.ui.warning(&format!("{}; going on at offset {}", it.damage, it.next_offset));
+            self.failures.note_corruption();
+        }
+        merge.take_failed().into_iter().for_each(|error| self.failures.tell(error));
     }
 
     /// How many bytes make the buffer full.
     fn size(&self) -> usize {
         self.delivery.as_ref().map_or(OUTPUT_SIZE, Delivery::size)
-    }
-
-    fn tell_failed(&mut self, merge: &mut Merge) {
-        merge.take_failed().into_iter().for_each(|error| self.failures.tell(error));
     }
 
     /// Passes a full buffer on; `Some` where printing is to end before.

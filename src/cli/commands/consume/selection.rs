@@ -10,7 +10,7 @@ use crate::disk::descriptors;
 use crate::logdir::{LogDir, Partition, Topic};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::{Filter, Part, Test};
-use crate::stream::merge::Source;
+use crate::stream::merge::{OnDamage, Source};
 use crate::stream::tail;
 use crate::units::{Offset, Timestamp, TopicPartition};
 use anyhow::Context as _;
@@ -75,6 +75,9 @@ impl<'a> Selection<'a> {
             && since >= until
         {
             return Err(exit::usage("--since is not before --until: no record can be between them"));
+        }
+        if args.skip_corrupt && matches!(args.isolation, Isolation::ReadCommitted) {
+            return Err(exit::usage("--skip-corrupt reads uncommitted records only: leave out --isolation"));
         }
         Ok(Self { args, since, until, filter: filter(args), memory: ReadMemory::default() })
     }
@@ -206,7 +209,8 @@ impl<'a> Selection<'a> {
         let topic_id = if self.args.cursor_file.is_some() { partition.incarnation()? } else { None };
         let TopicPartition { topic, partition } = partition.id().clone();
         let records = records.within(bounds).sharing(&self.memory);
-        Ok(Source { topic, topic_id, partition, records, filter: self.filter.clone() })
+        let on_damage = if self.args.skip_corrupt { OnDamage::StepOver } else { OnDamage::End };
+        Ok(Source { topic, topic_id, partition, records, filter: self.filter.clone(), on_damage })
     }
 
     fn range(
@@ -245,8 +249,12 @@ impl<'a> Selection<'a> {
             )));
         }
         if let Some(since) = self.since {
-            let found = view.offset_for_time(since)?;
-            from = from.max(found.map_or(end, |(offset, _)| offset));
+            match view.offset_for_time(since) {
+                Ok(found) => from = from.max(found.map_or(end, |(offset, _)| offset)),
+                // The records themselves tell.
+                Err(StorageError::Corrupt { .. }) if self.args.skip_corrupt => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(Range { from, to: to.or((!self.args.follow && is_sound).then_some(end)), end })
     }
