@@ -27,7 +27,7 @@ pub(super) fn cut(guard: &PartitionGuard, damage: StorageError, notices: &mut Ve
     let (folder, position) = (&**guard.folder(), *position);
     let bases = segments::base_offsets(folder)?;
     let damaged = bases.iter().position(|&base| folder.path().join(segment_name(base, FileKind::Log)) == *path);
-    let Some(damaged) = damaged.filter(|_| *offset >= guard.checkpoints().recovery_point) else { return Err(damage) };
+    let Some(damaged) = damaged.filter(|_| *offset >= guard.checkpoints().acknowledged()) else { return Err(damage) };
     let log = OpenLog::open(folder, bases[damaged], Access::Write)?;
     if was_changed_since_boot(folder, &bases[damaged..])? || !is_damaged(&log, position, *offset)? {
         return Err(damage);

@@ -184,10 +184,10 @@ fn walk(
         let Some(log) = segments::open_log(&*folder, unit.base_offset)? else { return Ok(Outcome::Gone) };
         let unreadable = survey.unreadable_indexes_of(unit.base_offset);
         let indexes = Indexes::open_readable(&*folder, unit.base_offset, &unreadable)?;
-        let Subject { acknowledgement, decompressed_size_max, .. } = survey.subject;
+        let Subject { acknowledgement, decompressed_size_max, gaps, .. } = survey.subject;
         let acknowledged = survey.subject.checkpoints.acknowledged();
         let epochs = &survey.epochs;
-        let frame = Frame { epochs, acknowledged, acknowledgement, decompressed_size_max, on_progress };
+        let frame = Frame { epochs, gaps, acknowledged, acknowledgement, decompressed_size_max, on_progress };
         Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
     };
     match walked() {

@@ -2,10 +2,13 @@
 //!
 //! No checksum covers a base offset, so only the batches beside it tell whether one is right, and which of two that contradict
 //! each other is wrong: it takes a batch behind both. An offset counts as known only where both neighbours leave exactly the
-//! room that the batch takes. Where a log was compacted there may be gaps anywhere, and most often it is not known.
+//! room that the batch takes, and the one behind goes on into the next. Where a log was compacted there may be gaps anywhere,
+//! and most often it is not known.
 
+use super::Gaps;
 use crate::units::{Offset, Position};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A batch as its header places it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub(super) struct Placed {
     pub(super) base: Offset,
     /// How many offsets it takes.
     pub(super) span: i64,
+    /// Whether its records go by its base offset. Those in a compressed message of an old format have offsets of their own.
+    pub(super) moves_records: bool,
 }
 
 impl Placed {
@@ -42,6 +47,14 @@ pub(super) enum Disorder {
 }
 
 impl Disorder {
+    /// The bytes that are out of order.
+    pub(super) fn stretch(&self) -> Option<Range<Position>> {
+        match *self {
+            Self::StepsBack { first, end, .. } => Some(first.position..end),
+            _ => self.batch().map(|batch| batch.position..batch.end),
+        }
+    }
+
     /// The batch that is out of place.
     const fn batch(&self) -> Option<Placed> {
         match *self {
@@ -75,6 +88,7 @@ struct Back {
 
 /// Goes through the batches of a stretch. Three of them are looked at together at most.
 pub(super) struct Order {
+    gaps: Gaps,
     /// Where the batches that are in order end.
     expected: Offset,
     undecided: VecDeque<Placed>,
@@ -87,8 +101,8 @@ pub(super) struct Order {
 
 impl Order {
     /// The first batch is to begin at `expected`.
-    pub(super) fn new(expected: Offset) -> Self {
-        Self { expected, undecided: VecDeque::new(), back: None, damage: None, disorder: Vec::new() }
+    pub(super) fn new(expected: Offset, gaps: Gaps) -> Self {
+        Self { gaps, expected, undecided: VecDeque::new(), back: None, damage: None, disorder: Vec::new() }
     }
 
     /// The next batch.
@@ -108,6 +122,16 @@ impl Order {
         self.undecided.back().map_or(self.expected, Placed::next)
     }
 
+    /// Where the batches that are in order for certain end.
+    pub(super) const fn decided(&self) -> Offset {
+        self.expected
+    }
+
+    /// Whether all batches so far are in order, one after the other.
+    pub(super) fn is_decided(&self) -> bool {
+        self.undecided.is_empty() && self.is_known()
+    }
+
     /// The next batches follow bytes that are none. What their place in the order shows of these is told with `mark`.
     pub(super) fn pass_damage(&mut self, mark: usize) {
         self.decide(true);
@@ -122,7 +146,7 @@ impl Order {
     pub(super) fn finish(mut self, followed_by: Option<Offset>) -> (Offset, Vec<Disorder>) {
         if let (Some(base), Some(last)) = (followed_by, self.undecided.back()) {
             let end = last.end;
-            self.undecided.push_back(Placed { position: end, end, base, span: 0 });
+            self.undecided.push_back(Placed { position: end, end, base, span: 0, moves_records: false });
         }
         self.decide(true);
         self.end_back();
@@ -137,10 +161,13 @@ impl Order {
     /// Offsets that a disordered batch claims are not missing, and no other batch is given them: batches have changed places.
     fn settle_exchanges(&mut self) {
         let claimed: Vec<Placed> = self.disorder.iter().filter_map(Disorder::batch).collect();
-        let is_claimed = |from: Offset, to: Offset| claimed.iter().any(|it| it.base < to && it.next() > from);
+        let is_claimed_beside = |batch: Placed, right: Offset| {
+            let overlaps = |it: &&Placed| it.base < right + batch.span && it.next() > right;
+            claimed.iter().filter(overlaps).any(|it| it.position != batch.position)
+        };
         for disorder in &mut self.disorder {
             match *disorder {
-                Disorder::Misplaced { batch, right } if is_claimed(right, right + batch.span) => {
+                Disorder::Misplaced { batch, right } if is_claimed_beside(batch, right) || !batch.moves_records => {
                     *disorder = Disorder::OutOfOrder { batch, from: right, next: right };
                 }
                 _ => {}
@@ -214,11 +241,21 @@ impl Order {
             };
         };
         let fits_between = self.is_known() && self.expected + batch.span == second.base;
+        // In a log that has no gaps, one that goes on from where this one should end is right. Otherwise the one behind it, or
+        // the name of the next segment, has to say so.
+        let is_vouched_for = match third {
+            _ if self.gaps == Gaps::Loss || second.span == 0 => true,
+            Some(third) => third.base == second.next(),
+            None => false,
+        };
         if batch.base == self.expected || (!falls && (second.base >= batch.next() || second.base < self.expected)) {
             return Some(Verdict::InPlace);
         }
-        if fits_between {
+        if fits_between && is_vouched_for {
             return Some(Verdict::Misplaced);
+        }
+        if fits_between && third.is_none() && !is_end {
+            return None;
         }
         if falls {
             let goes_on = second.base < self.expected && second.base >= batch.next();
@@ -271,8 +308,8 @@ mod tests {
 
     /// What the order of batches of three records shows that begin at `bases`, behind batches that end at 3. The position of
     /// a batch is its place among them.
-    fn shown(bases: &[i64], followed_by: Option<i64>) -> String {
-        let mut order = Order::new(Offset(3));
+    fn shown(gaps: Gaps, bases: &[i64], followed_by: Option<i64>) -> String {
+        let mut order = Order::new(Offset(3), gaps);
         for (place, &base) in (0..).zip(bases) {
             match base {
                 // Damage.
@@ -282,6 +319,7 @@ mod tests {
                     end: Position(place + 1),
                     base: Offset(base),
                     span: 3,
+                    moves_records: true,
                 }),
             }
         }
@@ -321,7 +359,9 @@ mod tests {
             (&[3, 1006], Some(20), "1: out of order, 6 to 20; next 20"),
             (&[3, 19], Some(20), "1: contradicts 20; next 20"),
             (&[3, 6, 2], None, "2: out of order, 9 to 9; next 9"),
-            // Batches that stand twice: one, one three times, two in a row.
+            // A flip that is smaller than what the batch takes.
+            (&[3, 5, 9], None, "1: is 6; next 12"),
+            // Batches that are there twice: one, one three times, two in a row.
             (&[3, 6, 3, 9], None, "2: out of order, 9 to 9; next 12"),
             (&[3, 6, 3, 3, 9], None, "2: out of order, 9 to 9, 3: out of order, 9 to 9; next 12"),
             (&[3, 6, 9, 3, 6, 12], None, "3 to 5: back from 12; next 15"),
@@ -341,7 +381,24 @@ mod tests {
             (&[3, 6], Some(12), "; next 9"),
             (&[3, 6, 9], Some(9), "; next 12"),
         ] {
-            assert_eq!(shown(bases, followed_by), expected, "{bases:?} {followed_by:?}");
+            assert_eq!(shown(Gaps::Loss, bases, followed_by), expected, "{bases:?} {followed_by:?}");
+        }
+    }
+
+    #[test]
+    fn where_gaps_are_legal_no_offset_is_known_without_a_third_batch() {
+        for (bases, followed_by, expected) in [
+            (&[3, 1006, 9, 12][..], None, "1: is 6; next 15"),
+            (&[3, 1006], Some(9), "1: is 6; next 9"),
+            (&[3, 1006, 9], None, "1: contradicts 9; next 12"),
+            // The second of the two is wrong, and leaves the room of the first by chance.
+            (&[3, 16, 9, 25], None, "1: gap 6 to 16, 2: out of order, 19 to 25; next 28"),
+            (&[3, 7, 9, 20], None, "1: contradicts 9, 3: gap 12 to 20; next 23"),
+            (&[3, 2, 9, 20], None, "1: out of order, 6 to 9, 3: gap 12 to 20; next 23"),
+        ] {
+            for gaps in [Gaps::Legal, Gaps::Unexplained] {
+                assert_eq!(shown(gaps, bases, followed_by), expected, "{bases:?} {followed_by:?}");
+            }
         }
     }
 }

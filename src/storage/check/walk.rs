@@ -3,11 +3,13 @@
 //! A checksum leaves out base offset and leader epoch, so these are held against the batches beside it ([`Order`]) and
 //! against `leader-epoch-checkpoint`.
 
+use super::Gaps;
 use super::entries::{OffsetEntries, TimeEntries, Wrong};
 use super::finding::{Acknowledgement, Finding, Problem};
 use super::order::{Disorder, Order, Placed};
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
+use crate::format::compression::Codec;
 use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::format::record_cursor::RecordCursor;
 use crate::storage::Result;
@@ -62,6 +64,7 @@ impl Believed {
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
     pub(super) epochs: &'a [LeaderEpochRow],
+    pub(super) gaps: Gaps,
     pub(super) acknowledged: Offset,
     pub(super) acknowledgement: Acknowledgement,
     pub(super) decompressed_size_max: usize,
@@ -128,7 +131,7 @@ impl<'a> Walk<'a> {
             buffer,
             offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
-            order: Order::new(unit.expected),
+            order: Order::new(unit.expected, frame.gaps),
             walked: Walked { largest_not_asked: Timestamp::NONE, ..Walked::default() },
         })
     }
@@ -178,7 +181,8 @@ impl<'a> Walk<'a> {
             }
         };
         let (end, span) = (position + stored.size as u64, i64::from(header.last_offset_delta) + 1);
-        self.order.place(Placed { position, end, base: header.base_offset, span });
+        let moves_records = header.magic == MAGIC_V2 || matches!(stored.attributes.codec(), Ok(Codec::None));
+        self.order.place(Placed { position, end, base: header.base_offset, span, moves_records });
         self.epoch(position, &header);
         self.offsets.batch(position, stored)?;
         self.times.batch(stored)?;
@@ -230,10 +234,13 @@ impl<'a> Walk<'a> {
     /// Passes bytes that are no valid batch.
     #[cold]
     fn damage(&mut self, problem: NoBatch) -> Result<()> {
-        let (position, expected) = (self.scanner.position(), self.order.next());
+        // What is not decided may claim offsets far above those that follow.
+        let (position, expected) = (self.scanner.position(), self.order.decided());
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
-        let may_be_torn =
-            is_log_end && expected >= self.frame.acknowledged && !matches!(problem, NoBatch::Unknown { .. });
+        let may_be_torn = is_log_end
+            && self.order.is_decided()
+            && expected >= self.frame.acknowledged
+            && !matches!(problem, NoBatch::Unknown { .. });
         let mut what = scan::described(problem).to_string();
         let size = self.scanner.size();
         let place = Place { log: self.scanner.log(), position, expected, size };
@@ -315,7 +322,7 @@ impl<'a> Walk<'a> {
 
     /// Tells what the order of the batches has shown. Returns where those that are in order end.
     fn tell_order(&mut self, followed_by: Option<Offset>) -> Result<Offset> {
-        let order = mem::replace(&mut self.order, Order::new(Offset::ZERO));
+        let order = mem::replace(&mut self.order, Order::new(Offset::ZERO, self.frame.gaps));
         let (expected, disorder) = order.finish(followed_by);
         for it in &disorder {
             if let Disorder::Resumed { mark, next } = *it
@@ -324,7 +331,7 @@ impl<'a> Walk<'a> {
                 *next_offset = next;
             }
         }
-        let mut originals = Originals::default();
+        let originals = Originals { disordered: disorder.iter().filter_map(Disorder::stretch).collect() };
         for it in disorder {
             match it {
                 Disorder::Resumed { .. } => {}
@@ -336,7 +343,11 @@ impl<'a> Walk<'a> {
                     self.walked.gaps.push(self.finding(batch.position, from, problem));
                 }
                 Disorder::Misplaced { batch, right } => {
-                    self.disordered(batch, right, Problem::WrongBaseOffset { claimed: batch.base });
+                    let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
+                        Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                        None => Problem::WrongBaseOffset { claimed: batch.base },
+                    };
+                    self.disordered(batch, right, problem);
                 }
                 Disorder::OutOfOrder { batch, from, next } => {
                     let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
@@ -366,10 +377,13 @@ impl<'a> Walk<'a> {
         torn.and_then(|finding| finding.position)
     }
 
-    /// Whether the last batch of the log goes on at `from` by the offset index as well as by the batch before it.
+    /// Whether the last batch of the log goes on at `from` by the batch before it, and ends so many offsets later by the offset
+    /// index, or by what was acknowledged.
     fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
         let is_last = self.unit.ends_segment && self.unit.followed_by.is_none() && batch.end == self.scanner.position();
-        Ok(is_last && self.offsets.last_named_at(batch.position)? == Some(from + (batch.span - 1)))
+        Ok(is_last
+            && (self.frame.acknowledged == from + batch.span
+                || self.offsets.last_named_at(batch.position)? == Some(from + (batch.span - 1))))
     }
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
@@ -398,25 +412,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Looks for the originals of batches that are there once more.
-#[derive(Default)]
+/// Looks for batches that are there once more, in order.
 struct Originals {
-    /// The last one that was found.
-    found: Option<(Offset, Position)>,
+    /// What is out of order: no original, or each of two could be taken for the other's.
+    disordered: Vec<Range<Position>>,
 }
 
 impl Originals {
-    /// Where, before `first`, the same bytes are as from there to `end`.
-    fn find(&mut self, log: &OpenLog, first: Placed, end: Position) -> Result<Option<Position>> {
-        let start = self.found.filter(|(base, _)| *base <= first.base).map_or(Position::ZERO, |(_, position)| position);
-        let mut scanner = Scanner::new(log.clone(), start, HEADER_CHUNK)?;
-        while scanner.position() < first.position {
-            let Step::Batch(header) = scanner.peek()? else { break };
+    /// Where else in the segment the same bytes are as from `first` to `end`.
+    fn find(&self, log: &OpenLog, first: Placed, end: Position) -> Result<Option<Position>> {
+        let size = end - first.position;
+        let is_in_order = |at: Position| !self.disordered.iter().any(|it| at < it.end && it.start < at + size);
+        let mut scanner = Scanner::new(log.clone(), Position::ZERO, HEADER_CHUNK)?;
+        while let Step::Batch(header) = scanner.peek()? {
             let position = scanner.position();
-            if header.base_offset == first.base {
-                self.found = Some((first.base, position));
-                let is_equal = scan::are_equal(&*log.file, position, first.position, end - first.position)?;
-                return Ok(is_equal.then_some(position));
+            if header.base_offset == first.base
+                && is_in_order(position)
+                && scan::are_equal(&*log.file, position, first.position, size)?
+            {
+                return Ok(Some(position));
             }
             scanner.pass(&header);
         }
