@@ -119,7 +119,7 @@ impl Context {
     fn open_to_read(&self) -> anyhow::Result<LogDir> {
         let log_dir = self.open()?;
         for error in log_dir.damaged_checkpoints()? {
-            self.ui.warning(&format!("going on without a damaged file: {error}; kdir repair makes it again"));
+            self.ui.warning(&format!("going on without a file of the log dir: {error}"));
         }
         Ok(log_dir)
     }

@@ -36,6 +36,13 @@ impl CheckpointFile {
     }
 }
 
+impl CheckpointFile {
+    /// Whether only brokers write it, who do without where it is damaged.
+    pub(super) const fn is_brokers(self) -> bool {
+        matches!(self, Self::HighWatermark | Self::Cleaner)
+    }
+}
+
 /// The rows of one file: topic, then partition, to offset.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OffsetRows(BTreeMap<String, BTreeMap<i32, Offset>>);
@@ -134,13 +141,17 @@ impl KeptFile {
     fn read(root: &dyn Folder, file: CheckpointFile, is_dispensable: bool) -> Result<Self> {
         let open = match root.open(file.name(), Access::Read) {
             Ok(open) => open,
-            Err(error) if error.is_not_found() => return Ok(Self { open: None, rows: Arc::default() }),
+            Err(error) if error.is_not_found() || (is_dispensable && error.is_unreadable()) => {
+                return Ok(Self { open: None, rows: Arc::default() });
+            }
             Err(error) => return Err(error.into()),
         };
         let stat = open.stat()?;
         let bytes = atomic::read_file(&*open, &root.path().join(file.name()), SIZE_MAX)?;
         let rows = match OffsetRows::parse(root, file, &bytes) {
-            Err(LogDirError::DamagedFile { .. }) if is_dispensable => OffsetRows::default(),
+            Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) if is_dispensable => {
+                OffsetRows::default()
+            }
             rows => rows?,
         };
         Ok(Self { open: Some((open, stat)), rows: Arc::new(rows) })

@@ -80,9 +80,7 @@ impl LogDir {
         if let Some(other) = self.find_colliding(name)? {
             return Err(LogDirError::TopicCollides { topic: name.clone(), other });
         }
-        for file in CheckpointFile::ALL {
-            self.forget_topic(file, name)?;
-        }
+        self.forget_rows(name)?;
         let topic = Topic {
             name: name.clone(),
             origin: Origin::TopicFile(new_topic_id()),

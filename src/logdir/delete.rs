@@ -21,6 +21,7 @@ use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic, topic};
 use crate::disk::{Access, DiskFile, Folder, FolderEntry, FolderLock};
 use crate::format::properties::topic_id_to_text;
+use crate::storage::file_name::is_of_a_partition;
 use crate::storage::segments;
 use crate::units::{TopicName, TopicPartition};
 use std::io::ErrorKind;
@@ -202,11 +203,15 @@ impl LogDir {
         Ok(self.root.sync()?)
     }
 
-    fn forget_rows(&self, name: &TopicName) -> Result<()> {
-        CheckpointFile::ALL.into_iter().try_for_each(|file| self.forget_topic(file, name))
+    /// Rows in a file that is damaged say nothing any more.
+    pub(super) fn forget_rows(&self, name: &TopicName) -> Result<()> {
+        CheckpointFile::ALL.into_iter().try_for_each(|file| match self.forget_topic(file, name) {
+            Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) if file.is_brokers() => Ok(()),
+            forgotten => forgotten,
+        })
     }
 
-    /// Removes a folder and what is in it. The topic id goes last, since it says whose the rest is.
+    /// Removes a folder and the files of a partition in it. The topic id goes last, since it says whose the rest is.
     fn remove_folder(&self, parent: &dyn Folder, name: &str, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
         let folder = match parent.open_folder(name) {
             Ok(folder) => folder,
@@ -215,13 +220,9 @@ impl LogDir {
         };
         let mut entries = folder.list()?;
         entries.sort_by_key(|entry| entry.name == PARTITION_METADATA_FILE);
-        for entry in entries {
+        // What somebody else has put there since stays, and the folder with it.
+        for entry in entries.into_iter().filter(|entry| !entry.is_folder && is_of_a_partition(&entry.name)) {
             match folder.remove_file(&entry.name) {
-                // A folder that somebody has put there goes as well, as it does with a broker. A link is removed, never
-                // what it leads to.
-                Err(error) if entry.is_folder && !error.is_not_found() => {
-                    self.remove_folder(&*folder, &entry.name, on_removed)?;
-                }
                 Err(error) if !error.is_not_found() => return Err(error.into()),
                 _ => on_removed(&folder.path().join(&entry.name)),
             }
@@ -229,6 +230,7 @@ impl LogDir {
         match parent.remove_folder(name) {
             // The folder was linked in from elsewhere: what was in it is gone, the link goes.
             Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(parent.remove_file(name)?),
+            Err(error) if error.source.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }

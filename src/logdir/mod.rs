@@ -304,7 +304,8 @@ impl LogDir {
         let mut damaged = Vec::new();
         for file in CheckpointFile::ALL.into_iter().filter(|&file| file != CheckpointFile::LogStart) {
             match self.offset_rows(file) {
-                Err(error @ LogDirError::DamagedFile { .. }) => damaged.push(error),
+                Err(error @ (LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. })) => damaged.push(error),
+                Err(LogDirError::Disk(error)) if error.is_unreadable() => damaged.push(error.into()),
                 rows => drop(rows?),
             }
         }

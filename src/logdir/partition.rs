@@ -216,7 +216,10 @@ impl Partition {
             return Ok(());
         }
         for file in [CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark] {
-            let mut rows = self.log_dir.offset_rows(file)?;
+            let mut rows = match self.log_dir.offset_rows(file) {
+                Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) if file.is_brokers() => continue,
+                rows => rows?,
+            };
             if rows.lower(&self.id, Offset::ZERO) {
                 rows.write(&**root.folder(), file)?;
             }

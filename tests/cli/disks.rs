@@ -115,7 +115,7 @@ fn readers_do_without_damaged_files_at_the_root_and_say_so() {
             kdir.produce("app", &[], "one\n");
             fs::write(kdir.path(name), content).unwrap();
             let warning =
-                format!("warning: going on without a damaged file: {} is damaged: ", kdir.path(name).display());
+                format!("warning: going on without a file of the log dir: {} is damaged: ", kdir.path(name).display());
             for args in
                 [&["consume", "app"][..], &["list"], &["describe", "app"], &["offsets", "app", "--at", "latest"]]
             {
@@ -322,7 +322,7 @@ fn a_reader_goes_on_behind_damage_if_it_is_told_to() {
         kdir.produce("b", &[], "sound\n");
         let path = kdir.segment("a-0", base, "log");
         let mut log = fs::read(&path).unwrap();
-        assert!(log.len() >= 2 * SIZE && log.len() % SIZE == 0, "{}", log.len());
+        assert!(log.len() >= 2 * SIZE && log.len().is_multiple_of(SIZE), "{}", log.len());
         damage(&mut log);
         fs::write(&path, log).unwrap();
         let before = kdir.contents();
@@ -351,4 +351,41 @@ fn a_reader_goes_on_behind_damage_if_it_is_told_to() {
     let kdir = disk("f-overflow-int32");
     let output = kdir.command(&["consume", "t", "--skip-corrupt"]).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.iter().filter(|&&byte| byte == b'\n').count()), (Some(4), 6));
+}
+
+#[test]
+fn what_somebody_put_into_a_folder_that_is_being_deleted_stays() {
+    let kdir = Kdir::with_topic("t", &["-P", "2"]);
+    kdir.create("u", &[]);
+    kdir.produce("t", &[], "one\ntwo\n");
+    let text = fs::read_to_string(kdir.path("t.json")).unwrap();
+    let topic_id = serde_json::from_str::<serde_json::Value>(&text).unwrap()["topic_id"].as_str().unwrap().to_owned();
+    // What a kill leaves of a deletion, and what came since.
+    fs::rename(kdir.path("t.json"), kdir.path(&format!("{topic_id}.deleted"))).unwrap();
+    fs::create_dir(kdir.path("t-1/papers")).unwrap();
+    for name in ["t-1/papers/thesis.doc", "t-0/a.jpg"] {
+        fs::write(kdir.path(name), "x").unwrap();
+    }
+    kdir.run(&["-q", "delete", "u", "--yes"]).code(0).stderr("");
+    let left = kdir.contents();
+    let is_there = |name: &str| left.keys().any(|path| path.ends_with(name));
+    assert!(is_there("papers/thesis.doc") && is_there("a.jpg"), "{:?}", left.keys());
+    assert!(!kdir.path("u-0").exists() && !kdir.path(&format!("{topic_id}.deleted")).exists());
+    kdir.run(&["list", "-q"]).code(0);
+}
+
+#[test]
+fn damaged_files_of_brokers_keep_no_topic_from_being_made_written_or_deleted() {
+    for name in ["replication-offset-checkpoint", "cleaner-offset-checkpoint"] {
+        for content in ["\0\0\0\0", "8\n0\n"] {
+            let kdir = Kdir::with_topic("app", &[]);
+            fs::write(kdir.path(name), content).unwrap();
+            kdir.create("other", &[]);
+            kdir.produce("app", &[], "one\n");
+            assert_eq!(kdir.stdout(&["consume", "app", "-q"]), b"one\n");
+            kdir.run(&["-q", "delete", "app", "--yes"]).code(0).stderr("");
+            assert!(!kdir.path("app-0").exists());
+            assert_eq!(fs::read_to_string(kdir.path(name)).unwrap(), content);
+        }
+    }
 }

@@ -125,7 +125,7 @@ fn a_damaged_file_of_the_log_dir_is_corruption_and_is_named() {
         match name {
             // Reading goes on without what is durable.
             "recovery-point-offset-checkpoint" => {
-                let warning = format!("warning: going on without a damaged file: {}", &message[6..]);
+                let warning = format!("warning: going on without a file of the log dir: {}", &message[6..]);
                 kdir.run(&["consume", "app"]).code(0).stdout("").stderr(predicates::str::starts_with(&warning));
                 kdir.run(&["list", "-q"]).code(0).stdout(predicates::str::contains("app"));
             }

@@ -32,8 +32,12 @@ fn contents(disk: &FaultyDisk) -> Vec<(String, Vec<u8>)> {
 }
 
 fn assert_left_alone(disk: &FaultyDisk, what: &str) {
+    assert_left_alone_with(disk, Checkpoints::default(), what);
+}
+
+fn assert_left_alone_with(disk: &FaultyDisk, checkpoints: Checkpoints, what: &str) {
     let before = contents(disk);
-    let opened = open_at(disk, config(), Checkpoints::default());
+    let opened = open_at(disk, config(), checkpoints);
     assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{what}: {:?}", opened.map(|_| ()));
     assert_eq!(contents(disk), before, "{what}");
 }
@@ -64,6 +68,12 @@ fn what_was_changed_since_is_left_alone_also_where_a_copy_kept_the_time_of_its_o
 #[test]
 fn a_whole_batch_of_a_format_that_is_not_known_is_left_alone() {
     assert_left_alone(&after_a_power_failure(|log| log[16] = 3), "a magic of 3");
+}
+
+#[test]
+fn what_a_broker_has_acknowledged_is_left_alone() {
+    let disk = after_a_power_failure(|log| log[62] ^= 1);
+    assert_left_alone_with(&disk, Checkpoints::default().with_high_watermark(Offset(6)), "below the high watermark");
 }
 
 #[test]

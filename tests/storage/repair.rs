@@ -191,6 +191,38 @@ fn no_offset_is_changed_where_batches_have_changed_places_or_begin_again() {
 }
 
 #[test]
+fn a_file_that_contradicts_many_batches_is_wrong_itself() {
+    let disk = log();
+    let (bases, epochs) = (view(&disk).bases().to_vec(), folder().join("leader-epoch-checkpoint"));
+    let logs = |disk: &FaultyDisk| bases.iter().map(|base| bytes_of(disk, &log_path(base.0))).collect::<Vec<_>>();
+    let before = logs(&disk);
+    let epoch_of = |log: &[u8]| i32::from_be_bytes(log[12..16].try_into().unwrap());
+    overwrite(&disk, &epochs, format!("0\n1\n{} 0\n", epoch_of(&before[0]) + 7).as_bytes());
+    let found = verify(&disk, Checkpoints::default());
+    assert!(
+        matches!(&found[..], [Finding { path, problem: Problem::DamagedFile { .. }, .. }] if *path == epochs),
+        "{found:?}"
+    );
+    assert_eq!(repair(&disk, DamagedRecords::Keep), []);
+    assert_eq!(logs(&disk), before);
+    assert!(names(&disk).contains(&"leader-epoch-checkpoint.damaged".to_owned()));
+}
+
+#[test]
+fn no_sound_batch_is_cut_behind_one_whose_place_is_in_doubt() {
+    let disk = log();
+    let last = view(&disk).bases().last().unwrap().0;
+    let segment = log_path(last);
+    // The second claims an offset far above, and the third is damaged.
+    flip(&disk, &segment, batch() + 6, 4);
+    flip(&disk, &segment, 2 * batch() + 80, 1);
+    let sound = bytes_of(&disk, &segment);
+    let found = repair(&disk, DamagedRecords::Keep);
+    assert!(found.iter().any(|it| matches!(it.problem, Problem::DamagedBatch { .. })), "{found:?}");
+    assert_eq!(bytes_of(&disk, &segment), sound);
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_kept() {
     let disk = log();
     let last = view(&disk).bases().last().unwrap().0;

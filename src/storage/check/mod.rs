@@ -217,7 +217,13 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
                 Outcome::Walked(walked) => {
                     checked.batches += walked.batches;
                     checked.records += walked.records;
-                    checked.findings.extend(walked.findings);
+                    // Each segment finds the same of a file that they share.
+                    let is_known = |it: &Finding, known: &[Finding]| {
+                        it.position.is_none() && known.iter().any(|known| known.path == it.path && it.offset.is_none())
+                    };
+                    let new: Vec<_> =
+                        walked.findings.into_iter().filter(|it| !is_known(it, &checked.findings)).collect();
+                    checked.findings.extend(new);
                     checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
                     is_gap_within |= !walked.gaps.is_empty();
                     gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));

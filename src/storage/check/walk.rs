@@ -13,6 +13,7 @@ use crate::format::compression::Codec;
 use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::format::record_cursor::RecordCursor;
 use crate::storage::Result;
+use crate::storage::leader_epochs::LEADER_EPOCH_FILE;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
 use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step};
@@ -110,6 +111,8 @@ pub(super) struct Walk<'a> {
     offsets: OffsetEntries<'a>,
     times: TimeEntries<'a>,
     order: Order,
+    /// Batches whose leader epoch is not that of `leader-epoch-checkpoint`, each with its number in the unit.
+    wrong_epochs: Vec<(u64, Finding)>,
     walked: Walked,
     believed: Option<Believed>,
 }
@@ -132,6 +135,7 @@ impl<'a> Walk<'a> {
             offsets: OffsetEntries::new(&indexes.offset, unit.offset_entries.clone(), base),
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
             order: Order::new(unit.expected, frame.gaps),
+            wrong_epochs: Vec::new(),
             walked: Walked { largest_not_asked: Timestamp::NONE, ..Walked::default() },
         })
     }
@@ -227,7 +231,8 @@ impl<'a> Walk<'a> {
             && row.epoch != header.leader_epoch
         {
             let problem = Problem::WrongLeaderEpoch { claimed: header.leader_epoch, right: row.epoch };
-            self.walked.findings.push(self.finding(position, header.base_offset, problem));
+            let finding = self.finding(position, header.base_offset, problem);
+            self.wrong_epochs.push((self.walked.batches, finding));
         }
     }
 
@@ -285,6 +290,7 @@ impl<'a> Walk<'a> {
         self.walked.ends_in_place = position == self.unit.end;
         let followed_by = self.unit.followed_by.filter(|_| self.walked.ends_in_place);
         let expected = self.tell_order(followed_by)?;
+        self.tell_epochs();
         if let Some(next) = followed_by {
             self.join(position, expected, next);
         }
@@ -300,7 +306,7 @@ impl<'a> Walk<'a> {
         self.walked.first_time_entry = self.times.first;
         let (wrong_times, largest) = self.times.finish(is_log_end.then_some(expected))?;
         self.walked.largest_timestamp = largest;
-        let believed = self.believed.filter(|_| wrong_times.is_none());
+        let believed = self.believed;
         for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
             if let Some(Wrong { count, first, what }) = wrong {
                 self.walked.findings.push(Finding {
@@ -377,6 +383,32 @@ impl<'a> Walk<'a> {
         torn.and_then(|finding| finding.position)
     }
 
+    /// A batch between others that have the epoch of the file is wrong; where those beside it contradict the file as well, or
+    /// there are none, it is the file.
+    fn tell_epochs(&mut self) {
+        let wrong = mem::take(&mut self.wrong_epochs);
+        let is_wrong = |number: u64| wrong.binary_search_by_key(&number, |(number, _)| *number).is_ok();
+        let is_alone = |number: u64| {
+            let is_beside = number.checked_sub(1).is_some_and(is_wrong) || is_wrong(number + 1);
+            !is_beside && self.walked.batches > 1
+        };
+        let contradicts = wrong.iter().find(|(number, _)| !is_alone(*number)).map(|(_, finding)| finding.clone());
+        self.walked.findings.extend(wrong.iter().filter(|(number, _)| is_alone(*number)).map(|(_, it)| it.clone()));
+        let Some(Finding { offset, problem: Problem::WrongLeaderEpoch { claimed, right }, .. }) = contradicts else {
+            return;
+        };
+        let offset = offset.unwrap_or_default();
+        let what =
+            format!("it has the leader epoch {right} for offset {offset}, where batches in a row have {claimed}");
+        let path = self.path().with_file_name(LEADER_EPOCH_FILE);
+        self.walked.findings.push(Finding {
+            path,
+            position: None,
+            offset: None,
+            problem: Problem::DamagedFile { what },
+        });
+    }
+
     /// Whether the last batch of the log goes on at `from` by the batch before it, and ends so many offsets later by the offset
     /// index, or by what was acknowledged.
     fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
@@ -388,8 +420,7 @@ impl<'a> Walk<'a> {
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
     fn disordered(&mut self, batch: Placed, offset: Offset, problem: Problem) {
-        let is_epoch = |it: &Finding| matches!(it.problem, Problem::WrongLeaderEpoch { .. });
-        self.walked.findings.retain(|it| !(is_epoch(it) && it.position == Some(batch.position)));
+        self.wrong_epochs.retain(|(_, it)| it.position != Some(batch.position));
         self.walked.findings.push(self.finding(batch.position, offset, problem));
     }
 

@@ -120,8 +120,8 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    /// The partitions from where they are wanted. A handle holds its partition's folder open, so each goes once its source is made. A partition
-    /// that cannot be read is left out and told.
+    /// The partitions from where they are wanted. A handle holds its partition's folder open, so each goes once its source is
+    /// made. A partition that cannot be read is left out and told.
     pub(super) fn sources(
         &self,
         partitions: Vec<Partition>,
