@@ -6,6 +6,7 @@ use crate::disk::DiskError;
 use crate::logdir::LogDirError;
 use crate::logdir::config::ConfigError;
 use crate::storage::StorageError;
+use crate::units::TopicPartition;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -184,6 +185,12 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::InTheWay { .. } => "move it away, or give the topic another name".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
+        LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. }
+            if let Some(it) =
+                TopicPartition::parse_folder_name(topic.as_str()).filter(|it| it.topic.as_str() == nearest) =>
+        {
+            format!("{topic} is the folder of a partition: name it as {nearest} -p {}", it.partition)
+        }
         LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. } => {
             format!("did you mean {nearest}? `kdir list` shows what is there, `kdir create {topic}` makes the topic")
         }

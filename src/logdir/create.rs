@@ -9,7 +9,7 @@
 
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
-use super::folder_kind::FolderKind;
+use super::folder_kind::{FolderKind, NamedPartitions};
 use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
 use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::FolderEntry;
@@ -147,8 +147,9 @@ impl LogDir {
     pub(super) fn refuse_folders_in_the_way(&self, name: &TopicName, mut partitions: Range<i32>) -> Result<()> {
         let taken: HashSet<i32> =
             self.partition_folders()?.filter(|it| it.topic == *name).map(|it| it.partition).collect();
+        let named = NamedPartitions::default();
         let is_foreign = |partition: &TopicPartition| {
-            taken.contains(&partition.partition) && self.folder_kind(partition) == FolderKind::Foreign
+            taken.contains(&partition.partition) && self.folder_kind(partition, &named) == FolderKind::Foreign
         };
         let in_the_way =
             partitions.find_map(|partition| Some(TopicPartition { topic: name.clone(), partition }).filter(is_foreign));

@@ -1,11 +1,12 @@
 //! What a folder `<topic>-<number>` at the root is: not each that is named like a partition is one.
 
-use super::checkpoints::CheckpointFile;
+use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::topic::PARTITION_METADATA_FILE;
 use super::{LogDir, LogDirError, Result, Topic};
 use crate::disk::Folder;
 use crate::storage::file_name;
 use crate::units::TopicPartition;
+use std::cell::OnceCell;
 
 /// What shows that a folder is a partition's, beside files of segments.
 const PARTITION_FILES: [&str; 2] = [PARTITION_METADATA_FILE, "leader-epoch-checkpoint"];
@@ -21,22 +22,28 @@ pub(super) enum FolderKind {
     Foreign,
 }
 
+/// The partitions that checkpoint files at the root name, read when that is first asked.
+#[derive(Default)]
+pub(super) struct NamedPartitions(OnceCell<Vec<OffsetRows>>);
+
+impl NamedPartitions {
+    fn contain(&self, log_dir: &LogDir, partition: &TopicPartition) -> bool {
+        // A file that is damaged names none.
+        let read = || CheckpointFile::ALL.into_iter().filter_map(|file| log_dir.offset_rows(file).ok()).collect();
+        self.0.get_or_init(read).iter().any(|rows| rows.row(partition).is_some())
+    }
+}
+
 impl LogDir {
     /// What the folder of that name is. One that cannot be looked into goes by its name: what keeps it from being read is
     /// said by whoever reads it.
-    pub(super) fn folder_kind(&self, partition: &TopicPartition) -> FolderKind {
+    pub(super) fn folder_kind(&self, partition: &TopicPartition, named: &NamedPartitions) -> FolderKind {
         let folder = self.root.open_folder(&partition.folder_name());
         match folder.map_err(LogDirError::from).and_then(|folder| kind_by_content(&*folder)) {
             Ok(FolderKind::Partition) | Err(_) => FolderKind::Partition,
-            Ok(_) if self.has_row(partition) => FolderKind::Partition,
+            Ok(_) if named.contain(self, partition) => FolderKind::Partition,
             Ok(kind) => kind,
         }
-    }
-
-    /// Whether a checkpoint file at the root names the partition.
-    fn has_row(&self, partition: &TopicPartition) -> bool {
-        let names = |file| self.offset_rows(file).is_ok_and(|rows| rows.row(partition).is_some());
-        CheckpointFile::ALL.into_iter().any(names)
     }
 
     /// Refuses a topic in whose folders there is something that is no part of a log.

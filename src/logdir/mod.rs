@@ -53,7 +53,7 @@ pub use writer::TopicWriter;
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
 use crate::units::{Offset, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
-use folder_kind::FolderKind;
+use folder_kind::{FolderKind, NamedPartitions};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -262,10 +262,10 @@ impl LogDir {
     /// which nothing is counts beside one that is a partition for certain.
     fn broker_topics(&self, entries: &[FolderEntry], is_wanted: impl Fn(&TopicName) -> bool) -> Result<Vec<Topic>> {
         let mut folders = BTreeMap::<TopicName, Vec<i32>>::new();
-        let mut proven = HashSet::new();
+        let (mut proven, named) = (HashSet::new(), NamedPartitions::default());
         let names = entries.iter().filter(|entry| entry.is_folder).map(|entry| &entry.name);
         for it in names.filter_map(|name| TopicPartition::parse_folder_name(name)).filter(|it| is_wanted(&it.topic)) {
-            match self.folder_kind(&it) {
+            match self.folder_kind(&it, &named) {
                 FolderKind::Foreign => continue,
                 FolderKind::Partition => drop(proven.insert(it.topic.clone())),
                 FolderKind::Empty => {}

@@ -389,3 +389,30 @@ fn damaged_files_of_brokers_keep_no_topic_from_being_made_written_or_deleted() {
         }
     }
 }
+
+#[test]
+fn a_partitions_folder_in_the_place_of_a_topic_or_a_log_dir_is_explained() {
+    let kdir = Kdir::with_topic("orders", &["-P", "2"]);
+    for args in [&["consume", "orders-1"][..], &["describe", "orders-1"]] {
+        kdir.run(args)
+            .code(1)
+            .stderr(contains("hint: orders-1 is the folder of a partition: name it as orders -p 1\n"));
+    }
+    let folder = kdir.path("orders-0").display().to_string();
+    let said = format!("{folder} is the folder of a partition: its log dir is {}\n", kdir.log_dir().display());
+    for command in ["list", "describe"] {
+        kdir.run(&[command, "-d", &folder]).code(0).stdout("").stderr(said.clone());
+    }
+}
+
+#[test]
+fn the_topic_id_of_a_brokers_topic_is_the_one_in_its_folders() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let topic_id = |kdir: &Kdir| kdir.json(&["describe", "app", "-o", "json"])[0]["topic_id"].clone();
+    let known = topic_id(&kdir);
+    assert!(known.is_string());
+    fs::remove_file(kdir.path("app.json")).unwrap();
+    assert_eq!(topic_id(&kdir), known);
+    fs::remove_file(kdir.path("app-0/partition.metadata")).unwrap();
+    assert_eq!(topic_id(&kdir), serde_json::Value::Null);
+}

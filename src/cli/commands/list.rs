@@ -39,9 +39,21 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     }
     report.finish()?;
     if topics.is_empty() && failures.exit() == Exit::Done {
-        context.ui.status(&format!("there are no topics in {}", context.root.display()));
+        context.ui.status(&no_topics(context));
     }
     Ok(failures.exit())
+}
+
+/// Says that there is nothing to be shown, and why where it can be seen.
+pub(super) fn no_topics(context: &Context) -> String {
+    let root = &context.root;
+    let is_partition = context.disk.stat(&root.join("leader-epoch-checkpoint")).is_ok_and(|stat| stat.is_some());
+    match root.parent().filter(|_| is_partition) {
+        Some(log_dir) => {
+            format!("{} is the folder of a partition: its log dir is {}", root.display(), log_dir.display())
+        }
+        None => format!("there are no topics in {}", root.display()),
+    }
 }
 
 /// Records and bytes of a topic: of those partitions that can be read.

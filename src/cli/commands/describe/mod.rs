@@ -2,13 +2,15 @@ mod chart;
 
 use crate::cli::Context;
 use crate::cli::args;
+use crate::cli::commands::list::no_topics;
 use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
-use crate::logdir::{LogDir, Origin, Topic, TopicPattern};
+use crate::logdir::{LogDir, Topic, TopicPattern};
 use crate::storage::summary::Summary;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// Describe topics, partition by partition
 ///
@@ -74,8 +76,8 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     for topic in &topics {
         for &partition in &topic.partitions {
-            let summary = match summary(&log_dir, topic, partition) {
-                Ok(summary) => summary,
+            let (summary, topic_id) = match summary(&log_dir, topic, partition) {
+                Ok(found) => found,
                 Err(error) => {
                     failures.tell(error);
                     continue;
@@ -84,7 +86,7 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
             if args.segments {
                 segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
             } else {
-                report.row(partition_row(topic, partition, &summary))?;
+                report.row(partition_row(topic, partition, &summary, topic_id))?;
             }
         }
     }
@@ -97,21 +99,20 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
 
 fn ended(topics: &[Topic], failures: &Failures, context: &Context) -> Exit {
     if topics.is_empty() && failures.exit() == Exit::Done {
-        context.ui.status(&format!("there are no topics in {}", context.root.display()));
+        context.ui.status(&no_topics(context));
     }
     failures.exit()
 }
 
-fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<Summary> {
-    Ok(log_dir.partition(topic, partition)?.view()?.summary()?)
+/// What a partition holds, and its topic's id, where one is known.
+fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<(Summary, Option<Uuid>)> {
+    let partition = log_dir.partition(topic, partition)?;
+    Ok((partition.view()?.summary()?, partition.incarnation()?))
 }
 
-fn partition_row(topic: &Topic, partition: i32, summary: &Summary) -> Vec<Cell> {
+fn partition_row(topic: &Topic, partition: i32, summary: &Summary, topic_id: Option<Uuid>) -> Vec<Cell> {
     let config = topic.config.overrides().map(|(key, value)| (key.to_owned(), Value::from(value)));
-    let topic_id = match topic.origin {
-        Origin::TopicFile(id) => Value::from(topic_id_to_text(id)),
-        Origin::Broker => Value::Null,
-    };
+    let topic_id = topic_id.map_or(Value::Null, |id| Value::from(topic_id_to_text(id)));
     vec![
         Cell::text(&topic.name),
         Cell::Number(partition.into()),
