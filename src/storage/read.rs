@@ -11,7 +11,7 @@
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
 use super::file_name::{FileKind, SWAP_SUFFIX, segment_name};
-use super::scan::{Scanner, Step, header_at};
+use super::scan::{Scanner, Step};
 use super::segments;
 use super::tail::{self, Place, Tail};
 use super::view::{LISTINGS_MAX, LogView};
@@ -251,12 +251,10 @@ impl LogReader {
         match scanner.peek()? {
             Step::Batch(header) if scanner.checksum_matches(&header)? => {
                 let behind = position + header.size as u64;
-                let next = header_at(&*scanner.log().file, behind, size)?;
-                let is_next_wrong = next.is_some_and(|next| next.base_offset < scanner.expected());
                 let place = Some((base, position));
-                let is_in_order = header.base_offset >= scanner.expected();
-                // What is wrong with one that is trusted already is something else.
-                if is_in_order && (is_next_wrong || header.base_offset == expected) && self.trusted != place {
+                // It goes on from those before it, so the one behind it is wrong. What is wrong with one that is trusted already
+                // is something else.
+                if header.base_offset == scanner.expected() && self.trusted != place {
                     self.trusted = place;
                     return Ok(Some(expected));
                 }

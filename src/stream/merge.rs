@@ -80,9 +80,14 @@ pub struct Damaged {
 pub struct Unseen {
     /// Those that were removed.
     pub missed: Vec<Missed>,
-    /// Those that are damaged.
+    /// Those that are damaged, the first [`DAMAGED_MAX`] places.
     pub damaged: Vec<Damaged>,
+    /// How many more places there are.
+    pub damaged_more: u64,
 }
+
+/// More places than this are counted only: each batch behind a flipped bit can be one.
+pub const DAMAGED_MAX: usize = 100;
 
 impl Source {
     /// The next wanted record, if there is one now. What is not to be seen is added to `unseen`.
@@ -108,7 +113,11 @@ impl Source {
         }
         match self.records.step_over()? {
             Some(next_offset) => {
-                unseen.damaged.push(Damaged { damage, next_offset });
+                if unseen.damaged.len() < DAMAGED_MAX {
+                    unseen.damaged.push(Damaged { damage, next_offset });
+                } else {
+                    unseen.damaged_more += 1;
+                }
                 Ok(())
             }
             None => Err(damage),

@@ -303,6 +303,9 @@ impl<'a> Printer<'a> {
             self.context.ui.warning(&format!("{}; going on at offset {}", it.damage, it.next_offset));
             self.failures.note_corruption();
         }
+        if unseen.damaged_more > 0 {
+            self.context.ui.warning(&format!("{} more places were passed over", unseen.damaged_more));
+        }
         merge.take_failed().into_iter().for_each(|error| self.failures.tell(error));
     }
 
