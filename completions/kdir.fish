@@ -165,7 +165,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -s d -l log-dir -d 'T
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -l skip-corrupt -d 'Go on behind what is corrupt, in place of ending there; nothing is written'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l skip-corrupt -d 'Skip corrupt batches and continue after them; the log is not changed'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go on when the end is reached, and print what is appended'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s v -l verbose -d 'Say more of what is done'

@@ -100,7 +100,7 @@ impl Failures {
         self.worst = self.worst.max(number(&error));
     }
 
-    /// Remembers corruption that was told as a warning.
+    /// Counts corruption that was printed as a warning.
     pub(crate) fn note_corruption(&mut self) {
         self.worst = self.worst.max(CORRUPT);
     }

@@ -18,7 +18,7 @@ pub(crate) fn outlive_file_size_limit() -> io::Result<()> {
 /// The signal that came, 0 before one did. The program's, not a [`Stop`]'s: a wait for a lock, deep in the library, asks it.
 static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// Whether a signal asks the program to stop. Without a [`Stop`], a signal ends it at once and nobody asks.
+/// Whether a signal asks the program to stop. Without a [`Stop`], a signal ends the program at once.
 pub(crate) fn is_stopped() -> bool {
     SIGNAL.load(Ordering::Relaxed) != 0
 }

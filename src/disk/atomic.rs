@@ -63,7 +63,7 @@ fn put_prepared(
 /// The folder that holds the file `path`.
 ///
 /// # Errors
-/// When there is no such folder.
+/// When the folder does not exist.
 pub fn folder_of(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn Folder>> {
     match path.parent() {
         // A name alone is a file of the folder that the process runs in.

@@ -57,7 +57,7 @@ pub struct LogReader {
     doubted: Option<(FileId, Position)>,
     /// Segment and position of a batch that goes on from those before it, although the next one contradicts it.
     trusted: Option<(Offset, Position)>,
-    /// A segment, and the place in it behind what was stepped over last, with the lowest offset that may follow there.
+    /// A segment, the position after the last skipped bytes, and the lowest offset that may follow there.
     stepped_over: Option<(Offset, Position, Offset)>,
 }
 
@@ -232,8 +232,8 @@ impl LogReader {
         Err(scanner.overlap(header))
     }
 
-    /// After an error: goes on behind what is corrupt or not read by this program. Returns the offset at which the next record
-    /// can be; `None` where nothing follows.
+    /// After an error: skips what is corrupt or unsupported. Returns the lowest offset that the next record can have; `None` if
+    /// no batch follows.
     ///
     /// # Errors
     /// When the disk fails.
@@ -252,8 +252,8 @@ impl LogReader {
             Step::Batch(header) if scanner.checksum_matches(&header)? => {
                 let behind = position + header.size as u64;
                 let place = Some((base, position));
-                // It goes on from those before it, so the one behind it is wrong. What is wrong with one that is trusted already
-                // is something else.
+                // It continues from the batches before it, so the next one is wrong. A batch that is already trusted has another
+                // fault.
                 if header.base_offset == scanner.expected() && self.trusted != place {
                     self.trusted = place;
                     return Ok(Some(expected));

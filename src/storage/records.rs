@@ -193,8 +193,8 @@ impl RecordReader {
         }
     }
 
-    /// After an error: goes on behind what is corrupt, or not read by this program. Returns the offset at which the next record
-    /// can be; `None` where nothing follows.
+    /// After an error: skips what is corrupt or unsupported. Returns the lowest offset that the next record can have; `None` if
+    /// no batch follows.
     ///
     /// # Errors
     /// When the disk fails.

@@ -6,8 +6,8 @@
 //! decompressed ones; nothing is allocated a record. With more partitions than files may be open,
 //! the one that was opened first gives its files back for the next, and opens them again when it needs them.
 //!
-//! A partition that cannot be read any further ends there, or goes on behind the damage, as is wanted. It keeps none of the
-//! others from being read.
+//! A partition that cannot be read ends at that point, or continues after the damage ([`OnDamage`]). The others are read to
+//! their ends.
 
 use super::filter::Filter;
 use super::json::Located;
@@ -33,7 +33,7 @@ pub enum OnDamage {
     /// It ends there.
     #[default]
     End,
-    /// It goes on behind, if anything is there.
+    /// It continues after the damage, if there are batches.
     StepOver,
 }
 
@@ -75,7 +75,7 @@ pub struct Damaged {
     pub next_offset: Offset,
 }
 
-/// What the owner of a log should be told of records that are not shown.
+/// Records that are not shown, to be reported.
 #[derive(Debug, Default)]
 pub struct Unseen {
     /// Those that were removed.
@@ -86,7 +86,7 @@ pub struct Unseen {
     pub damaged_more: u64,
 }
 
-/// More places than this are counted only: each batch behind a flipped bit can be one.
+/// Further places are only counted: every batch after a flipped bit can be one.
 pub const DAMAGED_MAX: usize = 100;
 
 impl Source {
@@ -104,7 +104,7 @@ impl Source {
         }
     }
 
-    /// Goes on behind damage, if that is wanted and anything is there.
+    /// Continues after damage, with [`OnDamage::StepOver`] and if there are batches.
     #[cold]
     fn step_over(&mut self, damage: StorageError, unseen: &mut Unseen) -> Result<()> {
         let is_damage = matches!(damage, StorageError::Corrupt { .. } | StorageError::Unsupported { .. });

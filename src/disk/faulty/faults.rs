@@ -38,10 +38,10 @@ impl FaultyDisk {
     }
 
     /// Lets what was written to the file at `path` and not synced be lost by the kernel's own write-back: it is seen as
-    /// before, and no sync makes it durable. Handles that are open are told at their next sync, later ones never.
+    /// before, and no sync makes it durable. The next sync of each open handle fails, those of later handles do not.
     ///
     /// # Panics
-    /// When there is no file at `path`.
+    /// When the file does not exist.
     pub fn lose_write_back(&self, path: impl AsRef<Path>) {
         let mut state = self.state();
         let inode = state.inode_at(path.as_ref()).expect("the test names a file that exists");

@@ -117,7 +117,10 @@ mod tests {
         let other = disk.open(p("/f"), Access::Read).unwrap();
         disk.lose_write_back("/f");
         let later = disk.open(p("/f"), Access::Read).unwrap();
-        assert!(file.sync().is_err() && other.sync().is_err() && later.sync().is_ok(), "who was open is told");
+        assert!(
+            file.sync().is_err() && other.sync().is_err() && later.sync().is_ok(),
+            "handles opened before the loss report it"
+        );
         assert!(file.sync().is_ok(), "once");
         assert_eq!(content(&disk, "/f").unwrap(), b"keptlost");
         file.write_at(b"lost", 4).unwrap();

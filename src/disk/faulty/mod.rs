@@ -202,7 +202,7 @@ impl FaultyDisk {
     /// The names in a folder, for tests.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// When the folder does not exist.
     pub fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
         self.open_folder(folder)?.list()
     }

@@ -1,9 +1,9 @@
 //! Where batches stand in the order of offsets.
 //!
-//! No checksum covers a base offset, so only the batches beside it tell whether one is right, and which of two that contradict
-//! each other is wrong: it takes a batch behind both. An offset counts as known only where both neighbours leave exactly the
-//! room that the batch takes, and the one behind goes on into the next. Where a log was compacted there may be gaps anywhere,
-//! and most often it is not known.
+//! No checksum covers a base offset. Only the neighbouring batches show whether one is right, and a third batch shows which of
+//! two contradicting ones is wrong. The right offset is known only if both neighbours leave exactly the room that the batch
+//! takes, and the following one is confirmed by the batch after it. In a compacted log there may be gaps anywhere, and the
+//! right offset is mostly unknown.
 
 use super::Gaps;
 use crate::units::{Offset, Position};
@@ -28,21 +28,21 @@ impl Placed {
     }
 }
 
-/// What the order of a stretch of batches has shown.
+/// What is wrong with the order of a range of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disorder {
     /// No batch has the offsets from `from` to where `batch` begins.
     Gap { batch: Placed, from: Offset },
-    /// Behind damage, the first batch in place begins at `next`. `mark` is the one that was given to [`Order::pass_damage`].
+    /// After damage, the first batch in order begins at `next`. `mark` is the one passed to [`Order::pass_damage`].
     Resumed { mark: usize, next: Offset },
     /// Both neighbours say that the batch begins at `right`.
     Misplaced { batch: Placed, right: Offset },
-    /// The batch does not belong where it stands, and nothing says which offsets its records had. What is in order goes on
-    /// from `from` to `next`.
+    /// The batch is in the wrong place, and the right offsets of its records are unknown. The batches in order end at `from`
+    /// before it and continue at `next` after it.
     OutOfOrder { batch: Placed, from: Offset, next: Offset },
     /// The batch cannot be before the one that follows it, which begins at `next`. One of them is wrong.
     Contradiction { batch: Placed, next: Offset },
-    /// The batches from `first` on begin below `reached`, where the log was already, and follow one another up to `end`.
+    /// The batches from `first` up to `end` follow one another, and begin below `reached`, where the log already was.
     StepsBack { first: Placed, end: Position, reached: Offset },
 }
 
@@ -86,7 +86,7 @@ struct Back {
     reached: Offset,
 }
 
-/// Goes through the batches of a stretch. Three of them are looked at together at most.
+/// Checks the order of a range of batches, at most three at a time.
 pub(super) struct Order {
     gaps: Gaps,
     /// Where the batches that are in order end.
@@ -132,7 +132,7 @@ impl Order {
         self.undecided.is_empty() && self.is_known()
     }
 
-    /// The next batches follow bytes that are none. What their place in the order shows of these is told with `mark`.
+    /// Bytes that are not a batch come next. [`Disorder::Resumed`] returns `mark` with the offset at which the log continues.
     pub(super) fn pass_damage(&mut self, mark: usize) {
         self.decide(true);
         self.end_back();
@@ -141,8 +141,8 @@ impl Order {
         }
     }
 
-    /// Ends the stretch, behind which a batch begins at `followed_by`. Returns where the batches in order end, and what they
-    /// have shown.
+    /// Ends the range; `followed_by` is where the batch after it begins. Returns where the batches in order end, and the
+    /// disorder.
     pub(super) fn finish(mut self, followed_by: Option<Offset>) -> (Offset, Vec<Disorder>) {
         if let (Some(base), Some(last)) = (followed_by, self.undecided.back()) {
             let end = last.end;
@@ -180,12 +180,12 @@ impl Order {
         self.disorder.retain(|it| !matches!(*it, Disorder::Gap { from, batch } if is_there(from, batch.base)));
     }
 
-    /// Decides on the first of the undecided batches for as long as that can be done: at the end of a stretch, on all.
+    /// Decides on undecided batches, oldest first, until one needs more context; at the end of a range, on all.
     #[cold]
     fn decide(&mut self, is_end: bool) {
         while let Some(&batch) = self.undecided.front() {
             if batch.span == 0 {
-                // Stands for what follows the stretch.
+                // The placeholder for what follows the range.
                 self.undecided.clear();
                 return;
             }
@@ -212,7 +212,7 @@ impl Order {
                     let ends = self.undecided.pop_front().map_or((next, next), |second| {
                         (batch.next().min(second.next()), batch.next().max(second.next()))
                     });
-                    // What comes behind both leaves no doubt of what is missing between.
+                    // A third batch shows what is missing for certain: the range after both.
                     self.expected = if self.undecided.is_empty() { ends.0 } else { ends.1 };
                 }
                 Verdict::InDoubt => {
@@ -241,8 +241,8 @@ impl Order {
             };
         };
         let fits_between = self.is_known() && self.expected + batch.span == second.base;
-        // In a log that has no gaps, one that goes on from where this one should end is right. Otherwise the one behind it, or
-        // the name of the next segment, has to say so.
+        // In a log without gaps, a batch that begins where this one should end is right. Otherwise the batch after it, or the
+        // name of the next segment, has to confirm it.
         let is_vouched_for = match third {
             _ if self.gaps == Gaps::Loss || second.span == 0 => true,
             Some(third) => third.base == second.next(),
@@ -281,7 +281,7 @@ impl Order {
         self.damage.is_none() && self.back.is_none()
     }
 
-    /// Goes on behind a batch that is in place.
+    /// Takes a batch as being in order.
     fn settle(&mut self, batch: Placed) {
         if let Some(mark) = self.damage.take() {
             self.disorder.push(Disorder::Resumed { mark, next: batch.base });
@@ -293,7 +293,7 @@ impl Order {
         self.expected = batch.next();
     }
 
-    /// Ends a run of batches that step back: the log goes on from where it had been.
+    /// Ends a run of batches that step back: the log continues from where it was before them.
     fn end_back(&mut self) {
         if let Some(Back { first, end, reached }) = self.back.take() {
             self.disorder.push(Disorder::StepsBack { first, end, reached });

@@ -91,9 +91,7 @@ impl Survey {
             let followed_by = bases.get(place + 1).copied();
             let end = match followed_by {
                 Some(_) => Position(log.file.stat()?.size),
-                None => match log_end(&log, &indexes, pause)? {
-                    LogEnd::At(end) | LogEnd::Junk(end) => end,
-                },
+                None => log_end(&log, &indexes, pause)?,
             };
             let path = |kind| segment_path(folder.path(), base, kind);
             self.check_behind(path(FileKind::OffsetIndex), base, indexes.offset.junk_behind()?);
@@ -206,8 +204,8 @@ impl Survey {
         let entries = folder.list()?.into_iter().filter(|entry| !entry.is_folder);
         let mut names: Vec<String> = entries.map(|entry| entry.name).collect();
         names.sort_unstable();
-        // What retention has left half removed lies before the first segment. Where all is synced before it is acknowledged,
-        // such an index is what a power failure has left of a segment that nobody was told of.
+        // A half-finished retention run leaves indexes below the first segment. Where records are synced before they are
+        // acknowledged, an index without a log is what a power failure left of a segment in which nothing was acknowledged.
         let may_be_lost = self.subject.acknowledgement == Acknowledgement::BeforeSync;
         let is_without_log =
             |base| may_be_lost && bases.first().is_none_or(|&first| base > first) && !bases.contains(&base);
@@ -313,14 +311,6 @@ fn stable_bases(folder: &dyn Folder) -> Result<Vec<Offset>> {
     Ok(bases)
 }
 
-/// Where a log ends.
-enum LogEnd {
-    /// Behind a whole batch.
-    At(Position),
-    /// With the file, in bytes that are no batch.
-    Junk(Position),
-}
-
 /// Where the log ends now. A batch that is being written is waited for; what no writer finishes in so many pauses belongs
 /// to the log, for the walk to judge, unless it is the zeros of preallocation.
 ///
@@ -328,7 +318,7 @@ enum LogEnd {
 /// is another question. It takes an append that is under way, or was left half written, for the end; that is to be a finding
 /// here, unless it goes on. What is damaged, or ends below the recovery point, is its error, and the walk has to go through
 /// it. And it follows a writer, into the next segment too, where a check ends with what the file had when it began.
-fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
+fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<Position> {
     let size = log.file.stat()?.size;
     let mut scanner = lookup::scan_from_last_entry(log.clone(), size, &indexes.offset, CHUNK)?;
     let mut looks = 0;
@@ -346,11 +336,11 @@ fn log_end(log: &OpenLog, indexes: &Indexes, pause: fn()) -> Result<LogEnd> {
             break;
         }
         if looks == LOOKS {
-            return Ok(LogEnd::Junk(Position(scanner.size())));
+            return Ok(Position(scanner.size()));
         }
         looks += 1;
         pause();
         scanner.refresh()?;
     }
-    Ok(LogEnd::At(scanner.position()))
+    Ok(scanner.position())
 }

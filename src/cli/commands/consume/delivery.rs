@@ -11,7 +11,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A chunk is no larger than this and a record more. A pipe holds twice as much.
+/// Chunks end after at most so many bytes and one record: half of what a pipe holds.
 const CHUNK_MAX: usize = 32 << 10;
 /// A reader that takes a chunk within this time gets the next one twice as large, and else half as large: what a slow one
 /// was given is what it gets again when it is killed.

@@ -38,8 +38,8 @@ use std::path::PathBuf;
 /// ends of the value, (?m) makes them those of its lines. What is null matches none. Each of these options can be repeated;
 /// a record is printed if all hold.
 ///
-/// A partition that cannot be read any further ends where that is so, and is named; the others are printed to their ends, and
-/// the exit status is then 4, or 1 where it is the system that refuses.
+/// A partition that cannot be read ends at that point, with an error message; the other partitions are printed to their ends.
+/// The exit status is then 4, or 1 for an error of the operating system.
 ///
 /// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
 /// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.
@@ -77,10 +77,10 @@ pub(crate) struct ConsumeArgs {
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "N", help_heading = "Where")]
     max_records: Option<u64>,
-    /// Go on behind what is corrupt, in place of ending there; nothing is written
+    /// Skip corrupt batches and continue after them; the log is not changed
     ///
-    /// What is passed over is named, and the exit status is 4. -N for --from-offset counts back from the first damage. Which
-    /// transactions were aborted is not known behind damage, so this is not for --isolation read-committed.
+    /// Prints a warning for each skipped place and exits with status 4. `--from-offset -N` counts back from the first damage.
+    /// Cannot be used with --isolation read-committed: which transactions were aborted is unknown after damage.
     #[arg(long, help_heading = "Where", conflicts_with = "tail")]
     skip_corrupt: bool,
     /// Where to begin when --from-offset is outside the log, in place of an error

@@ -124,7 +124,7 @@ impl<'a> Printer<'a> {
     fn finish(&mut self, merge: &Merge, printed: Option<Ended>) -> anyhow::Result<Ended> {
         let finished = match printed {
             None | Some(Ended::Complete) => self.finish_complete(merge),
-            // Nobody waits for what a reader has not taken when it is told to stop: the position is not past it.
+            // After a signal kdir does not wait for the reader, so the position stays before what is in the pipe.
             Some(ended) if self.delivery.is_some() => Ok(ended),
             Some(ended) => self.write_and_note(merge).map(|_| ended),
         };
@@ -142,7 +142,7 @@ impl<'a> Printer<'a> {
         match self.wait_until_taken()? {
             Woken::OutputClosed => return Ok(Ended::OutputClosed),
             Woken::Stop => return Ok(Ended::Stopped),
-            // The reader may have been told to stop as well.
+            // The same signal may have stopped the reader before it processed the record.
             Woken::Look if self.is_stopped() => return Ok(Ended::Stopped),
             Woken::Look => {}
         }
@@ -292,7 +292,7 @@ impl<'a> Printer<'a> {
         Wakers { output: ui::stdout(), stop: self.stop.map(Stop::descriptor) }
     }
 
-    /// Tells of what the merge could not show.
+    /// Warns about records that could not be printed.
     fn tell_unseen(&mut self, merge: &mut Merge) {
         let unseen = merge.take_unseen();
         for it in unseen.missed {

@@ -121,7 +121,7 @@ impl<'a> Selection<'a> {
     }
 
     /// The partitions from where they are wanted. A handle holds its partition's folder open, so each goes once its source is
-    /// made. A partition that cannot be read is left out and told.
+    /// made. A partition that cannot be read is left out, and its error printed.
     pub(super) fn sources(
         &self,
         partitions: Vec<Partition>,
