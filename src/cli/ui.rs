@@ -108,10 +108,8 @@ impl Ui {
     /// A progress display on stderr: a bar of `total` bytes, or, without a total, a count. It shows itself only on a
     /// terminal, and only if the work takes longer than a moment.
     pub(crate) fn progress(self, total: Option<u64>, unit: Unit) -> Progress {
-        let shown = !self.quiet && io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
-        bar.set_style(unit.style(total.is_some()));
-        Progress { bar, shown, visible: false, started: Instant::now(), looked: Instant::now() }
+        let is_wanted = !self.quiet && io::stderr().is_terminal();
+        Progress { total, unit, is_wanted, started: Instant::now(), looked: Instant::now(), bar: None }
     }
 
     /// Asks a question on the terminal; only `y` or `yes` is a yes.
@@ -212,33 +210,39 @@ impl Unit {
 
 /// A progress display.
 pub(crate) struct Progress {
-    bar: ProgressBar,
-    shown: bool,
-    visible: bool,
+    total: Option<u64>,
+    unit: Unit,
+    is_wanted: bool,
     started: Instant,
     looked: Instant,
+    /// Once it is shown.
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Shows how far the work has come, if the display is due for it: cheap enough to call once a batch.
     pub(crate) fn set(&mut self, position: u64, message: impl FnOnce() -> String) {
-        if !self.shown {
+        if !self.is_wanted {
             return;
         }
-        let (since, pause) = if self.visible { (self.looked, PROGRESS_EVERY) } else { (self.started, PROGRESS_AFTER) };
+        let (since, pause) =
+            if self.bar.is_some() { (self.looked, PROGRESS_EVERY) } else { (self.started, PROGRESS_AFTER) };
         if since.elapsed() < pause {
             return;
         }
         self.looked = Instant::now();
-        if !std::mem::replace(&mut self.visible, true) {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-        self.bar.set_message(message());
-        self.bar.set_position(position);
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(self.total, ProgressDrawTarget::stderr());
+            bar.with_style(self.unit.style(self.total.is_some())).with_elapsed(self.started.elapsed())
+        });
+        bar.set_message(message());
+        bar.set_position(position);
     }
 
     /// Removes the display.
     pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }

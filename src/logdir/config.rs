@@ -190,8 +190,8 @@ pub struct TopicConfig {
 }
 
 fn definition(key: &str) -> Result<&'static Definition, ConfigError> {
-    if let Some(definition) = DEFINITIONS.iter().find(|definition| definition.key == key) {
-        return Ok(definition);
+    if let Ok(place) = DEFINITIONS.binary_search_by(|definition| definition.key.cmp(key)) {
+        return Ok(&DEFINITIONS[place]);
     }
     if REMOVED.contains(&key) {
         return Err(ConfigError::RemovedKey { key: key.to_owned() });

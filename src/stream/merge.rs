@@ -198,8 +198,8 @@ pub struct Merge {
     open_max: usize,
     /// The sources that have, in the order in which they were opened; kept where there are more sources than may.
     open: VecDeque<usize>,
-    /// Whether the front of the first source in order has been handed out.
-    shown: bool,
+    /// The source whose front has been handed out: the first in order.
+    shown: Option<usize>,
     unseen: Unseen,
     failed: Vec<StorageError>,
 }
@@ -216,7 +216,7 @@ impl Merge {
             states,
             open_max: usize::MAX,
             open: VecDeque::new(),
-            shown: false,
+            shown: None,
             unseen: Unseen::default(),
             failed: Vec::new(),
         }
@@ -258,7 +258,7 @@ impl Merge {
     /// The offset that each partition is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
     /// last has been dealt with.
     pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (&Source, Offset)> {
-        let shown = self.ready.peek().filter(|_| self.shown && shown_is_done).map(|Reverse((_, _, place))| *place);
+        let shown = self.shown.filter(|_| shown_is_done);
         self.sources.iter().enumerate().map(move |(place, source)| {
             let next = source.records.next_offset();
             let is_past = shown == Some(place) && next == source.records.offset();
@@ -295,7 +295,7 @@ impl Merge {
     }
 
     /// Whether the source at `place` has a next record.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, place: usize) -> Result<bool> {
         let (open, sources) = (self.open.len(), self.sources.len());
         let advanced = if open == sources && open <= self.open_max {
@@ -353,8 +353,7 @@ impl Merge {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an end is not final, and the item borrows from here")]
     pub fn next(&mut self) -> Result<Option<&Source>> {
-        if std::mem::take(&mut self.shown) {
-            let &Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
+        if let Some(place) = self.shown.take() {
             if self.advance(place)? {
                 if self.sources.len() > 1 {
                     *self.ready.peek_mut().expect("a source was shown") = self.sources[place].rank(place, self.order);
@@ -372,7 +371,7 @@ impl Merge {
         while let Some(&Reverse((_, _, place))) = self.ready.peek() {
             match self.sources[place].records.take_up() {
                 Ok(()) => {
-                    self.shown = true;
+                    self.shown = Some(place);
                     return Ok(Some(&self.sources[place]));
                 }
                 Err(error) => {
@@ -389,7 +388,9 @@ impl Merge {
     #[inline]
     pub fn append_lines(&mut self, delimiter: u8, limits: (u64, usize), lines: &mut Vec<u8>) -> u64 {
         match &mut self.sources[..] {
-            [only] if self.shown && only.filter.is_empty() => only.records.append_lines(delimiter, limits, lines),
+            [only] if self.shown.is_some() && only.filter.is_empty() => {
+                only.records.append_lines(delimiter, limits, lines)
+            }
             _ => 0,
         }
     }
@@ -398,16 +399,15 @@ impl Merge {
     #[inline]
     #[must_use]
     pub fn shown(&self) -> &Source {
-        let Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
-        &self.sources[*place]
+        &self.sources[self.shown.expect("a source was shown")]
     }
 
     /// Which of [`Merge::sources`] that is, and the record's offset.
     #[inline]
     #[must_use]
     pub fn shown_at(&self) -> (usize, Offset) {
-        let Reverse((_, _, place)) = self.ready.peek().expect("a source was shown");
-        (*place, self.sources[*place].records.offset())
+        let place = self.shown.expect("a source was shown");
+        (place, self.sources[place].records.offset())
     }
 
     /// Why partitions could not be read any further, since the last call.

@@ -126,9 +126,15 @@ struct Line<E> {
 }
 
 impl<S: BatchStore> Pipeline<S> {
-    /// A way for batches of `batch_size` bytes, with as many workers as there are processors.
+    /// A way for batches of `batch_size` bytes, with as many workers as there are processors, which is asked for only where
+    /// more than one can have work.
     #[must_use]
-    pub fn new(store: Arc<Mutex<S>>, finishing: Finishing, batch_size: usize, processors: usize) -> Self {
+    pub fn new(
+        store: Arc<Mutex<S>>,
+        finishing: Finishing,
+        batch_size: usize,
+        processors: impl FnOnce() -> usize,
+    ) -> Self {
         let line = Line {
             slots: VecDeque::new(),
             group_max: (GROUP_BYTES_MAX / batch_size.max(1)).clamp(1, GROUP_MAX),
@@ -141,7 +147,8 @@ impl<S: BatchStore> Pipeline<S> {
             is_closed: false,
         };
         // A checksum alone is sooner made than handed on.
-        let workers_max = if finishing.compression.codec == Codec::None { 1 } else { processors.clamp(1, WORKERS_MAX) };
+        let workers_max =
+            if finishing.compression.codec == Codec::None { 1 } else { processors().clamp(1, WORKERS_MAX) };
         let (line, work, room) = (Mutex::new(line), Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { finishing, batch_size, store, line, work, room });
         Self { shared, workers: Vec::new(), workers_max, compressor: None }
@@ -406,7 +413,7 @@ mod tests {
         let store = Arc::new(Mutex::new(Kept { values: Vec::new(), fails_at }));
         let compression = compression.parse().unwrap();
         let finishing = Finishing { compression, batch_size_max: 1 << 20 };
-        (Pipeline::new(Arc::clone(&store), finishing, 1 << 10, 4), store)
+        (Pipeline::new(Arc::clone(&store), finishing, 1 << 10, || 4), store)
     }
 
     /// A batch of one value: a number behind so much to compress that batches are not finished in their order.
@@ -453,7 +460,7 @@ mod tests {
         }
         let store = Arc::new(Mutex::new(OnThisThread(std::thread::current().id(), 0)));
         let finishing = Finishing { compression: "zstd".parse().unwrap(), batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(Arc::clone(&store), finishing, 1 << 10, 4);
+        let mut pipeline = Pipeline::new(Arc::clone(&store), finishing, 1 << 10, || 4);
         pipeline.workers_max = 0;
         let mut filling = Filling::new(0);
         for number in 0..50 {
@@ -474,7 +481,7 @@ mod tests {
         }
         let compression = "none".parse().unwrap();
         let finishing = Finishing { compression, batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(Arc::new(Mutex::new(Bug)), finishing, 1 << 10, 4);
+        let mut pipeline = Pipeline::new(Arc::new(Mutex::new(Bug)), finishing, 1 << 10, || 4);
         let failure = loop {
             if let Err(failure) = pipeline.pass(0, fill(Filling::new(0), 1)) {
                 break failure;

@@ -122,7 +122,7 @@ fn intake(shared: &Shared, storing: Storing, partition_count: i32) -> Intake<Sto
     let limits = BatchLimits { batch_size: 64 << 10, batch_size_max: BATCH_SIZE_MAX };
     let compression = "none".parse().unwrap();
     let finishing = Finishing { compression, batch_size_max: BATCH_SIZE_MAX };
-    let pipeline = Pipeline::new(Arc::new(Mutex::new(Store(shared.clone()))), finishing, limits.batch_size, 2);
+    let pipeline = Pipeline::new(Arc::new(Mutex::new(Store(shared.clone()))), finishing, limits.batch_size, || 2);
     let batcher = Batcher::new(limits, pipeline, 2);
     let placement = Placement { partition: None, partitioner: Partitioner::RoundRobin, partition_count };
     let framing = Framing::delimited(b"\n");

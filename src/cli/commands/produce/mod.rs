@@ -369,7 +369,7 @@ fn intake(
     let partitions_max = topic.partitions.last().map_or(0, |&last| last as usize + 1);
     let compression = args.compression.unwrap_or_else(|| topic.compression());
     let finishing = Finishing { compression, batch_size_max };
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let pipeline = Pipeline::new(store, finishing, limits.batch_size, processors);
     let batcher = Batcher::new(limits, pipeline, partitions_max);
     let placement = Placement { partition: args.partition, partitioner, partition_count };
