@@ -118,7 +118,7 @@ impl Context {
     /// Opens the log dir for a command that shows what is in it. Files at the root that this does not need may be damaged.
     fn open_to_read(&self) -> anyhow::Result<LogDir> {
         let log_dir = self.open()?;
-        for error in log_dir.damaged_checkpoints()? {
+        for error in log_dir.take_damaged_checkpoints()? {
             self.ui.warning(&format!("going on without a file of the log dir: {error}"));
         }
         Ok(log_dir)

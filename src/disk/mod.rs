@@ -23,6 +23,7 @@ pub mod watch;
 
 use std::fs::Metadata;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -184,9 +185,9 @@ pub trait DiskFile: Send + Sync {
     fn stat(&self) -> Result<Stat>;
     /// Reads until `buffer` is full or the file ends; returns how many bytes came.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
-    /// The first position at or after `position` that may hold data: up to there the file is a hole, which reads as zeros.
-    /// It is `position` itself where the file system cannot say, and the end of the file where nothing but a hole follows.
-    fn next_data(&self, position: u64) -> Result<u64>;
+    /// The first bytes at or after `position` that may be data: up to there the file is a hole, which reads as zeros. They are
+    /// all up to the end of the file where the file system cannot say, and none at that end where only a hole follows.
+    fn next_data(&self, position: u64) -> Result<Range<u64>>;
     /// Writes all of `bytes`. After an error, any part of them may have been written.
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()>;
     /// Cuts or extends the file.

@@ -12,6 +12,7 @@ use rustix::io::{Errno, retry_on_intr};
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -146,18 +147,21 @@ impl DiskFile for RealFile {
         Ok(filled)
     }
 
-    fn next_data(&self, position: u64) -> Result<u64> {
+    fn next_data(&self, position: u64) -> Result<Range<u64>> {
         // The size first: what is appended after it was taken is not part of the hole that the seek reports.
-        let size = named("stat", &self.path, self.file.metadata())?.size();
-        if position >= size {
-            return Ok(position);
-        }
+        let size = named("stat", &self.path, self.file.metadata())?.size().max(position);
         // This moves the descriptor's own place in the file, which nothing here reads or writes by.
-        match rustix::fs::seek(&self.file, SeekFrom::Data(position)) {
-            Ok(data) => Ok(data.max(position)),
-            Err(Errno::NXIO) => Ok(size),
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => Ok(position),
-            Err(error) => named("find the data of", &self.path, Err(error.into())),
+        let data = match rustix::fs::seek(&self.file, SeekFrom::Data(position)) {
+            Ok(data) => data.clamp(position, size),
+            Err(Errno::NXIO) => return Ok(size..size),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => return Ok(position..size),
+            Err(error) => return named("find the data of", &self.path, Err(error.into())),
+        };
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(data)) {
+            Ok(hole) => Ok(data..hole.clamp(data, size)),
+            // It was cut meanwhile.
+            Err(Errno::NXIO) => Ok(data..size),
+            Err(error) => named("find the holes of", &self.path, Err(error.into())),
         }
     }
 
@@ -338,7 +342,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = RealDisk::default();
         let file = disk.open(&folder.path().join("f"), Access::Create).unwrap();
-        assert_eq!(file.next_data(0).unwrap(), 0, "an empty file");
+        assert_eq!(file.next_data(0).unwrap(), 0..0, "an empty file");
         file.write_at(b"head", 0).unwrap();
         file.write_at(b"data", 4 * MIB).unwrap();
         file.set_len(8 * MIB).unwrap();
@@ -346,11 +350,13 @@ mod tests {
         // Where the file system keeps no holes, every position may hold data.
         for (from, least, most) in [(0, 0, 0), (MIB, MIB, 4 * MIB), (4 * MIB + 2, 4 * MIB + 2, 4 * MIB + 2)] {
             let found = file.next_data(from).unwrap();
-            assert!((least..=most).contains(&found), "{from}: {found}");
+            assert!((least..=most).contains(&found.start), "{from}: {found:?}");
+            assert!(found.end > found.start && found.end <= 8 * MIB, "{from}: {found:?}");
         }
         for from in [5 * MIB, 8 * MIB, 9 * MIB] {
             let found = file.next_data(from).unwrap();
-            assert!((from..=from.max(8 * MIB)).contains(&found), "{from}: {found}");
+            assert!((from..=from.max(8 * MIB)).contains(&found.start), "{from}: {found:?}");
+            assert_eq!(found.end, from.max(8 * MIB), "{from}");
         }
         assert_eq!(
             (file.read_at(&mut byte, 4 * MIB).unwrap(), byte),

@@ -135,26 +135,33 @@ pub(super) struct CheckpointFiles {
 struct KeptFile {
     open: Option<(Arc<dyn DiskFile>, Stat)>,
     rows: Arc<OffsetRows>,
+    /// Why it has no rows although it is there and may have some, until that was reported.
+    damage: Option<LogDirError>,
 }
 
 impl KeptFile {
     fn read(root: &dyn Folder, file: CheckpointFile, is_dispensable: bool) -> Result<Self> {
         let open = match root.open(file.name(), Access::Read) {
             Ok(open) => open,
-            Err(error) if error.is_not_found() || (is_dispensable && error.is_unreadable()) => {
-                return Ok(Self { open: None, rows: Arc::default() });
+            Err(error) if error.is_not_found() => return Ok(Self::without_rows(None, None)),
+            Err(error) if is_dispensable && error.is_unreadable() => {
+                return Ok(Self::without_rows(None, Some(error.into())));
             }
             Err(error) => return Err(error.into()),
         };
         let stat = open.stat()?;
         let bytes = atomic::read_file(&*open, &root.path().join(file.name()), SIZE_MAX)?;
-        let rows = match OffsetRows::parse(root, file, &bytes) {
-            Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) if is_dispensable => {
-                OffsetRows::default()
+        let open = Some((open, stat));
+        match OffsetRows::parse(root, file, &bytes) {
+            Err(damage @ (LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. })) if is_dispensable => {
+                Ok(Self::without_rows(open, Some(damage)))
             }
-            rows => rows?,
-        };
-        Ok(Self { open: Some((open, stat)), rows: Arc::new(rows) })
+            rows => Ok(Self { open, rows: Arc::new(rows?), damage: None }),
+        }
+    }
+
+    fn without_rows(open: Option<(Arc<dyn DiskFile>, Stat)>, damage: Option<LogDirError>) -> Self {
+        Self { open, rows: Arc::default(), damage }
     }
 
     fn is_current(&self, found: Option<Stat>) -> bool {
@@ -185,6 +192,16 @@ impl CheckpointFiles {
             log_starts: Mutex::default(),
             high_watermarks: Mutex::default(),
         }
+    }
+
+    /// What is wrong with the files that may be damaged, each reported once.
+    pub(super) fn take_damaged(&self) -> Result<Vec<LogDirError>> {
+        let mut damaged = Vec::new();
+        for &file in self.dispensable {
+            self.rows_now(file)?;
+            damaged.extend(self.kept(file).as_mut().and_then(|kept| kept.damage.take()));
+        }
+        Ok(damaged)
     }
 
     /// What is in force for a partition now.

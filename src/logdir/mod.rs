@@ -296,18 +296,16 @@ impl LogDir {
         self.root().join(partition.folder_name())
     }
 
-    /// What is wrong with files at the root that readers can do without.
+    /// What is wrong with files at the root that readers can do without; returned once.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn damaged_checkpoints(&self) -> Result<Vec<LogDirError>> {
-        let mut damaged = Vec::new();
-        for file in CheckpointFile::ALL.into_iter().filter(|&file| file != CheckpointFile::LogStart) {
-            match self.offset_rows(file) {
-                Err(error @ (LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. })) => damaged.push(error),
-                Err(LogDirError::Disk(error)) if error.is_unreadable() => damaged.push(error.into()),
-                rows => drop(rows?),
-            }
+    pub fn take_damaged_checkpoints(&self) -> Result<Vec<LogDirError>> {
+        let mut damaged = self.checkpoints.take_damaged()?;
+        match self.offset_rows(CheckpointFile::Cleaner) {
+            Err(error @ (LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. })) => damaged.push(error),
+            Err(LogDirError::Disk(error)) if error.is_unreadable() => damaged.push(error.into()),
+            rows => drop(rows?),
         }
         Ok(damaged)
     }

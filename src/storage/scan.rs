@@ -11,6 +11,7 @@ use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBa
 use crate::format::{FormatError, legacy};
 use crate::units::{Offset, Position};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -310,7 +311,7 @@ impl DiskFile for ClosedFile {
         self.refused("read")
     }
 
-    fn next_data(&self, _: u64) -> disk::Result<u64> {
+    fn next_data(&self, _: u64) -> disk::Result<Range<u64>> {
         self.refused("find the data of")
     }
 

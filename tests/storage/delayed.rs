@@ -3,6 +3,7 @@
 
 use kdir::disk::real::RealDisk;
 use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,7 +126,7 @@ impl DiskFile for Delayed<Arc<dyn DiskFile>> {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
         self.before("read_at").read_at(buffer, position)
     }
-    fn next_data(&self, position: u64) -> Result<u64> {
+    fn next_data(&self, position: u64) -> Result<Range<u64>> {
         self.before("next_data").next_data(position)
     }
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()> {

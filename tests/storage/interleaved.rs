@@ -13,6 +13,7 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, Stat};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogView, RecordReader};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -102,7 +103,7 @@ impl DiskFile for LookedAt<Arc<dyn DiskFile>> {
         self.looks.look();
         self.inner.read_at(buffer, position)
     }
-    fn next_data(&self, position: u64) -> Result<u64> {
+    fn next_data(&self, position: u64) -> Result<Range<u64>> {
         self.looks.look();
         self.inner.next_data(position)
     }

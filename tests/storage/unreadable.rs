@@ -13,6 +13,7 @@ use kdir::storage::repair::{self, DamagedRecords};
 use kdir::storage::retention::{self, Limits};
 use kdir::storage::{Checkpoints, LogConfig, LogView, PartitionGuard, StorageError};
 use kdir::units::Offset;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ impl Folder for Unreadable<Arc<dyn Folder>> {
 
 impl DiskFile for Unreadable<Arc<dyn DiskFile>> {
     pass_on_of_file!();
-    fn next_data(&self, position: u64) -> Result<u64> {
+    fn next_data(&self, position: u64) -> Result<Range<u64>> {
         self.inner.next_data(position)
     }
     fn stat(&self) -> Result<Stat> {

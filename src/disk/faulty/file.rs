@@ -5,6 +5,7 @@ use super::file_node::PAGE_SIZE;
 use super::locks::wait_for_lock;
 use crate::disk::{DiskFile, Result, Stat};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,18 +43,18 @@ impl DiskFile for FaultyFile {
     }
 
     /// Pages of zeros are holes, whether they were written or not.
-    fn next_data(&self, position: u64) -> Result<u64> {
+    fn next_data(&self, position: u64) -> Result<Range<u64>> {
         self.disk.run("find the data of", &self.path, |state| {
             let content = &state.files[&self.inode].content.now;
-            if state.keeps_no_holes {
-                return Ok(position);
+            let (start, size) = (usize::try_from(position).unwrap_or(usize::MAX), content.len());
+            if state.keeps_no_holes || start >= size {
+                return Ok(position..position.max(size as u64));
             }
-            let Some(rest) = usize::try_from(position).ok().and_then(|start| content.get(start..)) else {
-                return Ok(position);
-            };
-            let Some(first) = rest.iter().position(|&byte| byte != 0) else { return Ok(content.len() as u64) };
-            let page = (position as usize + first) / PAGE_SIZE * PAGE_SIZE;
-            Ok(position.max(page as u64))
+            let is_data = |page: &usize| content[*page..size.min(page + PAGE_SIZE)].iter().any(|&byte| byte != 0);
+            let mut pages = (start / PAGE_SIZE * PAGE_SIZE..size).step_by(PAGE_SIZE);
+            let data = pages.by_ref().find(is_data).map_or(size, |page| page.max(start));
+            let hole = pages.find(|page| !is_data(page)).unwrap_or(size);
+            Ok(data as u64..hole as u64)
         })
     }
 

@@ -3,11 +3,14 @@
 use crate::disk::DiskFile;
 use crate::format::header::BATCH_HEADER_SIZE;
 use crate::storage::Result;
+use std::ops::Range;
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 /// The first bytes that are read where zeros are looked for: most ends are not zero, and show it at once.
 pub(super) const FIRST_CHUNK: usize = 4 << 10;
+/// In how many ranges data is looked for; what follows the last of them is read whole.
+const RANGES_MAX: usize = 64;
 
 /// Zeros that were found at the end of an open file, so that they are not read again each time a batch is written into
 /// them.
@@ -42,12 +45,41 @@ impl KnownZeros {
 }
 
 /// The position of the first byte from `at` up to `size` that is not zero. Holes are skipped unread.
-pub(super) fn first_nonzero(file: &dyn DiskFile, mut at: u64, size: u64) -> Result<Option<u64>> {
+pub(super) fn first_nonzero(file: &dyn DiskFile, at: u64, size: u64) -> Result<Option<u64>> {
+    let ranges = data_ranges(file, at, size)?;
+    for data in &ranges {
+        if let Some(found) = first_nonzero_within(file, data.clone())? {
+            return Ok(Some(found));
+        }
+    }
+    // What was allocated and never written is a hole only as long as it is not cached. What reading ahead has cached of it is
+    // dropped: it would be read the next time, and more be cached behind it.
+    let starts = ranges.iter().skip(1).map(|data| data.start).chain([size]);
+    for (data, next) in ranges.iter().zip(starts).filter(|(data, next)| data.end < *next) {
+        file.drop_cache(data.end, next - data.end)?;
+    }
+    Ok(None)
+}
+
+/// What may be other than zero from `at` up to `size`, as it is before any of it is read.
+fn data_ranges(file: &dyn DiskFile, mut at: u64, size: u64) -> Result<Vec<Range<u64>>> {
+    let mut ranges = Vec::new();
+    while at < size && ranges.len() < RANGES_MAX {
+        let data = file.next_data(at)?;
+        at = if ranges.len() + 1 < RANGES_MAX { data.end } else { size };
+        ranges.extend((data.start < size).then_some(data.start..at.min(size)));
+        if data.is_empty() {
+            break;
+        }
+    }
+    Ok(ranges)
+}
+
+fn first_nonzero_within(file: &dyn DiskFile, Range { start: mut at, end }: Range<u64>) -> Result<Option<u64>> {
     let mut piece = Vec::new();
     let mut chunk = FIRST_CHUNK;
-    while at < size {
-        at = file.next_data(at)?;
-        let wanted = chunk.min(size.saturating_sub(at) as usize);
+    while at < end {
+        let wanted = chunk.min((end - at) as usize);
         piece.resize(piece.len().max(wanted), 0);
         let read = file.read_at(&mut piece[..wanted], at)?;
         if read == 0 {
@@ -74,6 +106,7 @@ fn first_nonzero_in(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::disk::faulty::FaultyDisk;
+    use crate::disk::real::RealDisk;
     use crate::disk::{Access, Disk};
     use std::path::Path;
 
@@ -95,5 +128,44 @@ mod tests {
         file.set_len(5500).unwrap();
         file.write_at(&[1], 5499).unwrap();
         assert!(!known.reach(&*file, 400, 5500).unwrap(), "a file that has become shorter");
+    }
+
+    #[test]
+    fn what_was_allocated_and_never_written_stays_a_hole() {
+        const SIZE: u64 = 64 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let allocated = std::fs::File::create_new(&path).unwrap();
+        rustix::fs::fallocate(&allocated, rustix::fs::FallocateFlags::empty(), 0, SIZE).unwrap();
+        let file = RealDisk::default().open(&path, Access::Write).unwrap();
+        file.write_at(b"head", 0).unwrap();
+        // As a reader of the log does, which makes the system read ahead.
+        let mut start = vec![0; CHUNK];
+        for at in 0..4 {
+            file.read_at(&mut start, at * CHUNK as u64).unwrap();
+        }
+        let cached = data_ranges(&*file, 4, SIZE).unwrap();
+        for _ in 0..4 {
+            assert_eq!(first_nonzero(&*file, 4, SIZE).unwrap(), None);
+            assert_eq!(data_ranges(&*file, 4, SIZE).unwrap(), cached);
+        }
+    }
+
+    #[test]
+    fn data_in_any_number_of_ranges_is_found() {
+        let disk = FaultyDisk::new();
+        let file = disk.open(Path::new("/log"), Access::Create).unwrap();
+        let size = 1 << 20;
+        file.set_len(size).unwrap();
+        for at in (5000..size - 8192).step_by(8192) {
+            file.write_at(&[1], at).unwrap();
+            assert_eq!(first_nonzero(&*file, 0, size).unwrap(), Some(5000));
+            assert_eq!(first_nonzero(&*file, at - 3, size).unwrap(), Some(at));
+            assert_eq!(first_nonzero(&*file, at + 1, size).unwrap(), None);
+        }
+        for at in (5000..size - 16384).step_by(8192) {
+            file.write_at(&[0], at).unwrap();
+            assert_eq!(first_nonzero(&*file, 0, size).unwrap(), Some(at + 8192));
+        }
     }
 }
