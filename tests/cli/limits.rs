@@ -274,3 +274,26 @@ fn a_chart_loads_nothing_that_a_header_only_claims() {
     assert_eq!((code, &*stderr), (Some(0), ""));
     assert_eq!(stdout.lines().collect::<Vec<_>>(), [format!("app\t1699920000000\t1\t{whole}")]);
 }
+
+/// As a file system that tells written bytes from allocated ones only by what is cached.
+#[test]
+fn readers_of_a_preallocated_log_do_not_fill_the_page_cache_with_it() {
+    const SIZE: u64 = 256 << 20;
+    let kdir = Kdir::with_topic("t", &[]);
+    kdir.produce("t", &[], "a\nb\n");
+    let log = fs::File::options().write(true).open(kdir.log_dir().join("t-0/00000000000000000000.log")).unwrap();
+    rustix::fs::fallocate(&log, rustix::fs::FallocateFlags::empty(), 0, SIZE).unwrap();
+    let mut cached = Vec::new();
+    for _ in 0..4 {
+        for args in [&["consume", "t"][..], &["list"], &["describe", "t"]] {
+            kdir.text(args);
+        }
+        let mut data = 0;
+        while let Ok(start) = rustix::fs::seek(&log, rustix::fs::SeekFrom::Data(data)) {
+            data = rustix::fs::seek(&log, rustix::fs::SeekFrom::Hole(start)).unwrap();
+        }
+        cached.push(data);
+    }
+    assert_eq!(cached, [cached[0]; 4], "where the data ends");
+    assert!(cached[0] < SIZE / 2, "{cached:?}");
+}

@@ -106,7 +106,6 @@ fn first_nonzero_in(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::disk::faulty::FaultyDisk;
-    use crate::disk::real::RealDisk;
     use crate::disk::{Access, Disk};
     use std::path::Path;
 
@@ -128,27 +127,6 @@ mod tests {
         file.set_len(5500).unwrap();
         file.write_at(&[1], 5499).unwrap();
         assert!(!known.reach(&*file, 400, 5500).unwrap(), "a file that has become shorter");
-    }
-
-    #[test]
-    fn what_was_allocated_and_never_written_stays_a_hole() {
-        const SIZE: u64 = 64 << 20;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let allocated = std::fs::File::create_new(&path).unwrap();
-        rustix::fs::fallocate(&allocated, rustix::fs::FallocateFlags::empty(), 0, SIZE).unwrap();
-        let file = RealDisk::default().open(&path, Access::Write).unwrap();
-        file.write_at(b"head", 0).unwrap();
-        // As a reader of the log does, which makes the system read ahead.
-        let mut start = vec![0; CHUNK];
-        for at in 0..4 {
-            file.read_at(&mut start, at * CHUNK as u64).unwrap();
-        }
-        let cached = data_ranges(&*file, 4, SIZE).unwrap();
-        for _ in 0..4 {
-            assert_eq!(first_nonzero(&*file, 4, SIZE).unwrap(), None);
-            assert_eq!(data_ranges(&*file, 4, SIZE).unwrap(), cached);
-        }
     }
 
     #[test]
