@@ -264,7 +264,7 @@ impl LogReader {
             }
             _ => {}
         }
-        let place = Place { log: scanner.log(), position, expected, size };
+        let place = Place { log: scanner.log(), position, expected, appended: expected, size };
         if let Some((next, header)) = tail::next_batch(&place)?.filter(|(next, _)| *next > position) {
             scanner.go_to(next, header.base_offset);
             self.stepped_over = Some((base, next, header.base_offset));

@@ -41,6 +41,8 @@ pub(crate) struct Scanner {
     size: u64,
     /// The offset below which no batch may begin from here on.
     expected: Offset,
+    /// See [`Scanner::proven`]; `None` before the first batch after a start inside the file.
+    proven: Option<Offset>,
     /// Zeros that were found at the end of the file.
     known_zeros: KnownZeros,
     buffer: Vec<u8>,
@@ -60,8 +62,9 @@ impl Scanner {
     /// The same, of a file that has just been seen to have that size.
     pub(crate) fn of_size(log: OpenLog, position: Position, size: u64, chunk: usize) -> Self {
         let (position, expected) = (position.0, log.base_offset);
-        let known_zeros = KnownZeros::default();
-        Self { log, position, size, expected, known_zeros, buffer: Vec::new(), start: position, filled: 0, chunk }
+        let proven = (position == 0).then_some(expected);
+        let (known_zeros, buffer) = (KnownZeros::default(), Vec::new());
+        Self { log, position, size, expected, proven, known_zeros, buffer, start: position, filled: 0, chunk }
     }
 
     pub(crate) fn log(&self) -> &OpenLog {
@@ -79,6 +82,12 @@ impl Scanner {
     /// The offset that the next batch has if nothing was compacted away.
     pub(crate) fn expected(&self) -> Offset {
         self.expected
+    }
+
+    /// The end of the last batch that begins where the one before it ends. The base offset of one behind it may be damaged,
+    /// which no checksum covers, or lie behind what was compacted away.
+    pub(crate) fn proven(&self) -> Offset {
+        self.proven.unwrap_or(self.expected)
     }
 
     /// Asks for the facts of the file again and forgets every byte read: a batch that was not whole or not valid is read
@@ -156,8 +165,9 @@ impl Scanner {
 
     /// Judges what is here, at the end of an open log, where [`Scanner::step`] has found no valid batch.
     pub(crate) fn judge_tail(&mut self) -> Result<Tail> {
-        let (position, expected, size) = (self.position(), self.expected, self.size);
-        tail::judge(&Place { log: &self.log, position, expected, size }, &mut self.known_zeros)
+        let (position, appended, size) = (self.position(), self.expected, self.size);
+        let place = Place { log: &self.log, position, expected: self.proven(), appended, size };
+        tail::judge(&place, &mut self.known_zeros)
     }
 
     /// Whether nothing but zeros follows.
@@ -167,14 +177,18 @@ impl Scanner {
 
     /// Goes to `position`, where a batch that begins at `expected` or above may follow.
     pub(crate) fn go_to(&mut self, position: Position, expected: Offset) {
-        (self.position, self.expected) = (position.0, expected);
+        (self.position, self.expected, self.proven) = (position.0, expected, Some(expected));
     }
 
     /// Passes a batch that [`Scanner::step`] has shown.
     #[inline]
     pub(crate) fn pass(&mut self, header: &BatchHeader) {
         self.position += header.size as u64;
-        self.expected = header.next_offset();
+        let next = header.next_offset();
+        if header.base_offset == self.expected || self.proven.is_none() {
+            self.proven = Some(next);
+        }
+        self.expected = next;
     }
 
     /// Whether the file ends with the batch at this place.

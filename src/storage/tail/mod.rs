@@ -5,8 +5,10 @@
 //! two, and damage is reported: it is cut only where a
 //! power failure explains it (see `power_failure.rs`). So the question is which bytes are evidence of a later batch:
 //!
-//! 1. Bytes inside a value are not. A value may hold batches, whole segments even. Where a header with a possible base
-//!    offset announces more bytes than the file has, the end is torn, whatever lies inside.
+//! 1. Bytes inside a value are not. A value may hold batches, whole segments even. Where a header with the base offset that
+//!    an append has there announces more bytes than the file has, the end is torn, whatever lies inside. A header that goes
+//!    on with any other offset is believed only where nothing else is found: where a batch has lost bytes, what is behind
+//!    it is read at the wrong place, and may look like a header.
 //! 2. The length is outside the checksum. A header is not believed where its checksum holds for a shorter batch that ends
 //!    exactly where the header of a later one begins: then only the length is damaged, and the later batch is evidence.
 //! 3. A valid batch where a damaged one ends by its own header is evidence, if the batch after it does not contradict it.
@@ -58,6 +60,8 @@ pub(crate) struct Place<'a> {
     pub(crate) position: Position,
     /// The lowest offset that may follow.
     pub(crate) expected: Offset,
+    /// The offset that an append has here, which is larger where the base offset of the batch before is in doubt.
+    pub(crate) appended: Offset,
     /// The size of the file.
     pub(crate) size: u64,
 }
@@ -140,7 +144,8 @@ mod tests {
 
     fn place(log: &OpenLog, position: usize) -> Place<'_> {
         let size = log.file.stat().unwrap().size;
-        Place { log, position: Position(position as u64), expected: Offset(BASE + 2), size }
+        let expected = Offset(BASE + 2);
+        Place { log, position: Position(position as u64), expected, appended: expected, size }
     }
 
     /// Where in the tail the next batch is found.
@@ -320,7 +325,8 @@ mod tests {
             log.file.set_len(SIZE).unwrap();
             let mut known = KnownZeros::default();
             for offset in BASE + 2..BASE + 50 {
-                let place = Place { expected: Offset(offset), ..place(&log, position as usize) };
+                let place =
+                    Place { expected: Offset(offset), appended: Offset(offset), ..place(&log, position as usize) };
                 assert_eq!(judge(&place, &mut known).unwrap(), Tail::Zeros);
                 let next = batch(offset, &[b"written into the zeros"]);
                 log.file.write_at(&next[..70], position).unwrap();

@@ -77,26 +77,34 @@ impl<'a> Search<'a> {
         if let Some(next) = next {
             return Ok(Tail::Damaged { next });
         }
-        if is_last { Ok(Tail::Torn) } else { self.past_damaged(end, header.base_offset.next(), known) }
+        match is_last {
+            true if self.is_appended(&header) => Ok(Tail::Torn),
+            true => self.searched(start + 1),
+            false => self.past_damaged(end, header.next_offset(), known),
+        }
     }
 
-    /// Judges what a damaged batch leads to by its header: other damaged batches, a valid one, or the end.
-    fn past_damaged(&mut self, mut at: u64, mut lowest: Offset, known: &mut KnownZeros) -> Found<Tail> {
-        loop {
-            match self.look(at)? {
-                Step::Batch(header) if self.can_follow(&header, lowest) => {
-                    if self.is_next(&header, at)? {
-                        return Ok(Tail::Damaged { next: (Position(at), header) });
-                    }
-                    at += header.size as u64;
-                    lowest = header.base_offset.next();
-                    if at >= self.place.size || known.reach(&*self.place.log.file, at, self.place.size)? {
-                        return Ok(Tail::Torn);
-                    }
-                }
-                _ => return self.searched(self.place.position.0 + 1),
+    /// Whether a header goes on where the log ends.
+    fn is_appended(&self, header: &BatchHeader) -> bool {
+        header.base_offset == self.place.expected || header.base_offset == self.place.appended
+    }
+
+    /// Judges what a damaged batch leads to by its header: others that were appended with it and did not get to the disk
+    /// either, a valid one, or the end.
+    fn past_damaged(&mut self, mut at: u64, mut next: Offset, known: &mut KnownZeros) -> Found<Tail> {
+        while let Step::Batch(header) = self.look(at)? {
+            if self.can_follow(&header, self.place.expected.next()) && self.is_next(&header, at)? {
+                return Ok(Tail::Damaged { next: (Position(at), header) });
+            }
+            if header.base_offset != next {
+                break;
+            }
+            (at, next) = (at + header.size as u64, header.next_offset());
+            if at >= self.place.size || known.reach(&*self.place.log.file, at, self.place.size)? {
+                return Ok(Tail::Torn);
             }
         }
+        self.searched(self.place.position.0 + 1)
     }
 
     /// Where the log goes on after damage that cannot be a torn append.
