@@ -36,7 +36,7 @@ struct Open {
     /// taken back, a copied folder has its own promise, and the partition is known to the recovery-point file.
     is_prepared: bool,
     /// Below which offset all was durable when the last run ended, by the file that was like this.
-    durable_end: Option<(FileVersion, Offset)>,
+    durable_end: Option<(FileVersion, Checkpoints)>,
 }
 
 /// Which file, and when it was changed last; `None` where there is none.
@@ -150,7 +150,9 @@ impl Partition {
         self.log_dir.check_process_lock()?;
         let config = self.topic.config(&self.log_dir)?;
         let mut checkpoints = self.log_dir.checkpoint_files().now(&self.id)?;
-        checkpoints.recovery_point = checkpoints.recovery_point.max(self.durable_end(&*folder)?);
+        let of_folder = self.durable_end(&*folder)?;
+        checkpoints.recovery_point = checkpoints.recovery_point.max(of_folder.recovery_point);
+        checkpoints.named_log = of_folder.named_log;
         let guard = PartitionGuard::new(lock, config, checkpoints);
         if identity == Identity::Required {
             self.identify(&guard)?;
@@ -182,23 +184,22 @@ impl Partition {
             return Ok(());
         }
         let guard = self.guard()?;
-        if let Some(durable) = writer.close(&guard, now)? {
-            durable_end::raise(&guard, self.topic_id(), writer.leader_epoch(), durable)?;
+        if let Some(end) = writer.close(&guard, now)? {
+            durable_end::raise(&guard, self.topic_id(), writer.leader_epoch(), end)?;
         }
         Ok(())
     }
 
-    /// Below which offset all is durable, by the file in the folder, which is locked. It is read again when it was changed.
-    fn durable_end(&self, folder: &dyn Folder) -> Result<Offset> {
+    /// What the file in the folder, which is locked, says to be durable. It is read again when it was changed.
+    fn durable_end(&self, folder: &dyn Folder) -> Result<Checkpoints> {
         let version = folder.stat(durable_end::FILE)?.map(|stat| (stat.id, stat.changed_ns));
         let known = self.open().durable_end;
-        if let Some((_, offset)) = known.filter(|(known, _)| *known == version) {
-            return Ok(offset);
+        if let Some((_, said)) = known.filter(|(known, _)| *known == version) {
+            return Ok(said);
         }
-        let nothing = Checkpoints::default();
-        let offset = durable_end::promised(folder, self.topic_id(), nothing)?.recovery_point;
-        self.open().durable_end = Some((version, offset));
-        Ok(offset)
+        let said = durable_end::promised(folder, self.topic_id(), Checkpoints::default())?;
+        self.open().durable_end = Some((version, said));
+        Ok(said)
     }
 
     /// Lets a folder that is a copy begin with no promise: it may have been made while the log was written, and then ends
@@ -225,7 +226,7 @@ impl Partition {
             }
         }
         let guard = PartitionGuard::new(lock, Arc::default(), Checkpoints::default());
-        Ok(durable_end::write(&guard, topic_id, 0, Offset::ZERO)?)
+        Ok(durable_end::begin(&guard, topic_id)?)
     }
 
     /// Whether the topic's configuration is what its file says: see [`LogDir::decides_on`].
@@ -389,7 +390,7 @@ impl Partition {
             guard.put(LEADER_EPOCH_FILE, FIRST_EPOCH)?;
         }
         if durable_end::read(folder, self.topic_id())? == DurableEnd::Unknown {
-            durable_end::write(guard, self.topic_id(), 0, Offset::ZERO)?;
+            durable_end::begin(guard, self.topic_id())?;
         }
         if storage::segments::base_offsets(folder)?.is_empty() {
             storage::create_empty_log(guard, Offset::ZERO)?;

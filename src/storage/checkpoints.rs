@@ -13,13 +13,21 @@ pub struct Checkpoints {
     pub log_start_offset: Offset,
     /// All below was acknowledged by a broker, which does that before it syncs.
     pub high_watermark: Offset,
+    /// The inode of the segment's log whose name was durable when a run of kdir ended.
+    pub named_log: Option<u64>,
 }
 
 impl Checkpoints {
     /// What the files of kdir and brokers say.
     #[must_use]
     pub const fn of_files(recovery_point: Offset, log_start_offset: Offset) -> Self {
-        Self { recovery_point, index_point: recovery_point, log_start_offset, high_watermark: Offset::ZERO }
+        Self {
+            recovery_point,
+            index_point: recovery_point,
+            log_start_offset,
+            high_watermark: Offset::ZERO,
+            named_log: None,
+        }
     }
 
     /// The same with what a broker's file says.

@@ -8,9 +8,11 @@
 //! is the proof of a copy, made perhaps while the log was written: what checkpoint files promise of the original is then
 //! no promise of the copy. Brokers ignore the file.
 //!
+//! It also says of which file the name was durable then: the next run that appends to it need not sync the folder.
+//!
 //! ```text
-//! 1 00000000000000001234 0000000000 6c0d9a8e-… 00000000000000123456 5f3a0c11\n
-//!   version, offset, leader epoch, topic id, inode of the folder, CRC-32C of what is before
+//! 2 00000000000000001234 0000000000 6c0d9a8e-… 00000000000000123456 00000000000000123457 5f3a0c11\n
+//!   version, offset, leader epoch, topic id, inode of the folder, inode of a log or 0, CRC-32C of what is before
 //! ```
 
 use super::{Checkpoints, PartitionGuard, Result, latest_epoch};
@@ -32,6 +34,16 @@ struct EndPoint {
     /// Nil for a topic without one.
     topic_id: Uuid,
     inode: u64,
+    named_log: Option<u64>,
+}
+
+/// What a run knows when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunEnd {
+    /// All below is durable.
+    pub durable: Offset,
+    /// See [`Checkpoints::named_log`].
+    pub named_log: Option<u64>,
 }
 
 /// What the file is worth in the folder where it is.
@@ -43,6 +55,8 @@ pub enum DurableEnd {
         offset: Offset,
         /// The epoch in which it was written.
         leader_epoch: i32,
+        /// See [`Checkpoints::named_log`].
+        named_log: Option<u64>,
     },
     /// The folder is a copy of the one that the file was written in.
     Copy,
@@ -58,8 +72,10 @@ pub fn read(folder: &dyn Folder, topic_id: Option<Uuid>) -> Result<DurableEnd> {
     let bytes = atomic::read_small(folder, FILE, SIZE_MAX)?.unwrap_or_default();
     Ok(match parse(&bytes) {
         Some(found) if found.inode != folder.id().inode => DurableEnd::Copy,
-        Some(EndPoint { offset, leader_epoch, topic_id: found, .. }) if found == topic_id.unwrap_or_default() => {
-            DurableEnd::At { offset, leader_epoch }
+        Some(EndPoint { offset, leader_epoch, topic_id: found, named_log, .. })
+            if found == topic_id.unwrap_or_default() =>
+        {
+            DurableEnd::At { offset, leader_epoch, named_log }
         }
         _ => DurableEnd::Unknown,
     })
@@ -72,10 +88,10 @@ pub fn read(folder: &dyn Folder, topic_id: Option<Uuid>) -> Result<DurableEnd> {
 /// When the disk fails.
 pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoints) -> Result<Checkpoints> {
     Ok(match read(folder, topic_id)? {
-        DurableEnd::At { offset, leader_epoch }
+        DurableEnd::At { offset, leader_epoch, named_log }
             if offset > of_files.recovery_point && latest_epoch(folder)? == Some(leader_epoch) =>
         {
-            Checkpoints { recovery_point: offset, ..of_files }
+            Checkpoints { recovery_point: offset, named_log, ..of_files }
         }
         DurableEnd::Copy => Checkpoints { log_start_offset: of_files.log_start_offset, ..Checkpoints::default() },
         DurableEnd::At { .. } | DurableEnd::Unknown => of_files,
@@ -86,27 +102,45 @@ pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoin
 ///
 /// # Errors
 /// When the disk fails.
-pub fn raise(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, offset: Offset) -> Result<()> {
-    match read(&**guard.folder(), topic_id)? {
-        DurableEnd::At { offset: known, leader_epoch: epoch } if epoch == leader_epoch && known >= offset => Ok(()),
-        _ => write(guard, topic_id, leader_epoch, offset),
+pub fn raise(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, end: RunEnd) -> Result<()> {
+    let known = read(&**guard.folder(), topic_id)?;
+    let point = |offset| EndPoint {
+        offset,
+        leader_epoch,
+        topic_id: topic_id.unwrap_or_default(),
+        inode: guard.folder().id().inode,
+        named_log: end.named_log,
+    };
+    match known {
+        DurableEnd::At { offset, leader_epoch: epoch, named_log } if epoch == leader_epoch && offset >= end.durable => {
+            if named_log == end.named_log {
+                Ok(())
+            } else {
+                point(offset).write(guard)
+            }
+        }
+        _ => point(end.durable).write(guard),
     }
 }
 
-/// Writes the file.
+/// Writes the file of a partition of which nothing is known to be durable.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn write(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, offset: Offset) -> Result<()> {
-    let point =
-        EndPoint { offset, leader_epoch, topic_id: topic_id.unwrap_or_default(), inode: guard.folder().id().inode };
-    Ok(guard.create(FILE)?.write_at(point.print().as_bytes(), 0)?)
+pub fn begin(guard: &PartitionGuard, topic_id: Option<Uuid>) -> Result<()> {
+    let (topic_id, inode) = (topic_id.unwrap_or_default(), guard.folder().id().inode);
+    EndPoint { offset: Offset::ZERO, leader_epoch: 0, topic_id, inode, named_log: None }.write(guard)
 }
 
 impl EndPoint {
+    fn write(&self, guard: &PartitionGuard) -> Result<()> {
+        Ok(guard.create(FILE)?.write_at(self.print().as_bytes(), 0)?)
+    }
+
     fn print(&self) -> String {
-        let Self { offset, leader_epoch, topic_id, inode } = self;
-        let text = format!("1 {:020} {leader_epoch:010} {topic_id} {inode:020}", offset.0);
+        let Self { offset, leader_epoch, topic_id, inode, named_log } = self;
+        let named_log = named_log.unwrap_or(0);
+        let text = format!("2 {:020} {leader_epoch:010} {topic_id} {inode:020} {named_log:020}", offset.0);
         format!("{text} {:08x}\n", crc32c(text.as_bytes()))
     }
 }
@@ -116,12 +150,13 @@ fn parse(bytes: &[u8]) -> Option<EndPoint> {
     if u32::from_str_radix(crc, 16) != Ok(crc32c(text.as_bytes())) {
         return None;
     }
-    let mut parts = text.strip_prefix("1 ")?.split(' ');
+    let mut parts = text.strip_prefix("2 ")?.split(' ');
     Some(EndPoint {
         offset: Offset(parts.next()?.parse().ok()?),
         leader_epoch: parts.next()?.parse().ok()?,
         topic_id: parts.next()?.parse().ok()?,
         inode: parts.next()?.parse().ok()?,
+        named_log: parts.next()?.parse().ok().filter(|&inode| inode != 0),
     })
 }
 
@@ -131,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_point_is_read_as_it_was_written_and_no_part_of_one_is() {
-        let point = EndPoint { offset: Offset(1234), leader_epoch: 5, topic_id: Uuid::from_u128(7), inode: 99 };
+        let (offset, topic_id) = (Offset(1234), Uuid::from_u128(7));
+        let point = EndPoint { offset, leader_epoch: 5, topic_id, inode: 99, named_log: Some(100) };
         let text = point.print();
         assert_eq!(parse(text.as_bytes()), Some(point));
         for size in 0..text.len() {

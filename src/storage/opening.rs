@@ -65,7 +65,12 @@ impl Opening<'_> {
                 what: format!("the log ends here, and {}", checkpoints.promise()),
             });
         }
-        self.settle(active, pending)
+        let is_only = first + 1 == bases.len() && notices.is_empty();
+        let active = self.settle(active, pending)?;
+        if is_only && checkpoints.named_log == Some(active.log.file.stat()?.id.inode) {
+            pending.note_names_durable();
+        }
+        Ok(active)
     }
 
     /// Checks a closed segment, and makes it durable at once: a log may have more of them to be synced than a process has

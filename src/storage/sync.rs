@@ -135,7 +135,12 @@ impl PendingSync {
     /// writer may have died before the folder was synced, so that is left to be done here.
     pub(super) fn note_segment(&mut self, base_offset: Offset, log: Option<Arc<dyn DiskFile>>) {
         match self.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
-            Some(known) => known.log = log.or_else(|| known.log.take()),
+            Some(known) => {
+                // The same name may have been given to another file.
+                self.folder_changed |=
+                    matches!((&known.log, &log), (Some(known), Some(log)) if !Arc::ptr_eq(known, log));
+                known.log = log.or_else(|| known.log.take());
+            }
             None => {
                 let place = self.segments.partition_point(|segment| segment.base_offset < base_offset);
                 if place == self.segments.len() {
@@ -145,6 +150,15 @@ impl PendingSync {
                 self.folder_changed = true;
             }
         }
+    }
+
+    /// Notes that the names of all segments noted so far are durable.
+    pub(super) fn note_names_durable(&mut self) {
+        self.folder_changed = false;
+    }
+
+    pub(super) fn are_names_durable(&self) -> bool {
+        !self.folder_changed
     }
 
     /// Notes that a segment is closed, and that its handle has nothing more to tell: what this writer wrote to it is durable,
@@ -278,7 +292,8 @@ impl PendingSync {
         let segments = std::mem::replace(&mut self.segments, active.into_iter().collect());
         SyncJob {
             folder: Arc::clone(&self.folder),
-            folder_changed: std::mem::take(&mut self.folder_changed),
+            // A recovery point is a promise of the indexes as well, and a run may have made one that was missing.
+            folder_changed: std::mem::take(&mut self.folder_changed) || wanted_for == SyncFor::RecoveryPoint,
             recovery_point: match wanted_for {
                 SyncFor::RecoveryPoint => Some(self.log_end_offset),
                 SyncFor::Acknowledgement => active_base.filter(|_| has_closed),

@@ -15,6 +15,7 @@
 
 use super::append_plan::AppendPlan;
 use super::config::LogConfig;
+use super::durable_end::RunEnd;
 use super::file_name::{FileKind, segment_name};
 use super::known_end::KnownEnd;
 use super::marks::OthersMarks;
@@ -486,12 +487,11 @@ impl LogWriter {
     }
 
     /// Ends the run: writes the final time entry of the active segment, as a broker does when it stops, and where all that
-    /// was appended is durable, removes the marks that said otherwise. Returns below which offset all is durable, if this
-    /// run knows. To be called after the last sync; without it, the next run checks more than it had to.
+    /// was appended is durable, removes the marks that said otherwise. Returns what is durable, if this run knows. To be called after the last sync; without it, the next run checks more than it had to.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn close(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<Option<Offset>> {
+    pub fn close(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<Option<RunEnd>> {
         if !self.needs_close() || self.pending().has_failed() {
             return Ok(None);
         }
@@ -502,12 +502,13 @@ impl LogWriter {
         }
         let mut pending = self.pending();
         let durable = pending.durable().filter(|_| !pending.is_dirty());
+        let named_log = pending.are_names_durable().then_some(self.active_id.inode);
         if durable.is_some() {
             pending.remove_mark(guard)?;
             drop(pending);
             self.left.drain(..).try_for_each(|mark| guard.remove(&mark))?;
         }
-        Ok(durable)
+        Ok(durable.map(|durable| RunEnd { durable, named_log }))
     }
 
     /// Whether [`LogWriter::close`] has something to do.

@@ -499,3 +499,45 @@ fn the_point_of_a_run_that_ends_later_is_no_lower() {
     let refused = Run::start(&disk, SyncPolicy::End).append("no");
     assert!(matches!(refused, Err(LogDirError::Storage(StorageError::Corrupt { .. }))), "{refused:?}");
 }
+
+#[test]
+fn a_run_that_appends_to_a_log_whose_name_is_durable_syncs_the_log_alone() {
+    let disk = disk("1048576");
+    for (value, folder_syncs) in [("first", 1), ("second", 0), ("third", 0)] {
+        let mut run = Run::start(&disk, SyncPolicy::End);
+        disk.reset_counts();
+        run.append(value).unwrap();
+        run.end().0.unwrap();
+        let trace = disk.trace();
+        let syncs = |what: &str| trace.iter().filter(|line| **line == format!("sync {what}")).count();
+        assert_eq!((syncs("folder /d/app-0"), syncs(LOG)), (folder_syncs, 1), "{value}: {trace:#?}");
+    }
+    assert_eq!(values(&disk.crash(0)), ["first", "second", "third"]);
+}
+
+#[test]
+fn a_log_that_took_the_place_of_another_has_its_name_synced_by_the_next_run() {
+    let disk = disk("1048576");
+    let mut run = Run::start(&disk, SyncPolicy::End);
+    run.append("one").unwrap();
+    run.end().0.unwrap();
+    // As a repair does that is killed before it syncs the folder.
+    let replace = || {
+        let path = Path::new("/d/app-0/new");
+        overwrite(&disk, path, &bytes_of(&disk, Path::new(LOG)));
+        disk.open(path, Access::Write).unwrap().sync().unwrap();
+        disk.rename(path, Path::new(LOG)).unwrap();
+    };
+    replace();
+    let mut next = Run::start(&disk, SyncPolicy::End);
+    next.append("two").unwrap();
+    next.end().0.unwrap();
+    assert_eq!(values(&disk.crash(0)), ["one", "two"]);
+    // Or while a producer has the log open.
+    let mut open = Run::start(&disk, SyncPolicy::End);
+    open.append("three").unwrap();
+    replace();
+    open.append("four").unwrap();
+    open.end().0.unwrap();
+    assert_eq!(values(&disk.crash(0)), ["one", "two", "three", "four"]);
+}

@@ -73,7 +73,7 @@ impl Writer {
 
     pub(crate) fn close(&mut self, now: Timestamp) -> Result<Option<Offset>> {
         let guard = self.guard()?;
-        self.writer.close(&guard, now)
+        Ok(self.writer.close(&guard, now)?.map(|end| end.durable))
     }
 
     /// Takes its guards from now on as a handle does that reads what is in force again.
