@@ -224,3 +224,47 @@ mod small_files {
         assert!(found > 500, "{found}");
     }
 }
+
+#[test]
+fn a_base_offset_that_was_flipped_up_hides_no_damage_behind_it() {
+    for durable in [Checkpoints::default(), Checkpoints::of_files(Offset(15), Offset::ZERO)] {
+        for bit in 3..20 {
+            let disk = disk_with_partition();
+            let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+            for number in 0..10 {
+                append(&mut writer, number, "none");
+            }
+            drop(writer);
+            let log = path(0, FileKind::Log);
+            let mut bytes = bytes_of(&disk, &log);
+            let size = bytes.len() / 10;
+            bytes[4 * size + 7 - bit / 8] ^= 1 << (bit % 8);
+            bytes[5 * size + 70] ^= 1;
+            overwrite(&disk, &log, &bytes);
+            let read = read_on(reader_at(&disk, durable));
+            assert!(matches!(read, Err(StorageError::Corrupt { .. })), "bit {bit}, {durable:?}: {read:?}");
+            let opened = open_at(&disk, LogConfig::default(), durable);
+            assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "bit {bit}, {durable:?}");
+            assert_eq!(bytes_of(&disk, &log), bytes, "bit {bit}, {durable:?}: nothing was cut");
+        }
+    }
+}
+
+#[test]
+fn an_acknowledged_batch_behind_a_base_offset_that_was_flipped_up_is_not_cut() {
+    let disk = disk_with_partition();
+    let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+    for number in 0..3 {
+        append(&mut writer, number, "none");
+    }
+    drop(writer);
+    let log = path(0, FileKind::Log);
+    let mut bytes = bytes_of(&disk, &log);
+    let size = bytes.len() / 3;
+    bytes[size + 5] ^= 1;
+    bytes[2 * size + 70] ^= 1;
+    overwrite(&disk, &log, &bytes);
+    let durable = Checkpoints::of_files(Offset(9), Offset::ZERO);
+    assert!(matches!(open_at(&disk, LogConfig::default(), durable), Err(StorageError::Corrupt { .. })));
+    assert_eq!(bytes_of(&disk, &log), bytes);
+}

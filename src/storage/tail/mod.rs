@@ -238,6 +238,31 @@ mod tests {
         }
     }
 
+    /// Bytes that look like the header of a batch that ends with `rest`.
+    fn header_that_claims(base_offset: i64, rest: &[u8]) -> Vec<u8> {
+        let mut header = batch(base_offset, &[b"claims"]);
+        header.truncate(BATCH_HEADER_SIZE);
+        let length = (BATCH_HEADER_SIZE + rest.len() - 12) as u32;
+        header[8..12].copy_from_slice(&length.to_be_bytes());
+        [&header[..], rest].concat()
+    }
+
+    #[test]
+    fn a_header_that_does_not_go_on_hides_no_batches() {
+        let rest = batches(BASE + 4..BASE + 12);
+        let mut damaged = batch(BASE + 2, &[b"damaged"]);
+        damaged[70] ^= 1;
+        for base_offset in [BASE + 4, BASE + 50] {
+            let claims = header_that_claims(base_offset, &rest);
+            assert_eq!(next_at(&claims), Some(BATCH_HEADER_SIZE), "at the place");
+            let behind = [&damaged[..], &claims].concat();
+            assert_eq!(next_at(&behind), Some(damaged.len() + BATCH_HEADER_SIZE), "behind a damaged batch");
+        }
+        // These two could be an append that did not get to the disk, and what they hold a value.
+        assert_eq!(judged(&header_that_claims(BASE + 2, &rest)), Tail::Torn);
+        assert_eq!(judged(&[&damaged[..], &header_that_claims(BASE + 3, &rest)].concat()), Tail::Torn);
+    }
+
     #[test]
     fn a_valid_batch_that_does_not_chain_is_no_evidence() {
         let (junk, valid) = (vec![0xee; 200], batches(BASE + 5..BASE + 8));
