@@ -460,7 +460,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__dump)
-            opts="-o -d -q -v -h --output --log-dir --quiet --verbose --color --help"
+            opts="-o -d -q -v -h --records --ignore-checksum --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -236,6 +236,8 @@ complete -c kdir -n "__fish_kdir_using_subcommand dump" -s d -l log-dir -d 'The 
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -l records -d 'Show the records, as JSON lines'
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -l ignore-checksum -d 'With --records, show those of batches whose checksum is wrong as well'
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -1,7 +1,8 @@
 //! What tells how transactions ended: the markers in the log, and the index of the aborted ones.
 //!
-//! A marker is the only record of a control batch. Its key is an i16 version, 0, and an i16 type: 0 ABORT, 1 COMMIT; others
-//! are for Kafka's own metadata log. Source: `ControlRecordType.java`.
+//! A marker is the only record of a control batch. Its key is an i16 version, 0, and an i16 type: 0 ABORT, 1 COMMIT. Those of
+//! Kafka's own metadata log are 2 LEADER_CHANGE, 3 SNAPSHOT_HEADER, 4 SNAPSHOT_FOOTER, 5 KRAFT_VERSION, 6 KRAFT_VOTERS.
+//! Source: `ControlRecordType.java`.
 //!
 //! The transaction index (`.txnindex`) names the transactions that end in its segment and were aborted:
 //!
@@ -17,6 +18,7 @@
 //! Source: `AbortedTxn.java`, `TransactionIndex.java`.
 
 use super::FormatError;
+use std::borrow::Cow;
 
 /// What a control batch says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub enum ControlType {
     /// The transaction of its producer ends here and counts.
     Commit,
     /// Nothing about a transaction.
-    Other,
+    Other(i16),
 }
 
 impl ControlType {
@@ -40,7 +42,22 @@ impl ControlType {
         Ok(match i16::from_be_bytes([*high, *low]) {
             0 => Self::Abort,
             1 => Self::Commit,
-            _ => Self::Other,
+            other => Self::Other(other),
+        })
+    }
+
+    /// Kafka's name for it, or its number where Kafka 4.3 has no such type.
+    #[must_use]
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Abort => "ABORT",
+            Self::Commit => "COMMIT",
+            Self::Other(2) => "LEADER_CHANGE",
+            Self::Other(3) => "SNAPSHOT_HEADER",
+            Self::Other(4) => "SNAPSHOT_FOOTER",
+            Self::Other(5) => "KRAFT_VERSION",
+            Self::Other(6) => "KRAFT_VOTERS",
+            Self::Other(number) => return Cow::Owned(number.to_string()),
         })
     }
 }
@@ -93,7 +110,7 @@ mod tests {
         for (key, expected) in [
             (&[0, 0, 0, 0][..], ControlType::Abort),
             (&[0, 0, 0, 1, 9], ControlType::Commit),
-            (&[0, 0, 0, 2], ControlType::Other),
+            (&[0, 0, 0, 2], ControlType::Other(2)),
         ] {
             assert_eq!(ControlType::parse(key), Ok(expected));
         }

@@ -96,7 +96,7 @@ pub fn is_of_a_partition(name: &str) -> bool {
         || name == "repair.tmp"
         || name.strip_prefix("repair-").is_some_and(is_base_offset)
         || name.strip_prefix("unsynced-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
-        || name.strip_prefix("cut-").is_some_and(is_cut)
+        || parse_cut_name(name).is_some()
 }
 
 fn is_base_offset(digits: &str) -> bool {
@@ -112,11 +112,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether this follows `cut-` in a name that [`cut_name`] gives.
-fn is_cut(text: &str) -> bool {
-    let Some((base, rest)) = text.split_once('-') else { return false };
+/// The base offset of the segment that a file was cut from whose name [`cut_name`] gave, or that with the number of a copy.
+#[must_use]
+pub fn parse_cut_name(name: &str) -> Option<Offset> {
+    let (base, rest) = name.strip_prefix("cut-")?.split_once('-')?;
     let (position, number) = rest.find('.').map_or((rest, ""), |dot| rest.split_at(dot));
-    is_base_offset(base) && is_number(position) && is_copy_number(number)
+    let is_cut = is_base_offset(base) && is_number(position) && is_copy_number(number);
+    base.parse().ok().filter(|_| is_cut).map(Offset)
 }
 
 /// The name of what was cut from a log, which neither a broker nor this program takes for a segment.

@@ -313,7 +313,7 @@ impl Transactions {
         }
         let kind = control_type(&mut self.buffer, &self.ahead, header)?;
         Ok(match kind {
-            Some(ControlType::Other) => None,
+            Some(ControlType::Other(_)) => None,
             Some(ControlType::Abort) => Some(true),
             Some(ControlType::Commit) | None => Some(false),
         })

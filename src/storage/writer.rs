@@ -487,7 +487,8 @@ impl LogWriter {
     }
 
     /// Ends the run: writes the final time entry of the active segment, as a broker does when it stops, and where all that
-    /// was appended is durable, removes the marks that said otherwise. Returns what is durable, if this run knows. To be called after the last sync; without it, the next run checks more than it had to.
+    /// was appended is durable, removes the marks that said otherwise. Returns what is durable, if this run knows. To be
+    /// called after the last sync; without it, the next run checks more than it had to.
     ///
     /// # Errors
     /// When the disk fails.

@@ -50,6 +50,12 @@ pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"partition\":");
     write_json(&it.partition, out);
     out.extend_from_slice(b",\"offset\":");
+    write_from_offset(it, out);
+}
+
+/// Appends the rest of an envelope, from the offset on, and a newline.
+#[inline]
+pub fn write_from_offset(it: &Located<'_>, out: &mut Vec<u8>) {
     write_json(&it.offset.0, out);
     out.extend_from_slice(b",\"timestamp\":");
     write_json(&it.timestamp.0, out);
@@ -83,8 +89,8 @@ fn write_part(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a string. What needs no escape, which takes a look at many bytes at once, stands there as it is.
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// Appends a JSON string. What needs no escape, which takes a look at many bytes at once, stands there as it is.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
     let is_plain = |byte: u8| (byte >= b' ') & (byte != b'"') & (byte != b'\\');
     if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         out.push(b'"');

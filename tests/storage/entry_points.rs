@@ -20,6 +20,7 @@ use kdir::format::record_cursor::RecordCursor;
 use kdir::format::txn::{AbortedTransaction, ControlType};
 use kdir::format::{FormatError, crc, legacy, snapshot};
 use kdir::logdir::LogDir;
+use kdir::storage::dump::Dumped;
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Checkpoints, LogConfig, LogReader, LogView, LogWriter, Next, PartitionGuard, RecordReader, Result, dump,
@@ -599,8 +600,11 @@ fn ask_everything(disk: &FaultyDisk, segment: &Segment) {
         assert!(committed.iter().all(|record| all.any(|other| record == other)), "committed records are records");
     }
     if let Ok(mut log) = dump::LogDump::open(disk, &segment.path(FileKind::Log), segment.base) {
-        while let Ok(Some((_, header, _))) = log.next() {
-            let _ = (header.next_offset(), log.checksum_error());
+        while let Ok(Some(found)) = log.next() {
+            if let Dumped::Batch(batch) = found {
+                let _ = (batch.header.next_offset(), log.checksum_error());
+                let _ = log.records(|_, _, record| assert!(record.headers.iter().count() < usize::MAX));
+            }
         }
     }
     let _ = view(disk, checkpoints).summary();
