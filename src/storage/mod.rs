@@ -65,7 +65,7 @@ pub use marks::unsynced_from;
 pub use opening::no_segments;
 pub use read::{LogReader, Next};
 pub use read_memory::ReadMemory;
-pub use records::{Advance, Bounds, RecordReader};
+pub use records::{Advance, Bounds, OpenTransaction, RecordReader};
 pub use recovery::Notice;
 pub use rewrite::make_indexes_durable;
 pub use segments::Segment;

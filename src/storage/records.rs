@@ -31,6 +31,17 @@ pub enum Advance {
     },
 }
 
+/// Where a reader of committed records waits for a transaction to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// Whose transaction.
+    pub producer_id: i64,
+    /// The first offset that is not shown for it.
+    pub offset: Offset,
+    /// The timestamp of the transaction's first record; `None` where it began before the reader did.
+    pub since: Option<Timestamp>,
+}
+
 /// Which records of a partition are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
@@ -64,6 +75,7 @@ pub struct RecordReader {
     is_done: bool,
     /// Where only committed records are wanted.
     transactions: Option<Transactions>,
+    open_transaction: Option<OpenTransaction>,
 }
 
 impl RecordReader {
@@ -85,6 +97,7 @@ impl RecordReader {
             too_late: None,
             is_done: false,
             transactions: None,
+            open_transaction: None,
         }
     }
 
@@ -134,6 +147,12 @@ impl RecordReader {
     pub fn close(&mut self) -> Result<()> {
         self.log.close()?;
         self.transactions.as_mut().map_or(Ok(()), Transactions::close)
+    }
+
+    /// The transaction that keeps what follows from being shown, if there was one when [`RecordReader::advance`] ended.
+    #[must_use]
+    pub const fn open_transaction(&self) -> Option<OpenTransaction> {
+        self.open_transaction
     }
 
     /// Whether nothing more can come: the end of the bounds has been reached.
@@ -254,6 +273,7 @@ impl RecordReader {
 
     /// Goes to the records of the next batch; `Some` where there are none now.
     fn next_batch(&mut self) -> Result<Option<Advance>> {
+        self.open_transaction = None;
         if self.is_done || self.bounds.end.is_some_and(|end| self.behind >= end) {
             self.is_done = true;
             return Ok(Some(self.end()));
@@ -279,7 +299,8 @@ impl RecordReader {
                 self.behind = self.behind.max(header.next_offset());
                 return Ok(None);
             }
-            Some(Verdict::Wait) => {
+            Some(Verdict::Wait(open_transaction)) => {
+                self.open_transaction = Some(open_transaction);
                 self.log.unread();
                 return Ok(Some(self.end()));
             }

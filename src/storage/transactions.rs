@@ -18,6 +18,7 @@
 use super::file_name::{FileKind, parse_segment_name, segment_name};
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
+use super::records::OpenTransaction;
 use super::{Result, StorageError, at_place, scan};
 use crate::disk::atomic;
 use crate::format::header::BatchHeader;
@@ -43,7 +44,7 @@ pub(super) enum Verdict {
     /// Its transaction was aborted.
     Skip,
     /// It, or a transaction that began before it, has not ended.
-    Wait,
+    Wait(OpenTransaction),
     /// The log has changed: the reader is to read on from its offset afresh.
     ReadAgain,
 }
@@ -211,10 +212,11 @@ impl Transactions {
     /// When the disk fails, or the log is corrupt before the marker that decides.
     pub(super) fn verdict(&mut self, log: &LogReader, header: &BatchHeader) -> Result<Verdict> {
         self.reader = log.next_offset();
-        while !self.open_at_start.is_empty() {
+        let offset = header.base_offset;
+        while let Some(&producer_id) = self.open_at_start.iter().min() {
             match self.look_ahead()? {
                 Ahead::Marker => {}
-                Ahead::End => return Ok(Verdict::Wait),
+                Ahead::End => return Ok(Verdict::Wait(OpenTransaction { producer_id, offset, since: None })),
                 Ahead::Changed => return Ok(Verdict::ReadAgain),
             }
         }
@@ -233,7 +235,10 @@ impl Transactions {
             }
             match self.look_ahead()? {
                 Ahead::Marker => {}
-                Ahead::End => return Ok(Verdict::Wait),
+                Ahead::End => {
+                    let since = Some(header.base_timestamp);
+                    return Ok(Verdict::Wait(OpenTransaction { producer_id: header.producer_id, offset, since }));
+                }
                 Ahead::Changed => return Ok(Verdict::ReadAgain),
             }
         }

@@ -422,3 +422,21 @@ fn the_topic_id_of_a_brokers_topic_is_the_one_in_its_folders() {
     fs::remove_file(kdir.path("app-0/partition.metadata")).unwrap();
     assert_eq!(topic_id(&kdir), serde_json::Value::Null);
 }
+
+#[test]
+fn a_reader_of_committed_records_names_the_transaction_that_it_stops_at() {
+    let log_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kafka");
+    let kdir = Kdir::new();
+    let consume = |args: &[&str], stdout: &str, stderr: &str| {
+        let command = ["consume", "transactions-open", "-d", log_dir, "--isolation", "read-committed"];
+        kdir.run(&[&command, args].concat()).code(0).stdout(stdout.to_owned()).stderr(stderr.to_owned());
+    };
+    let nothing_from = "warning: transactions-open-0: nothing is shown from offset";
+    let since = "a transaction of producer 2 is open since 2023-11-14 22:13:20";
+    consume(&[], "before\na\n", &format!("{nothing_from} 3 on: {since}\n"));
+    consume(&["--from-offset", "4"], "", &format!("{nothing_from} 4 on: a transaction of producer 2 is open\n"));
+    // What it stops at was not asked for.
+    consume(&["-n", "2"], "before\na\n", "");
+    consume(&["--to-offset", "3"], "before\na\n", "");
+    consume(&["-q"], "before\na\n", "");
+}

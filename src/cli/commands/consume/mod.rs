@@ -130,8 +130,8 @@ pub(crate) struct ConsumeArgs {
     header_not: Vec<(String, Option<Regex>)>,
     /// Whether records of transactions are printed that were aborted or have not ended
     ///
-    /// Only a broker's producers write transactions. With `read-committed`, what lies behind the beginning of one that has
-    /// not ended is not printed.
+    /// Only a broker's producers write transactions. With `read-committed`, nothing is printed from the beginning of one on
+    /// that has not ended; a warning then names its producer.
     #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
     isolation: Isolation,
 

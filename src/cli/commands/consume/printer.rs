@@ -12,7 +12,7 @@ use crate::cli::signals::Stop;
 use crate::cli::ui::{self, Progress, Unit};
 use crate::cli::{Context, now};
 use crate::disk::watch::{Wakers, Woken};
-use crate::storage::StorageError;
+use crate::storage::{OpenTransaction, StorageError};
 use crate::stream::merge::Merge;
 use crate::stream::output::RecordFormat;
 use crate::units::{ByteSize, Offset, Timestamp, TopicPartition};
@@ -177,7 +177,12 @@ impl<'a> Printer<'a> {
                 return Ok(ended);
             }
             self.tell_unseen(merge);
-            let Some(follower) = &mut follower else { return Ok(Ended::Complete) };
+            let Some(follower) = &mut follower else {
+                if self.left > 0 {
+                    self.tell_open_transactions(merge);
+                }
+                return Ok(Ended::Complete);
+            };
             if self.left == 0 || is_over || merge.is_done() {
                 return Ok(Ended::Complete);
             }
@@ -307,6 +312,20 @@ impl<'a> Printer<'a> {
             self.context.ui.warning(&format!("{} more places were passed over", unseen.damaged_more));
         }
         merge.take_failed().into_iter().for_each(|error| self.failures.tell(error));
+    }
+
+    /// Warns about records that are not shown since a transaction has not ended.
+    fn tell_open_transactions(&self, merge: &Merge) {
+        for source in merge.sources() {
+            let Some(OpenTransaction { producer_id, offset, since }) = source.records.open_transaction() else {
+                continue;
+            };
+            let partition = TopicPartition { topic: source.topic.clone(), partition: source.partition };
+            let since = since.map_or(String::new(), |it| format!(" since {}", it.to_civil(&self.context.zone)));
+            self.context.ui.warning(&format!(
+                "{partition}: nothing is shown from offset {offset} on: a transaction of producer {producer_id} is open{since}"
+            ));
+        }
     }
 
     /// How many bytes make the buffer full.
