@@ -1,5 +1,7 @@
 //! What is promised of a partition: one value, never two offsets side by side.
 
+use super::Result;
+use crate::disk::{DiskFile, Stat};
 use crate::units::Offset;
 
 /// Recovery point, log start offset and high watermark of a partition; 0 where a file has no row.
@@ -13,8 +15,25 @@ pub struct Checkpoints {
     pub log_start_offset: Offset,
     /// All below was acknowledged by a broker, which does that before it syncs.
     pub high_watermark: Offset,
-    /// The inode of the segment's log whose name was durable when a run of kdir ended.
-    pub named_log: Option<u64>,
+    /// The log whose name was durable when a run of kdir ended, as it was then.
+    pub named_log: Option<NamedLog>,
+}
+
+/// A log as it was: nothing has written to it since, or given it another name, while both are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedLog {
+    /// Its inode.
+    pub inode: u64,
+    /// When it was last changed: see [`Stat::changed_ns`](crate::disk::Stat::changed_ns).
+    pub changed_ns: i64,
+}
+
+impl NamedLog {
+    /// What it is now.
+    pub(super) fn of(log: &dyn DiskFile) -> Result<Self> {
+        let Stat { id, changed_ns, .. } = log.stat()?;
+        Ok(Self { inode: id.inode, changed_ns })
+    }
 }
 
 impl Checkpoints {

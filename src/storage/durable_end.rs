@@ -11,10 +11,11 @@
 //! It also says of which file the name was durable then: the next run that appends to it need not sync the folder.
 //!
 //! ```text
-//! 2 00000000000000001234 0000000000 6c0d9a8e-… 00000000000000123456 00000000000000123457 5f3a0c11\n
-//!   version, offset, leader epoch, topic id, inode of the folder, inode of a log or 0, CRC-32C of what is before
+//! 2 00000000000000001234 0000000000 6c0d9a8e-… 00000000000000123456 00000000000000123457 01700000000000000000 5f3a0c11\n
+//!   version, offset, leader epoch, topic id, inode of the folder, of a log or 0, when that was changed, CRC-32C of all before
 //! ```
 
+use super::checkpoints::NamedLog;
 use super::{Checkpoints, PartitionGuard, Result, latest_epoch};
 use crate::disk::{Folder, atomic};
 use crate::format::crc::crc32c;
@@ -34,7 +35,7 @@ struct EndPoint {
     /// Nil for a topic without one.
     topic_id: Uuid,
     inode: u64,
-    named_log: Option<u64>,
+    named_log: Option<NamedLog>,
 }
 
 /// What a run knows when it ends.
@@ -43,7 +44,7 @@ pub struct RunEnd {
     /// All below is durable.
     pub durable: Offset,
     /// See [`Checkpoints::named_log`].
-    pub named_log: Option<u64>,
+    pub named_log: Option<NamedLog>,
 }
 
 /// What the file is worth in the folder where it is.
@@ -56,7 +57,7 @@ pub enum DurableEnd {
         /// The epoch in which it was written.
         leader_epoch: i32,
         /// See [`Checkpoints::named_log`].
-        named_log: Option<u64>,
+        named_log: Option<NamedLog>,
     },
     /// The folder is a copy of the one that the file was written in.
     Copy,
@@ -139,8 +140,9 @@ impl EndPoint {
 
     fn print(&self) -> String {
         let Self { offset, leader_epoch, topic_id, inode, named_log } = self;
-        let named_log = named_log.unwrap_or(0);
-        let text = format!("2 {:020} {leader_epoch:010} {topic_id} {inode:020} {named_log:020}", offset.0);
+        let log = named_log.unwrap_or(NamedLog { inode: 0, changed_ns: 0 });
+        let log = format!("{:020} {:020}", log.inode, log.changed_ns);
+        let text = format!("2 {:020} {leader_epoch:010} {topic_id} {inode:020} {log}", offset.0);
         format!("{text} {:08x}\n", crc32c(text.as_bytes()))
     }
 }
@@ -156,7 +158,10 @@ fn parse(bytes: &[u8]) -> Option<EndPoint> {
         leader_epoch: parts.next()?.parse().ok()?,
         topic_id: parts.next()?.parse().ok()?,
         inode: parts.next()?.parse().ok()?,
-        named_log: parts.next()?.parse().ok().filter(|&inode| inode != 0),
+        named_log: {
+            let (inode, changed_ns) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            (inode != 0).then_some(NamedLog { inode, changed_ns })
+        },
     })
 }
 
@@ -167,7 +172,8 @@ mod tests {
     #[test]
     fn a_point_is_read_as_it_was_written_and_no_part_of_one_is() {
         let (offset, topic_id) = (Offset(1234), Uuid::from_u128(7));
-        let point = EndPoint { offset, leader_epoch: 5, topic_id, inode: 99, named_log: Some(100) };
+        let named_log = Some(NamedLog { inode: 100, changed_ns: -5 });
+        let point = EndPoint { offset, leader_epoch: 5, topic_id, inode: 99, named_log };
         let text = point.print();
         assert_eq!(parse(text.as_bytes()), Some(point));
         for size in 0..text.len() {

@@ -1,6 +1,7 @@
 //! Finds the end of a log that is opened to write, or that others have changed since, and the segments that are to be synced
 //! before anything in it is acknowledged.
 
+use super::checkpoints::NamedLog;
 use super::file_name::{FileKind, segment_name};
 use super::marks::OthersMarks;
 use super::recovery::{Check, CheckedSegment, Notice};
@@ -67,7 +68,7 @@ impl Opening<'_> {
         }
         let is_only = first + 1 == bases.len() && notices.is_empty();
         let active = self.settle(active, pending)?;
-        if is_only && checkpoints.named_log == Some(active.log.file.stat()?.id.inode) {
+        if is_only && checkpoints.named_log == Some(NamedLog::of(&*active.log.file)?) {
             pending.note_names_durable();
         }
         Ok(active)

@@ -264,7 +264,7 @@ impl LogReader {
             }
             _ => {}
         }
-        let place = Place { log: scanner.log(), position, expected, appended: expected, size };
+        let place = Place { log: scanner.log(), position, expected, size };
         if let Some((next, header)) = tail::next_batch(&place)?.filter(|(next, _)| *next > position) {
             scanner.go_to(next, header.base_offset);
             self.stepped_over = Some((base, next, header.base_offset));
@@ -337,10 +337,11 @@ impl LogReader {
         }
         self.list_again()?;
         let is_last = self.view.bases().last().is_none_or(|&last| last <= log.base_offset);
+        let scanner = self.scanner.as_mut().expect("still open");
         let may_be_end = is_last
             && !matches!(problem, NoBatch::Unknown { .. })
-            && expected.max(self.next_offset) >= self.view.checkpoints().recovery_point;
-        let scanner = self.scanner.as_mut().expect("still open");
+            && expected.max(self.next_offset) >= self.view.checkpoints().recovery_point
+            && !scanner.has_gap_over_end(&self.view.checkpoints());
         if may_be_end && matches!(scanner.judge_tail()?, Tail::Zeros | Tail::Torn) {
             return Ok(true);
         }

@@ -140,13 +140,14 @@ impl Check {
         if !self.is_last || matches!(problem, NoBatch::Unknown { .. }) {
             return Err(walk.scanner.corrupt(problem));
         }
-        refuse_promised(guard, walk, &problem, walk.scanner.expected())?;
+        let checkpoints = guard.checkpoints();
+        if checkpoints.promise_more_than(walk.scanner.expected()) || walk.scanner.has_gap_over_end(&checkpoints) {
+            let what = format!("{}, and {}", described(problem), checkpoints.promise());
+            return Err(walk.scanner.corrupt(NoBatch::Invalid(FormatError::corrupt(what))));
+        }
         let tail = walk.scanner.judge_tail()?;
         if matches!(tail, Tail::Damaged { .. } | Tail::Undecided) {
             return Err(walk.scanner.corrupt(problem));
-        }
-        if tail == Tail::Torn {
-            refuse_promised(guard, walk, &problem, walk.scanner.proven())?;
         }
         if tail == Tail::Torn {
             let bytes = walk.scanner.size() - position.0;
@@ -156,15 +157,6 @@ impl Check {
         log.file.set_len(position.0)?;
         Ok(())
     }
-}
-
-/// Refuses to cut at `end` where more was acknowledged.
-fn refuse_promised(guard: &PartitionGuard, walk: &Walk, problem: &NoBatch, end: Offset) -> Result<()> {
-    if !guard.checkpoints().promise_more_than(end) {
-        return Ok(());
-    }
-    let what = format!("{}, and {}", described(problem.clone()), guard.checkpoints().promise());
-    Err(walk.scanner.corrupt(NoBatch::Invalid(FormatError::corrupt(what))))
 }
 
 /// Copies what is about to be cut. On a full disk the cut goes on without: it never was a whole batch.

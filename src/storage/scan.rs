@@ -5,7 +5,7 @@
 
 use super::segments::OpenLog;
 use super::tail::{self, KnownZeros, Place, Tail};
-use super::{Result, StorageError, at_place};
+use super::{Checkpoints, Result, StorageError, at_place};
 use crate::disk::{self, DiskError, DiskFile, Stat};
 use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_V2, NoBatch};
 use crate::format::{FormatError, legacy};
@@ -43,6 +43,8 @@ pub(crate) struct Scanner {
     expected: Offset,
     /// See [`Scanner::proven`]; `None` before the first batch after a start inside the file.
     proven: Option<Offset>,
+    /// The offsets that the last batch has left out; none where it begins at the end of the one before.
+    gap: Range<Offset>,
     /// Zeros that were found at the end of the file.
     known_zeros: KnownZeros,
     buffer: Vec<u8>,
@@ -64,7 +66,19 @@ impl Scanner {
         let (position, expected) = (position.0, log.base_offset);
         let proven = (position == 0).then_some(expected);
         let (known_zeros, buffer) = (KnownZeros::default(), Vec::new());
-        Self { log, position, size, expected, proven, known_zeros, buffer, start: position, filled: 0, chunk }
+        Self {
+            log,
+            position,
+            size,
+            expected,
+            proven,
+            gap: Offset::ZERO..Offset::ZERO,
+            known_zeros,
+            buffer,
+            start: position,
+            filled: 0,
+            chunk,
+        }
     }
 
     pub(crate) fn log(&self) -> &OpenLog {
@@ -88,6 +102,13 @@ impl Scanner {
     /// which no checksum covers, or lie behind what was compacted away.
     pub(crate) fn proven(&self) -> Offset {
         self.proven.unwrap_or(self.expected)
+    }
+
+    /// Whether the end that the log had when `checkpoints` were written lies in the gap before the last batch. A batch ended
+    /// there then, so the gap is no work of a cleaner: the base offset of the batch behind it is damaged.
+    pub(crate) fn has_gap_over_end(&self, checkpoints: &Checkpoints) -> bool {
+        let end = checkpoints.acknowledged();
+        end > checkpoints.log_start_offset && self.gap.start < end && end <= self.gap.end
     }
 
     /// Asks for the facts of the file again and forgets every byte read: a batch that was not whole or not valid is read
@@ -165,9 +186,8 @@ impl Scanner {
 
     /// Judges what is here, at the end of an open log, where [`Scanner::step`] has found no valid batch.
     pub(crate) fn judge_tail(&mut self) -> Result<Tail> {
-        let (position, appended, size) = (self.position(), self.expected, self.size);
-        let place = Place { log: &self.log, position, expected: self.proven(), appended, size };
-        tail::judge(&place, &mut self.known_zeros)
+        let (position, expected, size) = (self.position(), self.proven(), self.size);
+        tail::judge(&Place { log: &self.log, position, expected, size }, &mut self.known_zeros)
     }
 
     /// Whether nothing but zeros follows.
@@ -177,7 +197,8 @@ impl Scanner {
 
     /// Goes to `position`, where a batch that begins at `expected` or above may follow.
     pub(crate) fn go_to(&mut self, position: Position, expected: Offset) {
-        (self.position, self.expected, self.proven) = (position.0, expected, Some(expected));
+        (self.position, self.expected, self.proven, self.gap) =
+            (position.0, expected, Some(expected), expected..expected);
     }
 
     /// Passes a batch that [`Scanner::step`] has shown.
@@ -185,8 +206,11 @@ impl Scanner {
     pub(crate) fn pass(&mut self, header: &BatchHeader) {
         self.position += header.size as u64;
         let next = header.next_offset();
-        if header.base_offset == self.expected || self.proven.is_none() {
-            self.proven = Some(next);
+        // A compressed message of an old format has the offset of the last message inside.
+        if header.base_offset == self.expected || header.magic != MAGIC_V2 || self.proven.is_none() {
+            (self.proven, self.gap) = (Some(next), next..next);
+        } else {
+            self.gap = self.expected..header.base_offset;
         }
         self.expected = next;
     }

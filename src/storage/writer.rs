@@ -14,6 +14,7 @@
 //! - index files without their `.log` (a roll half done): overwritten by the next roll to that offset.
 
 use super::append_plan::AppendPlan;
+use super::checkpoints::NamedLog;
 use super::config::LogConfig;
 use super::durable_end::RunEnd;
 use super::file_name::{FileKind, segment_name};
@@ -503,7 +504,8 @@ impl LogWriter {
         }
         let mut pending = self.pending();
         let durable = pending.durable().filter(|_| !pending.is_dirty());
-        let named_log = pending.are_names_durable().then_some(self.active_id.inode);
+        let named_log = NamedLog::of(&*self.active.log.file)?;
+        let named_log = Some(named_log).filter(|_| pending.are_names_durable());
         if durable.is_some() {
             pending.remove_mark(guard)?;
             drop(pending);

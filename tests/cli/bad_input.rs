@@ -161,7 +161,10 @@ fn unknown_codecs_are_named() {
             let at = attributes_at(batch);
             batch[at] = batch[at] & !7 | codec;
             seal(batch);
-            log.is_named(&format!("{topic} with codec {codec}"), false);
+            log.is_unsupported(
+                &format!("{topic} with codec {codec}"),
+                &format!("compression codec {codec} is not supported"),
+            );
         }
     }
     let mut log = Log::of("v1-gzip");

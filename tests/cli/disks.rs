@@ -440,3 +440,24 @@ fn a_reader_of_committed_records_names_the_transaction_that_it_stops_at() {
     consume(&["--to-offset", "3"], "before\na\n", "");
     consume(&["-q"], "before\na\n", "");
 }
+
+#[test]
+fn a_batch_of_a_codec_that_is_not_known_is_whole_and_only_not_read() {
+    let kdir = Kdir::with_topic("t", &[]);
+    kdir.produce("t", &["--batch-size", "1"], "a\nb\nc\n");
+    let log = kdir.segment("t-0", 0, "log");
+    let mut bytes = fs::read(&log).unwrap();
+    let size = bytes.len() / 3;
+    let batch = &mut bytes[size..2 * size];
+    batch[22] |= 5;
+    let checksum = kdir::format::crc::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&log, &bytes).unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("unsupported-batch", "note")]), 0));
+    let what = format!("{} at position {size} (offset 1): compression codec 5 is not supported", log.display());
+    kdir.run(&["consume", "t"]).code(1).stdout("a\n").stderr(format!("kdir: {what}\n"));
+    let going_on = format!("warning: {what}; going on at offset 2\n");
+    kdir.run(&["consume", "t", "--skip-corrupt"]).code(4).stdout("a\nc\n").stderr(going_on);
+    kdir.run(&["repair", "--skip-corrupt", "--yes"]).code(0);
+    assert_eq!(fs::read(&log).unwrap(), bytes, "a repair leaves it alone");
+}

@@ -29,7 +29,7 @@ impl Codec {
     /// When they name none.
     pub fn from_attribute_bits(bits: u8) -> Result<Self, FormatError> {
         let found = Self::ALL.get(usize::from(bits)).copied();
-        found.ok_or_else(|| FormatError::corrupt(format!("unknown compression codec {bits}")))
+        found.ok_or_else(|| FormatError::Unsupported { what: format!("compression codec {bits}") })
     }
 
     /// The codec's attribute bits.

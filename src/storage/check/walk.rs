@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
             && !matches!(problem, NoBatch::Unknown { .. });
         let mut what = scan::described(problem).to_string();
         let size = self.scanner.size();
-        let place = Place { log: self.scanner.log(), position, expected, appended: expected, size };
+        let place = Place { log: self.scanner.log(), position, expected, size };
         let (next, is_torn) = if may_be_torn {
             match tail::judge(&place, &mut KnownZeros::default())? {
                 Tail::Zeros | Tail::Torn => (None, true),

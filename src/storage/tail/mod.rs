@@ -5,10 +5,10 @@
 //! two, and damage is reported: it is cut only where a
 //! power failure explains it (see `power_failure.rs`). So the question is which bytes are evidence of a later batch:
 //!
-//! 1. Bytes inside a value are not. A value may hold batches, whole segments even. Where a header with the base offset that
-//!    an append has there announces more bytes than the file has, the end is torn, whatever lies inside. A header that goes
-//!    on with any other offset is believed only where nothing else is found: where a batch has lost bytes, what is behind
-//!    it is read at the wrong place, and may look like a header.
+//! 1. Bytes inside a value are not. A value may hold batches, whole segments even. Where a credible header announces more
+//!    bytes than the file has, the end is torn, whatever lies inside. A header is credible if its base offset is the one
+//!    expected, or a higher one and it counts as many records as offsets: where a batch has lost bytes, what is behind it is
+//!    read at the wrong place and may look like a header, but not like that.
 //! 2. The length is outside the checksum. A header is not believed where its checksum holds for a shorter batch that ends
 //!    exactly where the header of a later one begins: then only the length is damaged, and the later batch is evidence.
 //! 3. A valid batch where a damaged one ends by its own header is evidence, if the batch after it does not contradict it.
@@ -60,8 +60,6 @@ pub(crate) struct Place<'a> {
     pub(crate) position: Position,
     /// The lowest offset that may follow.
     pub(crate) expected: Offset,
-    /// The offset that an append has here, which is larger where the base offset of the batch before is in doubt.
-    pub(crate) appended: Offset,
     /// The size of the file.
     pub(crate) size: u64,
 }
@@ -144,8 +142,7 @@ mod tests {
 
     fn place(log: &OpenLog, position: usize) -> Place<'_> {
         let size = log.file.stat().unwrap().size;
-        let expected = Offset(BASE + 2);
-        Place { log, position: Position(position as u64), expected, appended: expected, size }
+        Place { log, position: Position(position as u64), expected: Offset(BASE + 2), size }
     }
 
     /// Where in the tail the next batch is found.
@@ -238,29 +235,34 @@ mod tests {
         }
     }
 
-    /// Bytes that look like the header of a batch that ends with `rest`.
-    fn header_that_claims(base_offset: i64, rest: &[u8]) -> Vec<u8> {
+    /// Bytes that look like the header of a batch with so many offsets that ends with `rest`.
+    fn header_that_claims(base_offset: i64, offsets: i32, rest: &[u8]) -> Vec<u8> {
         let mut header = batch(base_offset, &[b"claims"]);
         header.truncate(BATCH_HEADER_SIZE);
         let length = (BATCH_HEADER_SIZE + rest.len() - 12) as u32;
         header[8..12].copy_from_slice(&length.to_be_bytes());
+        header[23..27].copy_from_slice(&(offsets - 1).to_be_bytes());
         [&header[..], rest].concat()
     }
 
     #[test]
-    fn a_header_that_does_not_go_on_hides_no_batches() {
+    fn a_header_that_is_not_credible_hides_no_batches() {
         let rest = batches(BASE + 4..BASE + 12);
         let mut damaged = batch(BASE + 2, &[b"damaged"]);
         damaged[70] ^= 1;
         for base_offset in [BASE + 4, BASE + 50] {
-            let claims = header_that_claims(base_offset, &rest);
+            let claims = header_that_claims(base_offset, 2, &rest);
             assert_eq!(next_at(&claims), Some(BATCH_HEADER_SIZE), "at the place");
             let behind = [&damaged[..], &claims].concat();
             assert_eq!(next_at(&behind), Some(damaged.len() + BATCH_HEADER_SIZE), "behind a damaged batch");
+            // This could be an append that did not get to the disk, after what was compacted away, and the rest a value.
+            let torn = header_that_claims(base_offset, 1, &rest);
+            assert_eq!(judged(&torn), Tail::Torn);
+            assert_eq!(judged(&[&damaged[..], &torn].concat()), Tail::Torn);
         }
-        // These two could be an append that did not get to the disk, and what they hold a value.
-        assert_eq!(judged(&header_that_claims(BASE + 2, &rest)), Tail::Torn);
-        assert_eq!(judged(&[&damaged[..], &header_that_claims(BASE + 3, &rest)].concat()), Tail::Torn);
+        // A compacted batch has more offsets than records.
+        assert_eq!(judged(&header_that_claims(BASE + 2, 5, &rest)), Tail::Torn);
+        assert_eq!(judged(&[&damaged[..], &header_that_claims(BASE + 3, 5, &rest)].concat()), Tail::Torn);
     }
 
     #[test]
@@ -350,8 +352,7 @@ mod tests {
             log.file.set_len(SIZE).unwrap();
             let mut known = KnownZeros::default();
             for offset in BASE + 2..BASE + 50 {
-                let place =
-                    Place { expected: Offset(offset), appended: Offset(offset), ..place(&log, position as usize) };
+                let place = Place { expected: Offset(offset), ..place(&log, position as usize) };
                 assert_eq!(judge(&place, &mut known).unwrap(), Tail::Zeros);
                 let next = batch(offset, &[b"written into the zeros"]);
                 log.file.write_at(&next[..70], position).unwrap();

@@ -3,7 +3,7 @@
 use super::zeros::{KnownZeros, first_nonzero};
 use super::{Place, Tail};
 use crate::disk::DiskError;
-use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_AT, NoBatch};
+use crate::format::header::{self, BATCH_HEADER_SIZE, BatchHeader, MAGIC_AT, MAGIC_V2, NoBatch};
 use crate::format::legacy;
 use crate::storage::StorageError;
 use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step};
@@ -78,15 +78,10 @@ impl<'a> Search<'a> {
             return Ok(Tail::Damaged { next });
         }
         match is_last {
-            true if self.is_appended(&header) => Ok(Tail::Torn),
+            true if is_credible(&header, self.place.expected) => Ok(Tail::Torn),
             true => self.searched(start + 1),
             false => self.past_damaged(end, header.next_offset(), known),
         }
-    }
-
-    /// Whether a header goes on where the log ends.
-    fn is_appended(&self, header: &BatchHeader) -> bool {
-        header.base_offset == self.place.expected || header.base_offset == self.place.appended
     }
 
     /// Judges what a damaged batch leads to by its header: others that were appended with it and did not get to the disk
@@ -96,7 +91,7 @@ impl<'a> Search<'a> {
             if self.can_follow(&header, self.place.expected.next()) && self.is_next(&header, at)? {
                 return Ok(Tail::Damaged { next: (Position(at), header) });
             }
-            if header.base_offset != next {
+            if !is_credible(&header, next) {
                 break;
             }
             (at, next) = (at + header.size as u64, header.next_offset());
@@ -311,4 +306,10 @@ impl<'a> Search<'a> {
         self.scanner.go_to(Position(at), self.place.expected);
         Ok(self.scanner.checksum_matches(header)?)
     }
+}
+
+/// Whether a header where a batch from `next` on is expected is one, or bytes that only look like it.
+fn is_credible(header: &BatchHeader, next: Offset) -> bool {
+    let counts_right = header.magic != MAGIC_V2 || header.record_count == header.last_offset_delta.saturating_add(1);
+    header.base_offset == next || (header.base_offset > next && counts_right)
 }
