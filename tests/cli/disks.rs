@@ -458,6 +458,6 @@ fn a_batch_of_a_codec_that_is_not_known_is_whole_and_only_not_read() {
     kdir.run(&["consume", "t"]).code(1).stdout("a\n").stderr(format!("kdir: {what}\n"));
     let going_on = format!("warning: {what}; going on at offset 2\n");
     kdir.run(&["consume", "t", "--skip-corrupt"]).code(4).stdout("a\nc\n").stderr(going_on);
-    kdir.run(&["repair", "--skip-corrupt", "--yes"]).code(0);
+    kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
     assert_eq!(fs::read(&log).unwrap(), bytes, "a repair leaves it alone");
 }
