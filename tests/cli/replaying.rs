@@ -197,6 +197,11 @@ fn a_reader_may_go_when_it_has_all_that_was_asked_for() {
     for expected in ["1\n2\n3\n4\n5\n", "6\n7\n8\n9\n10\n"] {
         assert_eq!(piped(&kdir, "consume app -n 5", "head -n 5"), expected);
     }
+    // One that takes the last record after a while, and goes at once.
+    let slow = "(for it in 1 2 3 4; do read line; echo $line; done; sleep 0.3; read line; echo $line)";
+    for expected in ["11\n12\n13\n14\n15\n", "16\n17\n18\n19\n20\n"] {
+        assert_eq!(piped(&kdir, "consume app -n 5", slow), expected);
+    }
 }
 
 #[test]

@@ -68,9 +68,11 @@ impl Delivery {
             }
             on_pause(self)?;
             let pause = (self.written.elapsed() / PAUSE_PART).clamp(*PAUSES.start(), *PAUSES.end());
-            let woken = wakers.pause(pause)?;
-            if woken != Woken::Look {
-                return Ok(woken);
+            match wakers.pause(pause)? {
+                Woken::Look => {}
+                // It may have taken all before it went.
+                Woken::OutputClosed if ui::unread_in_stdout()? == 0 => break,
+                woken => return Ok(woken),
             }
         }
         let last = self.last as usize;
