@@ -61,7 +61,8 @@ fn nothing_is_wrong(kdir: &Kdir) {
 
 /// What the program prints of a topic, partition by partition.
 fn consumed(kdir: &Kdir, topic: &str, options: &[&str]) -> Vec<Value> {
-    kdir.json(&[&["consume", topic, "-o", "json", "--order", "partition"], options].concat())
+    // That a transaction is open is a warning.
+    kdir.json(&[&["-q", "consume", topic, "-o", "json", "--order", "partition"], options].concat())
 }
 
 #[track_caller]
@@ -161,7 +162,8 @@ fn check_console_consumer(kdir: &Kdir, broker: &Broker) {
         ("segmented", "read-committed", "read_committed"),
         ("open", "read-committed", "read_committed"),
     ] {
-        let ours = kdir.text(&["consume", topic, "--isolation", ours]);
+        // That a transaction is open is a warning.
+        let ours = kdir.text(&["-q", "consume", topic, "--isolation", ours]);
         assert_eq!(
             broker.console_consumer(topic, ours.lines().count(), &["--isolation-level", theirs]),
             ours,
