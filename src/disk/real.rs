@@ -159,7 +159,7 @@ impl DiskFile for RealFile {
         };
         match rustix::fs::seek(&self.file, SeekFrom::Hole(data)) {
             Ok(hole) => Ok(data..hole.clamp(data, size)),
-            // It was cut meanwhile.
+            // Another process has cut it in between.
             Err(Errno::NXIO) => Ok(data..size),
             Err(error) => named("find the holes of", &self.path, Err(error.into())),
         }

@@ -47,7 +47,7 @@ pub struct DumpedBatch {
     /// Where it begins.
     pub position: Position,
     /// Its header. A compressed message of an old format tells its base offset and how many messages it holds only inside,
-    /// so what is inside is told where the checksum is right.
+    /// so where the checksum is right, this is the header of what is inside.
     pub header: BatchHeader,
     /// Whether its checksum is right.
     pub checksum_matches: bool,

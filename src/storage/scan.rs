@@ -98,14 +98,14 @@ impl Scanner {
         self.expected
     }
 
-    /// The end of the last batch that begins where the one before it ends. The base offset of one behind it may be damaged,
+    /// The end of the last batch that begins where the one before it ends. The base offset of one after it may be damaged,
     /// which no checksum covers, or lie behind what was compacted away.
     pub(crate) fn proven(&self) -> Offset {
         self.proven.unwrap_or(self.expected)
     }
 
     /// Whether the end that the log had when `checkpoints` were written lies in the gap before the last batch. A batch ended
-    /// there then, so the gap is no work of a cleaner: the base offset of the batch behind it is damaged.
+    /// there then, so the gap is no work of a cleaner: the base offset of the batch after it is damaged.
     pub(crate) fn has_gap_over_end(&self, checkpoints: &Checkpoints) -> bool {
         let end = checkpoints.acknowledged();
         end > checkpoints.log_start_offset && self.gap.start < end && end <= self.gap.end

@@ -131,8 +131,8 @@ impl PendingSync {
         SyncedSoFar { durable, bytes_behind, bytes_in_active, is_all }
     }
 
-    /// Notes a segment, with its handle if it is the active one: any above it are gone then. Whoever made a segment that is
-    /// new to this writer may have died before the folder was synced, so that is left to be done here.
+    /// Notes a segment, with its handle if it is the active one: those above it are gone. The process that made a segment
+    /// which is new to this writer may have died before the folder was synced, so that is left to be done here.
     pub(super) fn note_segment(&mut self, base_offset: Offset, log: Option<Arc<dyn DiskFile>>) {
         if log.is_some() {
             self.segments.retain(|segment| segment.base_offset <= base_offset);

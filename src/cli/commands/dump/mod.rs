@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Show what is inside the files of a log dir
 ///
 /// A .log, a cut-* file or a snapshot of Kafka's metadata (*.checkpoint) is shown batch by batch or, with --records, record
-/// by record; any other file entry by entry. The kind of a file is told by its name. Damage is named on stderr, with exit
+/// by record; any other file entry by entry. The name of a file says its kind. Damage is named on stderr, with exit
 /// code 4, and what follows it is shown as well; a small file is shown whole or not at all.
 ///
 /// Columns of a .log in JSON and TSV: file, position, magic, base_offset, last_offset, records, bytes, codec, timestamp_type,
