@@ -207,6 +207,15 @@ impl LogDir {
     /// # Errors
     /// When the disk fails or the topic file is damaged.
     pub fn find_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
+        match self.look_for_topic(name)? {
+            // Its file may have been written after it was looked for, and before the folder was; or the topic is being deleted.
+            // Each shows the second time: a deletion has its marker from before its file goes until after the folders do.
+            Some(topic) if topic.origin == Origin::Broker => self.look_for_topic(name),
+            found => Ok(found),
+        }
+    }
+
+    fn look_for_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
         let of_file = match self.read_topic_file(name) {
             Ok(Some(topic)) => return Ok(Some(topic)),
             of_file => of_file,
@@ -239,16 +248,25 @@ impl LogDir {
     /// When the root cannot be listed.
     pub fn find_topics(&self) -> Result<FoundTopics> {
         let entries = self.root.list()?;
-        let mut found = FoundTopics::default();
+        let (mut found, mut has_file) = (FoundTopics::default(), HashSet::new());
         let names = entries.iter().filter(|entry| !entry.is_folder).map(|entry| &entry.name);
         for name in names.filter_map(|name| name.strip_suffix(topic::TOPIC_FILE_SUFFIX)?.parse().ok()) {
             match self.read_topic_file(&name) {
-                Ok(topic) => found.topics.extend(topic),
+                // One that is gone by now is a topic that was deleted, whose folders are in the list as well.
+                Ok(topic) => {
+                    found.topics.extend(topic);
+                    has_file.insert(name);
+                }
                 Err(error) => found.damaged.push((name, error)),
             }
         }
-        let has_file: HashSet<TopicName> = found.topics.iter().map(|topic| topic.name.clone()).collect();
-        let of_brokers = self.broker_topics(&entries, |name| !has_file.contains(name))?;
+        let mut of_brokers = self.broker_topics(&entries, |name| !has_file.contains(name))?;
+        for topic in &mut of_brokers {
+            // As in `find_topic`.
+            if let Ok(Some(of_file)) = self.read_topic_file(&topic.name) {
+                *topic = of_file;
+            }
+        }
         // A file that describes no topic, without a partition of that topic, is somebody else's.
         found.damaged.retain(|(name, error)| {
             !matches!(error, LogDirError::DamagedFile { .. }) || of_brokers.iter().any(|topic| topic.name == *name)

@@ -6,13 +6,16 @@
 
 use super::model::retain;
 use super::support::{
-    NOW, Writer, append_at, bytes_of, disk_with_partition, folder, guard, log_path, open_at, overwrite, pass_on,
-    pass_on_of_file, pass_on_of_folder, path, view,
+    NOW, ROOT, Writer, append_at, bytes_of, disk_with_log_dir, disk_with_partition, folder, guard, log_path, open_at,
+    open_log_dir, overwrite, pass_on, pass_on_of_file, pass_on_of_folder, path, view,
 };
 use kdir::disk::faulty::FaultyDisk;
-use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, Stat};
+use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat};
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{LogDir, NewTopic, Origin};
 use kdir::storage::file_name::FileKind;
 use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogView, RecordReader};
+use kdir::units::TopicName;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -282,4 +285,55 @@ fn a_list_that_lacks_a_segment_once_hides_no_record() {
             assert_eq!((&*shown, &*missed), (&*(0..12).collect::<Vec<_>>(), &[][..]), "{name} not in list {list}");
         }
     }
+}
+
+impl Disk for LookedAt<Arc<dyn Disk>> {
+    pass_on! {
+        fn stat(path: &Path) -> Result<Option<Stat>>;
+        fn create_folder(path: &Path) -> Result<()>;
+        fn share(path: &Path) -> Result<Option<Arc<dyn SharedLock>>>;
+    }
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(LookedAt { inner: self.inner.open(path, access)?, looks: self.looks.clone() }))
+    }
+    fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>> {
+        Ok(Arc::new(LookedAt { inner: self.inner.open_folder(path)?, looks: self.looks.clone() }))
+    }
+}
+
+#[test]
+fn a_topic_that_comes_or_goes_at_any_moment_is_never_taken_for_a_brokers() {
+    let name: TopicName = "app".parse().unwrap();
+    let new = || NewTopic { name: "app".parse().unwrap(), partitions: 2, config: TopicConfig::default() };
+    let mut changes = 0;
+    for is_deleted in [false, true] {
+        for all in [false, true] {
+            for number in 1.. {
+                let disk = disk_with_log_dir();
+                let other = open_log_dir(&disk).unwrap();
+                if is_deleted {
+                    other.create_topic(&new()).unwrap();
+                }
+                let change: Change = match is_deleted {
+                    true => Box::new(move || drop(other.delete_topic(&"app".parse().unwrap(), |_| {}).unwrap())),
+                    false => Box::new(move || drop(other.create_topic(&new()).unwrap())),
+                };
+                let looks = Looks::with_change(number, change);
+                let inner: Arc<dyn Disk> = Arc::new(disk.clone());
+                let looked_at = LookedAt { inner, looks: looks.clone() };
+                let log_dir = LogDir::open(Arc::new(looked_at), Path::new(ROOT)).unwrap();
+                let found = match all {
+                    true => log_dir.topics().unwrap().pop(),
+                    false => log_dir.find_topic(&name).unwrap(),
+                };
+                let origin = found.map(|topic| topic.origin);
+                assert_ne!(origin, Some(Origin::Broker), "deleted {is_deleted}, all {all}, before look {number}");
+                if looks.0.lock().unwrap().change.is_some() {
+                    break;
+                }
+                changes += 1;
+            }
+        }
+    }
+    assert!(changes > 8, "{changes}");
 }
