@@ -225,18 +225,21 @@ mod small_files {
     }
 }
 
+/// A log of so many batches of one size, its path and its bytes.
+fn plain_log(batches: i64) -> (FaultyDisk, PathBuf, Vec<u8>) {
+    let disk = disk_with_partition();
+    let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+    (0..batches).for_each(|number| append(&mut writer, number, "none"));
+    let log = path(0, FileKind::Log);
+    let bytes = bytes_of(&disk, &log);
+    (disk, log, bytes)
+}
+
 #[test]
 fn a_base_offset_that_was_flipped_up_hides_no_damage_behind_it() {
     for durable in [Checkpoints::default(), Checkpoints::of_files(Offset(15), Offset::ZERO)] {
         for bit in 3..20 {
-            let disk = disk_with_partition();
-            let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
-            for number in 0..10 {
-                append(&mut writer, number, "none");
-            }
-            drop(writer);
-            let log = path(0, FileKind::Log);
-            let mut bytes = bytes_of(&disk, &log);
+            let (disk, log, mut bytes) = plain_log(10);
             let size = bytes.len() / 10;
             bytes[4 * size + 7 - bit / 8] ^= 1 << (bit % 8);
             bytes[5 * size + 70] ^= 1;
@@ -255,14 +258,7 @@ fn an_acknowledged_batch_behind_a_base_offset_that_was_flipped_up_is_missed() {
     let durable = Checkpoints::of_files(Offset(9), Offset::ZERO);
     let damages: [fn(&mut [u8]); 2] = [|last| last[70] ^= 1, |last| last.fill(0)];
     for damage in damages {
-        let disk = disk_with_partition();
-        let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
-        for number in 0..3 {
-            append(&mut writer, number, "none");
-        }
-        drop(writer);
-        let log = path(0, FileKind::Log);
-        let mut bytes = bytes_of(&disk, &log);
+        let (disk, log, mut bytes) = plain_log(3);
         let size = bytes.len() / 3;
         bytes[size + 5] ^= 1;
         damage(&mut bytes[2 * size..]);

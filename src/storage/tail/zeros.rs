@@ -47,11 +47,12 @@ impl KnownZeros {
 /// The position of the first byte from `at` up to `size` that is not zero. Holes are skipped unread.
 pub(super) fn first_nonzero(file: &dyn DiskFile, at: u64, size: u64) -> Result<Option<u64>> {
     // Where the file system is asked, it may look at each page up to the next hole.
-    let first = first_nonzero_within(file, at..size.min(at + FIRST_CHUNK as u64))?;
+    let start = size.min(at + FIRST_CHUNK as u64);
+    let first = first_nonzero_within(file, at..start)?;
     if first.is_some() {
         return Ok(first);
     }
-    let ranges = data_ranges(file, at, size)?;
+    let ranges = data_ranges(file, start, size)?;
     for data in &ranges {
         if let Some(found) = first_nonzero_within(file, data.clone())? {
             return Ok(Some(found));

@@ -161,9 +161,8 @@ impl Dump<'_> {
     }
 
     fn small(&self) -> anyhow::Result<Vec<u8>> {
-        // A file that is not there is an error.
-        self.disk().open(self.path, Access::Read)?;
-        Ok(atomic::read_small_at(self.disk(), self.path, SMALL_MAX)?.unwrap_or_default())
+        let file = self.disk().open(self.path, Access::Read)?;
+        Ok(atomic::read_file(&*file, self.path, SMALL_MAX)?)
     }
 
     fn decoded<T>(&self, decoded: Result<T, FormatError>) -> anyhow::Result<T> {
