@@ -178,9 +178,7 @@ impl<'a> Printer<'a> {
             }
             self.tell_unseen(merge);
             let Some(follower) = &mut follower else {
-                if self.left > 0 {
-                    self.tell_open_transactions(merge);
-                }
+                self.tell_open_transactions(merge);
                 return Ok(Ended::Complete);
             };
             if self.left == 0 || is_over || merge.is_done() {
