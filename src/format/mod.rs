@@ -11,6 +11,7 @@ pub mod compression;
 pub mod crc;
 pub mod header;
 pub mod index;
+pub mod internal;
 pub mod legacy;
 pub mod properties;
 pub mod record;

@@ -2,7 +2,8 @@
 //!
 //! A signed number is folded so that small magnitudes become small unsigned ones (0, -1, 1, -2 → 0, 1, 2, 3), then
 //! written in groups of 7 bits, lowest group first, the high bit of each byte set when another one follows. At most
-//! 5 bytes for 32 bits and 10 for 64. Source: Kafka's `ByteUtils.writeVarint`, `writeVarlong`.
+//! 5 bytes for 32 bits and 10 for 64. Source: Kafka's `ByteUtils.writeVarint`, `writeVarlong`. Lengths inside the records of
+//! internal topics are written in the same groups, but not folded: `ByteUtils.writeUnsignedVarint`.
 
 use super::FormatError;
 
@@ -75,18 +76,29 @@ pub(super) const fn unpacked(bytes: u64) -> Option<(u64, usize)> {
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.
 #[inline(always)]
 pub fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, FormatError> {
+    let raw = read_raw(bytes, at)?;
+    Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+}
+
+/// Reads a 32-bit varint that is not folded at `*at` and moves `*at` past it.
+pub fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32, FormatError> {
+    u32::try_from(read_raw(bytes, at)?).map_err(|_| out_of_range())
+}
+
+/// Reads the groups at `*at` and moves `*at` past them.
+#[inline(always)]
+fn read_raw(bytes: &[u8], at: &mut usize) -> Result<u64, FormatError> {
     let first = *bytes.get(*at).ok_or_else(cut)?;
     *at += 1;
     // One byte and two are nearly all that there are.
-    let raw = if first < 0x80 {
-        u64::from(first)
+    if first < 0x80 {
+        Ok(u64::from(first))
     } else if let Some(&second @ 0..0x80) = bytes.get(*at) {
         *at += 1;
-        u64::from(first & 0x7f) | u64::from(second) << 7
+        Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
     } else {
-        read_rest(bytes, at, u64::from(first & 0x7f))?
-    };
-    Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+        read_rest(bytes, at, u64::from(first & 0x7f))
+    }
 }
 
 /// Reads a 32-bit varint at `*at` and moves `*at` behind it.
@@ -175,5 +187,21 @@ mod tests {
         assert!(read_i64(&[0x80; 11], &mut 0).is_err());
         assert!(read_i64(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], &mut 0).is_err());
         assert!(read_i32(&[0x80, 0x80, 0x80, 0x80, 0x10], &mut 0).is_err());
+        assert!(read_u32(&[0x80, 0x80, 0x80, 0x80, 0x10], &mut 0).is_err());
+    }
+
+    #[test]
+    fn reads_a_number_that_is_not_folded() {
+        for (bytes, expected) in [
+            (&[0x00][..], 0),
+            (&[0x7f], 127),
+            (&[0x80, 0x01], 128),
+            (&[0xff, 0xff, 0x01], 32767),
+            (&[0xff, 0xff, 0xff, 0xff, 0x0f], u32::MAX),
+        ] {
+            let mut at = 0;
+            assert_eq!(read_u32(bytes, &mut at), Ok(expected));
+            assert_eq!(at, bytes.len());
+        }
     }
 }
