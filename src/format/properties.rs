@@ -1,4 +1,5 @@
-//! `partition.metadata`, two lines in a partition's folder, and Kafka's way of writing ids.
+//! `partition.metadata`, two lines in a partition's folder, `meta.properties`, at the root of a broker's log dir, and Kafka's
+//! way of writing ids.
 //!
 //! ```text
 //! version: 0
@@ -8,6 +9,22 @@
 //! The id is 16 bytes in base64url without padding: 22 characters. It is never zero. A broker that finds another id than
 //! its metadata has sets the folder aside. No newline at the end is written or needed.
 //! Source: `PartitionMetadataFile.java`, `Uuid.java`.
+//!
+//! ```text
+//! #Sun Nov 22 12:00:00 UTC 2026
+//! version=1
+//! cluster.id=4L6g3nShT-eMCtK--X86sw
+//! node.id=1
+//! directory.id=ICEiIyQlJicoKSorLC0uLw
+//! ```
+//!
+//! | version | required | written by |
+//! | --- | --- | --- |
+//! | 0 | `broker.id` | a broker with ZooKeeper |
+//! | 1 | `cluster.id`, `node.id` | a broker or controller with KRaft |
+//!
+//! `directory.id` is there since 3.7. A broker does not start where something is missing.
+//! Source: `MetaProperties.java`, `MetaPropertiesVersion.java`.
 
 use super::FormatError;
 use base64::Engine;
@@ -47,6 +64,46 @@ impl PartitionMetadata {
     }
 }
 
+/// What `meta.properties` says that kdir needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaProperties {
+    /// Which broker the log dir is of; `None` where version 0 leaves it to the broker's configuration.
+    pub node_id: Option<i32>,
+}
+
+impl MetaProperties {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When something is missing or wrong that a broker needs to start.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| FormatError::corrupt("the file is not text"))?;
+        let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with(['#', '!']));
+        let pairs: Vec<(&str, &str)> = lines
+            .filter_map(|line| line.split_once(['=', ':']))
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .collect();
+        let optional = |key: &str| pairs.iter().rfind(|(found, _)| *found == key).map(|(_, value)| *value);
+        let required = |key: &str| optional(key).ok_or_else(|| FormatError::corrupt(format!("{key} is missing")));
+        let number = |(key, value): (&str, &str)| {
+            value.parse().map_err(|_| FormatError::corrupt(format!("{key} is {value:?}, which is not a number")))
+        };
+        let node_id = match required("version")? {
+            "0" => optional("broker.id").map(|id| number(("broker.id", id))).transpose()?,
+            "1" => {
+                required("cluster.id")?;
+                Some(number(("node.id", required("node.id")?))?)
+            }
+            other => return Err(FormatError::corrupt(format!("version is {other:?}, and brokers know 0 and 1"))),
+        };
+        if let Some(id) = optional("directory.id") {
+            topic_id_from_text(id)
+                .map_err(|_| FormatError::corrupt(format!("directory.id is {id:?}, which is not an id")))?;
+        }
+        Ok(Self { node_id })
+    }
+}
+
 /// An id as Kafka writes it.
 #[must_use]
 pub fn topic_id_to_text(topic_id: Uuid) -> String {
@@ -75,6 +132,35 @@ mod tests {
         assert_eq!(metadata.print(), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(PartitionMetadata::parse(metadata.print().as_bytes()), Ok(metadata));
         assert_eq!(PartitionMetadata::parse(b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n"), Ok(metadata));
+    }
+
+    #[test]
+    fn the_properties_of_a_log_dir_name_its_node() {
+        for (text, node_id) in [
+            ("#Sun Nov 22\nversion=1\ncluster.id=4L6g3nShT-eMCtK--X86sw\nnode.id=7\n", Some(7)),
+            ("node.id=7\r\nversion=1\r\ndirectory.id=ICEiIyQlJicoKSorLC0uLw\r\ncluster.id=any text\r\n", Some(7)),
+            ("version=0\nbroker.id=0\ncluster.id=x", Some(0)),
+            ("version=0\ncluster.id=x", None),
+        ] {
+            assert_eq!(MetaProperties::parse(text.as_bytes()), Ok(MetaProperties { node_id }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn properties_without_what_a_broker_needs_are_refused() {
+        for (text, what) in [
+            (&b""[..], "version is missing"),
+            (&[0; 88], "version is missing"),
+            (b"\xff", "not text"),
+            (b"version=2\ncluster.id=x\nnode.id=1", "version is \"2\""),
+            (b"version=1\nnode.id=1", "cluster.id is missing"),
+            (b"version=1\ncluster.id=x", "node.id is missing"),
+            (b"version=1\ncluster.id=x\nnode.id=one", "node.id is \"one\""),
+            (b"version=1\ncluster.id=x\nnode.id=1\ndirectory.id=AAAA", "directory.id is \"AAAA\""),
+        ] {
+            let error = MetaProperties::parse(text).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
     }
 
     #[test]

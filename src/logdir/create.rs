@@ -7,11 +7,12 @@
 //! `.tmp`); a topic file with folders missing or half made and no rows, which are empty partitions that the next writer
 //! completes.
 
+use super::broker_root::is_a_brokers;
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
 use super::folder_kind::{FolderKind, NamedPartitions};
 use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
-use super::{LogDir, LogDirError, Origin, REMOTE_INDEX_CACHE, Result, Topic};
+use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::disk::FolderEntry;
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::collections::HashSet;
@@ -132,11 +133,7 @@ impl LogDir {
     /// A folder that is no partition stops a broker, and shows that the directory is meant for something else.
     fn refuse_foreign(&self) -> Result<()> {
         for entry in self.root.list()? {
-            let name = &entry.name;
-            let known = TopicPartition::parse_folder_name(name).is_some()
-                || ["-delete", "-future", "-stray"].iter().any(|suffix| name.ends_with(suffix))
-                || name == REMOTE_INDEX_CACHE;
-            if entry.is_folder && !known {
+            if entry.is_folder && !is_a_brokers(&entry.name) {
                 return Err(LogDirError::Foreign { path: self.root().to_owned(), entry: entry.name });
             }
         }

@@ -18,7 +18,9 @@
 //! A topic without a topic file is a broker's: its partitions are read as they are.
 
 mod alter;
+mod broker_root;
 mod checkpoints;
+mod cluster_metadata;
 pub mod config;
 mod create;
 mod cursor_position;
@@ -35,9 +37,11 @@ mod retention;
 mod syncer;
 pub mod topic;
 mod verify;
+mod witnesses;
 mod writer;
 
 pub use alter::Alteration;
+pub use cluster_metadata::ClusterMetadata;
 pub use create::{Created, NewTopic};
 pub use cursor_position::{CursorFile, CursorPosition};
 pub use error::{LogDirError, Result};
@@ -59,11 +63,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a broker leaves in a directory that it owns.
-const BROKER_MARKS: [&str; 2] = ["meta.properties", "__cluster_metadata-0"];
+const BROKER_MARKS: [&str; 2] = ["meta.properties", METADATA_FOLDER];
 /// A broker's word that it closed every log in order; untrue as soon as somebody else writes.
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 /// A broker's own metadata, whose folder is no topic's.
 const METADATA_TOPIC: &str = "__cluster_metadata";
+const METADATA_FOLDER: &str = "__cluster_metadata-0";
 /// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
 const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
 

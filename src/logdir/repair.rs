@@ -63,7 +63,11 @@ impl LogDir {
     ) -> Result<Vec<Finding>> {
         match &planned.partition {
             _ if !planned.plan.acts() => Ok(planned.plan.findings().cloned().collect()),
-            None => self.repair_root(&planned.plan).map(|()| Vec::new()),
+            None => {
+                self.repair_root(&planned.plan)?;
+                let left = planned.plan.decisions.iter().filter(|decision| !decision.remedy.acts());
+                Ok(left.map(|decision| decision.finding.clone()).collect())
+            }
             Some(partition) => self.repair_partition(partition, planned.damaged_records, threads, notices),
         }
     }

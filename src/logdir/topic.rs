@@ -88,6 +88,11 @@ impl Topic {
         Err(LogDirError::PartitionNotFound { topic, partition, partitions })
     }
 
+    /// Every partition of it that is here.
+    pub(super) fn all_partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        self.partitions.iter().map(|&partition| TopicPartition { topic: self.name.clone(), partition })
+    }
+
     /// How many partitions records are spread over.
     ///
     /// # Errors

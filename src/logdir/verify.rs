@@ -1,13 +1,15 @@
-//! Checks topics: their files at the root, the files in their folders, and every partition's log.
+//! Checks topics: their files at the root, the files in their folders, and every partition's log; and without a topic named,
+//! what a broker goes by at the root.
 //!
 //! Nothing is written and nothing is locked. What is wrong is a finding; the rest is checked all the same.
 
-use super::checkpoints::{CheckpointFile, OffsetRows};
+use super::broker_root::brokers_topic_id;
 use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
+use super::witnesses::Witnesses;
 use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
 use crate::disk::Folder;
-use crate::storage::check::{Acknowledgement, Checked, Finding, Gaps, Problem, Subject, Verification};
+use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
@@ -98,51 +100,33 @@ impl LogDir {
         is_meant: impl Fn(&TopicPartition) -> bool,
         pause: fn(),
     ) -> Result<TopicVerification> {
-        let (topics, mut root_findings) = self.topics_to_verify(patterns)?;
-        let [recovery_points, log_starts, high_watermarks, cleaned] =
-            CheckpointFile::ALL.map(|file| match self.offset_rows(file) {
-                Ok(rows) => Ok(rows),
-                Err(LogDirError::DamagedFile { path, what }) => {
-                    root_findings.push(damaged(path, what));
-                    Ok(OffsetRows::default())
-                }
-                Err(error) => Err(error),
-            });
-        let (recovery_points, log_starts) = (recovery_points?, log_starts?);
-        let (high_watermarks, cleaned) = (high_watermarks?, cleaned?);
-        let is_broker_owned = self.broker_mark()?.is_some();
-        let is_cleaner_known = self.root.stat(CheckpointFile::Cleaner.name())?.is_some();
+        let (mut topics, mut root_findings) = self.topics_to_verify(patterns)?;
+        let mut witnesses = Witnesses::read(self, pause, |error| {
+            if let LogDirError::DamagedFile { path, what } = error {
+                root_findings.push(damaged(path, what));
+            }
+        })?;
+        if patterns.is_empty() {
+            root_findings.append(&mut witnesses.broker.findings);
+            root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);
+        }
+        witnesses.broker.add_missed(&mut topics, |it| {
+            let checkpoints = witnesses.checkpoints(it);
+            is_named(patterns, &it.topic) && checkpoints.acknowledged() > checkpoints.log_start_offset
+        });
         let (mut partitions, mut subjects) = (Vec::new(), Vec::new());
         for topic in topics {
-            let gaps = match topic.origin {
-                Origin::TopicFile(_) if topic.log_config().cleanup_policy.compact => Gaps::Legal,
-                Origin::TopicFile(_) if !is_broker_owned => Gaps::Loss,
-                Origin::Broker if topic.name.is_internal() || !is_cleaner_known => Gaps::Legal,
-                // Whether a broker's topic is compacted is in its metadata; what this broker itself has cleaned, here.
-                _ => Gaps::Unexplained,
-            };
-            let acknowledgement = match topic.origin {
-                Origin::TopicFile(_) if !is_broker_owned => Acknowledgement::AfterSync,
-                _ => Acknowledgement::BeforeSync,
-            };
-            for &number in &topic.partitions {
-                let partition = topic.partition(number)?;
-                if !is_meant(&partition) {
-                    continue;
-                }
-                let of_files = Checkpoints::of_files(recovery_points.get(&partition), log_starts.get(&partition))
-                    .with_high_watermark(high_watermarks.get(&partition));
-                let checkpoints = self.promised(&topic, &partition, of_files)?;
-                let is_known = recovery_points.row(&partition).is_some();
+            for partition in topic.all_partitions().filter(|it| is_meant(it)) {
+                let checkpoints = self.promised(&topic, &partition, witnesses.checkpoints(&partition))?;
                 subjects.push(Subject {
                     root: Arc::clone(&self.root),
                     folder_name: partition.folder_name(),
                     checkpoints,
                     decompressed_size_max: topic.log_config().decompressed_size_max(),
-                    gaps: if cleaned.get(&partition) > Offset::ZERO { Gaps::Legal } else { gaps },
-                    acknowledgement,
+                    gaps: witnesses.gaps(&topic, &partition),
+                    acknowledgement: witnesses.acknowledgement(&topic),
                 });
-                let findings = self.check_folder(&topic, &partition, checkpoints, is_known)?;
+                let findings = self.check_folder(&topic, &partition, checkpoints, &witnesses)?;
                 partitions.push((partition, findings));
             }
         }
@@ -166,7 +150,7 @@ impl LogDir {
     /// A topic whose file is damaged is checked by its folders.
     fn topics_to_verify(&self, patterns: &[TopicPattern]) -> Result<(Vec<Topic>, Vec<Finding>)> {
         let found = self.find_topics()?;
-        let is_meant = |name: &TopicName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name));
+        let is_meant = |name: &TopicName| is_named(patterns, name);
         let mut findings = Vec::new();
         for (name, error) in found.damaged {
             match error {
@@ -190,13 +174,13 @@ impl LogDir {
         topic: &Topic,
         partition: &TopicPartition,
         checkpoints: Checkpoints,
-        is_known: bool,
+        witnesses: &Witnesses,
     ) -> Result<Vec<Finding>> {
         let path = self.partition_path(partition);
         let is_ours = matches!(topic.origin, Origin::TopicFile(_));
         let durable = checkpoints.acknowledged().max(checkpoints.log_start_offset);
         match self.root.stat(&partition.folder_name())? {
-            None if durable > Offset::ZERO || (is_known && is_ours) => {
+            None if durable > Offset::ZERO || (is_ours && witnesses.is_known(partition)) => {
                 return Ok(vec![Finding {
                     path,
                     position: None,
@@ -208,22 +192,38 @@ impl LogDir {
             // What is no folder is named by whoever lists it.
             _ => return Ok(Vec::new()),
         }
-        let Origin::TopicFile(topic_id) = topic.origin else { return Ok(Vec::new()) };
         let folder = match self.root.open_folder(&partition.folder_name()) {
             Ok(folder) => folder,
             // The walk says what keeps it from being read.
             Err(_) => return Ok(Vec::new()),
         };
         let path = path.join(PARTITION_METADATA_FILE);
-        Ok(match topic_id_in(&*folder) {
-            Ok(Some(found)) if found == topic_id => Vec::new(),
-            Err(LogDirError::DamagedFile { path, what }) => vec![damaged(path, what)],
-            Err(error) => return Err(error),
+        let wrong = |problem: Problem| vec![Finding { path: path.clone(), position: None, offset: None, problem }];
+        let is_brokers = topic.origin == Origin::Broker;
+        let found = if is_brokers { brokers_topic_id(&*folder) } else { topic_id_in(&*folder) };
+        let found = match found {
+            Err(LogDirError::DamagedFile { what, .. }) if is_brokers => {
+                return Ok(wrong(Problem::StopsABroker { what }));
+            }
+            Err(LogDirError::DamagedFile { what, .. }) => return Ok(wrong(Problem::DamagedFile { what })),
+            found => found?,
+        };
+        if let Origin::TopicFile(topic_id) = topic.origin {
             // A crash has left it half made, and the next writer completes it.
-            Ok(None) if holds_nothing(&*folder)? => Vec::new(),
-            Ok(_) => vec![Finding { path, position: None, offset: None, problem: Problem::WrongTopicId }],
-        })
+            let is_half_made = found.is_none() && holds_nothing(&*folder)?;
+            if found != Some(topic_id) && !is_half_made {
+                return Ok(wrong(Problem::WrongTopicId));
+            }
+        }
+        Ok(witnesses
+            .broker
+            .why_set_aside(partition, found)
+            .map_or(Vec::new(), |what| wrong(Problem::SetAside { what })))
     }
+}
+
+fn is_named(patterns: &[TopicPattern], name: &TopicName) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
 }
 
 fn holds_nothing(folder: &dyn Folder) -> Result<bool> {

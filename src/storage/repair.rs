@@ -96,7 +96,11 @@ impl Remedy {
             | Problem::UnsupportedBatch { .. }
             | Problem::DamagedBrokerFile { .. }
             | Problem::Unreadable { .. }
-            | Problem::StopsABroker => Self::Nothing,
+            | Problem::StopsABroker { .. }
+            | Problem::SetAside { .. }
+            | Problem::DamagedMetadata { .. }
+            | Problem::UnusualSegmentName
+            | Problem::ForeignFolder { .. } => Self::Nothing,
         }
     }
 
@@ -434,7 +438,8 @@ mod tests {
             assert_eq!((&without[..], &with[..]), (&[Remedy::StepOverIfAsked][..], &[with_leave][..]), "{problem}");
             assert!(!without[0].acts() && with[0].acts());
         }
-        let [without, with] = planned(&[finding("00000000000000000000.log", Problem::StopsABroker)]);
+        let [without, with] =
+            planned(&[finding("00000000000000000000.log", Problem::StopsABroker { what: String::new() })]);
         assert_eq!((without, with), (vec![Remedy::Nothing], vec![Remedy::Nothing]));
     }
 

@@ -14,7 +14,7 @@ fn disk(name: &str) -> Kdir {
     kdir
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
@@ -26,14 +26,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Problem and severity of each finding, and the exit code of `verify`.
-fn verdict(kdir: &Kdir) -> (Vec<(String, String)>, i32) {
+pub(crate) fn verdict(kdir: &Kdir) -> (Vec<(String, String)>, i32) {
     let output = kdir.command(&["verify", "-q", "-o", "json"]).output().unwrap();
     let word = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
     let rows = json_lines(&output.stdout);
     (rows.iter().map(|row| (word(row, "problem"), word(row, "severity"))).collect(), output.status.code().unwrap())
 }
 
-fn findings(list: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn findings(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|&(problem, severity)| (problem.to_owned(), severity.to_owned())).collect()
 }
 

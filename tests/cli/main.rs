@@ -10,6 +10,7 @@
 
 mod alter;
 mod bad_input;
+mod broker_root;
 mod completions;
 mod consume;
 mod copies;

@@ -17,6 +17,10 @@ use std::time::Duration;
 /// in a compacted topic only), leader epochs, index entries that the log contradicts, checkpoint files, topic files, and
 /// whether the log reaches as far as the recovery point and the high watermark say.
 ///
+/// Without a topic, the root of the log dir is checked as a broker with KRaft does when it starts: other folders than those
+/// of partitions, `meta.properties`, the log and the newest snapshot of `__cluster_metadata`, and whether that gives the
+/// broker each partition whose folder is there. What a broker's metadata says of compaction counts.
+///
 /// Each finding has a severity: `lost`, acknowledged records are not there; `damaged`; `blocks a broker`, one does not start on
 /// it or sets it aside; `unfinished`, an append that nothing calls acknowledged; `derived`, made again for free; `note`,
 /// legal and worth knowing.

@@ -62,17 +62,31 @@ impl<'a> MetadataRecord<'a> {
     /// # Errors
     /// When the frame, the kind or the version is not known, or the bytes are not as the table says.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut at = 0;
-        let frame_version = varint::read_u32(bytes, &mut at)?;
-        if frame_version != FRAME_VERSION {
-            return Err(FormatError::Unsupported { what: format!("frame version {frame_version}") });
-        }
-        let (api_key, version) = (varint::read_u32(bytes, &mut at)?, varint::read_u32(bytes, &mut at)?);
+        let (api_key, mut at) = read_api_key(bytes)?;
+        let version = varint::read_u32(bytes, &mut at)?;
         let kind = KINDS.iter().find(|kind| kind.api_key == api_key);
         let kind = kind.ok_or_else(|| FormatError::Unsupported { what: format!("API key {api_key}") })?;
         let version = i16::try_from(version).unwrap_or(i16::MAX);
         Ok(Self { kind, version, data: kind.schema.decode(version, &bytes[at..])? })
     }
+}
+
+/// The kind of a record, see [`api_key`], whether it is known or not.
+///
+/// # Errors
+/// When the frame is not known, or cut short.
+pub fn api_key_of(bytes: &[u8]) -> Result<u32, FormatError> {
+    read_api_key(bytes).map(|(api_key, _)| api_key)
+}
+
+/// The API key, and where the version begins.
+fn read_api_key(bytes: &[u8]) -> Result<(u32, usize), FormatError> {
+    let mut at = 0;
+    let frame_version = varint::read_u32(bytes, &mut at)?;
+    if frame_version != FRAME_VERSION {
+        return Err(FormatError::Unsupported { what: format!("frame version {frame_version}") });
+    }
+    Ok((varint::read_u32(bytes, &mut at)?, at))
 }
 
 const fn kind(api_key: u32, name: &'static str, latest: i16, fields: &'static [Field]) -> MetadataKind {

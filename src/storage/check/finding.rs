@@ -51,6 +51,15 @@ pub enum Acknowledgement {
     BeforeSync,
 }
 
+/// Who goes by what is in a log dir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// kdir, which leaves alone what it does not know.
+    Kdir,
+    /// A broker, which has been started on it.
+    Broker,
+}
+
 /// Something that is wrong with a file, or worth knowing of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -199,8 +208,28 @@ pub enum Problem {
     MissingFolder,
     /// `partition.metadata` has another topic id than the topic file, or is missing.
     WrongTopicId,
-    /// A name that a broker takes for a segment's and cannot parse.
-    StopsABroker,
+    /// A broker does not start on the log dir.
+    StopsABroker {
+        /// What it stops at.
+        what: String,
+    },
+    /// A broker does not serve the records in the folder.
+    SetAside {
+        /// Why.
+        what: String,
+    },
+    /// A broker loses what its metadata says from here on.
+    DamagedMetadata {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file that a broker takes for the log of a segment, and kdir does not.
+    UnusualSegmentName,
+    /// A folder at the root that is not a partition's.
+    ForeignFolder {
+        /// Whose log dir it is.
+        owner: Owner,
+    },
 }
 
 impl Problem {
@@ -232,7 +261,11 @@ impl Problem {
             Self::EndsBelowLogStart { .. } => "ends-below-log-start",
             Self::MissingFolder => "missing-folder",
             Self::WrongTopicId => "wrong-topic-id",
-            Self::StopsABroker => "stops-a-broker",
+            Self::StopsABroker { .. } => "stops-a-broker",
+            Self::SetAside { .. } => "set-aside",
+            Self::DamagedMetadata { .. } => "damaged-metadata",
+            Self::UnusualSegmentName => "unusual-segment-name",
+            Self::ForeignFolder { .. } => "foreign-folder",
         }
     }
 }
@@ -245,7 +278,11 @@ impl fmt::Display for Problem {
             | Self::TornTail { what, .. }
             | Self::DamagedFile { what }
             | Self::DamagedBrokerFile { what }
-            | Self::Unreadable { what } => f.write_str(what),
+            | Self::Unreadable { what }
+            | Self::StopsABroker { what }
+            | Self::SetAside { what }
+            | Self::DamagedMetadata { what } => f.write_str(what),
+            Self::UnusualSegmentName => f.write_str("the base offset in the name of the file does not have 20 digits"),
             Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
             Self::OutOfOrder { claimed, .. } => {
                 write!(f, "the batch claims the base offset {claimed}, and the batches beside it contradict that")
@@ -296,7 +333,7 @@ impl fmt::Display for Problem {
             }
             Self::MissingFolder => f.write_str("the partition's folder is missing, and records in it were durable"),
             Self::WrongTopicId => f.write_str("the file does not name the id that the topic file has"),
-            Self::StopsABroker => f.write_str("the name is that of a segment's file, but for its base offset"),
+            Self::ForeignFolder { .. } => f.write_str("the folder is not a partition's"),
         }
     }
 }
@@ -306,13 +343,19 @@ impl Finding {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match &self.problem {
-            Problem::Gaps { .. } | Problem::UnsupportedBatch { .. } => Severity::Note,
+            Problem::Gaps { .. }
+            | Problem::UnsupportedBatch { .. }
+            | Problem::UnusualSegmentName
+            | Problem::ForeignFolder { owner: Owner::Kdir } => Severity::Note,
             Problem::WrongIndexEntries { .. } | Problem::DamagedBrokerFile { .. } => Severity::Derived,
             Problem::TornTail { acknowledgement: Acknowledgement::AfterSync, .. } | Problem::InterruptedCompaction => {
                 Severity::Unfinished
             }
             Problem::MissingFolder if self.offset == Some(Offset::ZERO) => Severity::Damaged,
-            Problem::WrongTopicId | Problem::StopsABroker => Severity::BlocksBroker,
+            Problem::WrongTopicId
+            | Problem::StopsABroker { .. }
+            | Problem::SetAside { .. }
+            | Problem::ForeignFolder { owner: Owner::Broker } => Severity::BlocksBroker,
             Problem::MissingOffsets { .. }
             | Problem::EndsBelowRecoveryPoint { .. }
             | Problem::EndsBelowHighWatermark { .. }
@@ -325,6 +368,7 @@ impl Finding {
             | Problem::RepeatedBatches { .. }
             | Problem::StepsBack { .. }
             | Problem::WrongLeaderEpoch { .. }
+            | Problem::DamagedMetadata { .. }
             | Problem::MissingLog
             | Problem::OverlappingSegments { .. }
             | Problem::MissingTimeEntries { .. }
@@ -420,7 +464,19 @@ impl Finding {
                 )
             }
             Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
-            Problem::StopsABroker => "a broker does not start on this directory; move the file away".into(),
+            Problem::StopsABroker { .. } => "a broker does not start on this log dir; kdir reads it all the same".into(),
+            Problem::SetAside { .. } => {
+                "a broker does not serve these records: it renames the folder to …-stray when it starts, or stops at it".into()
+            }
+            Problem::DamagedMetadata { .. } => {
+                "a broker cuts its metadata here when it starts, and sets aside the partitions of every topic that was made \
+                 later; restore the file from a copy or another controller first"
+                    .into()
+            }
+            Problem::UnusualSegmentName => "a broker takes it for a segment, kdir does not read it; move it elsewhere".into(),
+            Problem::ForeignFolder { .. } => {
+                "a broker does not start on a log dir that has other folders than those of partitions; move it elsewhere".into()
+            }
         }
     }
 }

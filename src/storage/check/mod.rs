@@ -19,7 +19,7 @@ mod order;
 mod survey;
 mod walk;
 
-pub use finding::{Acknowledgement, Finding, Problem, Severity};
+pub use finding::{Acknowledgement, Finding, Owner, Problem, Severity};
 
 use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;

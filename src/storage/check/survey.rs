@@ -222,13 +222,7 @@ impl Survey {
                     self.check_index_without_log(folder, base)?;
                 }
                 Some(_) => {}
-                None if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) => {
-                    self.note(path, None, Problem::InterruptedCompaction);
-                }
-                None if name.ends_with(".log") || name.ends_with(".snapshot") => {
-                    self.note(path, None, Problem::StopsABroker);
-                }
-                None => {}
+                None => by_name(&name).into_iter().for_each(|problem| self.note(path.clone(), None, problem)),
             }
         }
         Ok(())
@@ -271,6 +265,21 @@ impl Survey {
             Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
         }
         Ok(())
+    }
+}
+
+/// What a broker makes of a file that is not called as one of a segment: it takes what is before the first dot for a number.
+fn by_name(name: &str) -> Option<Problem> {
+    let is_unfinished = name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX);
+    let plain = name.strip_suffix(CLEANED_SUFFIX).or(name.strip_suffix(SWAP_SUFFIX)).unwrap_or(name);
+    FileKind::from_suffix(plain.rsplit_once('.')?.1)?;
+    match plain.split_once('.')?.0.parse::<i64>() {
+        Ok(_) if is_unfinished => Some(Problem::InterruptedCompaction),
+        Ok(_) => Some(Problem::UnusualSegmentName),
+        Err(_) => {
+            let what = "the name is that of a segment's file, but for its base offset: move the file elsewhere";
+            Some(Problem::StopsABroker { what: what.into() })
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_on
 use crate::format::properties::topic_id_to_text;
 use crate::logdir::{LogDir, Topic, TopicPattern};
 use crate::storage::summary::Summary;
+use crate::units::TopicName;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Describe topics, partition by partition
@@ -24,7 +26,8 @@ use uuid::Uuid;
 ///
 /// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
 /// topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records, bytes. JSON has
-/// topic_id and config as well. On a narrow terminal, a table is without the columns that it has no room for.
+/// topic_id and config as well: of a broker's topics, those in `partition.metadata` and `__cluster_metadata`. On a narrow
+/// terminal, a table is without the columns that it has no room for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir describe app --segments\n  kdir describe app --chart hour")]
 pub(crate) struct DescribeArgs {
@@ -40,6 +43,9 @@ pub(crate) struct DescribeArgs {
     #[command(flatten)]
     report: ReportArgs,
 }
+
+/// What differs from Kafka's defaults.
+type Config = BTreeMap<String, String>;
 
 const PARTITION_COLUMNS: [Column; 10] = [
     text("topic", "TOPIC"),
@@ -74,6 +80,7 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     }
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
+    let configs = configurations(&log_dir, &topics, context)?;
     for topic in &topics {
         for &partition in &topic.partitions {
             let (summary, topic_id) = match summary(&log_dir, topic, partition) {
@@ -86,13 +93,13 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
             if args.segments {
                 segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
             } else {
-                report.row(partition_row(topic, partition, &summary, topic_id))?;
+                report.row(partition_row(topic, partition, &summary, topic_id, &configs[&topic.name]))?;
             }
         }
     }
     report.finish()?;
     if args.report.output == ReportFormat::Table && !args.segments {
-        context.ui.data(configurations(&topics).as_bytes())?;
+        context.ui.data(config_lines(&configs).as_bytes())?;
     }
     Ok(ended(&topics, &failures, context))
 }
@@ -110,8 +117,14 @@ fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<(S
     Ok((partition.view()?.summary()?, partition.incarnation()?))
 }
 
-fn partition_row(topic: &Topic, partition: i32, summary: &Summary, topic_id: Option<Uuid>) -> Vec<Cell> {
-    let config = topic.config.overrides().map(|(key, value)| (key.to_owned(), Value::from(value)));
+fn partition_row(
+    topic: &Topic,
+    partition: i32,
+    summary: &Summary,
+    topic_id: Option<Uuid>,
+    config: &Config,
+) -> Vec<Cell> {
+    let config = config.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
     let topic_id = topic_id.map_or(Value::Null, |id| Value::from(topic_id_to_text(id)));
     vec![
         Cell::text(&topic.name),
@@ -142,13 +155,37 @@ fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterat
     })
 }
 
+/// The configuration of each topic: of a broker's as the cluster's metadata has it, where that is here.
+fn configurations(
+    log_dir: &LogDir,
+    topics: &[Topic],
+    context: &Context,
+) -> anyhow::Result<BTreeMap<TopicName, Config>> {
+    let metadata = match log_dir.cluster_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            context.ui.warning(&format!("going on without the configuration of a broker's topics: {error}"));
+            None
+        }
+    };
+    let config = |topic: &Topic| match &metadata {
+        Some(metadata) if metadata.has(&topic.name) => owned(metadata.config(&topic.name)),
+        _ => owned(topic.config.overrides()),
+    };
+    Ok(topics.iter().map(|topic| (topic.name.clone(), config(topic))).collect())
+}
+
+fn owned<'a>(config: impl Iterator<Item = (&'a str, &'a str)>) -> Config {
+    config.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 /// A line for each topic that has a configuration of its own.
-fn configurations(topics: &[Topic]) -> String {
+fn config_lines(configs: &BTreeMap<TopicName, Config>) -> String {
     let mut lines = String::new();
-    for topic in topics {
-        let pairs: Vec<String> = topic.config.overrides().map(|(key, value)| format!("{key}={value}")).collect();
+    for (topic, config) in configs {
+        let pairs: Vec<String> = config.iter().map(|(key, value)| format!("{key}={value}")).collect();
         if !pairs.is_empty() {
-            lines.push_str(&format!("\n{}  {}", topic.name, pairs.join("  ")));
+            lines.push_str(&format!("\n{topic}  {}", pairs.join("  ")));
         }
     }
     if !lines.is_empty() {

@@ -1,0 +1,289 @@
+//! What a broker finds at the root of a log dir when it starts, and what it does about it.
+//!
+//! | found | a broker with KRaft |
+//! | --- | --- |
+//! | a folder that is not called as a partition, nor as one of its own | does not start |
+//! | `meta.properties` that lacks something | does not start |
+//! | `bootstrap.checkpoint` without a byte, `quorum-state` that is not JSON | does not start |
+//! | `partition.metadata` that is not what it should be | does not start |
+//! | a batch of `__cluster_metadata` that is damaged | cuts the metadata there, and goes on without the rest |
+//! | a partition that its metadata does not give it | renames the folder to `…-stray` |
+//! | a partition without `partition.metadata` | likewise |
+//! | a folder called as a partition that is none | likewise |
+//!
+//! Brokers with ZooKeeper have no such metadata here, and do without `meta.properties`. Sources: `LogManager.scala`,
+//! `UnifiedLog.java` (`parseTopicPartitionName`), `MetaPropertiesEnsemble.java`, and brokers of 2.8, 3.9 and 4.3 that were
+//! started on such log dirs.
+
+use super::cluster_metadata::ClusterMetadata;
+use super::partition::topic_id_in;
+use super::topic::PARTITION_METADATA_FILE;
+use super::{LogDir, LogDirError, METADATA_FOLDER, METADATA_TOPIC, Origin, REMOTE_INDEX_CACHE, Result, Topic};
+use crate::disk::{Folder, atomic};
+use crate::format::FormatError;
+use crate::format::compression::DECOMPRESSED_SIZE_MAX;
+use crate::format::properties::{MetaProperties, topic_id_to_text};
+use crate::storage::check::{Acknowledgement, Finding, Gaps, Owner, Problem, Subject, Verification};
+use crate::storage::{Checkpoints, StorageError};
+use crate::units::TopicPartition;
+use std::collections::HashSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What a broker takes for its own at the root.
+const META_PROPERTIES: &str = "meta.properties";
+const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
+/// Of the metadata's folder.
+const QUORUM_STATE: &str = "quorum-state";
+/// A larger one is none of these.
+const META_PROPERTIES_SIZE_MAX: usize = 1 << 20;
+
+/// What a broker will go by when it starts.
+#[derive(Default)]
+pub(super) struct BrokerRoot {
+    pub(super) findings: Vec<Finding>,
+    node_id: Option<i32>,
+    metadata: Option<ClusterMetadata>,
+}
+
+impl BrokerRoot {
+    /// What the broker's metadata says of topics, if it is here and whole.
+    pub(super) const fn metadata(&self) -> Option<&ClusterMetadata> {
+        self.metadata.as_ref()
+    }
+
+    /// Adds the partitions that the metadata gives this broker, and that are missed although there is no folder of theirs.
+    pub(super) fn add_missed(&self, topics: &mut Vec<Topic>, is_missed: impl Fn(&TopicPartition) -> bool) {
+        let (Some(node_id), Some(metadata)) = (self.node_id, &self.metadata) else { return };
+        let mut missed = metadata.partitions_of(node_id);
+        missed.retain(is_missed);
+        for TopicPartition { topic: name, partition } in missed {
+            let place = topics.iter().position(|topic| topic.name == name).unwrap_or_else(|| {
+                topics.push(Topic::of_broker(name, Vec::new()));
+                topics.len() - 1
+            });
+            let partitions = &mut topics[place].partitions;
+            if let Err(place) = partitions.binary_search(&partition) {
+                partitions.insert(place, partition);
+            }
+        }
+    }
+
+    /// Why the broker sets the folder of a partition aside, which has this topic id in its `partition.metadata`.
+    pub(super) fn why_set_aside(&self, partition: &TopicPartition, topic_id: Option<Uuid>) -> Option<String> {
+        let (node_id, metadata) = (self.node_id?, self.metadata.as_ref()?);
+        let Some(topic_id) = topic_id else {
+            let known =
+                metadata.topic_id(&partition.topic).map(|id| format!("; the topic's id is {}", topic_id_to_text(id)));
+            return Some(format!("the file is missing{}", known.unwrap_or_default()));
+        };
+        let id = topic_id_to_text(topic_id);
+        if let Some(other) = metadata.topic_name(topic_id).filter(|name| *name != partition.topic.as_str()) {
+            return Some(format!("the topic id {id} is that of the topic {other}"));
+        }
+        match metadata.replicas(topic_id, partition.partition) {
+            Some(replicas) if replicas.contains(&node_id) => None,
+            Some(replicas) => Some(format!(
+                "the cluster's metadata gives the partition to the brokers {replicas:?}, and this one is {node_id}"
+            )),
+            None => Some(match metadata.topic_id(&partition.topic) {
+                Some(known) if known != topic_id => {
+                    format!(
+                        "the topic id is {id}, and the cluster's metadata has {} for the topic",
+                        topic_id_to_text(known)
+                    )
+                }
+                _ => format!("the cluster's metadata has no such partition of a topic with the id {id}"),
+            }),
+        }
+    }
+}
+
+impl LogDir {
+    /// Checks what a broker goes by when it starts. Where no broker owns the log dir, that is what one will go by once it is
+    /// given the directory.
+    pub(super) fn check_broker_root(&self, pause: fn()) -> Result<BrokerRoot> {
+        let owner = if self.broker_mark()?.is_some() { Owner::Broker } else { Owner::Kdir };
+        let folders: Vec<String> =
+            self.root.list()?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.name).collect();
+        let mut root = BrokerRoot::default();
+        for name in &folders {
+            if !is_a_brokers(name) {
+                root.findings.push(self.at_root(name, Problem::ForeignFolder { owner }));
+            } else if future_of(name).is_some_and(|current| folders.iter().any(|folder| folder == current)) {
+                let what = "the partition is here already, so a broker cannot put this folder in its place".into();
+                root.findings.push(self.at_root(name, Problem::StopsABroker { what }));
+            }
+        }
+        match self.node_id() {
+            Ok(node_id) => root.node_id = node_id,
+            Err(error) => {
+                let stops = |what| Problem::StopsABroker { what };
+                root.findings.push(self.unreadable_at_root(META_PROPERTIES, error, stops)?);
+            }
+        }
+        root.findings.extend(self.check_quorum_files()?);
+        let damage = self.check_metadata_log(pause)?;
+        if damage.is_empty() {
+            match self.cluster_metadata() {
+                Ok(metadata) => root.metadata = metadata,
+                Err(error) => {
+                    let damaged = |what| Problem::DamagedMetadata { what };
+                    root.findings.push(self.unreadable_at_root(METADATA_FOLDER, error, damaged)?);
+                }
+            }
+        }
+        root.findings.extend(damage);
+        Ok(root)
+    }
+
+    /// What the cluster's metadata says of topics; `None` where it is not in this log dir.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged or incomplete.
+    pub fn cluster_metadata(&self) -> Result<Option<ClusterMetadata>> {
+        ClusterMetadata::read(&*self.root)
+    }
+
+    /// Checks the root together with the topics in it.
+    pub(super) fn check_topics_of_broker(&self, root: &BrokerRoot, topics: &[Topic]) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let is_of_broker = |topic: &Topic| topic.origin == Origin::Broker;
+        if root.metadata.is_none() {
+            // Where the metadata began, it is missed.
+            let began_here =
+                self.root.stat(BOOTSTRAP_CHECKPOINT)?.is_some() && self.root.stat(METADATA_FOLDER)?.is_none();
+            if began_here && topics.iter().any(is_of_broker) {
+                let what = "the folder is missing, and the topics were made by a broker".into();
+                findings.push(self.at_root(METADATA_FOLDER, Problem::DamagedMetadata { what }));
+            }
+            return Ok(findings);
+        }
+        let known: HashSet<TopicPartition> = topics.iter().flat_map(Topic::all_partitions).collect();
+        let mut strangers: Vec<_> = self.partition_folders()?.filter(|it| !known.contains(it)).collect();
+        strangers.retain(|it| it.topic.as_str() != METADATA_TOPIC);
+        for deletion in self.deletions(&self.root.list()?)? {
+            strangers.retain(|it| it.topic != *deletion.topic_name());
+        }
+        let set_aside = |it: TopicPartition| {
+            let what = "it is no partition, and is called as one".into();
+            self.at_root(&it.folder_name(), Problem::SetAside { what })
+        };
+        findings.extend(strangers.into_iter().map(set_aside));
+        Ok(findings)
+    }
+
+    fn at_root(&self, name: &str, problem: Problem) -> Finding {
+        Finding { path: self.root().join(name), position: None, offset: None, problem }
+    }
+
+    /// The id of the broker that owns the log dir, if one does and its file names it.
+    fn node_id(&self) -> Result<Option<i32>> {
+        let Some(bytes) = atomic::read_small(&*self.root, META_PROPERTIES, META_PROPERTIES_SIZE_MAX)? else {
+            return Ok(None);
+        };
+        let damaged = |error: FormatError| LogDirError::DamagedFile {
+            path: self.root().join(META_PROPERTIES),
+            what: error.to_string(),
+        };
+        Ok(MetaProperties::parse(&bytes).map_err(damaged)?.node_id)
+    }
+
+    /// Small files without which, or with nothing in which, a broker does not start. Damage in `quorum-state`, JSON, is seen
+    /// where a power failure has left it empty or full of zeros.
+    fn check_quorum_files(&self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let bootstrap = self.root.stat(BOOTSTRAP_CHECKPOINT)?;
+        if bootstrap.is_some_and(|stat| !stat.is_folder && stat.size == 0) {
+            findings
+                .push(self.at_root(BOOTSTRAP_CHECKPOINT, Problem::StopsABroker { what: "the file is empty".into() }));
+        }
+        let folder = match self.root.open_folder(METADATA_FOLDER) {
+            Err(error) if error.is_not_found() => return Ok(findings),
+            folder => folder?,
+        };
+        let mut stops = |name: &str, what: String| {
+            findings.push(self.at_root(&format!("{METADATA_FOLDER}/{name}"), Problem::StopsABroker { what }));
+        };
+        if let Some(state) = atomic::read_small(&*folder, QUORUM_STATE, META_PROPERTIES_SIZE_MAX)?
+            && !state.trim_ascii().starts_with(b"{")
+        {
+            stops(QUORUM_STATE, "the file is not JSON".into());
+        }
+        match brokers_topic_id(&*folder) {
+            Err(LogDirError::DamagedFile { what, .. }) => stops(PARTITION_METADATA_FILE, what),
+            found => drop(found?),
+        }
+        Ok(findings)
+    }
+
+    /// What is wrong with the log of the metadata. Its end may be torn: it is synced before it counts.
+    fn check_metadata_log(&self, pause: fn()) -> Result<Vec<Finding>> {
+        let metadata_log = Subject {
+            root: Arc::clone(&self.root),
+            folder_name: METADATA_FOLDER.to_owned(),
+            checkpoints: Checkpoints::default(),
+            decompressed_size_max: DECOMPRESSED_SIZE_MAX,
+            gaps: Gaps::Loss,
+            acknowledgement: Acknowledgement::AfterSync,
+        };
+        let checked = Verification::begin(vec![metadata_log], pause)?.run(1, &|_| {})?;
+        let wrong = checked.into_iter().flat_map(|it| it.findings).filter(|finding| finding.severity().is_wrong());
+        let damaged = |finding: Finding| {
+            let what = finding.problem.to_string();
+            Finding { problem: Problem::DamagedMetadata { what }, ..finding }
+        };
+        Ok(wrong.map(damaged).collect())
+    }
+
+    /// The finding of something that cannot be read; `problem` is what it is where it is damaged.
+    fn unreadable_at_root(
+        &self,
+        name: &str,
+        error: LogDirError,
+        problem: impl Fn(String) -> Problem,
+    ) -> Result<Finding> {
+        let problem = match error {
+            LogDirError::Disk(error) | LogDirError::Storage(StorageError::Disk(error)) if error.is_unreadable() => {
+                Problem::Unreadable { what: format!("{error}: {}", error.source) }
+            }
+            error @ (LogDirError::Disk(_) | LogDirError::Storage(StorageError::Disk(_))) => return Err(error),
+            LogDirError::NewerFile { what, .. } => Problem::UnsupportedBatch { what },
+            LogDirError::DamagedFile { what, .. } => problem(what),
+            error => problem(error.to_string()),
+        };
+        Ok(self.at_root(name, problem))
+    }
+}
+
+/// The topic id in a folder that only a broker has written to, which does not start where the file is there and empty.
+pub(super) fn brokers_topic_id(folder: &dyn Folder) -> Result<Option<Uuid>> {
+    match topic_id_in(folder)? {
+        None if folder.stat(PARTITION_METADATA_FILE)?.is_some() => {
+            let (path, what) = (folder.path().join(PARTITION_METADATA_FILE), "the file is empty".into());
+            Err(LogDirError::DamagedFile { path, what })
+        }
+        found => Ok(found),
+    }
+}
+
+/// The partition that a folder being moved to another log dir is to be, if it is one.
+fn future_of(name: &str) -> Option<&str> {
+    Some(name.strip_suffix("-future")?.rsplit_once('.')?.0)
+}
+
+/// Whether a broker takes a folder of that name for one of its own: a partition, one that is set aside, being moved or
+/// deleted, or a cache.
+pub(super) fn is_a_brokers(name: &str) -> bool {
+    const OF_BROKERS: [&str; 2] = [METADATA_FOLDER, REMOTE_INDEX_CACHE];
+    let is_unique = |suffix: &str| {
+        let id = name.strip_suffix(suffix).and_then(|rest| rest.rsplit_once('.')).map(|(_, id)| id);
+        id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let kind = ["-delete", "-future", "-stray"].into_iter().find(|suffix| name.ends_with(suffix));
+    if OF_BROKERS.contains(&name) || kind.is_some_and(is_unique) {
+        return true;
+    }
+    let number = name.rsplit_once('-').filter(|(topic, _)| !topic.is_empty()).map(|(_, number)| number.parse::<i32>());
+    matches!(number, Some(Ok(_)))
+}
