@@ -52,21 +52,11 @@ impl BrokerRoot {
         self.metadata.as_ref()
     }
 
-    /// Adds the partitions that the metadata gives this broker, and that are missed although there is no folder of theirs.
-    pub(super) fn add_missed(&self, topics: &mut Vec<Topic>, is_missed: impl Fn(&TopicPartition) -> bool) {
-        let (Some(node_id), Some(metadata)) = (self.node_id, &self.metadata) else { return };
-        let mut missed = metadata.partitions_of(node_id);
-        missed.retain(is_missed);
-        for TopicPartition { topic: name, partition } in missed {
-            let place = topics.iter().position(|topic| topic.name == name).unwrap_or_else(|| {
-                topics.push(Topic::of_broker(name, Vec::new()));
-                topics.len() - 1
-            });
-            let partitions = &mut topics[place].partitions;
-            if let Err(place) = partitions.binary_search(&partition) {
-                partitions.insert(place, partition);
-            }
-        }
+    /// Whether the metadata gives this broker a partition; `None` where it is not here.
+    pub(super) fn has_partition(&self, partition: &TopicPartition) -> Option<bool> {
+        let (node_id, metadata) = (self.node_id?, self.metadata.as_ref()?);
+        let replicas = metadata.topic_id(&partition.topic).and_then(|id| metadata.replicas(id, partition.partition));
+        Some(replicas.is_some_and(|replicas| replicas.contains(&node_id)))
     }
 
     /// Why the broker sets the folder of a partition aside, which has this topic id in its `partition.metadata`.

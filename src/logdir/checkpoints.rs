@@ -78,6 +78,19 @@ impl OffsetRows {
         self.0.get(partition.topic.as_str())?.get(&partition.partition).copied()
     }
 
+    /// The partitions that have a row.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        let of_topic = |(topic, rows): (&String, &BTreeMap<i32, Offset>)| {
+            let topic = topic.parse::<TopicName>().ok();
+            let partitions: Vec<i32> = rows.keys().copied().collect();
+            topic.into_iter().flat_map(move |topic| {
+                let of_topic = partitions.clone().into_iter();
+                of_topic.map(move |partition| TopicPartition { topic: topic.clone(), partition })
+            })
+        };
+        self.0.iter().flat_map(of_topic)
+    }
+
     /// The offset of a partition; 0 without a row.
     pub(super) fn get(&self, partition: &TopicPartition) -> Offset {
         self.row(partition).unwrap_or_default()

@@ -13,7 +13,7 @@ use crate::format::FormatError;
 use crate::format::internal::metadata::{self, MetadataRecord, api_key};
 use crate::storage::dump::{Dumped, LogDump};
 use crate::storage::{Advance, Checkpoints, LogReader, LogView, RecordReader};
-use crate::units::{Offset, TopicName, TopicPartition};
+use crate::units::{Offset, TopicName};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,21 +87,6 @@ impl ClusterMetadata {
     /// The brokers that have a partition.
     pub(super) fn replicas(&self, topic_id: Uuid, partition: i32) -> Option<&[i32]> {
         Some(self.topics.get(&topic_id)?.replicas.get(&partition)?)
-    }
-
-    /// The partitions that a broker has, by name.
-    pub(super) fn partitions_of(&self, node_id: i32) -> Vec<TopicPartition> {
-        let mut all: Vec<TopicPartition> = self
-            .topics
-            .values()
-            .filter_map(|it| Some((it.name.parse().ok()?, it)))
-            .flat_map(|(topic, it): (TopicName, &MetadataTopic)| {
-                let here = it.replicas.iter().filter(|(_, replicas)| replicas.contains(&node_id));
-                here.map(move |(&partition, _)| TopicPartition { topic: topic.clone(), partition }).collect::<Vec<_>>()
-            })
-            .collect();
-        all.sort();
-        all
     }
 
     /// Whether a topic's own configuration says that it is compacted.

@@ -88,6 +88,13 @@ impl Topic {
         Err(LogDirError::PartitionNotFound { topic, partition, partitions })
     }
 
+    /// Adds a partition that is missed.
+    pub(super) fn add_partition(&mut self, partition: i32) {
+        if let Err(place) = self.partitions.binary_search(&partition) {
+            self.partitions.insert(place, partition);
+        }
+    }
+
     /// Every partition of it that is here.
     pub(super) fn all_partitions(&self) -> impl Iterator<Item = TopicPartition> {
         self.partitions.iter().map(|&partition| TopicPartition { topic: self.name.clone(), partition })

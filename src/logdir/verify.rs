@@ -110,10 +110,13 @@ impl LogDir {
             root_findings.append(&mut witnesses.broker.findings);
             root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);
         }
-        witnesses.broker.add_missed(&mut topics, |it| {
-            let checkpoints = witnesses.checkpoints(it);
-            is_named(patterns, &it.topic) && checkpoints.acknowledged() > checkpoints.log_start_offset
-        });
+        for missed in witnesses.missed_partitions(self)?.into_iter().filter(|it| is_named(patterns, &it.topic)) {
+            let place = topics.iter().position(|topic| topic.name == missed.topic).unwrap_or_else(|| {
+                topics.push(Topic::of_broker(missed.topic.clone(), Vec::new()));
+                topics.len() - 1
+            });
+            topics[place].add_partition(missed.partition);
+        }
         let (mut partitions, mut subjects) = (Vec::new(), Vec::new());
         for topic in topics {
             for partition in topic.all_partitions().filter(|it| is_meant(it)) {

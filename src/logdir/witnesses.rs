@@ -6,6 +6,7 @@ use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::storage::Checkpoints;
 use crate::storage::check::{Acknowledgement, Gaps};
 use crate::units::{Offset, TopicPartition};
+use std::collections::HashSet;
 
 /// The checkpoint files, and what a broker goes by.
 pub(super) struct Witnesses {
@@ -48,6 +49,27 @@ impl Witnesses {
     /// Whether the partition was made in full once.
     pub(super) fn is_known(&self, partition: &TopicPartition) -> bool {
         self.recovery_points.row(partition).is_some()
+    }
+
+    /// The partitions of a broker that held records by its checkpoint files, and whose folder is missing. Rows of a topic that
+    /// was deleted can be there for a minute after: the cluster's metadata knows, and without it a folder that is about to go.
+    pub(super) fn missed_partitions(&self, log_dir: &LogDir) -> Result<Vec<TopicPartition>> {
+        if !self.is_broker_owned {
+            return Ok(Vec::new());
+        }
+        let folders: HashSet<String> =
+            log_dir.root.list()?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.name).collect();
+        let is_going = |partition: &TopicPartition| {
+            let begin = format!("{partition}.");
+            folders.iter().any(|folder| folder.starts_with(&begin))
+        };
+        let is_missed = |it: &TopicPartition| {
+            let checkpoints = self.checkpoints(it);
+            let held_records = checkpoints.acknowledged() > checkpoints.log_start_offset;
+            let has_it = || self.broker.has_partition(it).unwrap_or_else(|| self.is_known(it) && !is_going(it));
+            held_records && !folders.contains(&it.folder_name()) && has_it()
+        };
+        Ok(self.high_watermarks.partitions().filter(is_missed).collect())
     }
 
     /// What offsets that are missing in the middle mean.

@@ -140,6 +140,14 @@ fn a_folder_that_the_metadata_gives_this_broker_is_missed() {
     let kdir = broker();
     fs::remove_dir_all(kdir.path("plain-0")).unwrap();
     assert_eq!(verdict(&kdir), (Vec::new(), 0), "nothing was in it");
+    // Without the metadata, as with ZooKeeper.
+    let kdir = broker();
+    fs::remove_dir_all(kdir.path("__cluster_metadata-0")).unwrap();
+    fs::remove_file(kdir.path("bootstrap.checkpoint")).unwrap();
+    fs::remove_dir_all(kdir.path("plain-1")).unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("missing-folder", "lost")]), 4));
+    fs::create_dir(kdir.path("plain-1.0123456789abcdef0123456789abcdef-delete")).unwrap();
+    assert_eq!(verdict(&kdir), (Vec::new(), 0), "it was deleted");
 }
 
 #[test]
