@@ -460,12 +460,16 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__dump)
-            opts="-o -d -q -v -h --records --ignore-checksum --output --log-dir --quiet --verbose --color --help"
+            opts="-o -d -q -v -h --records --ignore-checksum --decode --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --decode)
+                    COMPREPLY=($(compgen -W "consumer-offsets share-group-state transaction-state cluster-metadata none" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "table json tsv" -- "${cur}"))
                     return 0

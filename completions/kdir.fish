@@ -229,6 +229,11 @@ complete -c kdir -n "__fish_kdir_using_subcommand repair" -l skip-corrupt -d 'Gi
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand dump" -l decode -d 'With --records, decode them as those of this internal topic [default: the one that the file\'s folder is named for]' -r -f -a "consumer-offsets\t''
+share-group-state\t''
+transaction-state\t''
+cluster-metadata\t''
+none\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand dump" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
 tsv\t'Tab-separated columns without a header'"

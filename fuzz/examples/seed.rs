@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::{fs, io};
 
-const TARGETS: [&str; 6] = ["batch", "legacy", "index_and_checkpoint", "segment", "json_envelope", "template"];
+const TARGETS: [&str; 7] =
+    ["batch", "legacy", "index_and_checkpoint", "segment", "json_envelope", "template", "internal_topics"];
 
 fn main() -> io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -2,6 +2,8 @@
 
 #[path = "../../tests/storage/entry_points.rs"]
 pub mod entry_points;
+#[path = "../../tests/storage/internal_topics.rs"]
+pub mod internal_topics;
 #[path = "../../tests/storage/seeds.rs"]
 pub mod seeds;
 #[path = "../../tests/storage/templates.rs"]

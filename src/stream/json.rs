@@ -56,15 +56,27 @@ pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
 /// Appends the rest of an envelope, from the offset on, and a newline.
 #[inline]
 pub fn write_from_offset(it: &Located<'_>, out: &mut Vec<u8>) {
+    write_offset_and_time(it, out);
+    out.extend_from_slice(b",\"key");
+    write_part(it.record.key, out);
+    out.extend_from_slice(b",\"value");
+    write_part(it.record.value, out);
+    write_headers(it, out);
+}
+
+/// Appends the offset, and what comes after it up to the key.
+#[inline]
+pub fn write_offset_and_time(it: &Located<'_>, out: &mut Vec<u8>) {
     write_json(&it.offset.0, out);
     out.extend_from_slice(b",\"timestamp\":");
     write_json(&it.timestamp.0, out);
     out.extend_from_slice(b",\"timestamp_type\":");
     write_text(it.timestamp_type.name(), out);
-    out.extend_from_slice(b",\"key");
-    write_part(it.record.key, out);
-    out.extend_from_slice(b",\"value");
-    write_part(it.record.value, out);
+}
+
+/// Appends what comes after the value, and a newline.
+#[inline]
+pub fn write_headers(it: &Located<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"headers\":[");
     for (place, (key, value)) in it.record.headers.iter().enumerate() {
         out.extend_from_slice(if place == 0 { b"{\"key" } else { b",{\"key" });
@@ -83,10 +95,14 @@ fn write_part(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\":");
         write_text(text, out);
     } else {
-        out.extend_from_slice(b"_b64\":\"");
-        write!(out, "{}", Base64Display::new(bytes, &BASE64)).expect("memory takes every write");
-        out.push(b'"');
+        out.extend_from_slice(b"_b64\":");
+        write_base64(bytes, out);
     }
+}
+
+/// Appends bytes as a JSON string of base64.
+pub fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    write!(out, "\"{}\"", Base64Display::new(bytes, &BASE64)).expect("memory takes every write");
 }
 
 /// Appends a JSON string. What needs no escape, which takes a look at many bytes at once, stands there as it is.

@@ -27,6 +27,7 @@ mod full_disk;
 mod golden;
 mod history;
 mod hostile;
+mod internal;
 mod kills;
 mod limits;
 mod list;

@@ -17,6 +17,7 @@ mod formats;
 mod golden;
 mod handover;
 mod histories;
+mod internal;
 mod locks;
 mod placement;
 mod served;

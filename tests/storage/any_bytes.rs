@@ -6,7 +6,7 @@ use super::support::{
     NOW, append_at, bytes_of, disk_with_partition, log_path, open_at, overwrite, path, read_on, reader, reader_at,
     values, view, view_at,
 };
-use super::{entry_points, seeds, templates};
+use super::{entry_points, internal_topics, seeds, templates};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::compression::{Codec, Compression, Compressor, Decompressor};
@@ -143,6 +143,13 @@ fn any_segment_is_read_and_opened_alike_whatever_its_indexes_say() {
 #[test]
 fn any_line_is_an_envelope_or_refused() {
     holds("json_envelope", entry_points::json_envelope, 6000);
+}
+
+#[test]
+fn any_record_of_an_internal_topic_is_decoded_or_refused() {
+    let seeds = internal_topics::seeds(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kafka"));
+    assert!(seeds.iter().all(|seed| internal_topics::is_known(seed)));
+    holds("internal_topics", internal_topics::internal_topics, 12_000);
 }
 
 #[test]

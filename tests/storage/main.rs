@@ -21,6 +21,7 @@ mod incarnations;
 mod indexes;
 mod intake;
 mod interleaved;
+pub mod internal_topics;
 mod leftovers;
 mod lies;
 mod logdir;

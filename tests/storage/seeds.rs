@@ -100,6 +100,7 @@ pub fn seeds(folder: &Path, entry_point: &str) -> Vec<Vec<u8>> {
         "index_and_checkpoint" => index_and_checkpoint(&golden),
         "segment" => segments(&golden).iter().map(Segment::to_input).collect(),
         "json_envelope" => json_envelope(folder),
+        "internal_topics" => super::internal_topics::seeds(folder),
         "template" => TEMPLATES.map(|text| [text.as_bytes(), RECORD].concat()).to_vec(),
         _ => panic!("{entry_point} is no entry point"),
     }

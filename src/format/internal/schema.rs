@@ -15,15 +15,15 @@
 //! later releases add fields without a new version.
 //!
 //! No length and no count is trusted: a list has at most as many elements as there are bytes left, structs are nested as
-//! deep as the table says and no deeper, and more than [`SIZE_MAX`] bytes are not decoded, so that memory stays within some
-//! forty times the bytes. Source: Kafka's `MessageDataGenerator.java`, KIP-482.
+//! deep as the table says and no deeper, and more than [`SIZE_MAX`] bytes are not decoded: what is read takes at most
+//! sixty times the bytes. Source: Kafka's `MessageDataGenerator.java`, KIP-482.
 
 use super::value::{Struct, Value};
 use crate::format::{FormatError, varint};
 use uuid::Uuid;
 
 /// The most bytes of a key or a value that are decoded. Brokers write at most `max.message.bytes`, 1 MiB by default.
-pub const SIZE_MAX: usize = 16 << 20;
+pub const SIZE_MAX: usize = 4 << 20;
 
 /// The first flexible version of a schema that has none.
 pub const NEVER: i16 = i16::MAX;
@@ -80,6 +80,11 @@ impl Field {
     /// Only from this version on.
     pub(super) const fn since(self, version: i16) -> Self {
         Self { since: version, ..self }
+    }
+
+    /// Not after this version.
+    pub(super) const fn until(self, version: i16) -> Self {
+        Self { until: version, ..self }
     }
 
     /// It may be null.

@@ -52,6 +52,12 @@ impl<'a> Struct<'a> {
         self.iter().find_map(|(found, value)| (found == name).then_some(value))
     }
 
+    /// As [`field()`](Self::field), to be replaced.
+    pub(super) fn field_mut(&mut self, name: &str) -> Option<&mut Value<'a>> {
+        let mut pairs = self.fields.iter().zip(&mut self.values);
+        pairs.find_map(|(field, value)| if field.name == name { value.as_mut() } else { None })
+    }
+
     /// The fields that are there, in the order of their schema.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value<'a>)> {
         let pairs = self.fields.iter().zip(&self.values);
@@ -99,5 +105,20 @@ impl<'a> Struct<'a> {
     pub fn ints(&self, name: &str) -> Option<Vec<i64>> {
         let values = self.list(name)?;
         values.iter().map(|value| if let Value::Int(number) = value { Some(*number) } else { None }).collect()
+    }
+}
+
+#[cfg(test)]
+impl Struct<'_> {
+    /// The bytes of memory that the fields take.
+    pub(super) fn memory(&self) -> usize {
+        fn of(value: &Value<'_>) -> usize {
+            match value {
+                Value::List(values) => size_of_val(&**values) + values.iter().map(of).sum::<usize>(),
+                Value::Struct(data) => data.memory(),
+                _ => 0,
+            }
+        }
+        size_of_val(&*self.values) + self.values.iter().flatten().map(of).sum::<usize>()
     }
 }

@@ -1,9 +1,12 @@
 //! The batches and records of a log.
 
 use super::Dump;
+use super::decode::{self, Decode};
 use crate::cli::exit::Failures;
 use crate::cli::report::{Cell, Column, number, text};
 use crate::cli::ui::Ui;
+use crate::format::internal::{self, InternalTopic};
+use crate::format::txn::ControlType;
 use crate::storage::dump::{Dumped, DumpedBatch, LogDump};
 use crate::stream::json::{self, Located};
 use crate::units::{Offset, Timestamp};
@@ -72,25 +75,26 @@ impl Dump<'_> {
     pub(super) fn records(&self, base_offset: Offset, failures: &mut Failures) -> anyhow::Result<()> {
         let mut out = Vec::with_capacity(OUTPUT_SIZE);
         let mut damage = Damage { ui: self.context.ui, failures, count: 0 };
+        let topic = Decode::topic(self.args.decode, self.path);
         self.each_batch(base_offset, &mut damage, |log, batch, damage| {
             if !batch.checksum_matches && !self.args.ignore_checksum {
                 return Ok(());
             }
-            let before = self.before_record(batch);
-            let timestamp_type = batch.header.timestamp_type();
-            let written = log.records(|offset, timestamp, record| {
-                out.extend_from_slice(&before);
-                let located = Located { topic: "", partition: 0, offset, timestamp, timestamp_type, record };
-                json::write_from_offset(&located, &mut out);
+            let line = Line { before: self.before_record(batch), batch, topic };
+            // A batch can hold far more than is to be gathered.
+            let mut written = Ok(());
+            let read = log.records(|offset, timestamp, record| {
+                let timestamp_type = batch.header.timestamp_type();
+                line.write(&Located { topic: "", partition: 0, offset, timestamp, timestamp_type, record }, &mut out);
+                if out.len() >= OUTPUT_SIZE && written.is_ok() {
+                    written = self.context.ui.data(&out);
+                    out.clear();
+                }
             });
-            if let Err(error) = written {
+            if let Err(error) = read {
                 damage.name(error);
             }
-            if out.len() >= OUTPUT_SIZE {
-                self.context.ui.data(&out)?;
-                out.clear();
-            }
-            Ok(())
+            Ok(written?)
         })?;
         damage.finish(&self.file);
         Ok(self.context.ui.data(&out)?)
@@ -125,19 +129,11 @@ impl Dump<'_> {
         Ok(())
     }
 
-    /// What is before the offset in the line of a record.
+    /// What the lines of a batch's records begin with.
     fn before_record(&self, batch: &DumpedBatch) -> Vec<u8> {
         let mut before = b"{\"file\":".to_vec();
         json::write_text(&self.file, &mut before);
         before.extend_from_slice(format!(",\"position\":{}", batch.position).as_bytes());
-        if let Some(control) = batch.control_type {
-            before.extend_from_slice(b",\"control_type\":");
-            json::write_text(&control.name(), &mut before);
-        }
-        if !batch.checksum_matches {
-            before.extend_from_slice(b",\"checksum\":\"WRONG\"");
-        }
-        before.extend_from_slice(b",\"offset\":");
         before
     }
 
@@ -173,5 +169,34 @@ impl Dump<'_> {
             control_type.map_or(Cell::Nothing, |control| Cell::text(control.name())),
             Cell::text(if *checksum_matches { "ok" } else { "WRONG" }),
         ]
+    }
+}
+
+/// The line of a record.
+struct Line<'a> {
+    before: Vec<u8>,
+    batch: &'a DumpedBatch,
+    /// As whose record it is decoded.
+    topic: Option<InternalTopic>,
+}
+
+impl Line<'_> {
+    fn write(&self, it: &Located<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before);
+        let is_control = self.batch.header.attributes.is_control();
+        if let Some(Ok(control)) = it.record.key.filter(|_| is_control).map(ControlType::parse) {
+            out.extend_from_slice(b",\"control_type\":");
+            json::write_text(&control.name(), out);
+        }
+        if !self.batch.checksum_matches {
+            out.extend_from_slice(b",\"checksum\":\"WRONG\"");
+        }
+        out.extend_from_slice(b",\"offset\":");
+        let Some(topic) = self.topic else { return json::write_from_offset(it, out) };
+        let (key, value) = (it.record.key, it.record.value);
+        let record = if is_control { internal::decode_control(key, value) } else { topic.decode(key, value) };
+        json::write_offset_and_time(it, out);
+        decode::write(&record, key, value, out);
+        json::write_headers(it, out);
     }
 }

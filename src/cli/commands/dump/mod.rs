@@ -1,6 +1,7 @@
-use crate::cli::Context;
+mod decode;
 mod log;
 
+use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures, usage};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::OutputError;
@@ -13,6 +14,7 @@ use crate::storage::file_name::{
     CLEANED_SUFFIX, DAMAGED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, parse_cut_name, parse_segment_name,
 };
 use crate::units::{Offset, Position};
+use decode::Decode;
 use std::path::{Path, PathBuf};
 
 /// Show what is inside the files of a log dir
@@ -27,7 +29,14 @@ use std::path::{Path, PathBuf};
 /// With --records, each line has: file, position (of the batch), control_type and checksum (WRONG) where they apply, offset,
 /// timestamp, timestamp_type, key, value, headers. Bytes that are not UTF-8 are base64 in key_b64 and value_b64.
 ///
-/// Limits: checkpoint files and .snapshot of up to 64 MiB, and 100 places of damage named in a file.
+/// Records of __consumer_offsets, __share_group_state, __transaction_state and __cluster_metadata are decoded, with the
+/// fields that kafka-dump-log prints: a key is {"type", "data"}, a value {"version", "data"} or, of the metadata log,
+/// {"type", "version", "data"}; key and value of a control batch are their fields alone. The name of the file's folder says
+/// the topic; of a file that was copied elsewhere, --decode says it. What cannot be decoded, such as a version that Kafka
+/// 4.4 does not have, is base64 in key_b64 and value_b64, with the reason in key_error and value_error.
+///
+/// Limits: checkpoint files and .snapshot of up to 64 MiB, keys and values of up to 4 MiB decoded, and 100 places of
+/// damage named in a file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir dump ~/.local/share/kdir/app-0/00000000000000000000.log")]
 pub(crate) struct DumpArgs {
@@ -40,6 +49,9 @@ pub(crate) struct DumpArgs {
     /// With --records, show those of batches whose checksum is wrong as well
     #[arg(long, requires = "records")]
     ignore_checksum: bool,
+    /// With --records, decode them as those of this internal topic [default: the one that the file's folder is named for]
+    #[arg(long, value_name = "TOPIC", requires = "records")]
+    decode: Option<Decode>,
     #[command(flatten)]
     report: ReportArgs,
 }
