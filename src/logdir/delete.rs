@@ -23,16 +23,13 @@ use crate::disk::{Access, DiskFile, Folder, FolderEntry, FolderLock};
 use crate::format::properties::topic_id_to_text;
 use crate::storage::file_name::is_of_a_partition;
 use crate::storage::segments;
-use crate::units::{TopicName, TopicPartition};
+use crate::units::{SetAside, SetAsideKind, TopicName, TopicPartition};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const DELETED_TOPIC_SUFFIX: &str = ".deleted";
-const DELETED_FOLDER_SUFFIX: &str = "-delete";
-/// Where the length of a folder name ends.
-const FOLDER_NAME_MAX: usize = 255;
+pub(super) const DELETED_TOPIC_SUFFIX: &str = ".deleted";
 
 /// A topic whose deletion has begun.
 pub(super) struct Deletion {
@@ -252,20 +249,15 @@ fn belongs_to(folder: &dyn Folder, topic_id: Uuid) -> Result<bool> {
     }
 }
 
-/// `<topic>-<partition>.<32 hex digits>-delete`, the topic cut so that the whole fits a folder name.
+/// The name that a partition's folder gets before it is removed.
 fn set_aside_name(partition: &TopicPartition, id: Uuid) -> String {
-    let tail = format!("-{}.{}{DELETED_FOLDER_SUFFIX}", partition.partition, id.simple());
-    let topic = partition.topic.as_str();
-    format!("{}{tail}", &topic[..topic.len().min(FOLDER_NAME_MAX - tail.len())])
+    SetAside::name(partition, SetAsideKind::Deleting, &id.simple().to_string())
 }
 
 /// Whether a folder is one that [`set_aside_name`] gives to a partition of the topic with that id.
 fn is_set_aside(folder: &str, topic: &TopicName, topic_id: Uuid) -> bool {
-    let tail = format!(".{}{DELETED_FOLDER_SUFFIX}", topic_id.simple());
-    let number = folder.strip_suffix(&tail).and_then(|rest| rest.rsplit_once('-')?.1.parse::<i32>().ok());
-    number.is_some_and(|partition| {
-        let full = TopicPartition { topic: topic.clone(), partition };
-        set_aside_name(&full, topic_id) == folder
+    SetAside::parse(folder).is_some_and(|it| {
+        it.kind == SetAsideKind::Deleting && it.id == topic_id.simple().to_string() && it.is_of(topic)
     })
 }
 
@@ -274,12 +266,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_set_aside_is_known_by_topic_and_id_and_fits_a_name() {
+    fn a_folder_set_aside_is_known_by_topic_and_id() {
         let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
         for length in [1, 3, 200, 249] {
             let topic: TopicName = "t".repeat(length).parse().unwrap();
             let name = set_aside_name(&TopicPartition { topic: topic.clone(), partition: 12 }, id);
-            assert!(name.len() <= FOLDER_NAME_MAX);
             assert!(is_set_aside(&name, &topic, id), "{name}");
             assert!(!is_set_aside(&name, &topic, other), "{name}");
             assert!(!is_set_aside(&name, &"other".parse().unwrap(), id), "{name}");

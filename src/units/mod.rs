@@ -5,12 +5,14 @@
 
 pub mod name;
 pub mod offset;
+pub mod set_aside;
 pub mod size;
 pub mod time;
 pub mod time_format;
 
 pub use name::{TopicName, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
+pub use set_aside::{SetAside, SetAsideKind};
 pub use size::ByteSize;
 pub use time::{Duration, Timestamp};
 pub use time_format::TimeFormat;

@@ -31,9 +31,10 @@ pub enum TopicNameError {
     },
 }
 
-/// The name of a topic: 1 to 249 of `a-z A-Z 0-9 . _ -`, not `.` or `..`. Source: Kafka's `Topic.validate`.
+/// The name of a topic: 1 to 249 of `a-z A-Z 0-9 . _ -`, not `.` or `..`. Source: Kafka's `Topic.validate`. Only the
+/// [folder of a set-aside partition](super::SetAside), read like a topic, has a name of up to 255.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicName(Arc<str>);
+pub struct TopicName(pub(super) Arc<str>);
 
 impl TopicName {
     /// The name as text.
