@@ -498,7 +498,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__list)
-            opts="-o -d -q -v -h --output --log-dir --quiet --verbose --color --help"
+            opts="-a -o -d -q -v -h --all --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

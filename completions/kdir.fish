@@ -66,6 +66,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand list" -s d -l log-dir -d 'The 
 complete -c kdir -n "__fish_kdir_using_subcommand list" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand list" -s a -l all -d 'List also the folders of partitions that were set aside'
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'

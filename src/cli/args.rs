@@ -4,10 +4,11 @@ use super::exit;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::logdir::{Topic, TopicPattern};
-use crate::units::{ByteSize, Duration, Timestamp, TopicName};
+use crate::units::{ByteSize, Duration, SetAside, Timestamp, TopicName, TopicPartition};
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use std::cell::LazyCell;
+use std::path::Path;
 
 /// `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
@@ -172,12 +173,38 @@ pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
 
 /// A topic name.
 pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
-    text.parse().map_err(|error: crate::units::name::TopicNameError| error.to_string())
+    text.parse().map_err(|error: crate::units::name::TopicNameError| explained(text, error.to_string()))
+}
+
+/// A topic name, or that of a folder that was set aside.
+pub(crate) fn topic_to_read(text: &str) -> Result<TopicName, String> {
+    SetAside::parse(text).map_or_else(|| topic(text), |folder| Ok(folder.folder))
 }
 
 /// A topic name, or a pattern for several.
 pub(crate) fn topic_pattern(text: &str) -> Result<TopicPattern, String> {
-    text.parse().map_err(|error: crate::logdir::TopicPatternError| error.to_string())
+    text.parse().map_err(|error: crate::logdir::TopicPatternError| explained(text, error.to_string()))
+}
+
+/// What is wrong with a topic name; of a path, what to give in its place.
+fn explained(text: &str, error: String) -> String {
+    let path = Path::new(text);
+    let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| text.contains('/')) else {
+        return error;
+    };
+    let log_dir = path.parent().unwrap_or(path).display();
+    if name.ends_with(".log") {
+        format!("to read a file, use `kdir dump --records {text}`")
+    } else if let Some(TopicPartition { topic, partition }) = TopicPartition::parse_folder_name(name) {
+        format!(
+            "that is the folder of a partition: give -d {log_dir} and the topic {topic}, with -p {partition} where the command \
+             takes it"
+        )
+    } else if SetAside::parse(name).is_some() {
+        format!("a folder that was set aside is given by its name alone, with -d {log_dir}")
+    } else {
+        error
+    }
 }
 
 /// The partitions that the user named, or all of the topic.

@@ -8,8 +8,9 @@
 //! and where anything fails there are no candidates.
 
 use super::{Cli, default_log_dir, exit};
+use crate::disk::Disk;
 use crate::disk::real::RealDisk;
-use crate::logdir::LogDir;
+use crate::logdir::LogDirs;
 use crate::logdir::config::{DEFINITIONS, Definition, Kind};
 use clap::{ArgMatches, Command, CommandFactory};
 use clap_complete::engine::{self, ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
@@ -41,7 +42,7 @@ pub(super) fn answer() -> Option<ExitCode> {
 /// Names of topics.
 pub(crate) fn topics() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let found = Line::read().and_then(|line| line.log_dir()?.find_topics().ok());
+        let found = Line::read().and_then(|line| line.log_dirs()?.find_topics().ok());
         found.into_iter().flat_map(|found| found.topics).map(|topic| candidate(topic.name)).collect()
     })
 }
@@ -143,20 +144,23 @@ impl Line {
         Some(Self { matches })
     }
 
-    fn log_dir(&self) -> Option<LogDir> {
-        let open = |root: &Path| LogDir::open(Arc::new(RealDisk::default()), root).ok();
-        match self.matches.get_raw("log_dir").and_then(|mut values| values.next()) {
-            // Fish hands words over without their quotes, bash and zsh with them.
-            Some(word) => open(Path::new(word)).or_else(|| open(&unquoted(word)?)),
-            None => open(&default_log_dir().ok()?),
-        }
+    fn log_dirs(&self) -> Option<LogDirs> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+        let is_there = |root: &Path| disk.stat(root).is_ok_and(|stat| stat.is_some());
+        // Fish hands words over without their quotes, bash and zsh with them.
+        let root = |word: &OsStr| if is_there(Path::new(word)) { Some(word.into()) } else { unquoted(word) };
+        let roots: Vec<PathBuf> = match self.matches.get_raw("log_dir") {
+            Some(words) => words.filter_map(root).collect(),
+            None => vec![default_log_dir().ok()?],
+        };
+        LogDirs::open(&disk, &roots).ok().filter(|_| !roots.is_empty())
     }
 
     fn topics(&self) -> Option<Vec<crate::logdir::Topic>> {
         let (_, matches) = self.matches.subcommand()?;
-        let log_dir = self.log_dir()?;
+        let log_dirs = self.log_dirs()?;
         let names = matches.try_get_raw("topic").ok()??;
-        Some(names.filter_map(|name| log_dir.topic(&name.to_str()?.parse().ok()?).ok()).collect())
+        Some(names.filter_map(|name| log_dirs.topic(&name.to_str()?.parse().ok()?).ok()).collect())
     }
 }
 

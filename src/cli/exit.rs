@@ -3,12 +3,13 @@
 use super::GlobalArgs;
 use super::ui::{OutputError, Ui};
 use crate::disk::DiskError;
-use crate::logdir::LogDirError;
 use crate::logdir::config::ConfigError;
+use crate::logdir::{LogDirError, Meant};
 use crate::storage::StorageError;
-use crate::units::TopicPartition;
+use crate::storage::file_name::parse_segment_name;
+use crate::units::{SetAsideKind, TopicName, TopicPartition};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// How a command that did not fail has ended.
@@ -111,7 +112,7 @@ impl Failures {
 }
 
 /// Whether an error is about what is in one partition, so that the others can be dealt with all the same.
-pub(crate) fn is_of_a_partition(error: &anyhow::Error, root: &Path) -> bool {
+pub(crate) fn is_of_a_partition(error: &anyhow::Error, roots: &[PathBuf]) -> bool {
     let is_storage = |error: &StorageError| {
         matches!(error, StorageError::Corrupt { .. } | StorageError::Unsupported { .. } | StorageError::Disk(_))
     };
@@ -119,10 +120,13 @@ pub(crate) fn is_of_a_partition(error: &anyhow::Error, root: &Path) -> bool {
         cause.downcast_ref().is_some_and(is_storage)
             || match cause.downcast_ref() {
                 Some(LogDirError::Storage(error)) => is_storage(error),
-                Some(LogDirError::FolderLost { .. } | LogDirError::OtherTopicsFolder { .. } | LogDirError::Disk(_)) => {
-                    true
-                }
-                Some(LogDirError::DamagedFile { path, .. }) => path.parent() != Some(root),
+                Some(
+                    LogDirError::FolderLost { .. }
+                    | LogDirError::PartitionSetAside { .. }
+                    | LogDirError::OtherTopicsFolder { .. }
+                    | LogDirError::Disk(_),
+                ) => true,
+                Some(LogDirError::DamagedFile { path, .. }) => roots.iter().all(|root| path.parent() != Some(root)),
                 _ => false,
             }
     })
@@ -152,6 +156,7 @@ fn number(error: &anyhow::Error) -> u8 {
                 Some(
                     LogDirError::DamagedFile { .. }
                         | LogDirError::FolderLost { .. }
+                        | LogDirError::PartitionSetAside { .. }
                         | LogDirError::OtherTopicsFolder { .. }
                         | LogDirError::Storage(StorageError::Corrupt { .. })
                 )
@@ -185,17 +190,40 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::InTheWay { .. } => "move it away, or give the topic another name".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
-        LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. }
-            if let Some(it) =
-                TopicPartition::parse_folder_name(topic.as_str()).filter(|it| it.topic.as_str() == nearest) =>
-        {
-            format!("{topic} is the folder of a partition: name it as {nearest} -p {}", it.partition)
+        LogDirError::TopicNotFound { meant: Some(Meant::Partition(TopicPartition { topic, partition })), .. } => {
+            format!("{topic}-{partition} is the folder of a partition: {}", named(topic, *partition))
         }
-        LogDirError::TopicNotFound { topic, nearest: Some(nearest), .. } => {
+        LogDirError::TopicNotFound { topic, .. } if parse_segment_name(topic.as_str()).is_some() => {
+            format!("to read a file, use `kdir dump --records {topic}`")
+        }
+        LogDirError::TopicNotFound { topic, meant: Some(Meant::Topic(nearest)), .. } => {
             format!("did you mean {nearest}? `kdir list` shows what is there, `kdir create {topic}` makes the topic")
         }
         LogDirError::TopicNotFound { topic, .. } => {
             format!("make it with `kdir create {topic}`, or produce with --create; `kdir list` shows what is there")
+        }
+        LogDirError::TopicSetAside { folders, .. } => {
+            let folder = &folders[0];
+            let all = if folders.len() > 1 { "; `kdir list --all` shows all of them" } else { "" };
+            let back = match folder.kind {
+                SetAsideKind::Stray => {
+                    "; to have the topic again, rename the folder back, and to begin a new one, move it out of the log dir"
+                }
+                SetAsideKind::Future | SetAsideKind::Deleting => "",
+            };
+            format!("read it with `kdir consume {folder}`{all}{back}")
+        }
+        LogDirError::PartitionSetAside { path, folder } => format!(
+            "read it with `kdir consume {folder}`; rename it back to {} if it belongs here, or move it out of the log dir",
+            path.file_name().unwrap_or_default().display()
+        ),
+        LogDirError::SetAsideFolder { .. } => {
+            "list --all, consume, describe, offsets and verify read it; a broker, or its owner, renames or removes it"
+                .into()
+        }
+        LogDirError::PartitionFolder { path } => partition_folder(path),
+        LogDirError::PartitionTwice { .. } => {
+            "a broker does not start on both: move the folder away that does not belong here".into()
         }
         LogDirError::NoTopicMatches { .. } => "`kdir list` shows what is there".into(),
         LogDirError::TopicExists { .. } => "add --if-not-exists to leave it as it is".into(),
@@ -220,6 +248,28 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,
     })
+}
+
+/// How a partition is named to the commands.
+fn named(topic: &TopicName, partition: i32) -> String {
+    format!("name the topic {topic}, with -p {partition} where the command takes it")
+}
+
+/// What to give in the place of a partition's folder as the log dir.
+fn partition_folder(path: &Path) -> String {
+    let log_dir = match path.parent().filter(|_| path.file_name().is_some()) {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new(".").to_owned(),
+        Some(parent) => parent.to_owned(),
+        // Of `.` and `..` the name is not known.
+        None if path == Path::new(".") => "..".into(),
+        None => path.join(".."),
+    };
+    let log_dir = log_dir.display();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match TopicPartition::parse_folder_name(&name) {
+        Some(it) => format!("its log dir is {log_dir}; {}", named(&it.topic, it.partition)),
+        None => format!("its log dir is {log_dir}"),
+    }
 }
 
 fn of_storage(error: &StorageError) -> Option<String> {

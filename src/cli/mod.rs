@@ -14,14 +14,14 @@ mod ui;
 
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, descriptors};
-use crate::logdir::{LogDir, LogDirError};
+use crate::logdir::{LogDir, LogDirError, LogDirs};
 use crate::units::Timestamp;
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use jiff::tz::TimeZone;
 use std::cell::LazyCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use ui::Ui;
@@ -52,9 +52,12 @@ pub struct Cli {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
+    ///
+    /// list, describe, consume, offsets and verify read the log dirs of a broker that has several as one: give the option once
+    /// for each.
     #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     #[arg(env = "KDIR_LOG_DIR", hide_env_values = true)]
-    log_dir: Option<PathBuf>,
+    log_dir: Vec<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
@@ -92,48 +95,66 @@ const GLOBAL: &str = "Everywhere";
 pub(crate) struct Context {
     ui: Ui,
     disk: Arc<dyn Disk>,
-    root: PathBuf,
+    /// The log dirs, at least one.
+    roots: Vec<PathBuf>,
     /// Looked for only where a time is read or shown: that can take as long as all else.
     zone: LazyCell<TimeZone>,
 }
 
 impl Context {
     fn new(global: &GlobalArgs) -> anyhow::Result<Self> {
-        let root = match &global.log_dir {
-            Some(root) => root.clone(),
-            None => default_log_dir()?,
+        let roots = match &global.log_dir[..] {
+            [] => vec![default_log_dir()?],
+            given => given.to_vec(),
         };
         Ok(Self {
             ui: Ui::new(global.quiet, global.verbose, global.color),
             disk: Arc::new(RealDisk::new(ui::waiting_for_lock, signals::is_stopped)),
-            root,
+            roots,
             zone: LazyCell::new(TimeZone::system),
         })
     }
 
-    fn open(&self) -> anyhow::Result<LogDir> {
-        Ok(LogDir::open(Arc::clone(&self.disk), &self.root)?)
+    /// The log dir of a command that has one.
+    fn root(&self) -> anyhow::Result<&Path> {
+        match &self.roots[..] {
+            [only] => Ok(only),
+            _ => Err(exit::usage(
+                "--log-dir is given more than once: only list, describe, consume, offsets and verify read several log dirs",
+            )),
+        }
     }
 
-    /// Opens the log dir for a command that shows what is in it. Files at the root that this does not need may be damaged.
-    fn open_to_read(&self) -> anyhow::Result<LogDir> {
-        let log_dir = self.open()?;
-        for error in log_dir.take_damaged_checkpoints()? {
-            self.ui.warning(&format!("going on without a file of the log dir: {error}"));
+    fn open(&self) -> anyhow::Result<LogDir> {
+        Ok(LogDir::open(Arc::clone(&self.disk), self.root()?)?)
+    }
+
+    fn open_all(&self) -> anyhow::Result<LogDirs> {
+        Ok(LogDirs::open(&self.disk, &self.roots)?)
+    }
+
+    /// Opens the log dirs for a command that shows what is in them. Files at a root that this does not need may be damaged.
+    fn open_to_read(&self) -> anyhow::Result<LogDirs> {
+        let log_dirs = self.open_all()?;
+        for log_dir in log_dirs.each() {
+            for error in log_dir.take_damaged_checkpoints()? {
+                self.ui.warning(&format!("going on without a file of the log dir: {error}"));
+            }
         }
-        Ok(log_dir)
+        Ok(log_dirs)
     }
 
     fn open_to_write(&self) -> anyhow::Result<LogDir> {
-        Ok(LogDir::open_to_write(Arc::clone(&self.disk), &self.root)?)
+        Ok(LogDir::open_to_write(Arc::clone(&self.disk), self.root()?)?)
     }
 
     /// Opens the log dir and makes it first where it is missing.
     fn open_or_make(&self) -> anyhow::Result<LogDir> {
-        match LogDir::open_to_write(Arc::clone(&self.disk), &self.root) {
+        let root = self.root()?;
+        match LogDir::open_to_write(Arc::clone(&self.disk), root) {
             Err(LogDirError::Missing { .. }) => {
-                LogDir::make(&*self.disk, &self.root)?;
-                self.ui.verbose(&format!("made the log dir {}", self.root.display()));
+                LogDir::make(&*self.disk, root)?;
+                self.ui.verbose(&format!("made the log dir {}", root.display()));
                 self.open_to_write()
             }
             opened => Ok(opened?),

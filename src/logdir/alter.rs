@@ -52,6 +52,9 @@ impl LogDir {
             }
             self.refuse_folders_in_the_way(&topic.name, current as i32..requested)?;
             topic.partitions = (0..requested).collect();
+            let added =
+                topic.partitions[current..].iter().map(|&it| topic.partition(it)).collect::<Result<Vec<_>>>()?;
+            self.refuse_strays_of(&added)?;
         }
         topic.write(&*self.root)
     }

@@ -18,7 +18,7 @@
 use super::cluster_metadata::ClusterMetadata;
 use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
-use super::{LogDir, LogDirError, METADATA_FOLDER, METADATA_TOPIC, Origin, REMOTE_INDEX_CACHE, Result, Topic};
+use super::{LogDir, LogDirError, LogDirs, METADATA_FOLDER, METADATA_TOPIC, Origin, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::{Folder, atomic};
 use crate::format::FormatError;
 use crate::format::compression::DECOMPRESSED_SIZE_MAX;
@@ -60,7 +60,7 @@ impl BrokerRoot {
     }
 
     /// Why the broker sets the folder of a partition aside, which has this topic id in its `partition.metadata`.
-    pub(super) fn why_set_aside(&self, partition: &TopicPartition, topic_id: Option<Uuid>) -> Option<String> {
+    pub(super) fn why_not_served(&self, partition: &TopicPartition, topic_id: Option<Uuid>) -> Option<String> {
         let (node_id, metadata) = (self.node_id?, self.metadata.as_ref()?);
         let Some(topic_id) = topic_id else {
             let known =
@@ -86,6 +86,16 @@ impl BrokerRoot {
                 _ => format!("the cluster's metadata has no such partition of a topic with the id {id}"),
             }),
         }
+    }
+}
+
+impl LogDirs {
+    /// What the cluster's metadata says of topics; `None` where it is in none of the log dirs.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged or incomplete.
+    pub fn cluster_metadata(&self) -> Result<Option<ClusterMetadata>> {
+        self.each().iter().find_map(|dir| ClusterMetadata::read(&*dir.root).transpose()).transpose()
     }
 }
 
@@ -115,7 +125,7 @@ impl LogDir {
         root.findings.extend(self.check_quorum_files()?);
         let damage = self.check_metadata_log(pause)?;
         if damage.is_empty() {
-            match self.cluster_metadata() {
+            match ClusterMetadata::read(&*self.root) {
                 Ok(metadata) => root.metadata = metadata,
                 Err(error) => {
                     let damaged = |what| Problem::DamagedMetadata { what };
@@ -125,14 +135,6 @@ impl LogDir {
         }
         root.findings.extend(damage);
         Ok(root)
-    }
-
-    /// What the cluster's metadata says of topics; `None` where it is not in this log dir.
-    ///
-    /// # Errors
-    /// When it cannot be read, is damaged or incomplete.
-    pub fn cluster_metadata(&self) -> Result<Option<ClusterMetadata>> {
-        ClusterMetadata::read(&*self.root)
     }
 
     /// Checks the root together with the topics in it.
@@ -157,7 +159,7 @@ impl LogDir {
         }
         let set_aside = |it: TopicPartition| {
             let what = "it is no partition, and is called as one".into();
-            self.at_root(&it.folder_name(), Problem::SetAside { what })
+            self.at_root(&it.folder_name(), Problem::NotServed { what })
         };
         findings.extend(strangers.into_iter().map(set_aside));
         Ok(findings)

@@ -10,7 +10,7 @@
 use super::broker_root::is_a_brokers;
 use super::checkpoints::CheckpointFile;
 use super::config::TopicConfig;
-use super::folder_kind::{FolderKind, NamedPartitions};
+use super::folder_kind::{FolderKind, NamedPartitions, PARTITION_FILES};
 use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::disk::FolderEntry;
@@ -78,6 +78,7 @@ impl LogDir {
             return Err(LogDirError::InTheWay { path: self.root().join(topic_file(name)) });
         }
         self.refuse_folders_in_the_way(name, 0..*partitions)?;
+        self.refuse_strays(name)?;
         if let Some(other) = self.find_colliding(name)? {
             return Err(LogDirError::TopicCollides { topic: name.clone(), other });
         }
@@ -87,6 +88,7 @@ impl LogDir {
             origin: Origin::TopicFile(new_topic_id()),
             partitions: (0..*partitions).collect(),
             config: config.clone(),
+            homes: Vec::new(),
         };
         topic.write(&*self.root)?;
         Ok(Created::New(topic))
@@ -133,6 +135,9 @@ impl LogDir {
     /// A folder that is no partition stops a broker, and shows that the directory is meant for something else.
     fn refuse_foreign(&self) -> Result<()> {
         for entry in self.root.list()? {
+            if PARTITION_FILES.contains(&entry.name.as_str()) {
+                return Err(LogDirError::PartitionFolder { path: self.root().to_owned() });
+            }
             if entry.is_folder && !is_a_brokers(&entry.name) {
                 return Err(LogDirError::Foreign { path: self.root().to_owned(), entry: entry.name });
             }

@@ -10,7 +10,7 @@
 //! counts for whatever topic has the name. The file is replaced whole, and only after everything below the positions has
 //! been made durable: a position never outlives its records. A crash leaves the old positions or the new.
 
-use super::{LogDir, LogDirError, Result};
+use super::{LogDir, LogDirError, LogDirs, Result};
 use crate::disk::{Access, DiskFile, FileId, Folder, atomic};
 use crate::format::checkpoint::{self, OffsetCheckpoint};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
@@ -76,12 +76,12 @@ pub struct CursorFile {
 }
 
 impl CursorFile {
-    /// Keeps `positions` of partitions in `log_dir`. What comes before those that the file has already is durable.
+    /// Keeps `positions` of partitions in `log_dirs`. What comes before those that the file has already is durable.
     ///
     /// # Errors
     /// When a segment cannot be synced or the file not be written: the old positions are then still there.
-    pub fn keep(&mut self, log_dir: &LogDir, mut positions: Vec<CursorPosition>) -> Result<()> {
-        let known = log_dir.kept_positions(&self.path)?.unwrap_or_default();
+    pub fn keep(&mut self, log_dirs: &LogDirs, mut positions: Vec<CursorPosition>) -> Result<()> {
+        let known = log_dirs.first().kept_positions(&self.path)?.unwrap_or_default();
         let known: HashMap<_, _> = known.into_iter().map(|it| (it.partition.clone(), it)).collect();
         for position in &mut positions {
             let before = known.get(&position.partition);
@@ -90,7 +90,7 @@ impl CursorFile {
             }
             let before = before.filter(|it| it.is_of(position.topic_id));
             let before = before.map_or(Offset::ZERO, |it| it.offset.min(position.offset));
-            position.offset = self.make_durable(log_dir, position)?.max(before);
+            position.offset = self.make_durable(log_dirs, position)?.max(before);
         }
         let temporary = format!("{}.tmp", self.name);
         self.file = atomic::replace_locked(&*self.folder, &temporary, &self.name, print(&positions).as_bytes())?;
@@ -101,16 +101,12 @@ impl CursorFile {
     /// from the one that holds the recovery point, or the point that this run has synced up to, to the one that holds what
     /// comes before the position, oldest first, and their names. Where a run is going on or was not ended in order, its
     /// mark says from where on a sync of ours proves nothing. A partition that is gone holds nothing that must stay.
-    fn make_durable(&mut self, log_dir: &LogDir, position: &CursorPosition) -> Result<Offset> {
+    fn make_durable(&mut self, log_dirs: &LogDirs, position: &CursorPosition) -> Result<Offset> {
         let CursorPosition { partition, topic_id, offset } = position;
         if *offset == Offset::ZERO {
             return Ok(Offset::ZERO);
         }
-        let folder = match log_dir.root.open_folder(&partition.folder_name()) {
-            Ok(folder) => folder,
-            Err(error) if error.is_not_found() => return Ok(*offset),
-            Err(error) => return Err(error.into()),
-        };
+        let Some((log_dir, folder)) = log_dirs.open_folder(partition)? else { return Ok(*offset) };
         let offset = storage::unsynced_from(&*folder)?.map_or(*offset, |from| from.min(*offset));
         let of_files = log_dir.checkpoint_files().now(partition)?;
         let recovery_point = durable_end::promised(&*folder, *topic_id, of_files)?.recovery_point;

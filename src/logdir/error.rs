@@ -1,9 +1,10 @@
 //! What can go wrong with a log dir.
 
+use super::Meant;
 use crate::disk::DiskError;
 use crate::format::properties::topic_id_to_text;
 use crate::storage::StorageError;
-use crate::units::TopicName;
+use crate::units::{SetAside, TopicName};
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -58,22 +59,62 @@ pub enum LogDirError {
         mark: &'static str,
     },
     /// No such topic.
-    #[error("there is no topic {topic} in {}", path.display())]
+    #[error("there is no topic {topic} in {}", listed(log_dirs))]
     TopicNotFound {
         /// The topic.
         topic: TopicName,
-        /// The log dir.
-        path: PathBuf,
-        /// The topic whose name looks most like it.
-        nearest: Option<String>,
+        /// The log dirs.
+        log_dirs: Vec<PathBuf>,
+        /// What else the name looks like.
+        meant: Option<Meant>,
     },
     /// No topic has a name that a pattern matches.
-    #[error("no topic in {} matches {pattern}", path.display())]
+    #[error("no topic in {} matches {pattern}", listed(log_dirs))]
     NoTopicMatches {
         /// The pattern.
         pattern: String,
-        /// The log dir.
+        /// The log dirs.
+        log_dirs: Vec<PathBuf>,
+    },
+    /// No such topic, but folders of one that were set aside.
+    #[error("there is no topic {topic} in {}, but {} that {} set aside: {}",
+        listed(log_dirs), if folders.len() == 1 { "a folder of it" } else { "folders of it" },
+        if folders.len() == 1 { "was" } else { "were" }, shown_folders(folders))]
+    TopicSetAside {
+        /// The topic.
+        topic: TopicName,
+        /// The log dirs.
+        log_dirs: Vec<PathBuf>,
+        /// Those that were set aside; at least one.
+        folders: Vec<SetAside>,
+    },
+    /// A partition has no folder, since a broker has set it aside.
+    #[error("the partition folder {} is missing: a broker set it aside as {folder}", path.display())]
+    PartitionSetAside {
+        /// Where it was.
         path: PathBuf,
+        /// What became of it.
+        folder: SetAside,
+    },
+    /// A folder that was set aside is to be changed.
+    #[error("{} is a folder that was set aside: it can only be read", path.display())]
+    SetAsideFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What is to be a log dir is one partition's folder.
+    #[error("{} is the folder of a partition, not a log dir", path.display())]
+    PartitionFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two log dirs have the same partition.
+    #[error("{} and {} are the same partition", one.display(), other.display())]
+    PartitionTwice {
+        /// The first.
+        one: PathBuf,
+        /// The second.
+        other: PathBuf,
     },
     /// The topic was deleted while it was in use.
     #[error("the topic {topic} was deleted")]
@@ -209,6 +250,21 @@ pub enum LogDirError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+/// More than these are not named one by one.
+const FOLDERS_SHOWN: usize = 3;
+
+fn shown_folders(folders: &[SetAside]) -> String {
+    let mut shown: Vec<String> = folders.iter().take(FOLDERS_SHOWN).map(SetAside::to_string).collect();
+    if let more @ 1.. = folders.len().saturating_sub(FOLDERS_SHOWN) {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(partitions: &[i32]) -> String {

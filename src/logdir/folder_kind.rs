@@ -9,7 +9,7 @@ use crate::units::TopicPartition;
 use std::cell::OnceCell;
 
 /// What shows that a folder is a partition's, beside files of segments.
-const PARTITION_FILES: [&str; 2] = [PARTITION_METADATA_FILE, "leader-epoch-checkpoint"];
+pub(super) const PARTITION_FILES: [&str; 2] = [PARTITION_METADATA_FILE, "leader-epoch-checkpoint"];
 
 /// What a folder with a partition's name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +46,29 @@ impl LogDir {
         }
     }
 
-    /// Refuses a topic in whose folders there is something that is no part of a log.
+    /// Whether this is no log dir but the folder of a partition.
+    pub(super) fn is_partition_folder(&self) -> bool {
+        matches!(kind_by_content(&*self.root), Ok(FolderKind::Partition))
+    }
+
+    /// Refuses to delete a topic in whose folders there is something that is no part of a log, or one of whose folders a broker
+    /// has set aside: without its topic file nothing says what that was.
     pub(super) fn refuse_foreign_content(&self, topic: &Topic) -> Result<()> {
+        let mut missing = Vec::new();
         for &number in &topic.partitions {
-            let folder = match self.root.open_folder(&topic.partition(number)?.folder_name()) {
-                Err(error) if error.is_not_found() => continue,
+            let partition = topic.partition(number)?;
+            let folder = match self.root.open_folder(&partition.folder_name()) {
+                Err(error) if error.is_not_found() => {
+                    missing.push(partition);
+                    continue;
+                }
                 folder => folder?,
             };
             if let Some(name) = foreign_name(&*folder)? {
                 return Err(LogDirError::ForeignContent { path: folder.path().join(name) });
             }
         }
-        Ok(())
+        self.refuse_strays_of(&missing)
     }
 }
 

@@ -28,12 +28,14 @@ mod delete;
 mod delete_records;
 mod error;
 mod folder_kind;
+mod log_dirs;
 mod nearest;
 mod partition;
 mod pattern;
 mod recently_used;
 mod repair;
 mod retention;
+mod set_aside;
 mod syncer;
 pub mod topic;
 mod verify;
@@ -45,6 +47,8 @@ pub use cluster_metadata::ClusterMetadata;
 pub use create::{Created, NewTopic};
 pub use cursor_position::{CursorFile, CursorPosition};
 pub use error::{LogDirError, Result};
+pub use log_dirs::LogDirs;
+pub use nearest::Meant;
 pub use partition::Partition;
 pub use pattern::{TopicPattern, TopicPatternError};
 pub use repair::RepairPlan;
@@ -55,12 +59,13 @@ pub use verify::{CheckedPartition, TopicFindings, TopicVerification};
 pub use writer::TopicWriter;
 
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
-use crate::units::{Offset, TopicName, TopicPartition};
+use crate::units::{Offset, SetAside, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
 use folder_kind::{FolderKind, NamedPartitions};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::slice;
+use std::sync::{Arc, OnceLock};
 
 /// What a broker leaves in a directory that it owns.
 const BROKER_MARKS: [&str; 2] = ["meta.properties", METADATA_FOLDER];
@@ -80,6 +85,8 @@ pub struct LogDir {
     /// Held while this log dir is open to write.
     lock: Option<Arc<dyn SharedLock>>,
     checkpoints: Arc<CheckpointFiles>,
+    /// Stray folders, as they were when they were first listed.
+    strays: Arc<OnceLock<Arc<Vec<SetAside>>>>,
 }
 
 /// What [`LogDir::find_topics`] finds.
@@ -89,6 +96,8 @@ pub struct FoundTopics {
     pub topics: Vec<Topic>,
     /// Topics whose file cannot be read, each with the reason.
     pub damaged: Vec<(TopicName, LogDirError)>,
+    /// Folders that were set aside, by name.
+    pub set_aside: Vec<SetAside>,
 }
 
 impl LogDir {
@@ -102,7 +111,7 @@ impl LogDir {
             root => root?,
         };
         let checkpoints = Arc::new(CheckpointFiles::to_read(Arc::clone(&root)));
-        Ok(Self { disk, root, lock: None, checkpoints })
+        Ok(Self { disk, root, lock: None, checkpoints, strays: Arc::default() })
     }
 
     /// Opens a log dir to write. No broker can start on it as long as this lives. A process opens one at a time: the
@@ -181,7 +190,7 @@ impl LogDir {
     /// # Errors
     /// When the disk fails.
     pub fn decides_on(&self, topic: &Topic) -> Result<bool> {
-        Ok(topic.origin != Origin::Broker && self.broker_mark()?.is_none())
+        Ok(matches!(topic.origin, Origin::TopicFile(_)) && self.broker_mark()?.is_none())
     }
 
     fn refuse_broker_owned(&self) -> Result<()> {
@@ -196,15 +205,7 @@ impl LogDir {
     /// # Errors
     /// When there is none.
     pub fn topic(&self, name: &TopicName) -> Result<Topic> {
-        self.find_topic(name)?.ok_or_else(|| self.topic_not_found(name))
-    }
-
-    fn topic_not_found(&self, name: &TopicName) -> LogDirError {
-        // What keeps others from being listed is not what was asked.
-        let others = self.find_topics().unwrap_or_default().topics;
-        let nearest = nearest::nearest(name.as_str(), others.iter().map(|topic| topic.name.as_str()));
-        let nearest = nearest.map(str::to_owned);
-        LogDirError::TopicNotFound { topic: name.clone(), path: self.root().to_owned(), nearest }
+        self.find_topic(name)?.ok_or_else(|| nearest::topic_not_found(slice::from_ref(self), name))
     }
 
     /// The topic of that name, if there is one.
@@ -278,6 +279,7 @@ impl LogDir {
         });
         found.topics.extend(of_brokers);
         found.topics.sort_by(|one, other| one.name.cmp(&other.name));
+        found.set_aside = set_aside::among(&entries);
         Ok(found)
     }
 

@@ -15,6 +15,8 @@ use crate::storage::{
     self, Checkpoints, FIRST_EPOCH, LEADER_EPOCH_FILE, LogConfig, LogReader, LogView, LogWriter, PartitionGuard,
 };
 use crate::units::{Offset, Timestamp, TopicPartition};
+use std::path::PathBuf;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
@@ -22,6 +24,8 @@ use uuid::Uuid;
 pub struct Partition {
     log_dir: LogDir,
     id: TopicPartition,
+    /// What the folder is called in the log dir.
+    folder_name: String,
     topic: Arc<TopicFile>,
     open: Mutex<Open>,
 }
@@ -67,8 +71,15 @@ pub(super) enum Identity {
 }
 
 impl Partition {
-    pub(super) fn new(log_dir: LogDir, id: TopicPartition, topic: Arc<TopicFile>) -> Self {
-        Self { log_dir, id, topic, open: Mutex::default() }
+    fn new(log_dir: LogDir, topic: &Topic, partition: i32, file: Arc<TopicFile>) -> Result<Self> {
+        let id = topic.partition(partition)?;
+        let folder_name = topic.folder_name(&id);
+        Ok(Self { log_dir, id, folder_name, topic: file, open: Mutex::default() })
+    }
+
+    /// Where its folder is.
+    fn path(&self) -> PathBuf {
+        self.log_dir.root().join(&self.folder_name)
     }
 
     /// Topic and number.
@@ -105,7 +116,7 @@ impl Partition {
                 let promised = durable_end::promised(&*folder, self.topic_id(), of_files)?;
                 LogView::of(folder, promised)?
             }
-            None => LogView::missing(self.log_dir.partition_path(&self.id), of_files),
+            None => LogView::missing(self.path(), of_files),
         };
         if view.is_empty() {
             self.refuse_lost()?;
@@ -260,7 +271,7 @@ impl Partition {
     fn find_folder(&self, open: &Open) -> Result<Option<Arc<dyn Folder>>> {
         let found = match &open.folder {
             KnownFolder::Held(folder) => return Ok(Some(Arc::clone(folder))),
-            KnownFolder::None | KnownFolder::LetGo { .. } => self.log_dir.folder().open_folder(&self.id.folder_name()),
+            KnownFolder::None | KnownFolder::LetGo { .. } => self.log_dir.folder().open_folder(&self.folder_name),
         };
         let folder = match found {
             Ok(folder) => Some(folder),
@@ -301,7 +312,7 @@ impl Partition {
 
     /// Refuses a folder that is not the one that the partition's name leads to.
     pub(super) fn check_named(&self, folder: &dyn Folder) -> Result<()> {
-        match self.log_dir.folder().stat(&self.id.folder_name())? {
+        match self.log_dir.folder().stat(&self.folder_name)? {
             Some(stat) if stat.id == folder.id() => Ok(()),
             _ => Err(self.deleted()),
         }
@@ -314,11 +325,11 @@ impl Partition {
         if self.log_dir.is_writable() { files.now(&self.id) } else { files.as_first_read(&self.id) }
     }
 
-    /// Refuses a partition that has no segment although records in it were durable. A promise counts only if it was there
-    /// both before and after the folder was listed: it is written after the records, and its rows are removed from the
-    /// checkpoint files before the folder is deleted.
+    /// Refuses a partition that has no segment although records in it were durable, or no folder since a broker has set it
+    /// aside. A promise counts only if it was there both before and after the folder was listed: it is written after the
+    /// records, and its rows are removed from the checkpoint files before the folder is deleted.
     pub(super) fn refuse_lost(&self) -> Result<()> {
-        let (files, path) = (self.log_dir.checkpoint_files(), self.log_dir.partition_path(&self.id));
+        let (files, path) = (self.log_dir.checkpoint_files(), self.path());
         let promise = |folder: &Option<Arc<dyn Folder>>| -> Result<Checkpoints> {
             let of_files = files.now(&self.id)?;
             match folder {
@@ -332,6 +343,9 @@ impl Partition {
             && !storage::segments::base_offsets(&**folder)?.is_empty()
         {
             return Ok(());
+        }
+        if folder.is_none() {
+            self.log_dir.refuse_strays_of(slice::from_ref(&self.id))?;
         }
         let after = promise(&folder)?;
         if before.promise_more_than(Offset::ZERO) && after.promise_more_than(Offset::ZERO) {
@@ -368,8 +382,8 @@ impl Partition {
     /// lock. The folder is locked: a writer that has seen the topic file may be in it already.
     pub(super) fn make(&self) -> Result<Arc<dyn Folder>> {
         let root = self.log_dir.folder();
-        if root.stat(&self.id.folder_name())?.is_none() {
-            root.create_folder(&self.id.folder_name())?;
+        if root.stat(&self.folder_name)?.is_none() {
+            root.create_folder(&self.folder_name)?;
         }
         let folder = self.folder()?.ok_or_else(|| self.deleted())?;
         let lock = FolderLock::take(&folder)?;
@@ -439,7 +453,7 @@ impl LogDir {
     /// # Errors
     /// When the topic does not have it.
     pub fn partition(&self, topic: &Topic, partition: i32) -> Result<Partition> {
-        Ok(Partition::new(self.clone(), topic.partition(partition)?, Arc::new(TopicFile::of(topic))))
+        Partition::new(self.clone(), topic, partition, Arc::new(TopicFile::of(topic)))
     }
 
     /// The handles of all of a topic's partitions.
@@ -448,8 +462,7 @@ impl LogDir {
     /// None: a topic has its partitions.
     pub fn partitions(&self, topic: &Topic) -> Result<Vec<Partition>> {
         let file = Arc::new(TopicFile::of(topic));
-        let handle =
-            |&partition: &i32| Ok(Partition::new(self.clone(), topic.partition(partition)?, Arc::clone(&file)));
+        let handle = |&partition: &i32| Partition::new(self.clone(), topic, partition, Arc::clone(&file));
         topic.partitions.iter().map(handle).collect()
     }
 }

@@ -1,10 +1,12 @@
 //! Topics by name or by pattern.
 
-use super::{LogDir, LogDirError, Result, Topic};
-use crate::units::TopicName;
+use super::nearest::no_topic;
+use super::{FoundTopics, LogDir, Result, Topic};
 use crate::units::name::TopicNameError;
+use crate::units::{SetAside, TopicName};
 use glob::Pattern;
 use std::collections::HashSet;
+use std::slice;
 use std::str::FromStr;
 
 /// The name of a topic, or a pattern as a shell has it: `*` any characters, `?` one, `[abc]` one of these, `[!abc]` none of
@@ -41,7 +43,9 @@ impl FromStr for TopicPattern {
 
     fn from_str(text: &str) -> std::result::Result<Self, TopicPatternError> {
         if !text.contains(['*', '?', '[']) {
-            return Ok(Self::Name(text.parse()?));
+            // One of a folder that was set aside may be longer than those of topics.
+            let set_aside = SetAside::parse(text).map(|it| it.folder);
+            return Ok(Self::Name(set_aside.map_or_else(|| text.parse(), Ok)?));
         }
         let what = |error: glob::PatternError| TopicPatternError::Glob { text: text.to_owned(), what: error.msg };
         Pattern::new(text).map(Self::Glob).map_err(what)
@@ -68,33 +72,33 @@ impl LogDir {
     /// # Errors
     /// When there is none for one of them, or one that is meant cannot be read.
     pub fn matching_topics(&self, patterns: &[TopicPattern]) -> Result<Vec<Topic>> {
-        let mut matching: Vec<Topic> = Vec::new();
-        let mut names = HashSet::new();
-        for pattern in patterns {
-            if let TopicPattern::Name(name) = pattern {
-                matching.extend(names.insert(name.clone()).then(|| self.topic(name)).transpose()?);
-                continue;
-            }
-            let found = self.find_topics()?;
-            if let Some((_, error)) = found.damaged.into_iter().find(|(name, _)| pattern.matches(name)) {
-                return Err(error);
-            }
-            let mut topics = found.topics.into_iter().filter(|topic| pattern.matches(&topic.name)).peekable();
-            if topics.peek().is_none() {
-                return Err(self.no_topic(pattern));
-            }
-            matching.extend(topics.filter(|topic| names.insert(topic.name.clone())));
-        }
-        Ok(matching)
+        matching(patterns, slice::from_ref(self), |name| self.topic(name), || self.find_topics())
     }
+}
 
-    /// The error where no topic is meant.
-    pub(super) fn no_topic(&self, pattern: &TopicPattern) -> LogDirError {
-        match pattern {
-            TopicPattern::Name(topic) => self.topic_not_found(topic),
-            TopicPattern::Glob(pattern) => {
-                LogDirError::NoTopicMatches { pattern: pattern.as_str().to_owned(), path: self.root().to_owned() }
-            }
+/// The topics that are meant in `dirs`: `topic` has one by name, and `find_topics` all.
+pub(super) fn matching(
+    patterns: &[TopicPattern],
+    dirs: &[LogDir],
+    topic: impl Fn(&TopicName) -> Result<Topic>,
+    find_topics: impl Fn() -> Result<FoundTopics>,
+) -> Result<Vec<Topic>> {
+    let mut matching: Vec<Topic> = Vec::new();
+    let mut names = HashSet::new();
+    for pattern in patterns {
+        if let TopicPattern::Name(name) = pattern {
+            matching.extend(names.insert(name.clone()).then(|| topic(name)).transpose()?);
+            continue;
         }
+        let found = find_topics()?;
+        if let Some((_, error)) = found.damaged.into_iter().find(|(name, _)| pattern.matches(name)) {
+            return Err(error);
+        }
+        let mut topics = found.topics.into_iter().filter(|topic| pattern.matches(&topic.name)).peekable();
+        if topics.peek().is_none() {
+            return Err(no_topic(dirs, pattern));
+        }
+        matching.extend(topics.filter(|topic| names.insert(topic.name.clone())));
     }
+    Ok(matching)
 }

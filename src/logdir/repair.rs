@@ -17,6 +17,7 @@ use crate::storage::check::{Finding, Problem};
 use crate::storage::repair::{self, DamagedRecords, Plan, replace_damaged};
 use crate::storage::{self, Checkpoints, Notice, PartitionGuard};
 use crate::units::{TopicName, TopicPartition};
+use std::slice;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -124,6 +125,7 @@ impl LogDir {
             origin: Origin::TopicFile(topic_id.unwrap_or_else(super::create::new_topic_id)),
             partitions: (0..count).collect(),
             config: config.expect("no limit is a legal one"),
+            homes: Vec::new(),
         };
         Ok(replace_damaged(lock, &super::topic::topic_file(name), &topic.print()?)?)
     }
@@ -186,6 +188,7 @@ impl LogDir {
         if self.root.stat(&partition.id().folder_name())?.is_some() {
             return Ok(());
         }
+        self.refuse_strays_of(slice::from_ref(partition.id()))?;
         let checkpoints = self.checkpoint_files().now(partition.id())?;
         let next = checkpoints.acknowledged().max(checkpoints.log_start_offset);
         self.root.create_folder(&partition.id().folder_name())?;

@@ -20,7 +20,7 @@ use crate::format::compression::Compression;
 use crate::format::header::TimestampType;
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
 use crate::storage::{CleanupPolicy, LogConfig};
-use crate::units::{TopicName, TopicPartition};
+use crate::units::{SetAside, TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +46,8 @@ pub enum Origin {
     TopicFile(Uuid),
     /// Its folders are all there is of it here.
     Broker,
+    /// It is one folder that was set aside, has the name of that folder, and can only be read.
+    SetAside,
 }
 
 /// A topic.
@@ -59,6 +61,8 @@ pub struct Topic {
     pub partitions: Vec<i32>,
     /// What differs from Kafka's defaults.
     pub config: TopicConfig,
+    /// In which of several log dirs each of the partitions is; empty where all are in the first.
+    pub(super) homes: Vec<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,7 +77,27 @@ struct TopicJson {
 impl Topic {
     /// A topic of which only the folders are here: Kafka's defaults apply.
     pub(super) fn of_broker(name: TopicName, partitions: Vec<i32>) -> Self {
-        Self { name, origin: Origin::Broker, partitions, config: TopicConfig::default() }
+        Self { name, origin: Origin::Broker, partitions, config: TopicConfig::default(), homes: Vec::new() }
+    }
+
+    /// A folder that was set aside, as a topic of one partition.
+    pub(super) fn of_set_aside(folder: &SetAside) -> Self {
+        let topic = Self::of_broker(folder.folder.clone(), vec![folder.partition.partition]);
+        Self { origin: Origin::SetAside, ..topic }
+    }
+
+    /// In which of several log dirs a partition is.
+    pub(super) fn home(&self, partition: i32) -> usize {
+        let place = self.partitions.binary_search(&partition).ok();
+        place.and_then(|place| self.homes.get(place)).copied().unwrap_or_default()
+    }
+
+    /// The name of the folder of one of the topic's partitions.
+    pub(super) fn folder_name(&self, partition: &TopicPartition) -> String {
+        match self.origin {
+            Origin::SetAside => self.name.to_string(),
+            Origin::TopicFile(_) | Origin::Broker => partition.folder_name(),
+        }
     }
 
     /// The partition of that number.
@@ -163,7 +187,7 @@ impl Topic {
     fn topic_id(&self) -> Result<Uuid> {
         match self.origin {
             Origin::TopicFile(topic_id) => Ok(topic_id),
-            Origin::Broker => Err(LogDirError::BrokerTopic { topic: self.name.clone() }),
+            Origin::Broker | Origin::SetAside => Err(LogDirError::BrokerTopic { topic: self.name.clone() }),
         }
     }
 
@@ -225,7 +249,7 @@ fn parse(root: &dyn Folder, name: &str, bytes: &[u8]) -> Result<Topic> {
     }
     let config = TopicConfig::from_stored(file.config).map_err(|error| damaged(error.to_string()))?;
     let partitions = (0..file.partitions).collect();
-    Ok(Topic { name, origin: Origin::TopicFile(topic_id), partitions, config })
+    Ok(Topic { name, origin: Origin::TopicFile(topic_id), partitions, config, homes: Vec::new() })
 }
 
 /// A topic as the handles of its partitions know it: its id, and its configuration, read again where the file has changed.
@@ -248,7 +272,7 @@ impl TopicFile {
     pub(super) fn of(topic: &Topic) -> Self {
         let id = match topic.origin {
             Origin::TopicFile(id) => Some(id),
-            Origin::Broker => None,
+            Origin::Broker | Origin::SetAside => None,
         };
         Self { name: topic.name.clone(), id, config: Arc::new(topic.log_config()), kept: Mutex::default() }
     }

@@ -7,12 +7,13 @@ use super::broker_root::brokers_topic_id;
 use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
 use super::witnesses::Witnesses;
-use super::{LogDir, LogDirError, Origin, Result, Topic, TopicPattern};
+use super::{LogDir, LogDirError, LogDirs, Origin, Result, Topic, TopicPattern, nearest};
 use crate::disk::Folder;
 use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 /// A partition, and what was found in it.
@@ -78,6 +79,84 @@ fn damaged(path: PathBuf, what: String) -> Finding {
     Finding { path, position: None, offset: None, problem: Problem::DamagedFile { what } }
 }
 
+/// What is to be checked, of one log dir after the other.
+#[derive(Default)]
+struct ToVerify {
+    root_findings: Vec<Finding>,
+    partitions: Vec<(TopicPartition, Vec<Finding>)>,
+    subjects: Vec<Subject>,
+}
+
+impl ToVerify {
+    fn begin(self, pause: fn()) -> Result<TopicVerification> {
+        let Self { root_findings, partitions, subjects } = self;
+        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(subjects, pause)? })
+    }
+}
+
+impl LogDirs {
+    /// Fixes the log ends of the topics and folders that are meant, or of all topics. See [`Verification::begin`] for `pause`.
+    ///
+    /// # Errors
+    /// When there is no topic that one of them means, or a root cannot be read.
+    pub fn begin_verification(&self, patterns: &[TopicPattern], pause: fn()) -> Result<TopicVerification> {
+        let (mut all, mut topics) = (ToVerify::default(), Vec::new());
+        for dir in self.each() {
+            topics.push(dir.topics_to_verify(patterns, &mut all.root_findings)?);
+        }
+        for pattern in patterns {
+            if let TopicPattern::Name(name) = pattern
+                && let Some((home, folder)) = self.set_aside(name)?
+            {
+                topics[home].push(folder);
+            }
+        }
+        if self.each().len() > 1 {
+            all.root_findings.extend(self.partitions_twice(patterns)?);
+        }
+        refuse_unknown(self.each(), patterns, topics.iter().flatten(), &all.root_findings)?;
+        for (dir, topics) in self.each().iter().zip(topics) {
+            dir.add_to_verify(&mut all, patterns, topics, |_| true, pause)?;
+        }
+        all.begin(pause)
+    }
+
+    fn partitions_twice(&self, patterns: &[TopicPattern]) -> Result<Vec<Finding>> {
+        let damaged = self.find_topics()?.damaged.into_iter().filter(|(name, _)| is_meant(patterns, name));
+        let finding = |(_, error)| match error {
+            LogDirError::PartitionTwice { one: path, other } => {
+                Some(Finding { path, position: None, offset: None, problem: Problem::PartitionTwice { other } })
+            }
+            _ => None,
+        };
+        Ok(damaged.filter_map(finding).collect())
+    }
+}
+
+/// Whether a topic is among those that are meant; without a pattern, each is.
+fn is_meant(patterns: &[TopicPattern], name: &TopicName) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// Refuses patterns that mean none of the topics, unless what was found wrong at the root may be why.
+fn refuse_unknown<'a>(
+    dirs: &[LogDir],
+    patterns: &[TopicPattern],
+    topics: impl Iterator<Item = &'a Topic> + Clone,
+    root_findings: &[Finding],
+) -> Result<()> {
+    if !root_findings.is_empty() {
+        return Ok(());
+    }
+    if topics.clone().next().is_none() {
+        nearest::refuse_partition_folder(dirs)?;
+    }
+    match patterns.iter().find(|pattern| topics.clone().all(|topic| !pattern.matches(&topic.name))) {
+        Some(pattern) => Err(nearest::no_topic(dirs, pattern)),
+        None => Ok(()),
+    }
+}
+
 impl LogDir {
     /// Fixes the log ends of the topics that are meant, or of all. See [`Verification::begin`] for `pause`.
     ///
@@ -97,43 +176,57 @@ impl LogDir {
     fn begin_verification_where(
         &self,
         patterns: &[TopicPattern],
-        is_meant: impl Fn(&TopicPartition) -> bool,
+        is_wanted: impl Fn(&TopicPartition) -> bool,
         pause: fn(),
     ) -> Result<TopicVerification> {
-        let (mut topics, mut root_findings) = self.topics_to_verify(patterns)?;
+        let mut all = ToVerify::default();
+        let topics = self.topics_to_verify(patterns, &mut all.root_findings)?;
+        refuse_unknown(slice::from_ref(self), patterns, topics.iter(), &all.root_findings)?;
+        self.add_to_verify(&mut all, patterns, topics, is_wanted, pause)?;
+        all.begin(pause)
+    }
+
+    fn add_to_verify(
+        &self,
+        all: &mut ToVerify,
+        patterns: &[TopicPattern],
+        mut topics: Vec<Topic>,
+        is_wanted: impl Fn(&TopicPartition) -> bool,
+        pause: fn(),
+    ) -> Result<()> {
+        let root_findings = &mut all.root_findings;
         let mut witnesses = Witnesses::read(self, pause, |error| {
             if let LogDirError::DamagedFile { path, what } = error {
                 root_findings.push(damaged(path, what));
             }
         })?;
         if patterns.is_empty() {
-            root_findings.append(&mut witnesses.broker.findings);
-            root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);
+            all.root_findings.append(&mut witnesses.broker.findings);
+            all.root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);
         }
-        for missed in witnesses.missed_partitions(self)?.into_iter().filter(|it| is_named(patterns, &it.topic)) {
+        for missed in witnesses.missed_partitions(self)?.into_iter().filter(|it| is_meant(patterns, &it.topic)) {
             let place = topics.iter().position(|topic| topic.name == missed.topic).unwrap_or_else(|| {
                 topics.push(Topic::of_broker(missed.topic.clone(), Vec::new()));
                 topics.len() - 1
             });
             topics[place].add_partition(missed.partition);
         }
-        let (mut partitions, mut subjects) = (Vec::new(), Vec::new());
         for topic in topics {
-            for partition in topic.all_partitions().filter(|it| is_meant(it)) {
+            for partition in topic.all_partitions().filter(|it| is_wanted(it)) {
                 let checkpoints = self.promised(&topic, &partition, witnesses.checkpoints(&partition))?;
-                subjects.push(Subject {
+                all.subjects.push(Subject {
                     root: Arc::clone(&self.root),
-                    folder_name: partition.folder_name(),
+                    folder_name: topic.folder_name(&partition),
                     checkpoints,
                     decompressed_size_max: topic.log_config().decompressed_size_max(),
                     gaps: witnesses.gaps(&topic, &partition),
                     acknowledgement: witnesses.acknowledgement(&topic),
                 });
                 let findings = self.check_folder(&topic, &partition, checkpoints, &witnesses)?;
-                partitions.push((partition, findings));
+                all.partitions.push((partition, findings));
             }
         }
-        Ok(TopicVerification { root_findings, partitions, logs: Verification::begin(subjects, pause)? })
+        Ok(())
     }
 
     /// What a partition's folder promises with the checkpoint files. One that cannot be read promises nothing: the walk says
@@ -141,35 +234,30 @@ impl LogDir {
     fn promised(&self, topic: &Topic, partition: &TopicPartition, of_files: Checkpoints) -> Result<Checkpoints> {
         let topic_id = match topic.origin {
             Origin::TopicFile(topic_id) => Some(topic_id),
-            Origin::Broker => None,
+            Origin::Broker | Origin::SetAside => None,
         };
-        let promised = self.root.open_folder(&partition.folder_name()).map_err(StorageError::from);
+        let promised = self.root.open_folder(&topic.folder_name(partition)).map_err(StorageError::from);
         match promised.and_then(|folder| durable_end::promised(&*folder, topic_id, of_files)) {
             Err(StorageError::Disk(_)) => Ok(of_files),
             promised => Ok(promised?),
         }
     }
 
-    /// A topic whose file is damaged is checked by its folders.
-    fn topics_to_verify(&self, patterns: &[TopicPattern]) -> Result<(Vec<Topic>, Vec<Finding>)> {
+    /// The topics that are meant. One whose file is damaged is checked by its folders.
+    fn topics_to_verify(&self, patterns: &[TopicPattern], findings: &mut Vec<Finding>) -> Result<Vec<Topic>> {
         let found = self.find_topics()?;
-        let is_meant = |name: &TopicName| is_named(patterns, name);
-        let mut findings = Vec::new();
         for (name, error) in found.damaged {
             match error {
-                LogDirError::DamagedFile { path, what } if is_meant(&name) => findings.push(damaged(path, what)),
+                LogDirError::DamagedFile { path, what } if is_meant(patterns, &name) => {
+                    findings.push(damaged(path, what))
+                }
                 LogDirError::DamagedFile { .. } => {}
                 error => return Err(error),
             }
         }
         let mut topics = found.topics;
-        for pattern in patterns {
-            if topics.iter().all(|topic| !pattern.matches(&topic.name)) && findings.is_empty() {
-                return Err(self.no_topic(pattern));
-            }
-        }
-        topics.retain(|topic| is_meant(&topic.name));
-        Ok((topics, findings))
+        topics.retain(|topic| is_meant(patterns, &topic.name));
+        Ok(topics)
     }
 
     fn check_folder(
@@ -182,14 +270,13 @@ impl LogDir {
         let path = self.partition_path(partition);
         let is_ours = matches!(topic.origin, Origin::TopicFile(_));
         let durable = checkpoints.acknowledged().max(checkpoints.log_start_offset);
-        match self.root.stat(&partition.folder_name())? {
+        let missing = |offset, problem| vec![Finding { path: path.clone(), position: None, offset, problem }];
+        match self.root.stat(&topic.folder_name(partition))? {
+            None if let Some(folder) = self.stray_of(partition)? => {
+                return Ok(missing(None, Problem::SetAside { folder }));
+            }
             None if durable > Offset::ZERO || (is_ours && witnesses.is_known(partition)) => {
-                return Ok(vec![Finding {
-                    path,
-                    position: None,
-                    offset: Some(durable),
-                    problem: Problem::MissingFolder,
-                }]);
+                return Ok(missing(Some(durable), Problem::MissingFolder));
             }
             Some(stat) if stat.is_folder => {}
             // What is no folder is named by whoever lists it.
@@ -220,13 +307,9 @@ impl LogDir {
         }
         Ok(witnesses
             .broker
-            .why_set_aside(partition, found)
-            .map_or(Vec::new(), |what| wrong(Problem::SetAside { what })))
+            .why_not_served(partition, found)
+            .map_or(Vec::new(), |what| wrong(Problem::NotServed { what })))
     }
-}
-
-fn is_named(patterns: &[TopicPattern], name: &TopicName) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
 }
 
 fn holds_nothing(folder: &dyn Folder) -> Result<bool> {

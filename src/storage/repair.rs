@@ -98,6 +98,8 @@ impl Remedy {
             | Problem::Unreadable { .. }
             | Problem::StopsABroker { .. }
             | Problem::SetAside { .. }
+            | Problem::PartitionTwice { .. }
+            | Problem::NotServed { .. }
             | Problem::DamagedMetadata { .. }
             | Problem::UnusualSegmentName
             | Problem::ForeignFolder { .. } => Self::Nothing,

@@ -65,7 +65,7 @@ fn what_a_broker_does_not_start_on_is_found() {
 }
 
 #[test]
-fn what_a_broker_sets_aside_is_found() {
+fn what_a_broker_does_not_serve_is_found() {
     let other_id =
         |kdir: &Kdir| fs::copy(kdir.path("late-0/partition.metadata"), kdir.path("plain-1/partition.metadata"));
     type Change = fn(&Kdir);
@@ -94,7 +94,7 @@ fn what_a_broker_sets_aside_is_found() {
     for (name, why, change) in cases {
         let kdir = broker();
         change(&kdir);
-        assert_eq!(verdict(&kdir), (findings(&[("set-aside", "blocks a broker")]), 4), "{name}");
+        assert_eq!(verdict(&kdir), (findings(&[("not-served", "blocks a broker")]), 4), "{name}");
         let said = contains(format!("{name}\n")).and(contains(why)).and(contains("renames the folder to …-stray"));
         kdir.run(&["verify"]).code(4).stdout(said);
     }
@@ -128,7 +128,7 @@ fn damage_in_the_metadata_is_found_and_the_rest_of_it_is_not_believed() {
     let kdir = broker();
     fs::remove_file(kdir.path(METADATA_LOG)).unwrap();
     fs::remove_file(kdir.path(SNAPSHOT)).unwrap();
-    assert_eq!(verdict(&kdir), (findings(&[("set-aside", "blocks a broker"); 4]), 4));
+    assert_eq!(verdict(&kdir), (findings(&[("not-served", "blocks a broker"); 4]), 4));
     kdir.run(&["verify"]).code(4).stdout(contains("the cluster's metadata has no such partition").count(4));
 }
 

@@ -402,12 +402,15 @@ fn a_partitions_folder_in_the_place_of_a_topic_or_a_log_dir_is_explained() {
     for args in [&["consume", "orders-1"][..], &["describe", "orders-1"]] {
         kdir.run(args)
             .code(1)
-            .stderr(contains("hint: orders-1 is the folder of a partition: name it as orders -p 1\n"));
+            .stderr(contains("hint: orders-1 is the folder of a partition: name the topic orders, with -p 1 where"));
     }
     let folder = kdir.path("orders-0").display().to_string();
-    let said = format!("{folder} is the folder of a partition: its log dir is {}\n", kdir.log_dir().display());
+    let error = format!(
+        "kdir: {folder} is the folder of a partition, not a log dir\nhint: its log dir is {}; name the topic orders, with -p 0",
+        kdir.log_dir().display()
+    );
     for command in ["list", "describe"] {
-        kdir.run(&[command, "-d", &folder]).code(0).stdout("").stderr(said.clone());
+        kdir.run(&[command, "-d", &folder]).code(1).stdout("").stderr(starts_with(error.clone()));
     }
 }
 

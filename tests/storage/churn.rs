@@ -55,7 +55,7 @@ fn config(random: &mut Random) -> (TopicConfig, bool) {
 fn id_of(topic: &Topic) -> String {
     match topic.origin {
         Origin::TopicFile(id) => id.simple().to_string(),
-        Origin::Broker => panic!("{} has no topic file", topic.name),
+        Origin::Broker | Origin::SetAside => panic!("{} has no topic file", topic.name),
     }
 }
 

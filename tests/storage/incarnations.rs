@@ -168,7 +168,7 @@ fn a_deletion_that_was_begun_removes_no_folder_of_another_topic_id() {
     // A deleter that died after it had renamed the topic file, and a folder of that name from elsewhere.
     let id = match app.origin {
         kdir::logdir::Origin::TopicFile(id) => kdir::format::properties::topic_id_to_text(id),
-        kdir::logdir::Origin::Broker => unreachable!(),
+        _ => unreachable!(),
     };
     disk.rename(Path::new("/d/app.json"), &Path::new("/d").join(format!("{id}.deleted"))).unwrap();
     let metadata = disk.open(Path::new("/d/app-0/partition.metadata"), kdir::disk::Access::Write).unwrap();

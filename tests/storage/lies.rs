@@ -290,7 +290,7 @@ fn no_position_is_kept_past_what_may_not_be_durable() {
     let partition = kdir::units::TopicPartition::parse_folder_name("app-0").unwrap();
     let keep = || {
         let position = CursorPosition { partition: partition.clone(), topic_id: None, offset: kdir::units::Offset(2) };
-        log_dir.lock_cursor_file(file).unwrap().keep(&log_dir, vec![position]).unwrap();
+        log_dir.lock_cursor_file(file).unwrap().keep(&log_dir.clone().into(), vec![position]).unwrap();
         log_dir.kept_positions(file).unwrap().unwrap()[0].offset.0
     };
     assert_eq!(keep(), 1, "the second record may be lost yet");
@@ -309,7 +309,8 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
     let mut synced_to_keep = |offset| {
         disk.reset_counts();
         let offset = kdir::units::Offset(offset);
-        file.keep(&log_dir, vec![CursorPosition { partition: partition.clone(), topic_id, offset }]).unwrap();
+        file.keep(&log_dir.clone().into(), vec![CursorPosition { partition: partition.clone(), topic_id, offset }])
+            .unwrap();
         assert_eq!(log_dir.kept_positions(Path::new("/d/positions")).unwrap().unwrap()[0].offset, offset);
         disk.trace().iter().filter(|what| what.starts_with("sync /d/app-0/")).count()
     };
@@ -336,7 +337,9 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
     assert_eq!(from_offset_0, 0, "it is below what was made durable");
     let mut other = log_dir.lock_cursor_file(Path::new("/d/others")).unwrap();
     disk.reset_counts();
-    other.keep(&log_dir, vec![CursorPosition { partition, topic_id, offset: kdir::units::Offset(41) }]).unwrap();
+    other
+        .keep(&log_dir.clone().into(), vec![CursorPosition { partition, topic_id, offset: kdir::units::Offset(41) }])
+        .unwrap();
     let all = disk.trace().iter().filter(|what| what.starts_with("sync /d/app-0/")).count();
     assert!(all > 10, "without both, all segments are synced: {all}");
 }

@@ -342,7 +342,7 @@ fn a_closed_partition_is_not_taken_for_another_folder_of_its_name() {
             let disk = disk();
             let id = match open(&disk).topic(&"t".parse().unwrap()).unwrap().origin {
                 kdir::logdir::Origin::TopicFile(id) => id,
-                kdir::logdir::Origin::Broker => unreachable!("it was made here"),
+                _ => unreachable!("it was made here"),
             };
             if is_of_broker {
                 disk.remove_file(Path::new("/d/t.json")).unwrap();

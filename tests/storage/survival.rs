@@ -118,7 +118,9 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
         if number == 15 {
             // The writer that never syncs has written to it: no position outlives what it may lose.
             let position = world.partitions[1].written.len() as i64;
-            log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir, vec![position_in(1, position)])?;
+            log_dir
+                .lock_cursor_file(Path::new(POSITIONS))?
+                .keep(&log_dir.clone().into(), vec![position_in(1, position)])?;
             let kept = log_dir.kept_positions(Path::new(POSITIONS))?;
             assert_eq!(kept, Some(vec![position_in(1, 0)]));
         }
@@ -137,7 +139,7 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
     hear(&heard, world);
     finished?;
     let position = world.partitions[2].written.len() as i64;
-    log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir, vec![position_in(2, position)])?;
+    log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir.clone().into(), vec![position_in(2, position)])?;
     world.partitions[2].kept = position;
     retain(&log_dir, &topic, world)?;
     let finished = syncing.finish(NOW);

@@ -43,12 +43,13 @@ pub(crate) fn run(args: &CreateArgs, context: &mut Context) -> anyhow::Result<Ex
         context.ui.warning(&warning);
     }
     let new = NewTopic { name: args.topic.clone(), partitions: args.partitions, config };
-    match context.open_or_make()?.create_topic(&new)? {
+    let log_dir = context.open_or_make()?;
+    match log_dir.create_topic(&new)? {
         Created::New(topic) => context.ui.status(&format!(
             "created topic {} with {} in {}",
             topic.name,
             super::counted(topic.partitions.len() as u64, "partition"),
-            context.root.display()
+            log_dir.root().display()
         )),
         Created::Existing(topic) if args.if_not_exists => {
             context.ui.status(&format!("topic {} exists already and is left as it is", topic.name));

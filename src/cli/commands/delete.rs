@@ -32,7 +32,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
     for topic in topics {
         if !args.yes {
             // What cannot be read is named before the question.
-            let (records, bytes) = totals(&log_dir, &topic, &mut Failures::new(context.ui))?;
+            let (records, bytes) = totals(log_dir.partitions(&topic)?, &mut Failures::new(context.ui));
             let question = format!(
                 "delete topic {} ({}, {}, {})?",
                 topic.name,

@@ -1,20 +1,39 @@
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::logdir::{LogDir, Partition, Topic};
+use crate::logdir::{Partition, Topic};
+use crate::units::{SetAside, SetAsideKind, TopicPartition};
 
 /// List topics
 ///
 /// One row a topic: partitions, records (log end offset minus log start offset, summed; a compacted topic may hold
 /// fewer) and the bytes of its .log files. What cannot be read is named and not counted.
 ///
-/// Columns of JSON and TSV: topic, partitions, records, bytes
+/// Folders of partitions that were set aside are counted in a message, and listed with --all: `stray`, a broker did not find the
+/// partition in its metadata when it started; `future`, a copy that was being made from another log dir; `deleting`, the
+/// partition was deleted and its folder not removed yet. consume, describe, offsets and verify take the name of such a folder
+/// in the place of a topic.
+///
+/// Columns of JSON and TSV: topic, partitions, records, bytes; with --all also kind (topic, stray, future or deleting) and
+/// topic_partition, the partition that a folder is of. A topic name that Kafka has cut, to fit a folder name, ends in `*` there.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'")]
 pub(crate) struct ListArgs {
+    /// List also the folders of partitions that were set aside
+    #[arg(short, long)]
+    all: bool,
     #[command(flatten)]
     report: ReportArgs,
 }
+
+const ALL_COLUMNS: [Column; 6] = [
+    text("topic", "TOPIC"),
+    number("partitions", "PARTITIONS").leaves(1),
+    number("records", "RECORDS"),
+    number("bytes", "BYTES"),
+    text("kind", "KIND"),
+    text("topic_partition", "PARTITION").leaves(2),
+];
 
 const COLUMNS: [Column; 4] = [
     text("topic", "TOPIC"),
@@ -24,48 +43,80 @@ const COLUMNS: [Column; 4] = [
 ];
 
 pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = context.open_to_read()?;
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let log_dirs = context.open_to_read()?;
+    let columns: &[Column] = if args.all { &ALL_COLUMNS } else { &COLUMNS };
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     let mut failures = Failures::new(context.ui);
-    let topics = super::named_topics_or_all(&log_dir, &[], &mut failures)?;
+    let mut found = log_dirs.find_topics()?;
+    let set_aside = std::mem::take(&mut found.set_aside);
+    let topics = super::readable(found, &mut failures);
     for topic in &topics {
-        let (records, bytes) = totals(&log_dir, topic, &mut failures)?;
-        report.row(vec![
-            Cell::text(&topic.name),
-            Cell::Number(topic.partitions.len() as i64),
-            Cell::Number(records),
-            Cell::Bytes(bytes),
-        ])?;
+        let mut row = row(topic, log_dirs.partitions(topic)?, &mut failures);
+        if args.all {
+            row.extend([Cell::text("topic"), Cell::Nothing]);
+        }
+        report.row(row)?;
+    }
+    if args.all {
+        for folder in &set_aside {
+            // One that is gone by now is a topic or deleted.
+            let Ok(topic) = log_dirs.topic(&folder.folder) else { continue };
+            let mut row = row(&topic, log_dirs.partitions(&topic)?, &mut failures);
+            row.extend([Cell::text(folder.kind.name()), Cell::text(shown_partition(folder))]);
+            report.row(row)?;
+        }
     }
     report.finish()?;
-    if topics.is_empty() && failures.exit() == Exit::Done {
+    let has_rows = !topics.is_empty() || args.all && !set_aside.is_empty();
+    if !has_rows && failures.exit() == Exit::Done {
         context.ui.status(&no_topics(context));
+    }
+    if !args.all && !set_aside.is_empty() {
+        context.ui.warning(&counts(&set_aside));
+        context.ui.hint("`kdir list --all` shows them; `kdir consume FOLDER` reads one");
     }
     Ok(failures.exit())
 }
 
-/// Says that there is nothing to be shown, and why where it can be seen.
-pub(super) fn no_topics(context: &Context) -> String {
-    let root = &context.root;
-    let is_partition = context.disk.stat(&root.join("leader-epoch-checkpoint")).is_ok_and(|stat| stat.is_some());
-    match root.parent().filter(|_| is_partition) {
-        Some(log_dir) => {
-            format!("{} is the folder of a partition: its log dir is {}", root.display(), log_dir.display())
-        }
-        None => format!("there are no topics in {}", root.display()),
-    }
+fn row(topic: &Topic, partitions: Vec<Partition>, failures: &mut Failures) -> Vec<Cell> {
+    let count = Cell::Number(partitions.len() as i64);
+    let (records, bytes) = totals(partitions, failures);
+    vec![Cell::text(&topic.name), count, Cell::Number(records), Cell::Bytes(bytes)]
 }
 
-/// Records and bytes of a topic: of those partitions that can be read.
-pub(crate) fn totals(log_dir: &LogDir, topic: &Topic, failures: &mut Failures) -> anyhow::Result<(i64, u64)> {
+/// The partition that a folder is of; of a topic whose name may be cut, `*` stands for the rest.
+fn shown_partition(folder: &SetAside) -> String {
+    let TopicPartition { topic, partition } = &folder.partition;
+    if folder.is_cut() { format!("{topic}*-{partition}") } else { folder.partition.to_string() }
+}
+
+/// How many folders were set aside, by kind.
+fn counts(folders: &[SetAside]) -> String {
+    let of_kind = |kind: SetAsideKind| match folders.iter().filter(|it| it.kind == kind).count() {
+        0 => None,
+        count => Some(format!("{count} {}", kind.name())),
+    };
+    let kinds: Vec<String> = SetAsideKind::ALL.into_iter().filter_map(of_kind).collect();
+    let verb = if folders.len() == 1 { "is" } else { "are" };
+    format!("{} {verb} set aside ({})", super::counted(folders.len() as u64, "partition folder"), kinds.join(", "))
+}
+
+/// Says that there is nothing to be shown.
+pub(super) fn no_topics(context: &Context) -> String {
+    let roots: Vec<String> = context.roots.iter().map(|root| root.display().to_string()).collect();
+    format!("there are no topics in {}", roots.join(", "))
+}
+
+/// Records and bytes of a topic: of those of its partitions that can be read.
+pub(super) fn totals(partitions: Vec<Partition>, failures: &mut Failures) -> (i64, u64) {
     let (mut records, mut bytes) = (0, 0);
-    for partition in log_dir.partitions(topic)? {
+    for partition in partitions {
         match of_partition(&partition) {
             Ok((found, size)) => (records, bytes) = (records + found, bytes + size),
             Err(error) => failures.tell(error),
         }
     }
-    Ok((records, bytes))
+    (records, bytes)
 }
 
 fn of_partition(partition: &Partition) -> anyhow::Result<(i64, u64)> {

@@ -17,25 +17,29 @@ pub(crate) mod retention;
 pub(crate) mod verify;
 
 use super::exit::Failures;
-use crate::logdir::{LogDir, Partition, Topic, TopicPattern};
+use crate::logdir::{FoundTopics, LogDirs, Partition, Topic, TopicPattern};
 use crate::storage::Notice;
 use crate::units::Offset;
 
 /// The topics that are meant; without a name, all that can be read.
 fn named_topics_or_all(
-    log_dir: &LogDir,
+    log_dirs: &LogDirs,
     patterns: &[TopicPattern],
     failures: &mut Failures,
 ) -> anyhow::Result<Vec<Topic>> {
     if !patterns.is_empty() {
-        return Ok(log_dir.matching_topics(patterns)?);
+        return Ok(log_dirs.matching_topics(patterns)?);
     }
-    let mut found = log_dir.find_topics()?;
+    Ok(readable(log_dirs.find_topics()?, failures))
+}
+
+/// The topics of those found that can be read; what is wrong with the others is printed.
+fn readable(mut found: FoundTopics, failures: &mut Failures) -> Vec<Topic> {
     for (name, error) in found.damaged {
         failures.tell(error);
         found.topics.retain(|topic| topic.name != name);
     }
-    Ok(found.topics)
+    found.topics
 }
 
 /// Log start and log end offset of a partition.

@@ -17,7 +17,7 @@ use crate::units::{Timestamp, TopicName};
 #[command(after_long_help = "Example:\n  kdir offsets app --at '2h ago'")]
 pub(crate) struct OffsetsArgs {
     /// The topic
-    #[arg(value_parser = args::topic, add = complete::topics())]
+    #[arg(value_parser = args::topic_to_read, add = complete::topics())]
     topic: TopicName,
     /// earliest, latest, or a time
     #[arg(long, value_name = "earliest|latest|TIME")]
@@ -49,11 +49,11 @@ pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<E
         "latest" => At::Latest,
         text => At::Time(args::time("--at", text, &context.zone)?),
     };
-    let log_dir = context.open_to_read()?;
-    let topic = log_dir.topic(&args.topic)?;
+    let log_dirs = context.open_to_read()?;
+    let topic = log_dirs.topic(&args.topic)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     for partition in args::partitions(&topic, &args.partition)? {
-        let view = log_dir.partition(&topic, partition)?.view()?;
+        let view = log_dirs.partition(&topic, partition)?.view()?;
         let (offset, timestamp) = match at {
             At::Earliest => (Some(view.log_start_offset()), None),
             At::Latest => (Some(view.log_end_offset()?), None),

@@ -38,7 +38,8 @@ const COLUMNS: [Column; 9] = super::verify::columns("remedy");
 
 pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let damaged_records = if args.skip_corrupt { DamagedRecords::GiveUp } else { DamagedRecords::Keep };
-    let plans = super::verify::check(&context.open()?, &args.topic, context)?.plan_repair(damaged_records);
+    let verification = context.open()?.begin_verification(&args.topic, super::verify::half_written_pause)?;
+    let plans = super::verify::check(verification, context)?.plan_repair(damaged_records);
     let mut report = Findings::new(context, args.report.output, &COLUMNS);
     for planned in &plans {
         for decision in &planned.plan.decisions {

@@ -90,7 +90,10 @@ fn chosen(
     failures: &mut Failures,
 ) -> anyhow::Result<Vec<Topic>> {
     let has_limits = args.retention.is_some() || args.retention_bytes.is_some();
-    let mut topics = super::named_topics_or_all(log_dir, &args.topic, failures)?;
+    let mut topics = match &args.topic[..] {
+        [] => super::readable(log_dir.find_topics()?, failures),
+        patterns => log_dir.matching_topics(patterns)?,
+    };
     topics.retain(|topic| !(args.topic.is_empty() && topic.name.is_internal()));
     let mut chosen = Vec::with_capacity(topics.len());
     for topic in topics {

@@ -4,9 +4,10 @@ use crate::cli::complete;
 use crate::cli::exit::{CORRUPT, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::{OutputError, Unit};
-use crate::logdir::{LogDir, TopicFindings, TopicPattern};
+use crate::logdir::{TopicFindings, TopicPattern, TopicVerification};
 use crate::storage::check::{Checked, Finding};
 use crate::units::{ByteSize, Position, TopicPartition};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,9 +40,6 @@ pub(crate) struct VerifyArgs {
     report: ReportArgs,
 }
 
-/// A writer finishes a batch within twenty of these.
-const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(25);
-
 /// The columns of findings; the last is what follows from one, or is done about it.
 pub(super) const fn columns(last: &'static str) -> [Column; 9] {
     [
@@ -60,7 +58,7 @@ pub(super) const fn columns(last: &'static str) -> [Column; 9] {
 const COLUMNS: [Column; 9] = columns("meaning");
 
 pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let found = check(&context.open()?, &args.topic, context)?;
+    let found = check(context.open_all()?.begin_verification(&args.topic, half_written_pause)?, context)?;
     let mut findings_report = Findings::new(context, args.report.output, &COLUMNS);
     for (partition, finding) in found.all() {
         findings_report.add(finding, partition, &finding.meaning())?;
@@ -84,9 +82,13 @@ pub(super) fn exit<'a>(mut findings: impl Iterator<Item = &'a Finding>) -> Exit 
     if findings.any(|finding| finding.severity().is_wrong()) { Exit::Told(CORRUPT) } else { Exit::Done }
 }
 
-/// Checks the topics of those names, or all, with progress on a terminal.
-pub(super) fn check(log_dir: &LogDir, topics: &[TopicPattern], context: &Context) -> anyhow::Result<TopicFindings> {
-    let verification = log_dir.begin_verification(topics, || std::thread::sleep(HALF_WRITTEN_PAUSE))?;
+/// Waits for a writer to finish its batch: it does within twenty of these.
+pub(super) fn half_written_pause() {
+    std::thread::sleep(Duration::from_millis(25));
+}
+
+/// Checks what has begun, with progress on a terminal.
+pub(super) fn check(verification: TopicVerification, context: &Context) -> anyhow::Result<TopicFindings> {
     let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +143,8 @@ impl<'a> Findings<'a> {
         }
         let place = |name: &str, value: Option<i64>| value.map_or(String::new(), |value| format!("  {name} {value}"));
         let (position, offset) = (place("position", position), place("offset", offset));
-        let path = finding.path.strip_prefix(&self.context.root).unwrap_or(&finding.path).display();
+        let only_root = self.context.root().unwrap_or(Path::new(""));
+        let path = finding.path.strip_prefix(only_root).unwrap_or(&finding.path).display();
         let severity = finding.severity().name();
         let text = format!("{path}{position}{offset}\n    {severity}: {}\n    {then}\n", finding.problem);
         self.context.ui.data(text.as_bytes())

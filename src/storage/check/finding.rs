@@ -1,6 +1,6 @@
 //! What can be found wrong, and what it means for whoever owns the log.
 
-use crate::units::{Offset, Position, Timestamp};
+use crate::units::{Offset, Position, SetAside, Timestamp};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -206,6 +206,16 @@ pub enum Problem {
     },
     /// The folder of a partition is missing although records in it were durable.
     MissingFolder,
+    /// The folder of a partition has the name that a broker gives to one that its metadata does not know.
+    SetAside {
+        /// Where it is.
+        folder: SetAside,
+    },
+    /// Another log dir has the same partition.
+    PartitionTwice {
+        /// Its folder there.
+        other: PathBuf,
+    },
     /// `partition.metadata` has another topic id than the topic file, or is missing.
     WrongTopicId,
     /// A broker does not start on the log dir.
@@ -214,7 +224,7 @@ pub enum Problem {
         what: String,
     },
     /// A broker does not serve the records in the folder.
-    SetAside {
+    NotServed {
         /// Why.
         what: String,
     },
@@ -260,9 +270,11 @@ impl Problem {
             Self::EndsBelowHighWatermark { .. } => "ends-below-high-watermark",
             Self::EndsBelowLogStart { .. } => "ends-below-log-start",
             Self::MissingFolder => "missing-folder",
+            Self::SetAside { .. } => "set-aside",
+            Self::PartitionTwice { .. } => "partition-twice",
             Self::WrongTopicId => "wrong-topic-id",
             Self::StopsABroker { .. } => "stops-a-broker",
-            Self::SetAside { .. } => "set-aside",
+            Self::NotServed { .. } => "not-served",
             Self::DamagedMetadata { .. } => "damaged-metadata",
             Self::UnusualSegmentName => "unusual-segment-name",
             Self::ForeignFolder { .. } => "foreign-folder",
@@ -280,7 +292,7 @@ impl fmt::Display for Problem {
             | Self::DamagedBrokerFile { what }
             | Self::Unreadable { what }
             | Self::StopsABroker { what }
-            | Self::SetAside { what }
+            | Self::NotServed { what }
             | Self::DamagedMetadata { what } => f.write_str(what),
             Self::UnusualSegmentName => f.write_str("the base offset in the name of the file does not have 20 digits"),
             Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
@@ -332,6 +344,10 @@ impl fmt::Display for Problem {
                 write!(f, "the log ends here, below its log start offset {log_start_offset}")
             }
             Self::MissingFolder => f.write_str("the partition's folder is missing, and records in it were durable"),
+            Self::SetAside { folder } => {
+                write!(f, "the partition's folder is missing: a broker set it aside as {folder}")
+            }
+            Self::PartitionTwice { other } => write!(f, "{} is the same partition", other.display()),
             Self::WrongTopicId => f.write_str("the file does not name the id that the topic file has"),
             Self::ForeignFolder { .. } => f.write_str("the folder is not a partition's"),
         }
@@ -354,7 +370,8 @@ impl Finding {
             Problem::MissingFolder if self.offset == Some(Offset::ZERO) => Severity::Damaged,
             Problem::WrongTopicId
             | Problem::StopsABroker { .. }
-            | Problem::SetAside { .. }
+            | Problem::NotServed { .. }
+            | Problem::PartitionTwice { .. }
             | Problem::ForeignFolder { owner: Owner::Broker } => Severity::BlocksBroker,
             Problem::MissingOffsets { .. }
             | Problem::EndsBelowRecoveryPoint { .. }
@@ -374,6 +391,7 @@ impl Finding {
             | Problem::MissingTimeEntries { .. }
             | Problem::DamagedFile { .. }
             | Problem::Unreadable { .. }
+            | Problem::SetAside { .. }
             | Problem::EndsBelowLogStart { .. } => Severity::Damaged,
         }
     }
@@ -463,9 +481,16 @@ impl Finding {
                     lost(Offset::ZERO, from)
                 )
             }
+            Problem::SetAside { folder } => format!(
+                "its records are not shown; kdir consume {folder} reads them; rename the folder back, or move it out of \
+                 the log dir"
+            ),
+            Problem::PartitionTwice { .. } => {
+                "a broker with both log dirs does not start; move the folder away that does not belong here".into()
+            }
             Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
             Problem::StopsABroker { .. } => "a broker does not start on this log dir; kdir reads it all the same".into(),
-            Problem::SetAside { .. } => {
+            Problem::NotServed { .. } => {
                 "a broker does not serve these records: it renames the folder to …-stray when it starts, or stops at it".into()
             }
             Problem::DamagedMetadata { .. } => {

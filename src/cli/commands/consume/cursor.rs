@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::exit;
-use crate::logdir::{CursorFile, CursorPosition, LogDir, Partition};
+use crate::logdir::{CursorFile, CursorPosition, LogDirs, Partition};
 use crate::stream::merge::{Merge, Source};
 use crate::units::{Offset, TopicPartition};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 type Positions = BTreeMap<TopicPartition, CursorPosition>;
 
 pub(super) struct Cursor<'a> {
-    log_dir: &'a LogDir,
+    log_dirs: &'a LogDirs,
     path: PathBuf,
     file: CursorFile,
     /// After what the reader has processed.
@@ -29,13 +29,13 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn open(log_dir: &'a LogDir, path: &Path) -> anyhow::Result<Self> {
-        let file = log_dir.lock_cursor_file(path)?;
-        let positions = log_dir.kept_positions(path)?.unwrap_or_default();
+    pub(super) fn open(log_dirs: &'a LogDirs, path: &Path) -> anyhow::Result<Self> {
+        let file = log_dirs.first().lock_cursor_file(path)?;
+        let positions = log_dirs.first().kept_positions(path)?.unwrap_or_default();
         let positions: Positions =
             positions.into_iter().map(|position| (position.partition.clone(), position)).collect();
         Ok(Self {
-            log_dir,
+            log_dirs,
             path: path.to_owned(),
             file,
             processed: positions,
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
     /// Keeps the positions after what the reader has processed.
     pub(super) fn keep(&mut self) -> anyhow::Result<()> {
         if mem::take(&mut self.has_changed) {
-            self.file.keep(self.log_dir, self.processed.values().cloned().collect())?;
+            self.file.keep(self.log_dirs, self.processed.values().cloned().collect())?;
         }
         self.kept = Some(Instant::now());
         Ok(())

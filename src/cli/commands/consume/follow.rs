@@ -3,28 +3,23 @@
 use super::printer::deleted_topic;
 use super::selection::Selection;
 use crate::cli::{Context, now};
-use crate::disk::Disk;
 use crate::disk::watch::{Wakers, Watch, Woken};
-use crate::logdir::{LogDir, LogDirError};
+use crate::logdir::LogDirError;
 use crate::stream::merge::{Merge, Source};
 use crate::units::{Timestamp, TopicPartition};
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 /// A folder that was changed twice within one tick of the file system's clock shows one time for both: for so long, what
 /// has been listed is not believed.
 const SAME_TICK_MS: i128 = 1000;
 
-/// The number of the log dir's own folder in a [`Follower`]'s watch. That of a partition is one more than its place among
-/// the sources.
-const ROOT: usize = 0;
-
 /// Wakes up for the partitions of a merge, and asks only those that something happened to.
 pub(super) struct Follower<'a> {
     context: &'a Context,
     selection: &'a Selection<'a>,
     newcomers: Newcomers,
+    /// The log dirs' own folders come first in it, then those of the partitions, in the order of the sources.
     watch: Watch,
     /// What a wait has returned; its memory is kept.
     changed: Vec<usize>,
@@ -34,7 +29,9 @@ impl<'a> Follower<'a> {
     /// From here on no change in the partitions of `merge` is missed: they are to be asked after this.
     pub(super) fn new(context: &'a Context, selection: &'a Selection<'a>, newcomers: Newcomers, merge: &Merge) -> Self {
         let mut watch = Watch::start();
-        watch.add(&context.root);
+        for root in &context.roots {
+            watch.add(root);
+        }
         merge.sources().iter().for_each(|source| {
             watch.add(source.records.log().view().path());
         });
@@ -49,8 +46,8 @@ impl<'a> Follower<'a> {
             return Ok(woken);
         }
         for &number in &self.changed {
-            if number != ROOT {
-                merge.look_at(number - 1).map_err(deleted_topic)?;
+            if let Some(source) = number.checked_sub(self.context.roots.len()) {
+                merge.look_at(source).map_err(deleted_topic)?;
                 continue;
             }
             for source in self.newcomers.look(self.selection, self.context)? {
@@ -62,18 +59,18 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The partitions that are known, and whether the log dir has others by now.
+/// The partitions that are known, and whether the log dirs have others by now.
 pub(super) struct Newcomers {
     known: HashSet<TopicPartition>,
-    /// When the log dir's names last changed, as it was before they were listed.
-    modified: Timestamp,
+    /// When the log dirs' names last changed, as it was before they were listed.
+    modified: Vec<Timestamp>,
     listed: Timestamp,
 }
 
 impl Newcomers {
     /// What is listed after this is known.
-    pub(super) fn new(log_dir: &LogDir) -> anyhow::Result<Self> {
-        Ok(Self { known: HashSet::new(), modified: modified(&**log_dir.disk(), log_dir.root())?, listed: now() })
+    pub(super) fn new(context: &Context) -> anyhow::Result<Self> {
+        Ok(Self { known: HashSet::new(), modified: modified(context)?, listed: now() })
     }
 
     pub(super) fn know(&mut self, sources: &[Source]) {
@@ -85,17 +82,17 @@ impl Newcomers {
         self.known.extend(partitions);
     }
 
-    /// What has come since the last time. Costs one look at the log dir, unless its names have changed.
+    /// What has come since the last time. Costs one look at each log dir, unless names have changed.
     pub(super) fn look(&mut self, selection: &Selection<'_>, context: &Context) -> anyhow::Result<Vec<Source>> {
-        let (modified, now) = (modified(&*context.disk, &context.root)?, now());
-        if modified == self.modified && self.listed.since(modified) > SAME_TICK_MS {
+        let (modified, now) = (modified(context)?, now());
+        if modified == self.modified && modified.iter().all(|&it| self.listed.since(it) > SAME_TICK_MS) {
             return Ok(Vec::new());
         }
         (self.modified, self.listed) = (modified, now);
         // Opened anew each time: what it knows of offsets is as old as itself.
-        let log_dir = context.open()?;
+        let log_dirs = context.open_all()?;
         let mut come = Vec::new();
-        let partitions = match selection.partitions(&log_dir) {
+        let partitions = match selection.partitions(&log_dirs) {
             // That a topic was deleted is said by whoever reads it.
             Err(error) if is_gone(&error) => return Ok(come),
             partitions => partitions?,
@@ -110,12 +107,18 @@ impl Newcomers {
     }
 }
 
-fn modified(disk: &dyn Disk, root: &Path) -> anyhow::Result<Timestamp> {
-    Ok(disk.stat(root)?.map_or(Timestamp::default(), |stat| Timestamp(stat.modified_ms)))
+fn modified(context: &Context) -> anyhow::Result<Vec<Timestamp>> {
+    let of_root = |root| Ok(context.disk.stat(root)?.map_or(Timestamp::default(), |stat| Timestamp(stat.modified_ms)));
+    context.roots.iter().map(|root| of_root(root)).collect()
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(LogDirError::TopicNotFound { .. } | LogDirError::NoTopicMatches { .. }))
+    matches!(
+        error.downcast_ref(),
+        Some(
+            LogDirError::TopicNotFound { .. } | LogDirError::TopicSetAside { .. } | LogDirError::NoTopicMatches { .. }
+        )
+    )
 }
 
 fn partition_of(source: &Source) -> TopicPartition {

@@ -29,7 +29,8 @@ use std::path::PathBuf;
 /// partitions of all topics are merged by timestamp, so that they come out as it happened.
 ///
 /// A topic is a name or a pattern in quotes: `*` any characters, `?` one, `[ab]` one of these. A pattern passes over Kafka's
-/// internal topics unless it begins with _.
+/// internal topics unless it begins with _. The folder of a partition that was set aside is named by its own name: see
+/// `kdir list --all`.
 ///
 /// Offsets: `earliest`, `latest`, N, or -N for N before the end; a positive N needs one partition, or the form 0:100,1:250.
 /// Times: RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch; exact for every record.
@@ -183,12 +184,12 @@ fn any_bytes(text: &str) -> Result<Delimiter, String> {
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let selection = Selection::new(args, context)?;
     let format = record_format(args, context)?;
-    let log_dir = context.open_to_read()?;
-    let mut cursor = args.cursor_file.as_ref().map(|file| Cursor::open(&log_dir, file)).transpose()?;
+    let log_dirs = context.open_to_read()?;
+    let mut cursor = args.cursor_file.as_ref().map(|file| Cursor::open(&log_dirs, file)).transpose()?;
     // Only who keeps a position has something to finish: all others end as signals end a filter.
     let stop = cursor.as_ref().map(|_| Stop::on_signals()).transpose()?;
-    let mut newcomers = args.follow.then(|| Newcomers::new(&log_dir)).transpose()?;
-    let partitions = selection.partitions(&log_dir)?;
+    let mut newcomers = args.follow.then(|| Newcomers::new(context)).transpose()?;
+    let partitions = selection.partitions(&log_dirs)?;
     if let Some(cursor) = &mut cursor {
         cursor.refuse_other_topics(&partitions)?;
     }

@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::args::{self, OffsetAt, PerPartition};
 use crate::cli::exit::{self, Failures};
 use crate::disk::descriptors;
-use crate::logdir::{LogDir, Partition, Topic};
+use crate::logdir::{LogDirs, Origin, Partition, Topic};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::{Filter, Part, Test};
 use crate::stream::merge::{OnDamage, Source};
@@ -83,13 +83,19 @@ impl<'a> Selection<'a> {
     }
 
     /// The partitions that are meant now.
-    pub(super) fn partitions(&self, log_dir: &LogDir) -> anyhow::Result<Vec<Partition>> {
+    pub(super) fn partitions(&self, log_dirs: &LogDirs) -> anyhow::Result<Vec<Partition>> {
         let mut all = Vec::new();
-        for topic in log_dir.matching_topics(&self.args.topic)? {
+        for topic in log_dirs.matching_topics(&self.args.topic)? {
+            if topic.origin == Origin::SetAside && self.args.cursor_file.is_some() {
+                return Err(exit::usage(format!(
+                    "--cursor-file keeps positions in topics, and {} is a folder that was set aside",
+                    topic.name
+                )));
+            }
             let partitions = args::partitions(&topic, &self.args.partition)?;
             self.check_offsets(&topic, &partitions)?;
             for partition in partitions {
-                all.push(log_dir.partition(&topic, partition)?);
+                all.push(log_dirs.partition(&topic, partition)?);
             }
         }
         Ok(all)
@@ -144,7 +150,7 @@ impl<'a> Selection<'a> {
                 Ok(None) => {
                     context.ui.verbose(&format!("partition {} has no folder yet and is empty", partition.id()));
                 }
-                Err(error) if exit::is_of_a_partition(&error, &context.root) => {
+                Err(error) if exit::is_of_a_partition(&error, &context.roots) => {
                     failures.tell(error);
                     selected.unreadable.push(partition.id().clone());
                 }

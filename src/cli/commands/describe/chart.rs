@@ -5,7 +5,7 @@ use crate::cli::commands::counted;
 use crate::cli::exit::Failures;
 use crate::cli::report::{Cell, Column, Report, ReportFormat, number, text};
 use crate::cli::ui;
-use crate::logdir::{LogDir, Topic};
+use crate::logdir::{LogDirs, Topic};
 use crate::storage::batches::each_time;
 use crate::units::{ByteSize, Timestamp};
 use jiff::tz::TimeZone;
@@ -77,7 +77,7 @@ const WIDTH: usize = 80;
 const EMPTY_MAX: usize = 3;
 
 pub(super) fn run(
-    log_dir: &LogDir,
+    log_dirs: &LogDirs,
     topics: &[Topic],
     step: Step,
     format: ReportFormat,
@@ -86,7 +86,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let mut rows = Report::new(context.ui, format, &context.zone, &COLUMNS);
     for topic in topics {
-        let amounts = match amounts(log_dir, topic, step, &context.zone) {
+        let amounts = match amounts(log_dirs, topic, step, &context.zone) {
             Ok(amounts) => amounts,
             Err(error) => {
                 failures.tell(error);
@@ -111,11 +111,11 @@ pub(super) fn run(
     Ok(rows.finish()?)
 }
 
-fn amounts(log_dir: &LogDir, topic: &Topic, step: Step, zone: &TimeZone) -> anyhow::Result<Amounts> {
+fn amounts(log_dirs: &LogDirs, topic: &Topic, step: Step, zone: &TimeZone) -> anyhow::Result<Amounts> {
     let mut amounts = Amounts::new();
     let stretches =
         Stretches { step, zone, last: std::cell::Cell::new(Stretch { start: Timestamp(0), end: Timestamp(0) }) };
-    for partition in log_dir.partitions(topic)? {
+    for partition in log_dirs.partitions(topic)? {
         let mut is_one = |first, largest| stretches.start(first) == stretches.start(largest);
         each_time(&partition.view()?, &mut is_one, &mut |happened| {
             let amount = amounts.entry(stretches.start(happened.timestamp)).or_default();

@@ -7,7 +7,7 @@ use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
-use crate::logdir::{LogDir, Topic, TopicPattern};
+use crate::logdir::{LogDirs, Topic, TopicPattern};
 use crate::storage::summary::Summary;
 use crate::units::TopicName;
 use serde_json::{Map, Value};
@@ -71,19 +71,19 @@ const SEGMENT_COLUMNS: [Column; 7] = [
 ];
 
 pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = context.open_to_read()?;
+    let log_dirs = context.open_to_read()?;
     let mut failures = Failures::new(context.ui);
-    let topics = super::named_topics_or_all(&log_dir, &args.topic, &mut failures)?;
+    let topics = super::named_topics_or_all(&log_dirs, &args.topic, &mut failures)?;
     if let Some(step) = args.chart {
-        chart::run(&log_dir, &topics, step, args.report.output, context, &mut failures)?;
+        chart::run(&log_dirs, &topics, step, args.report.output, context, &mut failures)?;
         return Ok(ended(&topics, &failures, context));
     }
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
-    let configs = configurations(&log_dir, &topics, context)?;
+    let configs = configurations(&log_dirs, &topics, context)?;
     for topic in &topics {
         for &partition in &topic.partitions {
-            let (summary, topic_id) = match summary(&log_dir, topic, partition) {
+            let (summary, topic_id) = match summary(&log_dirs, topic, partition) {
                 Ok(found) => found,
                 Err(error) => {
                     failures.tell(error);
@@ -112,8 +112,8 @@ fn ended(topics: &[Topic], failures: &Failures, context: &Context) -> Exit {
 }
 
 /// What a partition holds, and its topic's id, where one is known.
-fn summary(log_dir: &LogDir, topic: &Topic, partition: i32) -> anyhow::Result<(Summary, Option<Uuid>)> {
-    let partition = log_dir.partition(topic, partition)?;
+fn summary(log_dirs: &LogDirs, topic: &Topic, partition: i32) -> anyhow::Result<(Summary, Option<Uuid>)> {
+    let partition = log_dirs.partition(topic, partition)?;
     Ok((partition.view()?.summary()?, partition.incarnation()?))
 }
 
@@ -157,11 +157,11 @@ fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterat
 
 /// The configuration of each topic: of a broker's as the cluster's metadata has it, where that is here.
 fn configurations(
-    log_dir: &LogDir,
+    log_dirs: &LogDirs,
     topics: &[Topic],
     context: &Context,
 ) -> anyhow::Result<BTreeMap<TopicName, Config>> {
-    let metadata = match log_dir.cluster_metadata() {
+    let metadata = match log_dirs.cluster_metadata() {
         Ok(metadata) => metadata,
         Err(error) => {
             context.ui.warning(&format!("going on without the configuration of a broker's topics: {error}"));

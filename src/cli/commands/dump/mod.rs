@@ -63,7 +63,7 @@ pub(crate) fn run(args: &DumpArgs, context: &mut Context) -> anyhow::Result<Exit
     if args.records && args.report.output == ReportFormat::Tsv {
         return Err(usage("--records writes JSON lines, and no TSV"));
     }
-    let kinds = args.file.iter().map(|path| Kind::of(path, args)).collect::<anyhow::Result<Vec<_>>>()?;
+    let kinds = args.file.iter().map(|path| Kind::of(path, args, context)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut failures = Failures::new(context.ui);
     for (place, (path, kind)) in args.file.iter().zip(kinds).enumerate() {
         if args.file.len() > 1 && args.report.output == ReportFormat::Table && !args.records {
@@ -96,9 +96,13 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(path: &Path, args: &DumpArgs) -> anyhow::Result<Self> {
+    fn of(path: &Path, args: &DumpArgs, context: &Context) -> anyhow::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let kind = Self::of_name(&name).ok_or_else(|| {
+            if context.disk.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_folder)) {
+                let files = path.join("*.log");
+                return usage(format!("{} is a folder: name files in it, as {}", path.display(), files.display()));
+            }
             usage(format!(
                 "{} is no file that dump knows: expected a .log, .index, .timeindex, .txnindex or .snapshot named by its \
                  base offset in 20 digits, a cut-* file, a checkpoint file, partition.metadata, meta.properties or \
