@@ -27,6 +27,7 @@ mod lies;
 mod logdir;
 mod many_partitions;
 mod many_segments;
+mod matrix;
 mod memory;
 mod model;
 mod power_failure;
