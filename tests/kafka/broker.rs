@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The script that knows where Kafka is and how it starts.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/kafka.sh");
@@ -29,9 +29,7 @@ impl Kafka {
 
     /// Runs a main class with that stdin; fails unless it exits with 0.
     pub(crate) fn run(self, class: &str, args: &[&str], stdin: &[u8]) -> Output {
-        let mut command = Command::new(SCRIPT);
-        command.args(["run", self.name(), class]).args(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.spawn(class, args);
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_vec();
         let feeder = std::thread::spawn(move || {
@@ -43,6 +41,13 @@ impl Kafka {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{class} {args:?} of Kafka {}: {}\n{stderr}", self.name(), output.status);
         output
+    }
+
+    /// Starts a main class, with pipes.
+    fn spawn(self, class: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(SCRIPT);
+        command.args(["run", self.name(), class]).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// What `kafka-dump-log` says of those files, with every check that it has: stdout and stderr.
@@ -60,16 +65,39 @@ impl Kafka {
 pub(crate) struct Broker {
     pub(crate) kafka: Kafka,
     dir: PathBuf,
+    /// Of the script: how it comes to its cluster.
+    command: &'static str,
     ports: [u16; 2],
+    /// What is not as in all other tests.
+    properties: Vec<String>,
     runs: bool,
+}
+
+fn free_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 impl Broker {
     /// Starts it, and waits until it serves.
     pub(crate) fn start(kafka: Kafka, kdir: &Kdir) -> Self {
-        let [one, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = [one, other].map(|listener| listener.local_addr().unwrap().port());
-        let mut broker = Self { kafka, dir: kdir.temp().to_owned(), ports, runs: false };
+        Self::start_with(kafka, kdir, &[])
+    }
+
+    /// The same, with more lines in its properties.
+    pub(crate) fn start_with(kafka: Kafka, kdir: &Kdir, properties: &[&str]) -> Self {
+        let ports = [free_port(), free_port()].map(|listener| listener.local_addr().unwrap().port());
+        Self::started(kafka, kdir, "start", ports, properties)
+    }
+
+    /// Starts a second one, on another log dir, that joins the cluster of this one.
+    pub(crate) fn joined_by(&self, kdir: &Kdir) -> Self {
+        let ports = [free_port().local_addr().unwrap().port(), self.ports[1]];
+        Self::started(self.kafka, kdir, "join", ports, &[])
+    }
+
+    fn started(kafka: Kafka, kdir: &Kdir, command: &'static str, ports: [u16; 2], properties: &[&str]) -> Self {
+        let properties = properties.iter().map(|&line| line.to_owned()).collect();
+        let mut broker = Self { kafka, dir: kdir.temp().to_owned(), command, ports, properties, runs: false };
         broker.start_again();
         broker
     }
@@ -84,7 +112,9 @@ impl Broker {
     pub(crate) fn try_start(&mut self) -> (bool, String) {
         assert!(!self.runs, "it runs already");
         let [port, other_port] = self.ports.map(|port| port.to_string());
-        let output = self.script(&["start", self.kafka.name(), self.dir.to_str().unwrap(), &port, &other_port]);
+        let args = [self.command, self.kafka.name(), self.dir.to_str().unwrap(), &port, &other_port];
+        let properties: Vec<&str> = self.properties.iter().map(String::as_str).collect();
+        let output = self.script(&[&args[..], &properties].concat());
         self.runs = output.status.success();
         if !self.runs {
             self.script(&["kill", self.dir.to_str().unwrap()]);
@@ -92,11 +122,12 @@ impl Broker {
         (self.runs, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Stops it as an operator does, and waits.
+    /// Stops it as an operator does, and waits. What it leaves is sound to `verify`, and `repair` changes none of it.
     pub(crate) fn stop(&mut self) {
         let output = self.script(&["stop", self.dir.to_str().unwrap()]);
         self.runs = false;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        crate::untouched::assert_repair_changes_nothing(&self.dir.join("log"));
     }
 
     /// Ends it without a chance to tidy up.
@@ -122,6 +153,11 @@ impl Broker {
     /// Runs `Client.java` of this folder.
     pub(crate) fn client(&self, args: &[&str], stdin: &[u8]) -> Vec<u8> {
         self.kafka.run("Client", &[&[self.address().as_str()], args].concat(), stdin).stdout
+    }
+
+    /// Starts a command of `Client.java` that goes on until its stdin is closed.
+    pub(crate) fn client_beside(&self, args: &[&str]) -> Child {
+        self.kafka.spawn("Client", &[&[self.address().as_str()], args].concat())
     }
 
     /// Creates topics, with a comma between them.

@@ -3,12 +3,16 @@
 #
 #   kafka.sh fetch                              the jars of every version in pom.xml, and this folder's Java classes
 #   kafka.sh run VERSION CLASS [ARG...]         a main class of that version (4, 3 or 2)
-#   kafka.sh start VERSION DIR PORT PORT        a broker on DIR/log, reachable at the first port; waits until it serves
+#   kafka.sh start VERSION DIR PORT PORT [PROPERTY...]
+#                                               a broker on DIR/log, reachable at the first port; waits until it serves
+#   kafka.sh join VERSION DIR PORT PORT [PROPERTY...]
+#                                               a second one, of the cluster that was started with that other port
 #   kafka.sh stop DIR                           stops it as an operator would, and waits
 #   kafka.sh kill DIR                           ends it without a chance to tidy up
 #
-# `start` writes DIR/server.properties unless it is there, and what the broker says goes to DIR/broker.log. 4 and 3 run
-# in KRaft mode, 2 beside a ZooKeeper. Whatever does not work ends with an error: nothing is skipped.
+# `start` and `join` write DIR/server.properties unless it is there, with those properties at its end, and what the broker
+# says goes to DIR/broker.log. 4 and 3 run in KRaft mode, 2 beside a ZooKeeper. Whatever does not work ends with an error:
+# nothing is skipped.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 kafka="$(cd "$here/../.." && pwd)/target/kafka"
@@ -49,20 +53,25 @@ run() {
 }
 
 write_properties() {
-    local version=$1 dir=$2 port=$3 other_port=$4
-    if [[ $version == 2 ]]; then
-        printf '%s\n' 'broker.id=1' "listeners=PLAINTEXT://127.0.0.1:$port" "zookeeper.connect=127.0.0.1:$other_port"
-    else
-        printf '%s\n' 'process.roles=broker,controller' 'node.id=1' 'controller.listener.names=CONTROLLER' \
-            "controller.quorum.voters=1@127.0.0.1:$other_port" \
-            "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$other_port"
+    local command=$1 version=$2 dir=$3 port=$4 other_port=$5 id=1 roles='broker,controller'
+    local listeners="PLAINTEXT://127.0.0.1:$port"
+    if [[ $command == join ]]; then
+        id=2 roles='broker'
+    elif [[ $version != 2 ]]; then
+        listeners+=",CONTROLLER://127.0.0.1:$other_port"
     fi
-    # One node, little memory, and a cleaner and a checkpoint that do not wait. All else is stock.
-    printf '%s\n' "log.dirs=$dir/log" \
+    if [[ $version == 2 ]]; then
+        printf '%s\n' "broker.id=$id" "zookeeper.connect=127.0.0.1:$other_port"
+    else
+        printf '%s\n' "process.roles=$roles" "node.id=$id" 'controller.listener.names=CONTROLLER' \
+            "controller.quorum.voters=1@127.0.0.1:$other_port"
+    fi
+    # One or two nodes, little memory, and a cleaner and a checkpoint that do not wait. All else is stock.
+    printf '%s\n' "listeners=$listeners" "log.dirs=$dir/log" \
         'offsets.topic.replication.factor=1' 'offsets.topic.num.partitions=3' 'group.initial.rebalance.delay.ms=0' \
         'transaction.state.log.replication.factor=1' 'transaction.state.log.min.isr=1' \
         'transaction.state.log.num.partitions=3' 'log.cleaner.dedupe.buffer.size=8388608' 'log.cleaner.backoff.ms=500' \
-        'log.flush.start.offset.checkpoint.interval.ms=500'
+        'log.flush.start.offset.checkpoint.interval.ms=500' "${@:6}"
 }
 
 # Waits until the log has a line that says so, and as long as the process lives.
@@ -84,24 +93,26 @@ server() {
         -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$(class_path "$version")" "${@:3}" >>"$log" 2>&1 </dev/null &
 }
 
+# What is the same of `start` and `join`, which is the first argument.
 start() {
-    local version=$1 dir=$2 port=$3 other_port=$4
+    local command=$1 version=$2 dir=$3 other_port=$5
     mkdir -p "$dir"
-    [[ -f $dir/server.properties ]] || write_properties "$@" >"$dir/server.properties"
-    if [[ $version == 2 ]]; then
+    if [[ ! -f $dir/server.properties ]]; then
+        write_properties "$@" >"$dir/server.properties"
+        [[ $version == 2 ]] || (run "$version" kafka.tools.StorageTool format --ignore-formatted \
+            --config "$dir/server.properties" --cluster-id 'S2RpciBhbmQgS2Fma2EhIQ' >/dev/null)
+    fi
+    if [[ $version == 2 && $command == start ]]; then
         : >"$dir/zookeeper.log"
         server "$version" "$dir/zookeeper.log" -Dzookeeper.admin.enableServer=false \
             org.apache.zookeeper.server.ZooKeeperServerMain "$other_port" "$dir/zookeeper"
         echo $! >"$dir/zookeeper.pid"
         await $! "$dir/zookeeper.log" 'binding to port'
-    elif [[ ! -f $dir/log/meta.properties ]]; then
-        (run "$version" kafka.tools.StorageTool format --ignore-formatted --config "$dir/server.properties" \
-            --cluster-id 'S2RpciBhbmQgS2Fma2EhIQ' >/dev/null)
     fi
     : >"$dir/broker.log"
     server "$version" "$dir/broker.log" kafka.Kafka "$dir/server.properties"
     echo $! >"$dir/broker.pid"
-    await $! "$dir/broker.log" 'Kafka Server started|\[KafkaServer id=1\] started'
+    await $! "$dir/broker.log" 'Kafka Server started|\[KafkaServer id=[12]\] started'
 }
 
 # Sends a signal to a process of `start` and waits until it is gone.
@@ -121,8 +132,8 @@ end() {
 case "${1:-}" in
     fetch) fetch ;;
     run) run "${@:2}" ;;
-    start) start "${@:2}" ;;
+    start | join) start "$@" ;;
     stop) end TERM "$2/broker.pid" && end TERM "$2/zookeeper.pid" ;;
     kill) end KILL "$2/broker.pid" && end KILL "$2/zookeeper.pid" ;;
-    *) fail 'say fetch, run, start, stop or kill' ;;
+    *) fail 'say fetch, run, start, join, stop or kill' ;;
 esac

@@ -9,7 +9,10 @@
     reason = "a test fails by panicking, and looks at files itself"
 )]
 
+mod beside;
 mod broker;
+mod disk_changes;
+mod disks;
 mod dump_agreement;
 mod dumped;
 mod filled;
@@ -24,6 +27,7 @@ mod served;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]
 mod support;
+mod untouched;
 mod written;
 
 /// Makes of `fn name(kafka: Kafka)` a test for each version: `kafka_4::name`, `kafka_3::name`, `kafka_2::name`.

@@ -2,24 +2,36 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.FileInputStream;
+import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -48,6 +60,9 @@ public final class Client {
             case "produce" -> produce(bootstrap, args);
             case "transactions" -> transactions(bootstrap, args);
             case "delete-records" -> deleteRecords(bootstrap, args);
+            case "alter" -> alter(bootstrap, args);
+            case "reassign" -> reassign(bootstrap, args);
+            case "churn" -> churn(bootstrap, args);
             default -> throw new IllegalArgumentException(command);
         }
     }
@@ -63,6 +78,74 @@ public final class Client {
             var topics = Arrays.stream(args[0].split(","))
                     .map(name -> new NewTopic(name, Integer.parseInt(args[1]), (short) 1).configs(configuration));
             admin.createTopics(topics.toList()).all().get();
+        }
+    }
+
+    /** TOPIC KEY=VALUE... */
+    private static void alter(String bootstrap, String[] args) throws Exception {
+        var operations = Arrays.stream(args).skip(1).map(property -> property.split("=", 2))
+                .map(parts -> new AlterConfigOp(new ConfigEntry(parts[0], parts[1]), AlterConfigOp.OpType.SET)).toList();
+        var topic = new ConfigResource(ConfigResource.Type.TOPIC, args[0]);
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.incrementalAlterConfigs(Map.of(topic, operations)).all().get();
+        }
+    }
+
+    /** TOPIC BROKER[,BROKER...]: moves partition 0 to those brokers, and waits until they have all of it. */
+    private static void reassign(String bootstrap, String[] args) throws Exception {
+        var partition = new TopicPartition(args[0], 0);
+        var replicas = Arrays.stream(args[1].split(",")).map(Integer::parseInt).toList();
+        var bytes = new ByteArrayDeserializer();
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+                var consumer = new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap), bytes, bytes)) {
+            var to = Optional.of(new NewPartitionReassignment(replicas));
+            admin.alterPartitionReassignments(Map.of(partition, to)).all().get();
+            Set<Integer> inSync = Set.of();
+            while (!inSync.equals(Set.copyOf(replicas))
+                    || !admin.listPartitionReassignments().reassignments().get().isEmpty()) {
+                Thread.sleep(50);
+                inSync = consumer.listTopics().get(args[0]).stream()
+                        .flatMap(info -> Arrays.stream(info.inSyncReplicas())).map(Node::id).collect(Collectors.toSet());
+            }
+        }
+    }
+
+    /** TOPIC...: sends records of the same keys to all of them until stdin ends, two of three times in a transaction. */
+    private static void churn(String bootstrap, String[] topics) throws Exception {
+        var hasEnded = new AtomicBoolean();
+        var reader = new Thread(() -> {
+            try {
+                System.in.transferTo(OutputStream.nullOutputStream());
+            } catch (IOException error) {
+                throw new UncheckedIOException(error);
+            } finally {
+                hasEnded.set(true);
+            }
+        });
+        reader.start();
+        byte[] value = "x".repeat(100).getBytes(StandardCharsets.UTF_8);
+        try (var plain = producer(bootstrap, new String[0]);
+                var transactional = producer(bootstrap, new String[] {"transactional.id=churn"})) {
+            transactional.initTransactions();
+            for (int round = 0, sent = 0; !hasEnded.get(); round++) {
+                boolean isPlain = round % 3 == 0;
+                var producer = isPlain ? plain : transactional;
+                if (!isPlain) {
+                    transactional.beginTransaction();
+                }
+                for (int record = 0; record < 10; record++, sent++) {
+                    byte[] key = ("key-" + sent % 1000).getBytes(StandardCharsets.UTF_8);
+                    for (String topic : topics) {
+                        producer.send(new ProducerRecord<>(topic, key, sent % 17 == 0 ? null : value));
+                    }
+                }
+                producer.flush();
+                if (round % 3 == 1) {
+                    transactional.commitTransaction();
+                } else if (!isPlain) {
+                    transactional.abortTransaction();
+                }
+            }
         }
     }
 
@@ -99,7 +182,11 @@ public final class Client {
             for (TopicPartition partition : partitions) {
                 consumer.assign(List.of(partition));
                 consumer.seekToBeginning(List.of(partition));
+                long deadline = System.nanoTime() + 30_000_000_000L;
                 while (consumer.position(partition) < ends.get(partition)) {
+                    if (System.nanoTime() > deadline) {
+                        throw new IllegalStateException(partition + " is not served from " + consumer.position(partition));
+                    }
                     for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
                         out.println(Envelope.line(
                                 record.topic(), record.partition(), record.offset(), record.timestamp(),
