@@ -726,7 +726,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__repair)
-            opts="-n -o -d -q -v -h --dry-run --skip-corrupt --output --log-dir --quiet --verbose --color --help"
+            opts="-n -o -d -q -v -h --dry-run --accept-loss --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

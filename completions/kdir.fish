@@ -226,7 +226,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand repair" -l color -d 'When to u
 always\t'Always'
 never\t'Never'"
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s n -l dry-run -d 'Show what is wrong and what would be done; change nothing'
-complete -c kdir -n "__fish_kdir_using_subcommand repair" -l skip-corrupt -d 'Give damaged records up, and go on behind them'
+complete -c kdir -n "__fish_kdir_using_subcommand repair" -l accept-loss -d 'Go on without records that are lost or damaged'
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -3,14 +3,16 @@
 use super::GlobalArgs;
 use super::ui::{OutputError, Ui};
 use crate::disk::DiskError;
+use crate::disk::real::RealDisk;
 use crate::logdir::config::ConfigError;
-use crate::logdir::{LogDirError, Meant};
+use crate::logdir::{LogDir, LogDirError, Meant, RepairAdvice};
 use crate::storage::StorageError;
 use crate::storage::file_name::parse_segment_name;
 use crate::units::{SetAsideKind, TopicName, TopicPartition};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How a command that did not fail has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,12 +240,18 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
             "name another with --cursor-file, or wait for the other run to end".into()
         }
         LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to begin anew".into(),
-        LogDirError::DamagedFile { .. } => "`kdir repair` keeps the file under another name and makes it anew".into(),
-        LogDirError::FolderLost { .. } => {
-            "put the folder back from a backup, or begin the partition again with `kdir repair --skip-corrupt`".into()
+        LogDirError::DamagedFile { path, .. } => {
+            let repair = repair_of(path);
+            format!("`{repair}` keeps the file under another name and makes it anew")
         }
-        LogDirError::OtherTopicsFolder { .. } => {
-            "move it away if it does not belong here; `kdir repair` writes the topic's id into it if it does".into()
+        LogDirError::FolderLost { path } => {
+            let topic = topic_of(path).unwrap_or_default();
+            format!("put the folder back from a backup; or {}", accept_loss(&topic))
+        }
+        LogDirError::OtherTopicsFolder { topic, .. } => {
+            format!(
+                "move it away if it does not belong here; `kdir repair {topic}` writes the topic's id into it if it does"
+            )
         }
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,
@@ -277,9 +285,50 @@ fn of_storage(error: &StorageError) -> Option<String> {
         StorageError::OffsetOutOfRange { .. } => {
             "give an offset in that range, or earliest or latest; consume also takes --reset earliest|latest".into()
         }
-        StorageError::Corrupt { .. } => {
-            "`kdir verify` tells all that is wrong, `kdir repair --dry-run` what can be done about it".into()
+        StorageError::Corrupt { path, .. } => {
+            let topic = topic_of(path)?;
+            match advice(path) {
+                Some(RepairAdvice::NothingWrong) => format!("`kdir verify {topic}` checks all of it"),
+                Some(RepairAdvice::Repair) => format!("`kdir repair {topic}` mends it, and nothing is lost"),
+                Some(RepairAdvice::AcceptLoss) | None => accept_loss(&topic),
+            }
         }
         _ => return None,
     })
+}
+
+/// The commands that go on where records are lost.
+pub(crate) fn accept_loss(topics: &str) -> String {
+    format!(
+        "`kdir repair --dry-run --accept-loss {topics}` shows what it costs to go on, `kdir repair --accept-loss {topics}` goes \
+         on"
+    )
+}
+
+/// The topic of a partition's folder, or of a file in one.
+fn topic_of(path: &Path) -> Option<String> {
+    Some(partition_of(path)?.1.topic.to_string())
+}
+
+/// The log dir, and which of its partitions a path leads to.
+fn partition_of(path: &Path) -> Option<(&Path, TopicPartition)> {
+    path.ancestors().take(2).find_map(|folder| {
+        let partition = TopicPartition::parse_folder_name(folder.file_name()?.to_str()?)?;
+        Some((folder.parent()?, partition))
+    })
+}
+
+/// The repair of what is wrong with a small file.
+fn repair_of(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let topic = topic_of(path.parent().unwrap_or(path)).or_else(|| Some(name.strip_suffix(".json")?.to_owned()));
+    topic.map_or("kdir repair".into(), |topic| format!("kdir repair {topic}"))
+}
+
+/// Whether a repair helps that gives nothing up. Of a large partition that is not known: finding it out reads all of it.
+fn advice(path: &Path) -> Option<RepairAdvice> {
+    const BYTES_MAX: u64 = 256 << 20;
+    let (root, partition) = partition_of(path)?;
+    let log_dir = LogDir::open(Arc::new(RealDisk::default()), root).ok()?;
+    log_dir.repair_advice(&partition, BYTES_MAX).ok()?
 }

@@ -144,6 +144,10 @@ impl Context {
         Ok(log_dirs)
     }
 
+    fn open_to_repair(&self) -> anyhow::Result<LogDir> {
+        Ok(LogDir::open_to_repair(Arc::clone(&self.disk), self.root()?)?)
+    }
+
     fn open_to_write(&self) -> anyhow::Result<LogDir> {
         Ok(LogDir::open_to_write(Arc::clone(&self.disk), self.root()?)?)
     }

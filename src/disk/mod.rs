@@ -159,8 +159,10 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
 pub struct FolderEntry {
     /// The name, without the folder's path.
     pub name: String,
-    /// Whether it is a folder itself.
+    /// Whether it is a folder itself, or a symbolic link to one.
     pub is_folder: bool,
+    /// Whether it is a symbolic link.
+    pub is_link: bool,
 }
 
 /// A file system, by path. Names are changed through an open [`Folder`], never by path: what a path leads to can be

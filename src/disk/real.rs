@@ -285,15 +285,19 @@ impl Folder for RealFolder {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let is_folder = match entry.file_type() {
-                FileType::Directory => true,
-                // A partition may be linked in from another disk. A link that leads nowhere is a file that is not there.
-                FileType::Symlink | FileType::Unknown => {
-                    self.stat_of(name).ok().flatten().is_some_and(|stat| stat.is_folder)
-                }
-                _ => false,
+            let file_type = match entry.file_type() {
+                // Not every file system says it with the name.
+                FileType::Unknown => statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                known => known,
             };
-            entries.push(FolderEntry { name: name.to_string_lossy().into_owned(), is_folder });
+            let is_link = file_type == FileType::Symlink;
+            // A partition may be linked in from another disk. A link that leads nowhere is a file that is not there.
+            let is_folder = match is_link {
+                true => self.stat_of(name).ok().flatten().is_some_and(|stat| stat.is_folder),
+                false => file_type == FileType::Directory,
+            };
+            entries.push(FolderEntry { name: name.to_string_lossy().into_owned(), is_folder, is_link });
         }
         Ok(entries)
     }

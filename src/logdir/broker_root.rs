@@ -25,7 +25,7 @@ use crate::format::compression::DECOMPRESSED_SIZE_MAX;
 use crate::format::properties::{MetaProperties, topic_id_to_text};
 use crate::storage::check::{Acknowledgement, Finding, Gaps, Owner, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError};
-use crate::units::TopicPartition;
+use crate::units::{SetAside, SetAsideKind, TopicPartition};
 use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -106,11 +106,14 @@ impl LogDir {
         let owner = if self.broker_mark()?.is_some() { Owner::Broker } else { Owner::Kdir };
         let folders: Vec<String> =
             self.root.list()?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.name).collect();
+        let current_of = |name: &str| {
+            SetAside::parse(name).filter(|it| it.kind == SetAsideKind::Future).map(|it| it.partition.folder_name())
+        };
         let mut root = BrokerRoot::default();
         for name in &folders {
             if !is_a_brokers(name) {
                 root.findings.push(self.at_root(name, Problem::ForeignFolder { owner }));
-            } else if future_of(name).is_some_and(|current| folders.iter().any(|folder| folder == current)) {
+            } else if current_of(name).is_some_and(|current| folders.contains(&current)) {
                 let what = "the partition is here already, so a broker cannot put this folder in its place".into();
                 root.findings.push(self.at_root(name, Problem::StopsABroker { what }));
             }
@@ -257,11 +260,6 @@ pub(super) fn brokers_topic_id(folder: &dyn Folder) -> Result<Option<Uuid>> {
         }
         found => Ok(found),
     }
-}
-
-/// The partition that a folder being moved to another log dir is to be, if it is one.
-fn future_of(name: &str) -> Option<&str> {
-    Some(name.strip_suffix("-future")?.rsplit_once('.')?.0)
 }
 
 /// Whether a broker takes a folder of that name for one of its own: a partition, one that is set aside, being moved or

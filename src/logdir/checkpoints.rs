@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A checkpoint file larger than this is no checkpoint file: room for some 200 000 partitions of the longest names.
-pub(super) const SIZE_MAX: usize = 64 << 20;
+const SIZE_MAX: usize = 64 << 20;
 
 /// Which checkpoint file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +65,25 @@ impl OffsetRows {
                 _ => LogDirError::DamagedFile { path, what },
             }
         })?;
+        Ok(Self::of(checkpoint))
+    }
+
+    fn of(checkpoint: OffsetCheckpoint) -> Self {
         let mut rows = Self::default();
         for row in checkpoint.rows {
             // Of two rows for one partition the first counts, as it does for a broker.
             rows.0.entry(row.topic).or_default().entry(row.partition).or_insert(row.offset);
         }
-        Ok(rows)
+        rows
+    }
+
+    /// What a repair keeps of a file that is damaged: log start offsets, which are nowhere else.
+    pub(super) fn salvage(root: &dyn Folder, file: CheckpointFile) -> Result<Self> {
+        let bytes = match file {
+            CheckpointFile::LogStart => atomic::read_small(root, file.name(), SIZE_MAX)?,
+            _ => None,
+        };
+        Ok(bytes.map(|bytes| Self::of(OffsetCheckpoint::salvage(&bytes))).unwrap_or_default())
     }
 
     /// The offset of a partition, if it has a row.
@@ -123,14 +136,18 @@ impl OffsetRows {
 
     /// Replaces the file. The caller holds the root lock.
     pub(super) fn write(&self, root: &dyn Folder, file: CheckpointFile) -> Result<()> {
+        Ok(atomic::replace(root, &format!("{}.tmp", file.name()), file.name(), self.print().as_bytes())?)
+    }
+
+    /// The text of a file with these rows.
+    pub(super) fn print(&self) -> String {
         let row = |(topic, partition, offset): (&String, i32, Offset)| OffsetCheckpointRow {
             topic: topic.clone(),
             partition,
             offset,
         };
         let rows = self.0.iter().flat_map(|(topic, rows)| rows.iter().map(move |(&number, &at)| (topic, number, at)));
-        let text = OffsetCheckpoint { rows: rows.map(row).collect() }.print();
-        Ok(atomic::replace(root, &format!("{}.tmp", file.name()), file.name(), text.as_bytes())?)
+        OffsetCheckpoint { rows: rows.map(row).collect() }.print()
     }
 }
 
@@ -195,6 +212,11 @@ impl CheckpointFiles {
     /// For who writes. A high watermark that a power failure has taken is no reason to refuse all of the log dir.
     pub(super) fn to_write(root: Arc<dyn Folder>) -> Self {
         Self::new(root, &[CheckpointFile::HighWatermark])
+    }
+
+    /// For a repair, which goes on without each of them.
+    pub(super) fn to_repair(root: Arc<dyn Folder>) -> Self {
+        Self::new(root, &[CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark, CheckpointFile::LogStart])
     }
 
     fn new(root: Arc<dyn Folder>, dispensable: &'static [CheckpointFile]) -> Self {

@@ -11,8 +11,9 @@
 //! the rest. A broker's topic has no such file: what is left of it is its folders, and deleting it again goes on from there.
 //!
 //! Nothing is removed for its name alone. A topic in whose folders there is something that no log has is refused before
-//! anything is changed. A `.deleted` file counts if its name is the topic id in it; a folder belongs to
-//! the topic if its `partition.metadata` has that id, or if it has no such file and holds no record.
+//! anything is changed. What comes into one later stays, and the folder with it. Of a folder that is linked in from elsewhere
+//! the link is removed, and nothing that it leads to. A `.deleted` file counts if its name is the topic id in it; a folder
+//! belongs to the topic if its `partition.metadata` has that id, or if it has no such file and holds no record.
 
 use super::checkpoints::CheckpointFile;
 use super::folder_kind::foreign_name;
@@ -25,11 +26,20 @@ use crate::storage::file_name::is_of_a_partition;
 use crate::storage::segments;
 use crate::units::{SetAside, SetAsideKind, TopicName, TopicPartition};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
 pub(super) const DELETED_TOPIC_SUFFIX: &str = ".deleted";
+
+/// What a deletion has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleting<'a> {
+    /// A file is gone.
+    Removed(&'a Path),
+    /// A partition's folder was a symbolic link: the link is gone, and what it leads to is as it was.
+    Unlinked(&'a Path),
+}
 
 /// A topic whose deletion has begun.
 pub(super) struct Deletion {
@@ -49,12 +59,12 @@ impl Deletion {
 }
 
 impl LogDir {
-    /// Deletes a topic. `on_removed` is called for each file that is gone.
+    /// Deletes a topic. `on_step` is called for each file or link that is gone.
     ///
     /// # Errors
     /// When there is no such topic, its folders hold something else, or the disk fails. What was begun is finished by the next
     /// `delete`, or a `create` of the name.
-    pub fn delete_topic(&self, name: &TopicName, mut on_removed: impl FnMut(&Path)) -> Result<Topic> {
+    pub fn delete_topic(&self, name: &TopicName, mut on_step: impl FnMut(Deleting<'_>)) -> Result<Topic> {
         for left in self.deletions(&self.root.list()?)? {
             self.finish(&left, Contended::Leave, &mut |_| {})?;
         }
@@ -64,7 +74,7 @@ impl LogDir {
         let Origin::TopicFile(topic_id) = topic.origin else {
             self.forget_rows(name)?;
             drop(lock);
-            self.delete_folders_of_broker(&topic, &mut on_removed)?;
+            self.delete_folders_of_broker(&topic, &mut on_step)?;
             return Ok(topic);
         };
         let deletion = Deletion { topic, topic_id };
@@ -83,7 +93,7 @@ impl LogDir {
             Err(LogDirError::Disk(error)) if error.is_full() => {}
             forgotten => forgotten?,
         }
-        self.finish_locked(&deletion, &mut on_removed)?;
+        self.finish_locked(&deletion, &mut on_step)?;
         Ok(deletion.topic)
     }
 
@@ -120,7 +130,7 @@ impl LogDir {
     }
 
     /// Does what is left of a deletion, unless a living process is at it.
-    fn finish(&self, deletion: &Deletion, contended: Contended, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+    fn finish(&self, deletion: &Deletion, contended: Contended, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
         let marker: Arc<dyn DiskFile> = match self.root.open(&deletion.marker(), Access::Read) {
             Ok(marker) => marker,
             Err(error) if error.is_not_found() => return Ok(()),
@@ -133,11 +143,11 @@ impl LogDir {
         }
         // Whoever had the lock may have ended it.
         let is_there = self.root.stat(&deletion.marker())?.map(|stat| stat.id) == Some(marker.stat()?.id);
-        if is_there { self.finish_locked(deletion, on_removed) } else { Ok(()) }
+        if is_there { self.finish_locked(deletion, on_step) } else { Ok(()) }
     }
 
     /// The same, for the one who has the marker locked.
-    fn finish_locked(&self, deletion: &Deletion, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+    fn finish_locked(&self, deletion: &Deletion, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
         let name = &deletion.topic.name;
         let is_of_topic = |it: &TopicPartition| it.topic == *name && deletion.topic.partition(it.partition).is_ok();
         for partition in self.partition_folders()?.filter(is_of_topic) {
@@ -146,7 +156,7 @@ impl LogDir {
         self.root.sync()?;
         let entries = self.root.list()?.into_iter().filter(|entry| entry.is_folder);
         for entry in entries.filter(|entry| is_set_aside(&entry.name, name, deletion.topic_id)) {
-            self.remove_folder(&*self.root, &entry.name, on_removed)?;
+            self.remove_folder(&entry, on_step)?;
         }
         if self.root.stat(&topic_file(name))?.is_none() {
             let _lock = self.lock_root()?;
@@ -176,7 +186,7 @@ impl LogDir {
     }
 
     /// Deletes a topic that has no file: the folders that have its name now.
-    fn delete_folders_of_broker(&self, topic: &Topic, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
+    fn delete_folders_of_broker(&self, topic: &Topic, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
         let mut set_aside = Vec::new();
         for &partition in &topic.partitions {
             let partition = topic.partition(partition)?;
@@ -194,8 +204,8 @@ impl LogDir {
             }
         }
         self.root.sync()?;
-        for name in set_aside {
-            self.remove_folder(&*self.root, &name, on_removed)?;
+        for entry in self.root.list()?.into_iter().filter(|entry| entry.is_folder && set_aside.contains(&entry.name)) {
+            self.remove_folder(&entry, on_step)?;
         }
         Ok(self.root.sync()?)
     }
@@ -209,8 +219,14 @@ impl LogDir {
     }
 
     /// Removes a folder and the files of a partition in it. The topic id goes last, since it says whose the rest is.
-    fn remove_folder(&self, parent: &dyn Folder, name: &str, on_removed: &mut dyn FnMut(&Path)) -> Result<()> {
-        let folder = match parent.open_folder(name) {
+    fn remove_folder(&self, entry: &FolderEntry, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
+        let name = &entry.name;
+        if entry.is_link {
+            self.remove_if_there(name)?;
+            on_step(Deleting::Unlinked(&self.root().join(name)));
+            return Ok(());
+        }
+        let folder = match self.root.open_folder(name) {
             Ok(folder) => folder,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -221,16 +237,38 @@ impl LogDir {
         for entry in entries.into_iter().filter(|entry| !entry.is_folder && is_of_a_partition(&entry.name)) {
             match folder.remove_file(&entry.name) {
                 Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => on_removed(&folder.path().join(&entry.name)),
+                _ => on_step(Deleting::Removed(&folder.path().join(&entry.name))),
             }
         }
-        match parent.remove_folder(name) {
-            // The folder was linked in from elsewhere: what was in it is gone, the link goes.
-            Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(parent.remove_file(name)?),
+        match self.root.remove_folder(name) {
             Err(error) if error.source.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// What is no file of a partition in folders that were set aside to be deleted, and keeps them from being removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn kept_of_deleted_topics(&self) -> Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
+        for entry in
+            self.root.list()?.into_iter().filter(|it| it.is_folder && !it.is_link && is_form_of_set_aside(&it.name))
+        {
+            let folder = match self.root.open_folder(&entry.name) {
+                Err(error) if error.is_not_found() => continue,
+                folder => folder?,
+            };
+            let entries = folder.list()?;
+            let is_ours = |entry: &FolderEntry| !entry.is_folder && is_of_a_partition(&entry.name);
+            // A folder with files of a partition is still being deleted, or a broker's.
+            if !entries.iter().any(is_ours) {
+                kept.extend(entries.iter().map(|entry| folder.path().join(&entry.name)));
+            }
+        }
+        kept.sort_unstable();
+        Ok(kept)
     }
 }
 
@@ -252,6 +290,11 @@ fn belongs_to(folder: &dyn Folder, topic_id: Uuid) -> Result<bool> {
 /// The name that a partition's folder gets before it is removed.
 fn set_aside_name(partition: &TopicPartition, id: Uuid) -> String {
     SetAside::name(partition, SetAsideKind::Deleting, &id.simple().to_string())
+}
+
+/// Whether a folder has a name that [`set_aside_name`] gives.
+fn is_form_of_set_aside(folder: &str) -> bool {
+    SetAside::parse(folder).is_some_and(|it| it.kind == SetAsideKind::Deleting)
 }
 
 /// Whether a folder is one that [`set_aside_name`] gives to a partition of the topic with that id.

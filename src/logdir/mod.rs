@@ -46,12 +46,13 @@ pub use alter::Alteration;
 pub use cluster_metadata::ClusterMetadata;
 pub use create::{Created, NewTopic};
 pub use cursor_position::{CursorFile, CursorPosition};
+pub use delete::Deleting;
 pub use error::{LogDirError, Result};
 pub use log_dirs::LogDirs;
 pub use nearest::Meant;
 pub use partition::Partition;
 pub use pattern::{TopicPattern, TopicPatternError};
-pub use repair::RepairPlan;
+pub use repair::{RepairAdvice, RepairPlan, Repaired};
 pub use retention::{LimitOverrides, RetentionPlan};
 pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
@@ -124,6 +125,17 @@ impl LogDir {
         let held = || LogDirError::HeldByBroker { path: root.to_owned() };
         log_dir.checkpoints = Arc::new(CheckpointFiles::to_write(Arc::clone(&log_dir.root)));
         log_dir.lock = Some(log_dir.disk.share(&root.join(".lock"))?.ok_or_else(held)?);
+        Ok(log_dir)
+    }
+
+    /// Opens a log dir to repair it. As to write, but a checkpoint file that cannot be read keeps no partition from being
+    /// repaired: what it says is then not known.
+    ///
+    /// # Errors
+    /// As [`LogDir::open_to_write`].
+    pub fn open_to_repair(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
+        let mut log_dir = Self::open_to_write(disk, root)?;
+        log_dir.checkpoints = Arc::new(CheckpointFiles::to_repair(Arc::clone(&log_dir.root)));
         Ok(log_dir)
     }
 

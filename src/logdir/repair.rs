@@ -4,19 +4,25 @@
 //! Each file is replaced whole, and the damaged one kept beside it as `<name>.damaged`; a crash leaves the old or the new.
 //! A topic file is made anew from the folders and the topic id in `partition.metadata`. What it said of the configuration
 //! is lost, so the new one sets no limit on retention: nothing is deleted before the owner says so.
+//!
+//! Where claims are to be lowered, that comes first, under the root lock and then the partition's: each checkpoint file is
+//! replaced and durable, then what the folder claims, and only then is the log changed. A crash leaves some of the claims
+//! lowered, and the log as it was; it is reported by those that are left, and the next repair lowers them.
+//!
+//! A missing folder is made under the root lock. A crash leaves it without a segment, which is reported by the same claims;
+//! or with its first segment and without `partition.metadata`, which the next writer completes.
 
-use super::checkpoints::CheckpointFile;
+use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::config::TopicConfig;
 use super::partition::{Identity, topic_id_in};
 use super::topic::{PARTITION_METADATA_FILE, TOPIC_FILE_SUFFIX};
 use super::{LogDir, LogDirError, Origin, Partition, Result, Topic, TopicFindings};
-use crate::disk::{FolderLock, atomic};
-use crate::format::checkpoint::OffsetCheckpoint;
+use crate::disk::FolderLock;
 use crate::format::properties::PartitionMetadata;
 use crate::storage::check::{Finding, Problem};
-use crate::storage::repair::{self, DamagedRecords, Plan, replace_damaged};
+use crate::storage::repair::{self, DamagedRecords, Decision, Plan, Remedy, replace_damaged};
 use crate::storage::{self, Checkpoints, Notice, PartitionGuard};
-use crate::units::{TopicName, TopicPartition};
+use crate::units::{Offset, TopicName, TopicPartition};
 use std::slice;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -35,6 +41,26 @@ pub struct RepairPlan {
     pub damaged_records: DamagedRecords,
 }
 
+/// What a repair has done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repaired {
+    /// What was found and done, in the order in which it was.
+    pub done: Vec<Decision>,
+    /// What is still wrong.
+    pub left: Vec<Finding>,
+}
+
+/// What helps a partition that a reader or writer refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairAdvice {
+    /// There is nothing to be repaired.
+    NothingWrong,
+    /// A repair that gives nothing up.
+    Repair,
+    /// Only going on without what is lost.
+    AcceptLoss,
+}
+
 impl TopicFindings {
     /// Decides on every finding: a plan for the root, then one for each partition.
     #[must_use]
@@ -51,25 +77,22 @@ impl TopicFindings {
 
 impl LogDir {
     /// Applies a plan, on so many threads. A partition is looked at again under its guard and planned anew, until nothing is
-    /// left to be done. Returns what is still wrong. The plan of the root goes before those of partitions: a topic is known
-    /// by its file.
+    /// left to be done. The plan of the root goes before those of partitions: a topic is known by its file.
     ///
     /// # Errors
     /// When the topic was deleted, a broker has the log dir, or the disk fails.
-    pub fn apply_repair(
-        &self,
-        planned: &RepairPlan,
-        threads: usize,
-        notices: &mut Vec<Notice>,
-    ) -> Result<Vec<Finding>> {
+    pub fn apply_repair(&self, planned: &RepairPlan, threads: usize, notices: &mut Vec<Notice>) -> Result<Repaired> {
+        let acting = |decision: &&Decision| decision.remedy.acts();
         match &planned.partition {
-            _ if !planned.plan.acts() => Ok(planned.plan.findings().cloned().collect()),
-            None => {
-                self.repair_root(&planned.plan)?;
-                let left = planned.plan.decisions.iter().filter(|decision| !decision.remedy.acts());
-                Ok(left.map(|decision| decision.finding.clone()).collect())
+            Some(partition) if planned.plan.acts() => {
+                self.repair_in_rounds(partition, planned.damaged_records, threads, notices)
             }
-            Some(partition) => self.repair_partition(partition, planned.damaged_records, threads, notices),
+            None if planned.plan.acts() => {
+                self.repair_root(&planned.plan)?;
+                let (done, left): (Vec<_>, Vec<_>) = planned.plan.decisions.iter().cloned().partition(|it| acting(&it));
+                Ok(Repaired { done, left: left.into_iter().map(|it| it.finding).collect() })
+            }
+            _ => Ok(Repaired { done: Vec::new(), left: planned.plan.findings().cloned().collect() }),
         }
     }
 
@@ -93,14 +116,8 @@ impl LogDir {
         if !matches!(self.offset_rows(file), Err(LogDirError::DamagedFile { .. })) {
             return Ok(());
         }
-        let rows = match file {
-            CheckpointFile::LogStart => {
-                atomic::read_small(&**lock.folder(), file.name(), super::checkpoints::SIZE_MAX)?
-                    .map(|bytes| OffsetCheckpoint::salvage(&bytes))
-            }
-            _ => None,
-        };
-        Ok(replace_damaged(lock, file.name(), rows.unwrap_or_default().print().as_bytes())?)
+        let rows = OffsetRows::salvage(&**lock.folder(), file)?;
+        Ok(replace_damaged(lock, file.name(), rows.print().as_bytes())?)
     }
 
     fn rewrite_topic_file(&self, lock: &FolderLock, name: &TopicName) -> Result<()> {
@@ -154,25 +171,83 @@ impl LogDir {
         threads: usize,
         notices: &mut Vec<Notice>,
     ) -> Result<Vec<Finding>> {
+        Ok(self.repair_in_rounds(partition, damaged_records, threads, notices)?.left)
+    }
+
+    fn repair_in_rounds(
+        &self,
+        partition: &TopicPartition,
+        damaged_records: DamagedRecords,
+        threads: usize,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Repaired> {
         let handle = self.partition(&self.topic(&partition.topic)?, partition.partition)?;
         let look = || -> Result<Plan> { Ok(repair::plan(self.findings_of(partition, threads)?, damaged_records)) };
+        let mut repaired = Repaired::default();
         if handle.folder()?.is_none() {
-            match damaged_records {
-                DamagedRecords::Keep => return self.findings_of(partition, threads),
-                DamagedRecords::GiveUp => self.begin_again(&handle)?,
+            let plan = look()?;
+            if damaged_records == DamagedRecords::Keep {
+                repaired.left = plan.findings().cloned().collect();
+                return Ok(repaired);
             }
+            self.begin_again(&handle)?;
+            repaired.done.extend(plan.decisions.into_iter().filter(|it| it.remedy.acts()));
         }
-        let guard = handle.guard_of(Identity::Repaired)?;
+        let mut guard = handle.guard_of(Identity::Repaired)?;
         let mut plan = look()?;
         for _ in 0..ROUNDS_MAX {
             if !plan.acts() {
                 break;
             }
+            if let Some(end) = plan.out_of_reach() {
+                // Who holds a partition does not wait for the root. Until it is held again, no writer can open the log.
+                drop(guard);
+                guard = self.lower_claims(&handle, end)?;
+            }
             write_metadata(&guard, &handle, &plan)?;
             repair::apply(&guard, &plan, notices)?;
+            repaired.done.extend(plan.decisions.into_iter().filter(|it| it.remedy.acts()));
             plan = look()?;
         }
-        Ok(plan.decisions.into_iter().map(|decision| decision.finding).collect())
+        repaired.left = plan.decisions.into_iter().map(|decision| decision.finding).collect();
+        Ok(repaired)
+    }
+
+    /// Lowers every claim of more than `end`, durably: the rows of the checkpoint files, then what is in the folder.
+    fn lower_claims(&self, partition: &Partition, end: Offset) -> Result<PartitionGuard> {
+        let root = self.lock_root()?;
+        let guard = partition.guard_of(Identity::Repaired)?;
+        for file in [CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark, CheckpointFile::Cleaner] {
+            let mut rows = match self.offset_rows(file) {
+                // It says nothing, or nothing that is known here.
+                Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) => continue,
+                rows => rows?,
+            };
+            if rows.lower(partition.id(), end) {
+                rows.write(&**root.folder(), file)?;
+            }
+        }
+        repair::lower_claims(&guard, partition.topic_id(), end)?;
+        Ok(guard)
+    }
+
+    /// What helps a partition; `None` where finding it out takes more than so many bytes to be read.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the disk fails.
+    pub fn repair_advice(&self, partition: &TopicPartition, bytes_max: u64) -> Result<Option<RepairAdvice>> {
+        let verification = self.begin_verification_of(partition)?;
+        if verification.bytes() > bytes_max {
+            return Ok(None);
+        }
+        let found = verification.run(1, &|_| {})?.partitions.into_iter().flat_map(|it| it.checked.findings);
+        let plan = repair::plan(found.filter(|it| it.severity().is_wrong()).collect(), DamagedRecords::Keep);
+        let is_waiting = plan.decisions.iter().any(|it| it.remedy == Remedy::IfLossIsAccepted);
+        Ok(Some(match plan.acts() {
+            _ if is_waiting => RepairAdvice::AcceptLoss,
+            true => RepairAdvice::Repair,
+            false => RepairAdvice::NothingWrong,
+        }))
     }
 
     fn findings_of(&self, partition: &TopicPartition, threads: usize) -> Result<Vec<Finding>> {

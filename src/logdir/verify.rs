@@ -195,11 +195,7 @@ impl LogDir {
         pause: fn(),
     ) -> Result<()> {
         let root_findings = &mut all.root_findings;
-        let mut witnesses = Witnesses::read(self, pause, |error| {
-            if let LogDirError::DamagedFile { path, what } = error {
-                root_findings.push(damaged(path, what));
-            }
-        })?;
+        let mut witnesses = Witnesses::read(self, pause, |finding| root_findings.push(finding))?;
         if patterns.is_empty() {
             all.root_findings.append(&mut witnesses.broker.findings);
             all.root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);

@@ -4,7 +4,7 @@ use super::broker_root::BrokerRoot;
 use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::storage::Checkpoints;
-use crate::storage::check::{Acknowledgement, Gaps};
+use crate::storage::check::{Acknowledgement, Finding, Gaps, Problem};
 use crate::units::{Offset, TopicPartition};
 use std::collections::HashSet;
 
@@ -21,11 +21,16 @@ pub(super) struct Witnesses {
 }
 
 impl Witnesses {
-    /// Reads them. A checkpoint file that is damaged says nothing, and is given to `damaged`.
-    pub(super) fn read(log_dir: &LogDir, pause: fn(), mut damaged: impl FnMut(LogDirError)) -> Result<Self> {
+    /// Reads them. A checkpoint file that is damaged says what can be read of it, one of a later format nothing; `damaged` is
+    /// given what is wrong.
+    pub(super) fn read(log_dir: &LogDir, pause: fn(), mut damaged: impl FnMut(Finding)) -> Result<Self> {
         let mut rows = |file| match log_dir.offset_rows(file) {
-            Err(error @ LogDirError::DamagedFile { .. }) => {
-                damaged(error);
+            Err(LogDirError::DamagedFile { path, what }) => {
+                damaged(Finding { path, position: None, offset: None, problem: Problem::DamagedFile { what } });
+                OffsetRows::salvage(&*log_dir.root, file)
+            }
+            Err(LogDirError::NewerFile { path, what }) => {
+                damaged(Finding { path, position: None, offset: None, problem: Problem::NewerFile { what } });
                 Ok(OffsetRows::default())
             }
             rows => rows,

@@ -124,6 +124,21 @@ pub fn raise(guard: &PartitionGuard, topic_id: Option<Uuid>, leader_epoch: i32, 
     }
 }
 
+/// Lowers the point of the file to `end`, durably: the log is about to end there.
+///
+/// # Errors
+/// When the disk fails.
+pub fn lower(guard: &PartitionGuard, topic_id: Option<Uuid>, end: Offset) -> Result<()> {
+    match read(&**guard.folder(), topic_id)? {
+        DurableEnd::At { offset, leader_epoch, .. } if offset > end => {
+            let (topic_id, inode) = (topic_id.unwrap_or_default(), guard.folder().id().inode);
+            EndPoint { offset: end, leader_epoch, topic_id, inode, named_log: None }.write(guard)?;
+            Ok(guard.create(FILE)?.sync()?)
+        }
+        DurableEnd::At { .. } | DurableEnd::Copy | DurableEnd::Unknown => Ok(()),
+    }
+}
+
 /// Writes the file of a partition of which nothing is known to be durable.
 ///
 /// # Errors

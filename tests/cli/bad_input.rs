@@ -81,7 +81,7 @@ impl Log {
         let place = format!("kdir: {} at position {position} (offset {offset}): {why}", self.path().display());
         assert!(stderr.starts_with(&place), "{what}: {stderr}");
         assert_eq!((code, stdout.lines().count() as u64), (Some(1), offset), "{what}: {stderr}");
-        self.kdir.run(&["-q", "repair", "bad", "--skip-corrupt"]).code(0);
+        self.kdir.run(&["-q", "repair", "bad", "--accept-loss"]).code(0);
         assert!(fs::read(self.path()).unwrap() == self.bytes, "{what}: a sound batch was changed");
         // Nothing is wrong with it: it is kdir that cannot look inside.
         let findings = self.kdir.run(&["-q", "verify", "bad", "-o", "json"]).code(0);

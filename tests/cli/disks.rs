@@ -53,7 +53,7 @@ fn a_sound_follower_of_a_compacted_topic_keeps_its_offsets() {
         let kdir = disk(name);
         let before = kdir.contents();
         assert_eq!(verdict(&kdir), (findings(&[("gaps", "note")]), 0), "{name}");
-        for args in [&["repair"][..], &["repair", "--skip-corrupt"]] {
+        for args in [&["repair"][..], &["repair", "--accept-loss"]] {
             kdir.run(args).code(0).stderr(ends_with("1 finding, nothing was changed\n"));
         }
         assert_eq!(kdir.contents(), before, "{name}");
@@ -74,7 +74,7 @@ fn a_log_that_ends_below_the_high_watermark_has_lost_records_and_no_producer_goe
     let mut after = kdir.contents();
     after.retain(|name, _| before.contains_key(name));
     assert_eq!(after["gz-0/00000000000000000000.log"], before["gz-0/00000000000000000000.log"]);
-    kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
+    kdir.run(&["-q", "repair", "--accept-loss"]).code(0);
     assert_eq!(verdict(&kdir), (Vec::new(), 0));
     kdir.feed(&["-q", "produce", "gz"], "one\n").code(0);
     assert_eq!(kdir.json(&["consume", "gz", "-o", "json"])[0]["offset"], 500, "no offset is given twice");
@@ -461,6 +461,6 @@ fn a_batch_of_a_codec_that_is_not_known_is_whole_and_only_not_read() {
     kdir.run(&["consume", "t"]).code(1).stdout("a\n").stderr(format!("kdir: {what}\n"));
     let going_on = format!("warning: {what}; going on at offset 2\n");
     kdir.run(&["consume", "t", "--skip-corrupt"]).code(4).stdout("a\nc\n").stderr(going_on);
-    kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
+    kdir.run(&["-q", "repair", "--accept-loss"]).code(0);
     assert_eq!(fs::read(&log).unwrap(), bytes, "a repair leaves it alone");
 }

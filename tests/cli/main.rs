@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and looks at files itself"
 )]
 
+mod accept_loss;
 mod alter;
 mod bad_input;
 mod broker_root;

@@ -839,7 +839,7 @@ fn a_partition_whose_folder_was_lost_is_named_and_never_a_new_one() {
     kdir.feed(&["produce", "app", "-p", "1"], "x\n").code(4).stdout("").stderr(named());
     let found = kdir.command(&["verify", "-o", "json"]).assert().code(4);
     assert_eq!(each(&json_lines(&found.get_output().stdout), "problem"), ["missing-folder"]);
-    kdir.run(&["repair", "--skip-corrupt", "-q"]).code(0);
+    kdir.run(&["repair", "--accept-loss", "-q"]).code(0);
     kdir.produce("app", &["-p", "1"], "x\n");
     kdir.assert_sound();
 }

@@ -6,6 +6,10 @@ use predicates::str::{contains, ends_with};
 use std::fs;
 use std::path::Path;
 
+/// What a command says that stops where records are lost.
+const GO_ON: &str = "`kdir repair --dry-run --accept-loss app` shows what it costs to go on, `kdir repair --accept-loss app` \
+                     goes on";
+
 /// Twelve records in four segments.
 fn topic() -> Kdir {
     let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=240", "-c", "index.interval.bytes=0"]);
@@ -20,7 +24,7 @@ fn changes_no_byte_of_what_is_sound() {
     fs::remove_file(kdir.path(".lock")).unwrap();
     let before = kdir.contents();
     kdir.run(&["repair"]).code(0).stdout("").stderr("nothing is wrong, nothing was changed\n");
-    kdir.run(&["repair", "--skip-corrupt"]).code(0).stdout("").stderr("nothing is wrong, nothing was changed\n");
+    kdir.run(&["repair", "--accept-loss"]).code(0).stdout("").stderr("nothing is wrong, nothing was changed\n");
     assert_eq!(kdir.contents(), before);
 }
 
@@ -32,7 +36,7 @@ fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
     // An index is derived from the log.
     kdir.run(&["repair", "-n", "-o", "tsv"])
         .code(0)
-        .stdout(ends_with("\trebuild the indexes of the segment\n"))
+        .stdout(ends_with("\trebuild the indexes of the segment\t\t\t\t\n"))
         .stderr("1 finding, nothing was changed\n");
     assert_eq!(kdir.contents(), before);
 }
@@ -67,11 +71,23 @@ fn gives_records_up_only_when_it_is_asked_to() {
     let before = kdir.contents();
     kdir.run(&["repair"])
         .code(4)
-        .stdout(contains("nothing without --skip-corrupt"))
-        .stderr("1 finding, nothing was changed\n");
+        .stdout(contains("nothing without --accept-loss"))
+        .stderr(format!("1 finding, nothing was changed\nhint: {GO_ON}\n"));
     assert_eq!(kdir.contents(), before);
-    kdir.run(&["consume", "app"]).code(4).stdout("line 0\nline 1\nline 2\n");
-    kdir.run(&["repair", "app", "--skip-corrupt"]).code(0).stderr("mended 1 finding, 0 left\n");
+    kdir.run(&["consume", "app"])
+        .code(4)
+        .stdout("line 0\nline 1\nline 2\n")
+        .stderr(ends_with(format!("hint: {GO_ON}\n")));
+    let cost = "gives up offsets 3 to 3 of app-0, at most 1 record; witness: the bytes themselves\n";
+    kdir.run(&["repair", "app", "--accept-loss", "--dry-run"])
+        .code(4)
+        .stdout(contains(cost))
+        .stderr("1 finding, nothing was changed; at most 1 record would be given up\n");
+    assert_eq!(kdir.contents(), before);
+    kdir.run(&["repair", "app", "--accept-loss"])
+        .code(0)
+        .stdout(contains(cost))
+        .stderr("mended 1 finding, 0 left; at most 1 record given up\n");
     kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
     let expected: String = (0..12).filter(|it| *it != 3).map(|number| format!("line {number}\n")).collect();
     assert_eq!(kdir.values("app"), expected);
@@ -89,7 +105,10 @@ fn makes_a_damaged_topic_file_anew_without_a_limit_on_retention() {
     fs::write(kdir.path("app.json"), &damaged).unwrap();
     let said = format!("kdir: {} is damaged: ", kdir.path("app.json").display());
     kdir.run(&["list", "-o", "tsv"]).code(4).stdout("other\t1\t0\t0\n").stderr(contains(&said));
-    kdir.run(&["consume", "app"]).code(4).stdout("").stderr(contains(&said).and(contains("hint: `kdir repair`")));
+    kdir.run(&["consume", "app"])
+        .code(4)
+        .stdout("")
+        .stderr(contains(&said).and(contains("hint: `kdir repair app` keeps")));
     kdir.run(&["verify", "-o", "tsv"]).code(4).stdout(contains("damaged-file").count(1));
     kdir.run(&["repair", "-q"]).code(0).stderr("");
     kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
@@ -121,7 +140,7 @@ fn begins_a_missing_partition_anew_behind_its_lost_records() {
     fs::remove_dir_all(kdir.path("app-0")).unwrap();
     kdir.run(&["repair", "-q"]).code(4);
     assert!(!kdir.path("app-0").exists());
-    kdir.run(&["repair", "-q", "--skip-corrupt"]).code(0);
+    kdir.run(&["repair", "-q", "--accept-loss"]).code(0);
     kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
     kdir.produce("app", &[], "after\n");
     let records = kdir.records("app");
@@ -172,7 +191,7 @@ fn damage_of_what_a_run_has_acknowledged_is_seen_by_every_command_and_mended() {
         assert_eq!(problems.iter().map(|it| &it["problem"]).collect::<Vec<_>>(), [problem]);
         kdir.feed(&["-q", "produce", "app"], "no\n").code(4);
         kdir.run(&["-q", "repair"]).code(4);
-        kdir.run(&["-q", "repair", "--skip-corrupt"]).code(0);
+        kdir.run(&["-q", "repair", "--accept-loss"]).code(0);
         kdir.feed(&["-q", "produce", "app", "-o", "json"], "v3\n").code(0).stdout(contains("\"base_offset\":3"));
         assert_eq!(kdir.values("app"), format!("{left}v3\n"));
         kdir.assert_sound();

@@ -52,7 +52,7 @@ fn reports_each_finding_with_file_position_and_offset() {
             them unless the disk has lied\n\
         app-1/00000000000000000000.log  position 0  offset 0\n    \
             damaged: the checksum of the batch does not match its bytes\n    \
-            the record at offset 0 is lost; repair --skip-corrupt steps over\n";
+            the record at offset 0 is lost; repair --accept-loss goes on without\n";
     kdir.run(&["verify"]).code(4).stdout(expected).stderr(contains("3 findings\n"));
     let rows = kdir.command(&["verify", "-o", "json"]).assert().code(4);
     let rows = crate::support::json_lines(&rows.get_output().stdout);
@@ -69,7 +69,7 @@ fn reports_each_finding_with_file_position_and_offset() {
     assert_eq!(rows[2]["path"].as_str().unwrap(), log.to_str().unwrap());
     assert_eq!(
         rows[2]["meaning"].as_str().unwrap(),
-        "the record at offset 0 is lost; repair --skip-corrupt steps over"
+        "the record at offset 0 is lost; repair --accept-loss goes on without"
     );
     kdir.run(&["verify", "-o", "tsv"]).code(4).stdout(contains("app\t1\t").count(1));
 }

@@ -210,9 +210,12 @@ mod small_files {
                 };
                 // What may be of a later format is left alone.
                 let Some((root, inside)) = findings(&dir) else { continue };
+                if root.iter().any(|it| matches!(it.problem, Problem::NewerFile { .. })) {
+                    continue;
+                }
                 found += usize::from(!root.is_empty() || !inside.is_empty());
                 let at_the_root = TopicFindings { root, partitions: Vec::new() }.plan_repair(DamagedRecords::GiveUp);
-                assert_eq!(dir.apply_repair(&at_the_root[0], 1, &mut Vec::new()).unwrap(), [], "{what}");
+                assert_eq!(dir.apply_repair(&at_the_root[0], 1, &mut Vec::new()).unwrap().left, [], "{what}");
                 if dir.topic(&partition().topic).is_ok() {
                     dir.repair_partition(&partition(), DamagedRecords::GiveUp, 1, &mut Vec::new()).unwrap();
                     let (root, mut inside) = findings(&dir).unwrap();

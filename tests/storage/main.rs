@@ -6,6 +6,7 @@
 #[cfg(not(feature = "faulty-disk"))]
 compile_error!("these tests need the disk in memory: cargo test --features faulty-disk");
 
+mod accept_loss;
 mod any_bytes;
 mod append_time;
 mod churn;

@@ -44,7 +44,9 @@ pub(crate) fn run(args: &CreateArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     let new = NewTopic { name: args.topic.clone(), partitions: args.partitions, config };
     let log_dir = context.open_or_make()?;
-    match log_dir.create_topic(&new)? {
+    let created = log_dir.create_topic(&new)?;
+    super::warn_of_kept(&log_dir, context)?;
+    match created {
         Created::New(topic) => context.ui.status(&format!(
             "created topic {} with {} in {}",
             topic.name,

@@ -4,7 +4,7 @@ use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::ui::Unit;
-use crate::logdir::TopicPattern;
+use crate::logdir::{Deleting, TopicPattern};
 use crate::units::ByteSize;
 use std::io::IsTerminal;
 
@@ -47,12 +47,23 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
         }
         let mut progress = context.ui.progress(None, Unit::Segments);
         let mut segments = 0;
-        log_dir.delete_topic(&topic.name, |path| {
-            segments += u64::from(path.extension().is_some_and(|suffix| suffix == "log"));
-            progress.set(segments, || topic.name.to_string());
-        })?;
+        let mut unlinked = Vec::new();
+        let deleted = log_dir.delete_topic(&topic.name, |step| match step {
+            Deleting::Removed(path) => {
+                segments += u64::from(path.extension().is_some_and(|suffix| suffix == "log"));
+                progress.set(segments, || topic.name.to_string());
+            }
+            Deleting::Unlinked(path) => unlinked.push(path.display().to_string()),
+        });
         progress.finish();
+        for path in unlinked {
+            context
+                .ui
+                .warning(&format!("{path} was a symbolic link: it was removed, the folder that it led to was not"));
+        }
+        deleted?;
         context.ui.status(&format!("deleted topic {}", topic.name));
     }
+    super::warn_of_kept(&log_dir, context)?;
     Ok(Exit::Done)
 }

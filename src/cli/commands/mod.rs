@@ -16,8 +16,9 @@ pub(crate) mod repair;
 pub(crate) mod retention;
 pub(crate) mod verify;
 
+use super::Context;
 use super::exit::Failures;
-use crate::logdir::{FoundTopics, LogDirs, Partition, Topic, TopicPattern};
+use crate::logdir::{FoundTopics, LogDir, LogDirs, Partition, Topic, TopicPattern};
 use crate::storage::Notice;
 use crate::units::Offset;
 
@@ -40,6 +41,15 @@ fn readable(mut found: FoundTopics, failures: &mut Failures) -> Vec<Topic> {
         found.topics.retain(|topic| topic.name != name);
     }
     found.topics
+}
+
+/// Names what keeps folders of deleted topics from being removed.
+fn warn_of_kept(log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
+    for path in log_dir.kept_of_deleted_topics()? {
+        let path = path.display();
+        context.ui.warning(&format!("{path} is no file of a partition: it was kept when its topic was deleted"));
+    }
+    Ok(())
 }
 
 /// Log start and log end offset of a partition.

@@ -125,11 +125,22 @@ impl<'a> Findings<'a> {
         partition: Option<&TopicPartition>,
         then: &str,
     ) -> Result<(), OutputError> {
+        self.add_with(finding, partition, then, Vec::new())
+    }
+
+    /// The same, with the cells of further columns.
+    pub(super) fn add_with(
+        &mut self,
+        finding: &Finding,
+        partition: Option<&TopicPartition>,
+        then: &str,
+        more: Vec<Cell>,
+    ) -> Result<(), OutputError> {
         let number = |value: Option<i64>| value.map_or(Cell::Nothing, Cell::Number);
         let position = finding.position.map(|Position(position)| position as i64);
         let offset = finding.offset.map(|offset| offset.0);
         if let Some(rows) = &mut self.rows {
-            return rows.row(vec![
+            let mut cells = vec![
                 partition.map_or(Cell::Nothing, |it| Cell::text(&it.topic)),
                 number(partition.map(|it| it.partition.into())),
                 Cell::text(finding.path.display()),
@@ -139,15 +150,23 @@ impl<'a> Findings<'a> {
                 Cell::text(finding.problem.name()),
                 Cell::text(&finding.problem),
                 Cell::text(then),
-            ]);
+            ];
+            cells.extend(more);
+            return rows.row(cells);
         }
         let place = |name: &str, value: Option<i64>| value.map_or(String::new(), |value| format!("  {name} {value}"));
         let (position, offset) = (place("position", position), place("offset", offset));
         let only_root = self.context.root().unwrap_or(Path::new(""));
         let path = finding.path.strip_prefix(only_root).unwrap_or(&finding.path).display();
         let severity = finding.severity().name();
+        let then = then.replace('\n', "\n    ");
         let text = format!("{path}{position}{offset}\n    {severity}: {}\n    {then}\n", finding.problem);
         self.context.ui.data(text.as_bytes())
+    }
+
+    /// Whether they are shown to a person.
+    pub(super) const fn is_table(&self) -> bool {
+        self.rows.is_none()
     }
 
     pub(super) fn finish(self) -> Result<(), OutputError> {

@@ -51,7 +51,12 @@ impl Folder for FaultyFolder {
         self.disk.run("list", &self.path, |state| {
             let entries = &state.folders[&self.inode].now;
             let is_folder = |inode| state.folders.contains_key(inode);
-            Ok(entries.iter().map(|(name, i)| FolderEntry { name: name.clone(), is_folder: is_folder(i) }).collect())
+            let entry = |(name, inode): (&String, _)| FolderEntry {
+                name: name.clone(),
+                is_folder: is_folder(inode),
+                is_link: false,
+            };
+            Ok(entries.iter().map(entry).collect())
         })
     }
 

@@ -1,7 +1,9 @@
 //! What can be found wrong, and what it means for whoever owns the log.
 
+use super::loss::{Loss, Overlap};
 use crate::units::{Offset, Position, SetAside, Timestamp};
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// What a finding means for the records, and for a broker: the worst last.
@@ -114,11 +116,18 @@ pub enum Problem {
         claimed: Offset,
         /// Where the log goes on.
         next_offset: Offset,
+        /// How many offsets it takes.
+        span: i64,
+        /// Offsets that it claims and no other batch has, and where such a batch would be.
+        leaves: Vec<(Position, Range<Offset>)>,
     },
     /// A batch cannot be before the next one, and nothing says which of them is wrong.
     Contradiction {
         /// What the next one begins with.
         next: Offset,
+        /// What is given up where one of the two is taken out: the one that the batch after both contradicts, else the one
+        /// that takes fewer offsets.
+        loss: Box<Loss>,
     },
     /// The same bytes are there already, earlier in the file.
     RepeatedBatches {
@@ -131,6 +140,8 @@ pub enum Problem {
     StepsBack {
         /// How far the log had come.
         reached: Offset,
+        /// What is given up where they are taken out.
+        loss: Box<Loss>,
     },
     /// A batch is whole, but its leader epoch is not the one that `leader-epoch-checkpoint` has for its offset.
     WrongLeaderEpoch {
@@ -152,11 +163,16 @@ pub enum Problem {
         next_offset: Offset,
     },
     /// The index of a segment names records, and the segment's log is missing.
-    MissingLog,
+    MissingLog {
+        /// The offset after the last one that the index names.
+        next_offset: Offset,
+    },
     /// A segment ends behind the base offset of the next one.
     OverlappingSegments {
         /// The base offset of the next segment.
         base_offset: Offset,
+        /// What is given up where the log goes on with one of the two.
+        overlap: Overlap,
     },
     /// Entries of an index that the batches contradict.
     WrongIndexEntries {
@@ -175,6 +191,11 @@ pub enum Problem {
     /// A small file does not say what it should.
     DamagedFile {
         /// What is wrong with it.
+        what: String,
+    },
+    /// A small file at the root is of a format that came later.
+    NewerFile {
+        /// Which one.
         what: String,
     },
     /// A file that only brokers keep, and make anew from the log, does not say what it should.
@@ -258,11 +279,12 @@ impl Problem {
             Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
             Self::MissingOffsets { .. } => "missing-offsets",
             Self::Gaps { .. } => "gaps",
-            Self::MissingLog => "missing-log",
+            Self::MissingLog { .. } => "missing-log",
             Self::OverlappingSegments { .. } => "overlapping-segments",
             Self::WrongIndexEntries { .. } => "wrong-index-entries",
             Self::MissingTimeEntries { .. } => "missing-time-entries",
             Self::DamagedFile { .. } => "damaged-file",
+            Self::NewerFile { .. } => "newer-file",
             Self::DamagedBrokerFile { .. } => "damaged-broker-file",
             Self::Unreadable { .. } => "unreadable",
             Self::InterruptedCompaction => "interrupted-compaction",
@@ -289,6 +311,7 @@ impl fmt::Display for Problem {
             | Self::UnsupportedBatch { what }
             | Self::TornTail { what, .. }
             | Self::DamagedFile { what }
+            | Self::NewerFile { what }
             | Self::DamagedBrokerFile { what }
             | Self::Unreadable { what }
             | Self::StopsABroker { what }
@@ -299,13 +322,13 @@ impl fmt::Display for Problem {
             Self::OutOfOrder { claimed, .. } => {
                 write!(f, "the batch claims the base offset {claimed}, and the batches beside it contradict that")
             }
-            Self::Contradiction { next } => {
+            Self::Contradiction { next, .. } => {
                 write!(f, "the batch does not end before the next one, which begins at offset {next}")
             }
             Self::RepeatedBatches { end, original } => {
                 write!(f, "the bytes up to position {end} are those from position {original} on once more")
             }
-            Self::StepsBack { reached } => {
+            Self::StepsBack { reached, .. } => {
                 write!(f, "the offsets begin again here, where the log had come to {reached}, with other records")
             }
             Self::WrongLeaderEpoch { claimed, right } => {
@@ -321,8 +344,8 @@ impl fmt::Display for Problem {
                     "the next batch begins at offset {next_offset}{more}, and nothing says whether the log was compacted"
                 )
             }
-            Self::MissingLog => f.write_str("the segment's log is missing, and its index names records in it"),
-            Self::OverlappingSegments { base_offset } => {
+            Self::MissingLog { .. } => f.write_str("the segment's log is missing, and its index names records in it"),
+            Self::OverlappingSegments { base_offset, .. } => {
                 write!(f, "the segment ends behind the base offset {base_offset} of the next one")
             }
             Self::WrongIndexEntries { count: 1, what } => f.write_str(what),
@@ -361,6 +384,7 @@ impl Finding {
         match &self.problem {
             Problem::Gaps { .. }
             | Problem::UnsupportedBatch { .. }
+            | Problem::NewerFile { .. }
             | Problem::UnusualSegmentName
             | Problem::ForeignFolder { owner: Owner::Kdir } => Severity::Note,
             Problem::WrongIndexEntries { .. } | Problem::DamagedBrokerFile { .. } => Severity::Derived,
@@ -386,7 +410,7 @@ impl Finding {
             | Problem::StepsBack { .. }
             | Problem::WrongLeaderEpoch { .. }
             | Problem::DamagedMetadata { .. }
-            | Problem::MissingLog
+            | Problem::MissingLog { .. }
             | Problem::OverlappingSegments { .. }
             | Problem::MissingTimeEntries { .. }
             | Problem::DamagedFile { .. }
@@ -402,7 +426,7 @@ impl Finding {
         let from = self.offset.unwrap_or_default();
         match &self.problem {
             Problem::DamagedBatch { next_offset, .. } | Problem::MissingOffsets { next_offset } => {
-                format!("{} lost; repair --skip-corrupt steps over", lost(from, *next_offset))
+                format!("{} lost; repair --accept-loss goes on without", lost(from, *next_offset))
             }
             Problem::UnsupportedBatch { .. } => {
                 "nothing is lost: its checksum is right, and its records cannot be checked here; repair leaves it alone"
@@ -422,28 +446,31 @@ impl Finding {
                  in its header"
             ),
             Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
-                "readers stop here; its records are whole, and what their offsets were is not known; repair --skip-corrupt \
+                "readers stop here; its records are whole, and what their offsets were is not known; repair --accept-loss \
                  takes the batch out and keeps its bytes"
                     .into()
             }
             Problem::OutOfOrder { next_offset, .. } => format!(
                 "readers stop here; its records are whole, and which of the offsets {from} to {} they had is not known; repair \
-                 --skip-corrupt takes the batch out and keeps its bytes",
+                 --accept-loss takes the batch out and keeps its bytes",
                 *next_offset + -1
             ),
             Problem::Contradiction { .. } => {
-                "readers stop here; one of the two is wrong, and nothing says which: compare with a copy or another replica"
+                "readers stop here; one of the two is wrong, and nothing says which: compare with a copy or another replica, or \
+                 let repair --accept-loss take one out"
                     .into()
             }
             Problem::RepeatedBatches { .. } => "nothing is lost: repair takes the second copy out".into(),
             Problem::StepsBack { .. } => {
                 "readers stop here; the records before or behind belong to another log, or the file was put together from \
-                 parts: compare with a copy or another replica"
+                 parts: compare with a copy or another replica, or let repair --accept-loss take them out"
                     .into()
             }
             Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
             Problem::OverlappingSegments { .. } => {
-                "readers skip what overlaps; one of the two files does not belong here: move it away".into()
+                "readers skip what overlaps; one of the two files does not belong here: move it away, or let repair \
+                 --accept-loss take out the overlap"
+                    .into()
             }
             Problem::WrongIndexEntries { .. } => {
                 "nothing is lost and no answer is wrong, look-ups take longer; repair rebuilds the index".into()
@@ -454,30 +481,35 @@ impl Finding {
                     .into()
             }
             Problem::DamagedFile { .. } => "repair makes the file anew from what the log says".into(),
+            Problem::NewerFile { .. } => {
+                "what it says of the partitions is not known to this version; repair leaves it alone".into()
+            }
             Problem::DamagedBrokerFile { .. } => {
                 "a broker makes it anew when it starts and finds no .kafka_cleanshutdown".into()
             }
             Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
             Problem::EndsBelowRecoveryPoint { recovery_point } => {
-                format!("{} lost; repair --skip-corrupt goes on without", lost(from, *recovery_point))
+                format!("{} lost; repair --accept-loss goes on without", lost(from, *recovery_point))
             }
             Problem::EndsBelowHighWatermark { high_watermark } => format!(
-                "{} lost, unless another replica has them; repair --skip-corrupt goes on without",
+                "{} lost, unless another replica has them; repair --accept-loss goes on without",
                 lost(from, *high_watermark)
             ),
             Problem::Gaps { .. } => {
                 "legal if the topic is compacted, or was; if not, records are lost: compare with another replica".into()
             }
-            Problem::MissingLog => {
-                "records from this offset on are not there; bring the file back, or remove the segment's other files".into()
+            Problem::MissingLog { .. } => {
+                "records from this offset on are not there; bring the file back, or repair --accept-loss goes on without"
+                    .into()
             }
             Problem::EndsBelowLogStart { .. } => {
-                "no record of the log is shown; the next producer goes on at the log start offset".into()
+                "no record of the log is shown; the next producer, or repair --accept-loss, goes on at the log start offset"
+                    .into()
             }
             Problem::MissingFolder => {
                 format!(
-                    "{} lost; bring the folder back, or repair --skip-corrupt begins it anew",
+                    "{} lost; bring the folder back, or repair --accept-loss begins it anew",
                     lost(Offset::ZERO, from)
                 )
             }

@@ -15,11 +15,14 @@
 
 mod entries;
 mod finding;
+mod loss;
 mod order;
+mod overlap;
 mod survey;
 mod walk;
 
 pub use finding::{Acknowledgement, Finding, Owner, Problem, Severity};
+pub use loss::{Loss, Overlap};
 
 use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;
@@ -221,8 +224,11 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
                     let is_known = |it: &Finding, known: &[Finding]| {
                         it.position.is_none() && known.iter().any(|known| known.path == it.path && it.offset.is_none())
                     };
-                    let new: Vec<_> =
+                    let mut new: Vec<_> =
                         walked.findings.into_iter().filter(|it| !is_known(it, &checked.findings)).collect();
+                    if let Some(folder) = survey.subject.folder().ok().flatten() {
+                        new.iter_mut().try_for_each(|it| overlap::weigh(&*folder, it, units[0].base_offset))?;
+                    }
                     checked.findings.extend(new);
                     checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
                     is_gap_within |= !walked.gaps.is_empty();

@@ -33,6 +33,8 @@ impl Placed {
 pub(super) enum Disorder {
     /// No batch has the offsets from `from` to where `batch` begins.
     Gap { batch: Placed, from: Offset },
+    /// The same, but batches that are out of order claim all of these offsets: they have changed places.
+    Exchanged { batch: Placed, from: Offset },
     /// After damage, the first batch in order begins at `next`. `mark` is the one passed to [`Order::pass_damage`].
     Resumed { mark: usize, next: Offset },
     /// Both neighbours say that the batch begins at `right`.
@@ -40,10 +42,12 @@ pub(super) enum Disorder {
     /// The batch is in the wrong place, and the right offsets of its records are unknown. The batches in order end at `from`
     /// before it and continue at `next` after it.
     OutOfOrder { batch: Placed, from: Offset, next: Offset },
-    /// The batch cannot be before the one that follows it, which begins at `next`. One of them is wrong.
-    Contradiction { batch: Placed, next: Offset },
-    /// The batches from `first` up to `end` follow one another, and begin below `reached`, where the log already was.
-    StepsBack { first: Placed, end: Position, reached: Offset },
+    /// The batch cannot be before the one that follows it, `second`. One of them is wrong. The batches in order
+    /// end at `from` before them; `is_followed` says whether a batch follows both.
+    Contradiction { batch: Placed, second: Placed, wrong: Wrong, from: Offset, is_followed: bool },
+    /// The batches from `first` up to `end`, where they have come to `next`, follow one another, and begin below `reached`,
+    /// where the log already was.
+    StepsBack { first: Placed, end: Position, next: Offset, reached: Offset },
 }
 
 impl Disorder {
@@ -61,9 +65,16 @@ impl Disorder {
             Self::Misplaced { batch, .. } | Self::OutOfOrder { batch, .. } | Self::Contradiction { batch, .. } => {
                 Some(batch)
             }
-            Self::Gap { .. } | Self::Resumed { .. } | Self::StepsBack { .. } => None,
+            Self::Gap { .. } | Self::Exchanged { .. } | Self::Resumed { .. } | Self::StepsBack { .. } => None,
         }
     }
+}
+
+/// Which of two batches that contradict each other is given up, where one is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    First,
+    Second,
 }
 
 /// What is to be done with the first of the batches that are not decided on.
@@ -168,7 +179,8 @@ impl Order {
         for disorder in &mut self.disorder {
             match *disorder {
                 Disorder::Misplaced { batch, right } if is_claimed_beside(batch, right) || !batch.moves_records => {
-                    *disorder = Disorder::OutOfOrder { batch, from: right, next: right };
+                    // The neighbours leave room for a batch here, and this one is not it.
+                    *disorder = Disorder::OutOfOrder { batch, from: right, next: right + batch.span };
                 }
                 _ => {}
             }
@@ -177,7 +189,13 @@ impl Order {
             let within = claimed.iter().filter(|it| it.base >= from && it.next() <= to);
             within.map(|it| it.span).sum::<i64>() == to - from
         };
-        self.disorder.retain(|it| !matches!(*it, Disorder::Gap { from, batch } if is_there(from, batch.base)));
+        for disorder in &mut self.disorder {
+            if let Disorder::Gap { batch, from } = *disorder
+                && is_there(from, batch.base)
+            {
+                *disorder = Disorder::Exchanged { batch, from };
+            }
+        }
     }
 
     /// Decides on undecided batches, oldest first, until one needs more context; at the end of a range, on all.
@@ -207,14 +225,7 @@ impl Order {
                     self.disorder.push(Disorder::OutOfOrder { batch, from, next });
                     self.expected = next;
                 }
-                Verdict::Contradiction => {
-                    self.disorder.push(Disorder::Contradiction { batch, next });
-                    let ends = self.undecided.pop_front().map_or((next, next), |second| {
-                        (batch.next().min(second.next()), batch.next().max(second.next()))
-                    });
-                    // A third batch shows what is missing for certain: the range after both.
-                    self.expected = if self.undecided.is_empty() { ends.0 } else { ends.1 };
-                }
+                Verdict::Contradiction => self.contradict(batch),
                 Verdict::InDoubt => {
                     let from = self.expected;
                     self.disorder.push(Disorder::OutOfOrder { batch, from, next: from });
@@ -226,6 +237,25 @@ impl Order {
                 }
             }
         }
+    }
+
+    /// Passes `batch` and the one after it, which contradict each other.
+    fn contradict(&mut self, batch: Placed) {
+        let second = self.undecided.pop_front().expect("a batch is contradicted by the one after it");
+        let third = self.undecided.front().map(|third| third.base);
+        let is_followed = third.is_some();
+        let wrong = match third {
+            // What follows the range is no batch, and is right.
+            _ if second.span == 0 => Wrong::First,
+            Some(third) if third == second.next() => Wrong::First,
+            Some(third) if third == batch.next() => Wrong::Second,
+            _ if second.span < batch.span => Wrong::Second,
+            _ => Wrong::First,
+        };
+        let kept = if wrong == Wrong::First { second } else { batch };
+        self.disorder.push(Disorder::Contradiction { batch, second, wrong, from: self.expected, is_followed });
+        // A third batch shows what is missing for certain: the range after both.
+        self.expected = if is_followed { batch.next().max(second.next()) } else { kept.next() };
     }
 
     /// `None` where it takes another batch to say.
@@ -296,7 +326,7 @@ impl Order {
     /// Ends a run of batches that step back: the log continues from where it was before them.
     fn end_back(&mut self) {
         if let Some(Back { first, end, reached }) = self.back.take() {
-            self.disorder.push(Disorder::StepsBack { first, end, reached });
+            self.disorder.push(Disorder::StepsBack { first, end, next: self.expected, reached });
             self.expected = self.expected.max(reached);
         }
     }
@@ -324,13 +354,19 @@ mod tests {
             }
         }
         let (next, disorder) = order.finish(followed_by.map(Offset));
-        let described = disorder.iter().map(|it| match it {
+        let is_told = |it: &&Disorder| !matches!(it, Disorder::Exchanged { .. });
+        let described = disorder.iter().filter(is_told).map(|it| match it {
             Disorder::Gap { batch, from } => format!("{}: gap {from} to {}", batch.position, batch.base),
+            Disorder::Exchanged { .. } => unreachable!("filtered out"),
             Disorder::Resumed { mark, next } => format!("{mark}: resumed at {next}"),
             Disorder::Misplaced { batch, right } => format!("{}: is {right}", batch.position),
             Disorder::OutOfOrder { batch, from, next } => format!("{}: out of order, {from} to {next}", batch.position),
-            Disorder::Contradiction { batch, next } => format!("{}: contradicts {next}", batch.position),
-            Disorder::StepsBack { first, end, reached } => format!("{} to {end}: back from {reached}", first.position),
+            Disorder::Contradiction { batch, second, wrong, .. } => {
+                format!("{}: contradicts {}, {wrong:?} goes", batch.position, second.base)
+            }
+            Disorder::StepsBack { first, end, reached, .. } => {
+                format!("{} to {end}: back from {reached}", first.position)
+            }
         });
         format!("{}; next {next}", described.collect::<Vec<_>>().join(", "))
     }
@@ -354,10 +390,10 @@ mod tests {
             (&[3, 20, 8, 26], None, "1: gap 6 to 20, 2: is 23; next 29"),
             (&[3, 2000, 1000, 23, 26], None, "1: out of order, 6 to 6, 2: out of order, 6 to 23; next 29"),
             (&[3, 20, 2, 23], None, "1: gap 6 to 20, 2: out of order, 23 to 23; next 26"),
-            (&[3, 1006, 20], None, "1: contradicts 20; next 23"),
-            (&[3, 8, 10, 13], None, "1: contradicts 10; next 16"),
+            (&[3, 1006, 20], None, "1: contradicts 20, First goes; next 23"),
+            (&[3, 8, 10, 13], None, "1: contradicts 10, First goes; next 16"),
             (&[3, 1006], Some(20), "1: out of order, 6 to 20; next 20"),
-            (&[3, 19], Some(20), "1: contradicts 20; next 20"),
+            (&[3, 19], Some(20), "1: contradicts 20, First goes; next 20"),
             (&[3, 6, 2], None, "2: out of order, 9 to 9; next 9"),
             // A flip that is smaller than what the batch takes.
             (&[3, 5, 9], None, "1: is 6; next 12"),
@@ -369,7 +405,7 @@ mod tests {
             (&[3, 6, 9, 3, 6, 3, 6, 12], None, "3 to 5: back from 12, 5 to 7: back from 12; next 15"),
             // Two that have changed places, beside each other and apart.
             (&[3, 9, 6, 12], None, "2: out of order, 12 to 12; next 15"),
-            (&[3, 12, 9, 6, 15], None, "1: out of order, 6 to 6, 3: out of order, 12 to 12; next 18"),
+            (&[3, 12, 9, 6, 15], None, "1: out of order, 6 to 9, 3: out of order, 12 to 15; next 18"),
             // Behind damage.
             (&[3, -1, 9, 12], None, "1: resumed at 9; next 15"),
             (&[3, -1, 6, 9], None, "1: resumed at 6; next 12"),
@@ -390,10 +426,12 @@ mod tests {
         for (bases, followed_by, expected) in [
             (&[3, 1006, 9, 12][..], None, "1: is 6; next 15"),
             (&[3, 1006], Some(9), "1: is 6; next 9"),
-            (&[3, 1006, 9], None, "1: contradicts 9; next 12"),
+            (&[3, 1006, 9], None, "1: contradicts 9, First goes; next 12"),
             // The second of the two is wrong, and leaves the room of the first by chance.
             (&[3, 16, 9, 25], None, "1: gap 6 to 16, 2: out of order, 19 to 25; next 28"),
-            (&[3, 7, 9, 20], None, "1: contradicts 9, 3: gap 12 to 20; next 23"),
+            (&[3, 7, 9, 20], None, "1: contradicts 9, First goes, 3: gap 12 to 20; next 23"),
+            // What follows goes on where the first one ends.
+            (&[3, 8, 10, 11], None, "1: contradicts 10, Second goes; next 14"),
             (&[3, 2, 9, 20], None, "1: out of order, 6 to 9, 3: gap 12 to 20; next 23"),
         ] {
             for gaps in [Gaps::Legal, Gaps::Unexplained] {

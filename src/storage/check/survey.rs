@@ -219,7 +219,7 @@ impl Survey {
                     self.check_small_file(folder, &name, base, |bytes| snapshot::decode(bytes).map(drop))?;
                 }
                 Some((base, FileKind::OffsetIndex | FileKind::TimeIndex)) if is_without_log(base) => {
-                    self.check_index_without_log(folder, base)?;
+                    self.check_index_without_log(folder, base, bases)?;
                 }
                 Some(_) => {}
                 None => by_name(&name).into_iter().for_each(|problem| self.note(path.clone(), None, problem)),
@@ -229,7 +229,7 @@ impl Survey {
     }
 
     /// An index that has entries had a log.
-    fn check_index_without_log(&mut self, folder: &dyn Folder, base: Offset) -> Result<()> {
+    fn check_index_without_log(&mut self, folder: &dyn Folder, base: Offset, bases: &[Offset]) -> Result<()> {
         let path = segment_path(folder.path(), base, FileKind::Log);
         if self.findings.iter().any(|finding| finding.path == path) {
             return Ok(());
@@ -237,7 +237,13 @@ impl Survey {
         let unreadable = self.check_readable(folder, base)?;
         let indexes = Indexes::open_readable(folder, base, &unreadable)?;
         if indexes.offset.count() > 0 || indexes.time.count() > 0 {
-            self.note(path, Some(base), Problem::MissingLog);
+            let named = [
+                indexes.offset.last()?.map(|entry| entry.relative_offset),
+                indexes.time.last()?.map(|entry| entry.relative_offset),
+            ];
+            let next = named.into_iter().flatten().map(|offset| offset.absolute(base).next()).max().unwrap_or(base);
+            let followed_by = bases.iter().copied().find(|&it| it > base).unwrap_or(next);
+            self.note(path, Some(base), Problem::MissingLog { next_offset: next.min(followed_by) });
         }
         Ok(())
     }

@@ -4,9 +4,11 @@
 //! against `leader-epoch-checkpoint`.
 
 use super::Gaps;
-use super::entries::{OffsetEntries, TimeEntries, Wrong};
+use super::entries::{self, OffsetEntries, TimeEntries};
 use super::finding::{Acknowledgement, Finding, Problem};
-use super::order::{Disorder, Order, Placed};
+use super::loss::Loss;
+use super::order::{Disorder, Order, Placed, Wrong};
+use super::overlap;
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
 use crate::format::compression::Codec;
@@ -308,7 +310,7 @@ impl<'a> Walk<'a> {
         self.walked.largest_timestamp = largest;
         let believed = self.believed;
         for (wrong, suffix, size) in [(wrong_offsets, "index", 8), (wrong_times, "timeindex", 12)] {
-            if let Some(Wrong { count, first, what }) = wrong {
+            if let Some(entries::Wrong { count, first, what }) = wrong {
                 self.walked.findings.push(Finding {
                     path: path.with_extension(suffix),
                     position: Some(Position((first * size) as u64)),
@@ -338,43 +340,85 @@ impl<'a> Walk<'a> {
             }
         }
         let originals = Originals { disordered: disorder.iter().filter_map(Disorder::stretch).collect() };
+        for it in &disorder {
+            self.tell_of(*it, &originals)?;
+        }
         for it in disorder {
-            match it {
-                Disorder::Resumed { .. } => {}
-                Disorder::Gap { batch, from } if self.index_contradicts(batch, from)? => {
-                    self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
-                }
-                Disorder::Gap { batch, from } => {
-                    let problem = Problem::MissingOffsets { next_offset: batch.base };
-                    self.walked.gaps.push(self.finding(batch.position, from, problem));
-                }
-                Disorder::Misplaced { batch, right } => {
-                    let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
-                        Some(original) => Problem::RepeatedBatches { end: batch.end, original },
-                        None => Problem::WrongBaseOffset { claimed: batch.base },
-                    };
-                    self.disordered(batch, right, problem);
-                }
-                Disorder::OutOfOrder { batch, from, next } => {
-                    let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
-                        Some(original) => Problem::RepeatedBatches { end: batch.end, original },
-                        None => Problem::OutOfOrder { end: batch.end, claimed: batch.base, next_offset: next },
-                    };
-                    self.disordered(batch, from, problem);
-                }
-                Disorder::Contradiction { batch, next } => {
-                    self.disordered(batch, batch.base, Problem::Contradiction { next });
-                }
-                Disorder::StepsBack { first, end, reached } => {
-                    let problem = match originals.find(self.scanner.log(), first, end)? {
-                        Some(original) => Problem::RepeatedBatches { end, original },
-                        None => Problem::StepsBack { reached },
-                    };
-                    self.disordered(first, first.base, problem);
-                }
+            if let Disorder::Exchanged { batch, from } = it {
+                self.note_exchanged(batch, from);
             }
         }
         Ok(expected)
+    }
+
+    fn tell_of(&mut self, disorder: Disorder, originals: &Originals) -> Result<()> {
+        match disorder {
+            Disorder::Resumed { .. } | Disorder::Exchanged { .. } => {}
+            Disorder::Gap { batch, from } if self.index_contradicts(batch, from)? => {
+                self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
+            }
+            Disorder::Gap { batch, from } => {
+                let problem = Problem::MissingOffsets { next_offset: batch.base };
+                self.walked.gaps.push(self.finding(batch.position, from, problem));
+            }
+            Disorder::Misplaced { batch, right } => {
+                let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
+                    Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                    None => Problem::WrongBaseOffset { claimed: batch.base },
+                };
+                self.disordered(batch, right, problem);
+            }
+            Disorder::OutOfOrder { batch, from, next } => {
+                let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
+                    Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                    None => self.out_of_order(batch, from, next),
+                };
+                self.disordered(batch, from, problem);
+            }
+            Disorder::Contradiction { batch, second, wrong, from, is_followed } => {
+                let loss = Box::new(loss_of_one(batch, second, wrong, from, is_followed));
+                self.disordered(batch, batch.base, Problem::Contradiction { next: second.base, loss });
+            }
+            Disorder::StepsBack { first, end, next, reached } => {
+                let problem = match originals.find(self.scanner.log(), first, end)? {
+                    Some(original) => Problem::RepeatedBatches { end, original },
+                    None => {
+                        let loss = Loss::taken_out(first.position..end, first.base..next, "the batches before them");
+                        Problem::StepsBack { reached, loss: Box::new(loss.and_fill(first.position, reached..next)) }
+                    }
+                };
+                self.disordered(first, first.base, problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a batch out of order is the last one of the log, it may be one that was appended there, and its offsets given.
+    fn out_of_order(&self, batch: Placed, from: Offset, next: Offset) -> Problem {
+        let next_offset = if self.is_last_of_log(batch) { next.max(from + batch.span) } else { next };
+        Problem::OutOfOrder { end: batch.end, claimed: batch.base, next_offset, span: batch.span, leaves: Vec::new() }
+    }
+
+    /// The offsets from `from` to where `batch` begins are missing once the batches that claim them are taken out.
+    fn note_exchanged(&mut self, batch: Placed, from: Offset) {
+        let (place, offsets) = (batch.position, from..batch.base);
+        for finding in &mut self.walked.findings {
+            match &mut finding.problem {
+                Problem::OutOfOrder { claimed, leaves, .. } if offsets.contains(claimed) => {
+                    return leaves.push((place, offsets));
+                }
+                Problem::Contradiction { loss, .. } if offsets.contains(&loss.offsets.start) => {
+                    return loss.fills.push((place, offsets));
+                }
+                _ => {}
+            }
+        }
+        let problem = Problem::MissingOffsets { next_offset: batch.base };
+        self.walked.gaps.push(self.finding(place, from, problem));
+    }
+
+    fn is_last_of_log(&self, batch: Placed) -> bool {
+        self.unit.ends_segment && self.unit.followed_by.is_none() && batch.end == self.scanner.position()
     }
 
     /// Where the bytes begin that are no part of the log any more.
@@ -412,8 +456,7 @@ impl<'a> Walk<'a> {
     /// Whether the last batch of the log goes on at `from` by the batch before it, and ends so many offsets later by the offset
     /// index, or by what was acknowledged.
     fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
-        let is_last = self.unit.ends_segment && self.unit.followed_by.is_none() && batch.end == self.scanner.position();
-        Ok(is_last
+        Ok(self.is_last_of_log(batch)
             && (self.frame.acknowledged == from + batch.span
                 || self.offsets.last_named_at(batch.position)? == Some(from + (batch.span - 1))))
     }
@@ -421,6 +464,12 @@ impl<'a> Walk<'a> {
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
     fn disordered(&mut self, batch: Placed, offset: Offset, problem: Problem) {
         self.wrong_epochs.retain(|(_, it)| it.position != Some(batch.position));
+        // One that is damaged inside as well is given up at the offsets that it has by the others.
+        for finding in self.walked.findings.iter_mut().filter(|it| it.position == Some(batch.position)) {
+            if let Problem::DamagedBatch { next_offset, .. } = &mut finding.problem {
+                (finding.offset, *next_offset) = (Some(offset), offset + batch.span);
+            }
+        }
         self.walked.findings.push(self.finding(batch.position, offset, problem));
     }
 
@@ -435,12 +484,26 @@ impl<'a> Walk<'a> {
                 self.walked.gaps.push(gap);
             }
         } else if next < expected && self.unit.ends_segment {
-            let problem = Problem::OverlappingSegments { base_offset: next };
-            self.walked.findings.push(self.finding(position, next, problem));
+            self.walked.findings.push(self.finding(position, next, overlap::found(next, expected)));
         } else if next < expected {
             self.walked.ends_in_place = false;
         }
     }
+}
+
+/// What is given up of two batches that contradict each other, after batches that end at `from`.
+fn loss_of_one(batch: Placed, second: Placed, wrong: Wrong, from: Offset, is_followed: bool) -> Loss {
+    let (kept, given_up) = if wrong == Wrong::First { (second, batch) } else { (batch, second) };
+    let before = from..kept.base;
+    // The offsets between the one that is kept and those that follow.
+    let after = kept.next()..if is_followed { kept.next().max(given_up.next()) } else { kept.next() };
+    let bytes = given_up.position..given_up.end;
+    let offsets = from.min(given_up.base)..before.end.max(after.end).max(from + given_up.span);
+    let loss = Loss::taken_out(bytes, offsets, "the batch beside it");
+    let records_max = (before.end - before.start).max(0) + (after.end - after.start).max(0);
+    Loss { records_max: records_max.max(given_up.span).unsigned_abs(), ..loss }
+        .and_fill(batch.position, before)
+        .and_fill(second.end, after)
 }
 
 /// Looks for batches that are there once more, in order.

@@ -4,18 +4,24 @@
 //! planned from what was found with the folder locked. Nothing that is sound is touched:
 //! - an offset or epoch that is wrong in a header is put right in place, a few bytes outside the checksum: an offset only
 //!   where the batches on both sides say which it is;
-//! - a segment that holds damage is written anew beside the old one, synced, and renamed over it: sound batches byte for
+//! - a segment that holds damage is written again beside the old one, synced, and renamed over it: sound batches byte for
 //!   byte, and in place of lost records an empty batch (a header that keeps the offsets, as a cleaner leaves them), so that
-//!   no offset is ever given twice and none is missing. The damaged bytes are kept as `cut-<base offset>-<position>`;
+//!   no offset is ever given twice and none is missing. The damaged bytes are kept as `cut-<base offset>-<position>`, one
+//!   file for each range of bytes;
 //! - indexes are rebuilt from the batches, and a torn tail is cut and kept, as the next writer would do it;
-//! - a damaged `leader-epoch-checkpoint` is kept under another name and made anew from the batches.
+//! - a damaged `leader-epoch-checkpoint` is kept under another name and rebuilt from the batches.
 //!
-//! States that a crash can leave, each of which the next repair or writer takes from there: kept copies whose original is
-//! not cut yet; a new segment file that was not renamed (`repair-<base offset>`, written over by the next); a new segment
-//! with the indexes of the old, whose entries nobody believes.
+//! Where records are given up, the log goes on at the highest offset that a file claims for it, so that the claim stays true
+//! and no offset is given twice. A claim that no batches can reach is lowered first ([`Plan::out_of_reach`]).
+//!
+//! The states that a crash can leave are listed in `splice.rs` and [`lower_claims`]; the next repair or writer takes each
+//! from there.
 
-use super::check::{Finding, Problem};
-use super::file_name::{DAMAGED_SUFFIX, FileKind, cut_name, parse_segment_name, segment_path};
+mod splice;
+
+use super::check::{Finding, Loss, Overlap, Problem};
+use super::durable_end;
+use super::file_name::{DAMAGED_SUFFIX, FileKind, parse_segment_name, segment_path};
 use super::leader_epochs::{self, LEADER_EPOCH_FILE};
 use super::recovery::{Check, Notice, free_name};
 use super::scan::{Scanner, Step};
@@ -28,9 +34,13 @@ use crate::format::header::{BATCH_HEADER_SIZE, MAGIC_V2};
 use crate::units::{Offset, Position};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
-/// Bytes copied at a time.
+/// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
+/// How far past the end of a log its offsets are filled with empty batches, which takes 256 segments. A claim beyond is
+/// nonsense, or the log is not the one that it was made for.
+pub(super) const REACH: i64 = 1 << 39;
 /// No small file of a log dir is larger.
 const SMALL_FILE_MAX: usize = 64 << 20;
 
@@ -43,8 +53,18 @@ pub enum Remedy {
     CutTail,
     /// Damaged bytes are kept elsewhere, and an empty batch takes the place of the lost records.
     StepOver,
-    /// As above, but only if it is asked for: records are given up.
-    StepOverIfAsked,
+    /// Records have to be given up, and only a repair that accepts that does it.
+    IfLossIsAccepted,
+    /// One of two that contradict each other is kept elsewhere and taken out.
+    TakeOutOne,
+    /// The segments that the one before them covers are kept under other names.
+    SetSegmentsAside,
+    /// An empty batch takes the place of all records of a segment.
+    ReplaceLog,
+    /// The log goes on at its log start offset.
+    BeginAtLogStart,
+    /// The recovery point, the high watermark and what else claims more are lowered to the log end.
+    LowerClaims,
     /// Bytes that are there once more are kept elsewhere and taken out.
     TakeOut,
     /// The base offset is put right in place.
@@ -66,34 +86,55 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    const fn of(problem: &Problem, damaged_records: DamagedRecords) -> Self {
-        match problem {
+    fn of(finding: &Finding, damaged_records: DamagedRecords) -> Self {
+        let is_accepted = damaged_records == DamagedRecords::GiveUp;
+        match &finding.problem {
             Problem::DamagedBatch { .. }
             | Problem::OutOfOrder { .. }
             | Problem::MissingOffsets { .. }
             | Problem::EndsBelowRecoveryPoint { .. }
-            | Problem::EndsBelowHighWatermark { .. } => match damaged_records {
-                DamagedRecords::Keep => Self::StepOverIfAsked,
-                DamagedRecords::GiveUp => Self::StepOver,
-            },
+            | Problem::EndsBelowHighWatermark { .. }
+            | Problem::Contradiction { .. }
+            | Problem::StepsBack { .. }
+            | Problem::OverlappingSegments { .. }
+            | Problem::MissingLog { .. }
+            | Problem::MissingFolder
+                if !is_accepted =>
+            {
+                Self::IfLossIsAccepted
+            }
+            Problem::DamagedBatch { .. }
+            | Problem::EndsBelowRecoveryPoint { .. }
+            | Problem::EndsBelowHighWatermark { .. }
+                if is_out_of_reach(finding) =>
+            {
+                Self::LowerClaims
+            }
+            Problem::MissingOffsets { .. } if is_out_of_reach(finding) => Self::Nothing,
+            Problem::DamagedBatch { .. }
+            | Problem::OutOfOrder { .. }
+            | Problem::MissingOffsets { .. }
+            | Problem::EndsBelowRecoveryPoint { .. }
+            | Problem::EndsBelowHighWatermark { .. } => Self::StepOver,
+            Problem::Contradiction { .. }
+            | Problem::StepsBack { .. }
+            | Problem::OverlappingSegments { overlap: Overlap::EndOfThisOne(_), .. } => Self::TakeOutOne,
+            Problem::OverlappingSegments { .. } => Self::SetSegmentsAside,
+            Problem::MissingLog { .. } => Self::ReplaceLog,
+            Problem::MissingFolder => Self::BeginAnew,
             Problem::RepeatedBatches { .. } => Self::TakeOut,
-            Problem::MissingFolder => match damaged_records {
-                DamagedRecords::Keep => Self::StepOverIfAsked,
-                DamagedRecords::GiveUp => Self::BeginAnew,
-            },
             Problem::TornTail { .. } => Self::CutTail,
             Problem::WrongBaseOffset { .. } => Self::RestoreBaseOffset,
             Problem::WrongLeaderEpoch { .. } => Self::RestoreLeaderEpoch,
             Problem::WrongIndexEntries { .. } | Problem::MissingTimeEntries { .. } => Self::RebuildIndexes,
+            Problem::Unreadable { .. } if index_of(&finding.path).is_some() => Self::RebuildIndexes,
             Problem::DamagedFile { .. } | Problem::WrongTopicId => Self::RewriteFile,
             Problem::InterruptedCompaction => Self::FinishCompaction,
+            Problem::EndsBelowLogStart { .. } if is_accepted => Self::BeginAtLogStart,
             Problem::EndsBelowLogStart { .. } => Self::Wait,
-            Problem::OverlappingSegments { .. }
-            | Problem::Contradiction { .. }
-            | Problem::StepsBack { .. }
-            | Problem::Gaps { .. }
-            | Problem::MissingLog
+            Problem::Gaps { .. }
             | Problem::UnsupportedBatch { .. }
+            | Problem::NewerFile { .. }
             | Problem::DamagedBrokerFile { .. }
             | Problem::Unreadable { .. }
             | Problem::StopsABroker { .. }
@@ -109,7 +150,7 @@ impl Remedy {
     /// Whether anything is done.
     #[must_use]
     pub const fn acts(self) -> bool {
-        !matches!(self, Self::StepOverIfAsked | Self::AfterTheLog | Self::Wait | Self::Nothing)
+        !matches!(self, Self::IfLossIsAccepted | Self::AfterTheLog | Self::Wait | Self::Nothing)
     }
 
     /// What is done, as a sentence for a person.
@@ -119,7 +160,12 @@ impl Remedy {
             Self::FinishCompaction => "finish what the broker began",
             Self::CutTail => "cut the tail, keep it beside the log",
             Self::StepOver => "keep the bytes beside the log, an empty batch in place of what is lost",
-            Self::StepOverIfAsked => "nothing without --skip-corrupt, which gives the records up",
+            Self::IfLossIsAccepted => "nothing without --accept-loss, which goes on without the records",
+            Self::TakeOutOne => "take it out, keep the bytes beside the log",
+            Self::SetSegmentsAside => "keep the segments after it under other names",
+            Self::ReplaceLog => "an empty batch in place of the segment's records",
+            Self::BeginAtLogStart => "go on at the log start offset",
+            Self::LowerClaims => "lower the recovery point and the high watermark to the log end",
             Self::TakeOut => "take the second copy out, keep it beside the log",
             Self::RestoreBaseOffset => "put the base offset right",
             Self::RestoreLeaderEpoch => "put the leader epoch right",
@@ -171,19 +217,63 @@ impl Plan {
     }
 }
 
+impl Decision {
+    /// What is given up by what is done; `None` where nothing is.
+    #[must_use]
+    pub fn cost(&self) -> Option<Loss> {
+        if self.remedy.acts() { self.finding.loss() } else { None }
+    }
+}
+
+impl Plan {
+    /// The log end to which claims are lowered that no empty batches can reach; `None` where there are none.
+    #[must_use]
+    pub fn out_of_reach(&self) -> Option<Offset> {
+        let lowered = self.decisions.iter().filter(|it| it.remedy == Remedy::LowerClaims);
+        lowered.filter_map(|it| it.finding.offset).min()
+    }
+
+    /// Why more may be found once this is done; `None` where it is all.
+    #[must_use]
+    pub fn is_incomplete(&self) -> Option<&'static str> {
+        let of_order = self.decisions.iter().filter(|it| it.remedy.acts() && takes_out(&it.finding)).count();
+        if of_order > 0 && self.decisions.iter().filter(|it| it.cost().is_some()).count() > 1 {
+            return Some("the order of the batches is checked again once some are taken out");
+        }
+        self.decisions.iter().find_map(|it| match (it.remedy, &it.finding.problem) {
+            (Remedy::FinishCompaction, _) => Some("what a broker left half compacted is checked once that is finished"),
+            (Remedy::LowerClaims, Problem::DamagedBatch { .. }) => {
+                Some("where the log ends is known once claims are lowered")
+            }
+            (Remedy::SetSegmentsAside | Remedy::AfterTheLog, _) => {
+                Some("what depends on other findings is checked after them")
+            }
+            (_, Problem::Unreadable { .. }) => Some("a file cannot be read"),
+            _ => None,
+        })
+    }
+}
+
+fn is_out_of_reach(finding: &Finding) -> bool {
+    let fills = finding.loss().map_or(Vec::new(), |loss| loss.fills);
+    fills.iter().any(|(_, offsets)| {
+        let is_too_far = offsets.end.0.saturating_sub(offsets.start.0) > REACH;
+        // Without a segment the log begins at any offset.
+        offsets.end > Offset::BASE_MAX || (is_too_far && finding.position.is_some())
+    })
+}
+
 /// Decides on every finding of a partition, or of the files at the root. Touches no disk.
 #[must_use]
 pub fn plan(findings: Vec<Finding>, damaged_records: DamagedRecords) -> Plan {
     let segment = |finding: &Finding| finding.path.with_extension("");
-    let remedy = |finding: &Finding| match finding.problem {
-        Problem::Unreadable { .. } if index_of(&finding.path).is_some() => Remedy::RebuildIndexes,
-        _ => Remedy::of(&finding.problem, damaged_records),
-    };
-    let stays_damaged = |finding: &&Finding| remedy(finding) == Remedy::StepOverIfAsked;
-    let damaged: Vec<PathBuf> = findings.iter().filter(stays_damaged).map(segment).collect();
+    let remedy = |finding: &Finding| Remedy::of(finding, damaged_records);
+    let damaged: Vec<PathBuf> = findings.iter().filter(|it| stays_damaged(it, remedy(it))).map(segment).collect();
+    let removed: Vec<Finding> = findings.iter().filter(|it| remedy(it).acts()).cloned().collect();
     let decision = |finding: Finding| {
         let remedy = match remedy(&finding) {
             Remedy::RebuildIndexes if damaged.contains(&segment(&finding)) => Remedy::AfterTheLog,
+            remedy if remedy.acts() && removed.iter().any(|it| goes_with(&finding, it)) => Remedy::AfterTheLog,
             remedy => remedy,
         };
         Decision { finding, remedy }
@@ -191,8 +281,27 @@ pub fn plan(findings: Vec<Finding>, damaged_records: DamagedRecords) -> Plan {
     Plan { decisions: findings.into_iter().map(decision).collect() }
 }
 
+/// Whether the batches of the finding's log are not in order after the repair. Overlapping segments each are.
+const fn stays_damaged(finding: &Finding, remedy: Remedy) -> bool {
+    matches!(remedy, Remedy::IfLossIsAccepted) && !matches!(finding.problem, Problem::OverlappingSegments { .. })
+}
+
+/// Whether what a finding is about is taken out for an overlap.
+fn goes_with(finding: &Finding, overlap: &Finding) -> bool {
+    let Problem::OverlappingSegments { overlap: what, .. } = &overlap.problem else { return false };
+    match what {
+        Overlap::EndOfThisOne(loss) => {
+            finding.path == overlap.path && finding != overlap && finding.position >= Some(loss.bytes.start)
+        }
+        Overlap::NextOnes { bases, .. } => {
+            let name = finding.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            parse_segment_name(name).is_some_and(|(base, _)| bases.contains(&base))
+        }
+    }
+}
+
 /// Applies the remedies to a partition. Its findings were made with the folder locked, by this guard. Others may remain that
-/// show only now: look again.
+/// show only now: look again. Claims that are out of reach were lowered before.
 ///
 /// # Errors
 /// When the disk fails. What was done stays done.
@@ -201,38 +310,42 @@ pub fn apply(guard: &PartitionGuard, plan: &Plan, notices: &mut Vec<Notice>) -> 
         // Which segments there are is known only afterwards.
         return leftovers::settle(guard, notices).map(drop);
     }
+    let folder = &**guard.folder();
     let mut by_segment = BTreeMap::<Offset, Vec<&Finding>>::new();
-    for Decision { finding, .. } in plan.decisions.iter().filter(|it| it.remedy.acts()) {
+    for Decision { finding, remedy } in plan.decisions.iter().filter(|it| it.remedy.acts()) {
         let name = finding.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        match parse_segment_name(name) {
-            Some((base, FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex)) => {
+        match (&finding.problem, parse_segment_name(name)) {
+            _ if *remedy == Remedy::LowerClaims => {}
+            (Problem::OverlappingSegments { overlap: Overlap::NextOnes { bases, .. }, .. }, _) => {
+                bases.iter().rev().try_for_each(|&base| splice::set_aside(guard, base))?;
+            }
+            (_, Some((base, FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex))) => {
                 by_segment.entry(base).or_default().push(finding);
             }
-            Some(_) => {}
-            None if name == LEADER_EPOCH_FILE => rewrite_epochs(guard)?,
-            None => {
-                if let Some(promised) = promised_by(&finding.problem) {
-                    create_empty_log(guard, promised)?;
-                }
-            }
+            (_, None) if name == LEADER_EPOCH_FILE => rewrite_epochs(guard)?,
+            _ => {}
         }
     }
-    let folder = &**guard.folder();
+    if segments::base_offsets(folder)?.is_empty() {
+        return begin_log(guard, plan);
+    }
     let epochs = match leader_epochs::read(folder) {
         Err(StorageError::Disk(error)) => return Err(error.into()),
         // One that is damaged is decided on by a finding of its own.
         epochs => epochs.unwrap_or_default(),
     };
+    let mut changed: Vec<Offset> = by_segment.keys().copied().collect();
     for (&base, findings) in &by_segment {
-        mend(guard, base, findings, &epochs)?;
+        changed.extend(mend(guard, base, findings, &epochs)?);
     }
     let stays_damaged = |base: Offset| {
         let path = segment_path(folder.path(), base, FileKind::Log);
-        plan.decisions.iter().any(|it| it.finding.path == path && it.remedy == Remedy::StepOverIfAsked)
+        plan.decisions.iter().any(|it| it.finding.path == path && stays_damaged(&it.finding, it.remedy))
     };
     let bases = segments::base_offsets(folder)?;
-    for (&base, findings) in by_segment.iter().filter(|(base, _)| !stays_damaged(**base)) {
-        for finding in findings.iter().filter(|finding| matches!(finding.problem, Problem::Unreadable { .. })) {
+    for &base in changed.iter().filter(|base| !stays_damaged(**base) && bases.contains(base)) {
+        let findings = by_segment.get(&base).into_iter().flatten();
+        for finding in findings.filter(|finding| matches!(finding.problem, Problem::Unreadable { .. })) {
             // In place: a writer that has it open goes on in the same file.
             index_of(&finding.path).map_or(Ok(()), |name| Ok::<_, StorageError>(guard.create(name)?.set_len(0)?))?;
         }
@@ -241,13 +354,45 @@ pub fn apply(guard: &PartitionGuard, plan: &Plan, notices: &mut Vec<Notice>) -> 
     Ok(folder.sync()?)
 }
 
+/// Begins a log without segments after all that was promised, and all that indexes name whose logs are gone.
+fn begin_log(guard: &PartitionGuard, plan: &Plan) -> Result<()> {
+    let acting = plan.decisions.iter().filter(|it| it.remedy.acts() && it.remedy != Remedy::LowerClaims);
+    let Some(next) = acting.clone().filter_map(|it| promised_by(&it.finding.problem)).max() else { return Ok(()) };
+    for Decision { finding, .. } in acting.filter(|it| it.remedy == Remedy::ReplaceLog) {
+        splice::set_aside(guard, finding.offset.unwrap_or_default())?;
+    }
+    create_empty_log(guard, next)?;
+    Ok(guard.folder().sync()?)
+}
+
 /// Where the log was to end by the file that promised more.
 const fn promised_by(problem: &Problem) -> Option<Offset> {
     match problem {
-        Problem::EndsBelowRecoveryPoint { recovery_point } => Some(*recovery_point),
-        Problem::EndsBelowHighWatermark { high_watermark } => Some(*high_watermark),
+        Problem::EndsBelowRecoveryPoint { recovery_point: next }
+        | Problem::EndsBelowHighWatermark { high_watermark: next }
+        | Problem::MissingLog { next_offset: next } => Some(*next),
         _ => None,
     }
+}
+
+/// Lowers what the files in a partition's folder claim to `end`, where that is less: the durable end of the last run, rows of
+/// leader epochs, a broker's snapshots of its producers. Durable when it returns. A crash leaves some of them lowered, which
+/// is no more than what the next run may find after any power failure.
+///
+/// # Errors
+/// When the disk fails.
+pub fn lower_claims(guard: &PartitionGuard, topic_id: Option<Uuid>, end: Offset) -> Result<()> {
+    durable_end::lower(guard, topic_id, end)?;
+    match leader_epochs::settle(guard, end) {
+        // One that is damaged is rebuilt from the batches.
+        Err(StorageError::Corrupt { .. } | StorageError::Unsupported { .. }) => {}
+        settled => drop(settled?),
+    }
+    let names = guard.folder().list()?.into_iter().filter(|entry| !entry.is_folder);
+    let of_snapshot = |name: &str| parse_segment_name(name).filter(|(_, kind)| *kind == FileKind::Snapshot);
+    let snapshots: Vec<Offset> = names.filter_map(|entry| Some(of_snapshot(&entry.name)?.0)).collect();
+    leftovers::remove_snapshots_above(guard, &snapshots, end)?;
+    Ok(guard.folder().sync()?)
 }
 
 /// The name of the index at `path`; `None` where it is none.
@@ -257,66 +402,52 @@ fn index_of(path: &Path) -> Option<&str> {
     matches!(kind, FileKind::OffsetIndex | FileKind::TimeIndex).then_some(name)
 }
 
-/// Bytes of a segment to be left out, and the offsets to be filled in their place.
-struct Splice {
-    bytes: std::ops::Range<u64>,
-    lost: std::ops::Range<i64>,
+/// Whether a batch is taken out for its place in the log.
+const fn takes_out(finding: &Finding) -> bool {
+    matches!(
+        finding.problem,
+        Problem::OutOfOrder { .. }
+            | Problem::RepeatedBatches { .. }
+            | Problem::Contradiction { .. }
+            | Problem::StepsBack { .. }
+    )
 }
 
-fn mend(guard: &PartitionGuard, base: Offset, findings: &[&Finding], epochs: &[LeaderEpochRow]) -> Result<()> {
-    let log = OpenLog::open(&**guard.folder(), base, Access::Write)?;
-    let mut splices = Vec::new();
+/// Puts the log of a segment right. Returns segments that were made after it.
+fn mend(guard: &PartitionGuard, base: Offset, findings: &[&Finding], epochs: &[LeaderEpochRow]) -> Result<Vec<Offset>> {
+    let is_given_up = |it: &&&Finding| matches!(it.problem, Problem::MissingLog { .. });
+    if let Some(lost) = findings.iter().find(is_given_up).and_then(|it| it.loss()) {
+        splice::make_log(guard, base, &(lost.offsets.start.0..lost.offsets.end.0), epochs)?;
+        return Ok(Vec::new());
+    }
+    let log = match OpenLog::open(&**guard.folder(), base, Access::Write) {
+        // Set aside.
+        Err(StorageError::Disk(error)) if error.is_not_found() => return Ok(Vec::new()),
+        log => log?,
+    };
+    let (mut losses, mut made) = (Vec::new(), Vec::new());
     for finding in findings {
         let (Some(position), Some(offset)) = (finding.position, finding.offset) else { continue };
-        let splice = |end: Position, next: Offset| Splice { bytes: position.0..end.0, lost: offset.0..next.0 };
         match finding.problem {
-            Problem::DamagedBatch { end, next_offset, .. } | Problem::OutOfOrder { end, next_offset, .. } => {
-                splices.push(splice(end, next_offset));
+            // What is wrong with the place of the same batch says which offsets it leaves.
+            Problem::DamagedBatch { .. }
+                if findings.iter().any(|it| it.position == finding.position && takes_out(it)) => {}
+            Problem::EndsBelowLogStart { log_start_offset } => {
+                create_empty_log(guard, log_start_offset)?;
+                made.push(log_start_offset);
             }
-            Problem::RepeatedBatches { end, .. } => splices.push(splice(end, offset)),
-            Problem::MissingOffsets { next_offset } => splices.push(splice(position, next_offset)),
-            // Zeros behind the end are kept like any other bytes that are taken out.
-            Problem::EndsBelowRecoveryPoint { recovery_point: next }
-            | Problem::EndsBelowHighWatermark { high_watermark: next } => {
-                splices.push(splice(Position(log.file.stat()?.size), next));
-            }
+            Problem::RepeatedBatches { end, .. } => losses.push(Loss::repeated(position..end)),
             Problem::WrongBaseOffset { claimed } => restamp(&*log.file, position, offset - claimed, None)?,
             Problem::WrongLeaderEpoch { right, .. } => restamp(&*log.file, position, 0, Some(right))?,
-            _ => {}
+            _ => losses.extend(finding.loss()),
         }
     }
     log.file.sync()?;
-    splices.sort_by_key(|splice| splice.bytes.start);
-    if splices.is_empty() { Ok(()) } else { rewrite(guard, &log, &splices, epochs) }
-}
-
-/// Writes a segment anew without the bytes of `splices`, and puts it in the place of the old one.
-fn rewrite(guard: &PartitionGuard, log: &OpenLog, splices: &[Splice], epochs: &[LeaderEpochRow]) -> Result<()> {
-    let (folder, temporary) = (&**guard.folder(), format!("repair-{:020}", log.base_offset.0));
-    let new = guard.create(&temporary)?;
-    new.set_len(0)?;
-    let mut written = 0;
-    let mut at = 0;
-    for splice in splices {
-        written += copy(&*log.file, at..splice.bytes.start, &*new, written)?;
-        for filler in fillers(log.base_offset, &splice.lost, epochs) {
-            new.write_at(&filler, written)?;
-            written += filler.len() as u64;
-        }
-        if !splice.bytes.is_empty() {
-            let kept = free_name(folder, &cut_name(log.base_offset, Position(splice.bytes.start)))?;
-            let kept = guard.create(&kept)?;
-            copy(&*log.file, splice.bytes.clone(), &*kept, 0)?;
-            kept.sync()?;
-        }
-        at = splice.bytes.end;
+    if !losses.is_empty() {
+        let filled = splice::rewrite(guard, &log, &losses, epochs)?;
+        made.extend(filled);
     }
-    copy(&*log.file, at..log.file.stat()?.size, &*new, written)?;
-    new.sync()?;
-    // What was kept has its name before the original loses its own.
-    folder.sync()?;
-    guard.rename(&temporary, log.name())?;
-    Ok(folder.sync()?)
+    Ok(made)
 }
 
 fn rebuild_indexes(
@@ -358,31 +489,6 @@ fn restamp(file: &dyn DiskFile, position: Position, shift: i64, leader_epoch: Op
     let read = file.read_at(&mut head, position.0)?;
     let field = batch::moved(&head[..read], shift, leader_epoch);
     Ok(file.write_at(&field, position.0)?)
-}
-
-/// Empty batches that take the offsets of lost records, as far as the segment reaches.
-fn fillers(base: Offset, lost: &std::ops::Range<i64>, epochs: &[LeaderEpochRow]) -> Vec<Vec<u8>> {
-    let last = Offset(lost.end - 1);
-    if lost.is_empty() || last.relative_to(base).is_none() {
-        return Vec::new();
-    }
-    let epoch = leader_epochs::epoch_at(epochs, Offset(lost.start));
-    vec![batch::empty(Offset(lost.start), last, epoch).to_vec()]
-}
-
-fn copy(from: &dyn DiskFile, bytes: std::ops::Range<u64>, to: &dyn DiskFile, position: u64) -> Result<u64> {
-    let mut piece = vec![0; CHUNK.min((bytes.end.saturating_sub(bytes.start)) as usize)];
-    let mut at = bytes.start;
-    while at < bytes.end {
-        let wanted = piece.len().min((bytes.end - at) as usize);
-        let read = from.read_at(&mut piece[..wanted], at)?;
-        if read == 0 {
-            break;
-        }
-        to.write_at(&piece[..read], position + at - bytes.start)?;
-        at += read as u64;
-    }
-    Ok(at - bytes.start)
 }
 
 /// Keeps a copy of a damaged file beside it, named `<name>.damaged` (the name cut where it is too long for that), and puts
@@ -437,7 +543,7 @@ mod tests {
             (Problem::MissingFolder, Remedy::BeginAnew),
         ] {
             let [without, with] = planned(&[finding("00000000000000000000.log", problem.clone())]);
-            assert_eq!((&without[..], &with[..]), (&[Remedy::StepOverIfAsked][..], &[with_leave][..]), "{problem}");
+            assert_eq!((&without[..], &with[..]), (&[Remedy::IfLossIsAccepted][..], &[with_leave][..]), "{problem}");
             assert!(!without[0].acts() && with[0].acts());
         }
         let [without, with] =
@@ -453,7 +559,7 @@ mod tests {
             finding("00000000000000000009.timeindex", wrong_entries()),
         ];
         let [without, with] = planned(&findings);
-        assert_eq!(without, [Remedy::StepOverIfAsked, Remedy::AfterTheLog, Remedy::RebuildIndexes]);
+        assert_eq!(without, [Remedy::IfLossIsAccepted, Remedy::AfterTheLog, Remedy::RebuildIndexes]);
         assert_eq!(with, [Remedy::StepOver, Remedy::RebuildIndexes, Remedy::RebuildIndexes]);
     }
 }
