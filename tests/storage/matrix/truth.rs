@@ -224,12 +224,12 @@ impl<'a> Truth<'a> {
             | Problem::Gaps { next_offset, .. } => next_offset.0,
             Problem::EndsBelowRecoveryPoint { recovery_point: next }
             | Problem::EndsBelowHighWatermark { high_watermark: next }
-            | Problem::Contradiction { next }
-            | Problem::StepsBack { reached: next }
-            | Problem::OverlappingSegments { base_offset: next }
+            | Problem::Contradiction { next, .. }
+            | Problem::StepsBack { reached: next, .. }
+            | Problem::OverlappingSegments { base_offset: next, .. }
             | Problem::WrongBaseOffset { claimed: next } => next.0,
             Problem::MissingFolder => return from >= first.first,
-            Problem::MissingLog => i64::MAX,
+            Problem::MissingLog { .. } => i64::MAX,
             _ => from,
         };
         from.min(to) <= after && to.max(from) >= before
