@@ -2,8 +2,8 @@
 //!
 //! No checksum covers a base offset. Only the neighbouring batches show whether one is right, and a third batch shows which of
 //! two contradicting ones is wrong. The right offset is known only if both neighbours leave exactly the room that the batch
-//! takes, and the following one is confirmed by the batch after it. In a compacted log there may be gaps anywhere, and the
-//! right offset is mostly unknown.
+//! takes, the following one is confirmed by the batch after it, and the header differs from it by one bit. In a compacted log
+//! there may be gaps anywhere, and the right offset is mostly unknown.
 
 use super::Gaps;
 use crate::units::{Offset, Position};
@@ -25,6 +25,12 @@ pub(super) struct Placed {
 impl Placed {
     pub(super) fn next(&self) -> Offset {
         self.base + self.span
+    }
+
+    /// Whether its base offset is this one but for one bit. A batch that differs by more was not damaged in its header: it is
+    /// another's, or from elsewhere in the log.
+    pub(super) fn is_a_flip_of(&self, offset: Offset) -> bool {
+        (self.base.0 ^ offset.0).count_ones() == 1
     }
 }
 

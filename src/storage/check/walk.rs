@@ -454,11 +454,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether the last batch of the log goes on at `from` by the batch before it, and ends so many offsets later by the offset
-    /// index, or by what was acknowledged.
+    /// index, or by what was acknowledged. An entry of the index alone is not enough where gaps may be legal: it is as well
+    /// that of a batch which is not there any more.
     fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
-        Ok(self.is_last_of_log(batch)
-            && (self.frame.acknowledged == from + batch.span
-                || self.offsets.last_named_at(batch.position)? == Some(from + (batch.span - 1))))
+        let (end, acknowledged) = (from + batch.span, self.frame.acknowledged);
+        if !self.is_last_of_log(batch) || !batch.is_a_flip_of(from) || acknowledged > end {
+            return Ok(false);
+        }
+        let is_evidence = self.frame.gaps == Gaps::Loss;
+        Ok(acknowledged == end || (is_evidence && self.offsets.last_named_at(batch.position)? == Some(end + -1)))
     }
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
