@@ -38,14 +38,6 @@ pub struct KnownEnd {
 }
 
 impl KnownEnd {
-    /// Everything below is in the log for certain, unless somebody has cut it on purpose.
-    fn certain(&self) -> Offset {
-        match self.durability {
-            Durability::Synced => self.synced.durable.unwrap_or_default(),
-            Durability::Unsynced => self.end.next_offset,
-        }
-    }
-
     /// The active segment, opened again; `None` where the log is not as it was.
     pub(super) fn unchanged(&self, guard: &PartitionGuard) -> Result<Option<SegmentWriter>> {
         if self.durability == Durability::Synced && !self.synced.is_all {
@@ -76,18 +68,31 @@ impl KnownEnd {
         pending: &mut PendingSync,
         notices: &mut Vec<Notice>,
     ) -> Result<SegmentWriter> {
-        let certain = self.certain();
+        let certain = certain(self.durability, self.synced.durable, self.end.next_offset);
         let opening = Opening { guard, durability: self.durability, rewrite_from: None };
         let active = opening.check_active(certain, None, pending, notices)?;
-        let end = active.end;
-        if end.next_offset >= certain {
-            return Ok(active);
-        }
-        Err(StorageError::Corrupt {
-            path: active.log.path,
-            position: Position(end.size),
-            offset: end.next_offset,
-            what: format!("the log ends before offset {certain}, up to which this run has written it"),
-        })
+        refuse_shorter(guard, active, certain)
     }
+}
+
+/// Everything below is in the log for certain, unless it was cut on purpose, where a writer has made it durable up to one
+/// offset and knows that it ended at another.
+pub(super) fn certain(durability: Durability, durable: Option<Offset>, end: Offset) -> Offset {
+    match durability {
+        Durability::Synced => durable.unwrap_or_default(),
+        Durability::Unsynced => end,
+    }
+}
+
+/// Refuses a log that has lost what was certain, or what is promised: its offsets would be given again.
+pub(super) fn refuse_shorter(guard: &PartitionGuard, active: SegmentWriter, certain: Offset) -> Result<SegmentWriter> {
+    let (end, checkpoints) = (active.end, guard.checkpoints());
+    let what = if end.next_offset < certain {
+        format!("the log ends before offset {certain}, up to which this run has written it")
+    } else if checkpoints.promise_more_than(end.next_offset) {
+        format!("the log ends here, and {}", checkpoints.promise())
+    } else {
+        return Ok(active);
+    };
+    Err(StorageError::Corrupt { path: active.log.path, position: Position(end.size), offset: end.next_offset, what })
 }

@@ -18,7 +18,7 @@ use super::checkpoints::NamedLog;
 use super::config::LogConfig;
 use super::durable_end::RunEnd;
 use super::file_name::{FileKind, segment_name};
-use super::known_end::KnownEnd;
+use super::known_end::{self, KnownEnd};
 use super::marks::OthersMarks;
 use super::opening::Opening;
 use super::recovery::Notice;
@@ -396,7 +396,11 @@ impl LogWriter {
         };
         let active = match active {
             Some(active) => active,
-            None => opening.check_active(end.next_offset, grown, &mut pending, notices)?,
+            None => {
+                let certain = known_end::certain(self.durability, pending.durable(), end.next_offset);
+                let active = opening.check_active(end.next_offset, grown, &mut pending, notices)?;
+                known_end::refuse_shorter(guard, active, certain)?
+            }
         };
         let former = &self.active.log;
         if active.log.base_offset != former.base_offset {
