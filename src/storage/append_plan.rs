@@ -70,10 +70,10 @@ impl AppendPlan {
             end.largest_timestamp = (header.max_timestamp, last_offset);
         }
         if is_due(position, end.indexed_position, self.index_interval_bytes) {
-            self.offset_entries.push(offset_entry(self.base_offset, Position(position), last_offset));
+            self.offset_entries.extend(offset_entry(self.base_offset, Position(position), last_offset));
             end.indexed_position = position;
             if end.largest_timestamp.0 > self.indexed_timestamp {
-                self.time_entries.push(time_entry(self.base_offset, end.largest_timestamp));
+                self.time_entries.extend(time_entry(self.base_offset, end.largest_timestamp));
                 self.indexed_timestamp = end.largest_timestamp.0;
             }
         }

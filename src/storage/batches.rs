@@ -6,6 +6,7 @@ use super::{LogView, Result};
 use crate::format::header::BatchHeader;
 use crate::format::record_cursor::RecordCursor;
 use crate::units::{Offset, Position, Timestamp};
+use std::ops::Range;
 
 /// Records that happened at one time, or as good as that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +45,17 @@ pub fn each_time(
         let mut behind = base;
         loop {
             match scanner.step()? {
+                Step::Batch(header) if next_base.is_some_and(|next| header.base_offset >= next) => break,
                 Step::Batch(header) => {
                     let is_last = next_base.is_none() && scanner.is_last(&header);
                     if is_last && !scanner.checksum_matches(&header)? {
                         break;
                     }
                     if header.last_offset() >= start && !header.attributes.is_control() {
-                        let is_whole = is_one(header.first_timestamp(), header.max_timestamp);
-                        if is_whole || !visit_records(&mut scanner, &header, start, (&mut buffer, size_max), visit)? {
+                        let is_whole = next_base.is_none_or(|next| header.next_offset() <= next)
+                            && is_one(header.first_timestamp(), header.max_timestamp);
+                        let shown = start..next_base.unwrap_or(Offset(i64::MAX));
+                        if is_whole || !visit_records(&mut scanner, &header, shown, (&mut buffer, size_max), visit)? {
                             visit(whole(&header, behind));
                         }
                     }
@@ -77,7 +81,7 @@ fn whole(header: &BatchHeader, behind: Offset) -> Happened {
 fn visit_records(
     scanner: &mut Scanner,
     header: &BatchHeader,
-    start: Offset,
+    shown: Range<Offset>,
     (buffer, size_max): (&mut RecordBuffer, usize),
     visit: &mut dyn FnMut(Happened),
 ) -> Result<bool> {
@@ -93,7 +97,7 @@ fn visit_records(
     let mut cursor = RecordCursor::new(&header);
     loop {
         match cursor.next(records) {
-            Ok(Some(span)) if header.base_offset + i64::from(span.offset_delta) < start => {}
+            Ok(Some(span)) if !shown.contains(&(header.base_offset + i64::from(span.offset_delta))) => {}
             Ok(Some(span)) => times.push(header.record_timestamp(span.timestamp_delta)),
             Ok(None) => break,
             Err(_) => return Ok(false),

@@ -109,7 +109,7 @@ impl LogDump {
         let (position, size) = (self.scanner.position(), self.scanner.size());
         let damage = self.scanner.corrupt(problem);
         let expected = self.scanner.log().base_offset;
-        let next = tail::next_batch(&Place { log: self.scanner.log(), position, expected, size })?;
+        let next = tail::next_batch(&Place { log: self.scanner.log(), position, expected, reached: expected, size })?;
         match &next {
             Some((next, header)) => self.scanner.go_to(*next, header.base_offset),
             None => self.scanner.go_to(Position(size), expected),

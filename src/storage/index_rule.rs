@@ -18,6 +18,9 @@
 //! Before 4.1 brokers wrote one offset entry for all batches of an append: the position of the first and the offset of the
 //! last. Some before 3.8 wrote the offset of the record with the largest timestamp into a time entry.
 //!
+//! An entry has 31 bits for an offset. A segment that brokers before 2.0 have filled can hold batches further from its base
+//! offset than that (KAFKA-6264): these have no entry, and what looks for one of them reads on from the last entry.
+//!
 //! A walk over the batches judges all of it. A lookup sees one batch and believes the rest: that a later batch ends at
 //! the offset, and that no batch before has a larger timestamp; neither changes an answer of the lookup.
 
@@ -36,14 +39,14 @@ pub(super) const fn is_due(position: u64, indexed_position: u64, interval_bytes:
     position - indexed_position > interval_bytes
 }
 
-pub(super) fn offset_entry(base: Offset, position: Position, last: Offset) -> OffsetIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    OffsetIndexEntry { relative_offset, position }
+/// `None` where the offset lies too far from the base offset of the segment: no entry can name it.
+pub(super) fn offset_entry(base: Offset, position: Position, last: Offset) -> Option<OffsetIndexEntry> {
+    last.relative_to(base).map(|relative_offset| OffsetIndexEntry { relative_offset, position })
 }
 
-pub(super) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> TimeIndexEntry {
-    let relative_offset = last.relative_to(base).expect("a batch was checked to lie within its segment's reach");
-    TimeIndexEntry { timestamp, relative_offset }
+/// As [`offset_entry`].
+pub(super) fn time_entry(base: Offset, (timestamp, last): LargestTimestamp) -> Option<TimeIndexEntry> {
+    last.relative_to(base).map(|relative_offset| TimeIndexEntry { timestamp, relative_offset })
 }
 
 /// Which batch an offset entry names.

@@ -6,12 +6,12 @@
 //! the log end; the next batch that reaches an index interval past the last entry is written after those are gone, so that
 //! none leads into a value, as long as all writers go by one `index.interval.bytes`.
 
-use super::Result;
 use super::file_name::{FileKind, segment_name};
 use super::index_file::{IndexEntry, IndexFile};
 use super::index_rule::{Named, named, names_time_of};
-use super::scan::{HEADER_CHUNK, Scanner, Step, header_at, is_valid_batch};
+use super::scan::{AfterGap, HEADER_CHUNK, Scanner, Step, header_at, is_valid_batch};
 use super::segments::{self, OpenLog, Segment};
+use super::{Checkpoints, Result};
 use crate::disk::{Access, Folder};
 use crate::format::header::BatchHeader;
 use crate::format::index::{OffsetIndexEntry, TimeIndexEntry};
@@ -109,6 +109,37 @@ pub(crate) fn entry_is_right(log: &OpenLog, size: u64, entry: &OffsetIndexEntry)
         return Ok(false);
     }
     is_valid_batch(log, &header, entry.position, size)
+}
+
+/// Whether it takes [`denied`] to find out: what was acknowledged ends within the last batch or in a gap before it.
+pub(super) fn may_be_denied(log: &OpenLog, header: &BatchHeader, checkpoints: &Checkpoints) -> bool {
+    let span = header.next_offset() - header.base_offset;
+    (log.base_offset + span..header.next_offset()).contains(&checkpoints.acknowledged())
+}
+
+/// The last batch of a log, at which the scanner is, if its base offset is [denied](Checkpoints::deny). What comes before it
+/// is looked for from the last offset that was acknowledged on, so that it costs no more where the log has gone on since.
+pub(super) fn denied(
+    scanner: &Scanner,
+    header: &BatchHeader,
+    index: &IndexFile<OffsetIndexEntry>,
+    checkpoints: &Checkpoints,
+) -> Result<Option<AfterGap>> {
+    let (log, position) = (scanner.log(), scanner.position());
+    let (span, last) = (header.next_offset() - header.base_offset, Offset(checkpoints.acknowledged().0 - 1));
+    let (start, _) = start_for_offset(log, scanner.size(), index, last)?;
+    let mut before = Scanner::of_size(log.clone(), start, scanner.size(), HEADER_CHUNK);
+    while let Step::Batch(found) = before.step()? {
+        if before.position() >= position || found.last_offset() >= last {
+            break;
+        }
+        before.pass(&found);
+    }
+    let from = before.expected();
+    let claimed = header.base_offset;
+    let is_denied =
+        before.position() == position && before.knows_what_precedes() && checkpoints.deny(claimed, from, span);
+    Ok(is_denied.then_some(AfterGap { position, claimed, from, span }))
 }
 
 /// The header of the first batch that ends at or behind `offset`, with its position, and the scanner standing before it.

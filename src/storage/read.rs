@@ -7,6 +7,9 @@
 //! - The same is corruption, and said, when it lies below the recovery point, when valid batches follow, when another
 //!   segment does, or when it is a whole batch of a format that is not known; and only after size and file were looked
 //!   at again and the bytes failed twice.
+//! - Where a segment goes on past the base offset of the next one, the next one's records count from there on, as for a
+//!   broker that is asked for one of these offsets: it looks into the segment with the greatest base offset that is not
+//!   above it. A last batch there that leaves out offsets is corruption: it is its base offset that may be damaged.
 //! - When a successor has appeared, the old segment is read to its end once more before it is left. A gap between two
 //!   segments is believed only after a second listing. A segment that is gone means to list again.
 
@@ -157,7 +160,7 @@ impl LogReader {
     pub fn next(&mut self) -> Result<Next> {
         if let (Some(header), Some(scanner)) = (self.current.take(), &mut self.scanner) {
             scanner.pass(&header);
-            self.next_offset = self.next_offset.max(header.next_offset());
+            self.next_offset = self.next_offset.max(header.next_offset().min(self.segment_end));
         }
         loop {
             if self.view.is_closed() && !self.scanner.as_ref().is_some_and(Scanner::holds_next) {
@@ -176,12 +179,17 @@ impl LogReader {
                 Step::Batch(header) if header.last_offset() < self.next_offset => scanner.pass(&header),
                 Step::Batch(header) => {
                     if scanner.checksum_matches(&header)? {
-                        if (scanner.overlaps_next(&header)? || header.next_offset() > self.segment_end)
+                        if (scanner.overlaps_next(&header)?
+                            || header.next_offset() > self.segment_end
+                            || (self.segment_end == NO_END
+                                && scanner.may_end_after_gap(&header)
+                                && lookup::may_be_denied(scanner.log(), &header, &self.view.checkpoints())))
                             && self.trusted != Some((scanner.log().base_offset, scanner.position()))
+                            && self.is_in_doubt(&header)?
                         {
-                            self.refuse_overlap(&header)?;
                             continue;
                         }
+                        let scanner = self.scanner.as_mut().expect("a batch was found in a segment");
                         scanner.load(&header)?;
                         self.current = Some(header);
                         return Ok(Next::Batch(header));
@@ -205,31 +213,65 @@ impl LogReader {
         }
     }
 
-    /// Refuses a batch that claims offsets of the one behind it, or of the next segment: its base offset is damaged, or the
-    /// other's. The listing may be stale: a broker's cleaner puts one segment in the place of several, and while it does,
-    /// those stand beside the new one.
+    /// Looks again at a batch that claims offsets of the one after it or of the next segment, or is the last one and leaves
+    /// out offsets; `false` where it is to be shown. The listing may be stale: a broker's cleaner puts one segment in the place
+    /// of several, and while it does, those stand beside the new one.
+    ///
+    /// # Errors
+    /// When its base offset is damaged, or that of the one after it.
     #[cold]
-    fn refuse_overlap(&mut self, header: &BatchHeader) -> Result<()> {
+    fn is_in_doubt(&mut self, header: &BatchHeader) -> Result<bool> {
         if self.view.is_closed() {
-            return self.open_again();
+            return self.open_again().map(|()| true);
         }
         let known = self.segment_end;
         self.list_again()?;
+        let segment_end = self.segment_end;
         let scanner = self.scanner.as_mut().expect("a batch was found in a segment");
         // The batch may have been read before others were written in its place, and the next one after.
         scanner.refresh()?;
         if !matches!(scanner.step()?, Step::Batch(found) if found == *header) {
-            return Ok(());
+            return Ok(true);
         }
-        let is_new = scanner.log().path.extension().is_some_and(|it| it == SWAP_SUFFIX.trim_start_matches('.'));
-        if is_new && !scanner.overlaps_next(header)? {
+        if scanner.overlaps_next(header)? {
+            return Err(scanner.overlap(header));
+        }
+        let log = scanner.log();
+        if log.path.extension().is_some_and(|it| it == SWAP_SUFFIX.trim_start_matches('.')) {
             self.segment_end = NO_END;
-            return Ok(());
+            return Ok(false);
         }
-        if self.segment_end != known && !scanner.overlaps_next(header)? {
-            return Ok(());
+        if header.next_offset() <= segment_end {
+            let checkpoints = self.view.checkpoints();
+            if segment_end == NO_END && scanner.may_end_after_gap(header) {
+                let index = self.view.offset_index(log.base_offset)?;
+                if let Some(batch) = lookup::denied(scanner, header, &index, &checkpoints)? {
+                    return Err(scanner.denied(batch, &checkpoints));
+                }
+            }
+            return Ok(false);
         }
-        Err(scanner.overlap(header))
+        if segment_end != known {
+            return Ok(true);
+        }
+        if !scanner.knows_what_precedes() {
+            scanner.go_to(Position::ZERO, scanner.log().base_offset);
+            return Ok(true);
+        }
+        if scanner.may_end_after_gap(header) {
+            return Err(scanner.overlap(header));
+        }
+        let is_passed = header.base_offset >= segment_end;
+        if is_passed {
+            self.scanner = None;
+            self.next_offset = self.next_offset.max(segment_end);
+        }
+        Ok(is_passed)
+    }
+
+    /// Where the segment ends by the name of the next one: what a batch holds from there on is not shown.
+    pub(super) fn segment_end(&self) -> Offset {
+        self.segment_end
     }
 
     /// After an error: skips what is corrupt or unsupported. Returns the lowest offset that the next record can have; `None` if
@@ -264,7 +306,7 @@ impl LogReader {
             }
             _ => {}
         }
-        let place = Place { log: scanner.log(), position, expected, size };
+        let place = Place { log: scanner.log(), position, expected, reached: expected, size };
         if let Some((next, header)) = tail::next_batch(&place)?.filter(|(next, _)| *next > position) {
             scanner.go_to(next, header.base_offset);
             self.stepped_over = Some((base, next, header.base_offset));

@@ -70,6 +70,8 @@ pub struct RecordReader {
     /// Behind the batches that have been stepped through.
     behind: Offset,
     bounds: Bounds,
+    /// The end of the bounds while a shorter one is in force, for a batch that goes on into the next segment.
+    end_behind_batch: Option<Option<Offset>>,
     /// The first record that was left out because it was too late, or the batch that holds it.
     too_late: Option<Offset>,
     is_done: bool,
@@ -94,6 +96,7 @@ impl RecordReader {
             start,
             behind: start,
             bounds: Bounds::default(),
+            end_behind_batch: None,
             too_late: None,
             is_done: false,
             transactions: None,
@@ -257,7 +260,7 @@ impl RecordReader {
             return false;
         }
         if end.is_some_and(|end| offset >= end) {
-            self.is_done = true;
+            self.end_reached();
             return false;
         }
         if since.is_none() && until.is_none() {
@@ -271,9 +274,41 @@ impl RecordReader {
         since.is_none_or(|since| timestamp >= since)
     }
 
+    /// The end of the bounds, or of what is shown of a batch.
+    #[cold]
+    fn end_reached(&mut self) {
+        match self.end_behind_batch {
+            Some(_) => {
+                self.header = None;
+                self.behind = self.behind.max(self.bounds.end.unwrap_or(self.behind));
+            }
+            None => self.is_done = true,
+        }
+    }
+
+    /// Shows of a batch no record that belongs to the next segment, by whose name its own one ends at `segment_end`.
+    #[cold]
+    fn cut_at(&mut self, segment_end: Offset) {
+        let end = self.bounds.end;
+        if end.is_none_or(|end| end > segment_end) {
+            (self.end_behind_batch, self.bounds.end) = (Some(end), Some(segment_end));
+        }
+    }
+
+    /// Goes on after a batch that was cut.
+    #[cold]
+    fn pass_cut(&mut self, end: Option<Offset>) {
+        let segment_end = self.bounds.end.unwrap_or(self.behind);
+        self.behind = self.behind.min(segment_end.max(self.start));
+        (self.bounds.end, self.end_behind_batch) = (end, None);
+    }
+
     /// Goes to the records of the next batch; `Some` where there are none now.
     fn next_batch(&mut self) -> Result<Option<Advance>> {
         self.open_transaction = None;
+        if let Some(end) = self.end_behind_batch {
+            self.pass_cut(end);
+        }
         if self.is_done || self.bounds.end.is_some_and(|end| self.behind >= end) {
             self.is_done = true;
             return Ok(Some(self.end()));
@@ -289,6 +324,9 @@ impl RecordReader {
                 return Ok(Some(Advance::LogStartPassed { missed_from, log_start_offset }));
             }
         };
+        if header.next_offset() > self.log.segment_end() {
+            self.cut_at(self.log.segment_end());
+        }
         if header.attributes.is_control() || self.is_unwanted(&header) {
             self.behind = self.behind.max(header.next_offset());
             return Ok(None);

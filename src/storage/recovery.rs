@@ -15,7 +15,8 @@
 //!    any other place it is corruption, which is reported and left as is unless a power failure explains it (see
 //!    `power_failure.rs`); so is a whole batch of a format that is not known.
 //! 6. Index entries that the batches contradict, and everything behind them, are replaced; a missing index is made.
-//! 7. A log that ends below what was acknowledged is corruption; one that ends below its log start goes on there.
+//! 7. A log that ends below what was acknowledged is corruption, and one whose last batch leaves out offsets although what
+//!    was acknowledged says that it has none; one that ends below its log start goes on there.
 //!
 //! A crash leaves one of these states, and each is where the next start begins again: a kept copy whose original is not
 //! cut yet; a cut log whose indexes point behind its end; indexes cut but not filled.
@@ -123,6 +124,9 @@ impl Check {
         notices: &mut Vec<Notice>,
     ) -> Result<CheckedSegment> {
         let Walked { mut walk, problem } = walked;
+        if self.is_last {
+            walk.refuse_denied(guard)?;
+        }
         if let Some(problem) = problem {
             self.cut(guard, &mut walk, problem, notices)?;
         }
@@ -332,6 +336,15 @@ impl Walk {
         }
     }
 
+    /// Refuses a log whose last batch has a damaged base offset: whatever followed it would have wrong offsets as well.
+    fn refuse_denied(&self, guard: &PartitionGuard) -> Result<()> {
+        let checkpoints = guard.checkpoints();
+        match self.scanner.passed_after_gap().filter(|batch| checkpoints.deny(batch.claimed, batch.from, batch.span)) {
+            Some(batch) => Err(self.scanner.denied(batch, &checkpoints)),
+            None => Ok(()),
+        }
+    }
+
     /// Holds the index entries of one batch against Kafka's rule.
     fn note(&mut self, header: &BatchHeader) -> Result<()> {
         let (position, last) = (self.scanner.position(), header.last_offset());
@@ -368,11 +381,12 @@ impl Walk {
                 _ => drop(self.offset_check.replace()),
             }
         }
-        if is_due {
-            self.offset_check.replace().push(offset_entry(base, position, last));
+        let due = if is_due { offset_entry(base, position, last) } else { None };
+        if let Some(entry) = due {
+            self.offset_check.replace().push(entry);
             self.indexed_position = position.0;
         }
-        Ok(is_due)
+        Ok(due.is_some())
     }
 
     /// Whether an offset entry is right that leads to this batch.
@@ -406,7 +420,7 @@ impl Walk {
             }
         }
         if is_indexed && self.largest.0 > self.time_indexed {
-            self.time_check.replace().push(time_entry(base, self.largest));
+            self.time_check.replace().extend(time_entry(base, self.largest));
             self.time_indexed = self.largest.0;
         }
         Ok(())
@@ -415,7 +429,7 @@ impl Walk {
     fn finish(mut self, is_last: bool) -> Result<CheckedSegment> {
         let log = self.scanner.log().clone();
         if !is_last && self.largest.0 > self.time_indexed {
-            self.time_check.replace().push(time_entry(log.base_offset, self.largest));
+            self.time_check.replace().extend(time_entry(log.base_offset, self.largest));
         }
         put_right(&mut self.indexes.offset, self.offset_check)?;
         put_right(&mut self.indexes.time, self.time_check)?;

@@ -43,8 +43,9 @@ pub(crate) struct Scanner {
     expected: Offset,
     /// See [`Scanner::proven`]; `None` before the first batch after a start inside the file.
     proven: Option<Offset>,
-    /// The offsets that the last batch has left out; none where it begins at the end of the one before.
+    /// The offsets that the last batch has left out, and where it begins; none where it goes on from the one before.
     gap: Range<Offset>,
+    gap_at: Position,
     /// Zeros that were found at the end of the file.
     known_zeros: KnownZeros,
     buffer: Vec<u8>,
@@ -73,6 +74,7 @@ impl Scanner {
             expected,
             proven,
             gap: Offset::ZERO..Offset::ZERO,
+            gap_at: Position(position),
             known_zeros,
             buffer,
             start: position,
@@ -109,6 +111,18 @@ impl Scanner {
     pub(crate) fn has_gap_over_end(&self, checkpoints: &Checkpoints) -> bool {
         let end = checkpoints.acknowledged();
         end > checkpoints.log_start_offset && self.gap.start < end && end <= self.gap.end
+    }
+
+    /// The batch that was passed last, if it has left out offsets.
+    pub(crate) fn passed_after_gap(&self) -> Option<AfterGap> {
+        let Range { start: from, end: base } = self.gap;
+        (from < base).then(|| AfterGap { position: self.gap_at, claimed: base, from, span: self.expected - base })
+    }
+
+    /// Whether the file ends with the batch at this place, and that is not known to go on from the one before it.
+    #[inline]
+    pub(crate) fn may_end_after_gap(&self, header: &BatchHeader) -> bool {
+        header.base_offset != self.expected && header.magic == MAGIC_V2 && self.is_last(header)
     }
 
     /// Asks for the facts of the file again and forgets every byte read: a batch that was not whole or not valid is read
@@ -149,12 +163,6 @@ impl Scanner {
                     header.base_offset, self.expected
                 ))))
             }
-            Step::Batch(header) if header.last_offset().relative_to(self.log.base_offset).is_none() => {
-                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
-                    "the batch ends at offset {}, which is too far from the base offset of its segment",
-                    header.last_offset()
-                ))))
-            }
             found => found,
         })
     }
@@ -187,7 +195,8 @@ impl Scanner {
     /// Judges what is here, at the end of an open log, where [`Scanner::step`] has found no valid batch.
     pub(crate) fn judge_tail(&mut self) -> Result<Tail> {
         let (position, expected, size) = (self.position(), self.proven(), self.size);
-        tail::judge(&Place { log: &self.log, position, expected, size }, &mut self.known_zeros)
+        let place = Place { log: &self.log, position, expected, reached: self.expected, size };
+        tail::judge(&place, &mut self.known_zeros)
     }
 
     /// Whether nothing but zeros follows.
@@ -204,14 +213,14 @@ impl Scanner {
     /// Passes a batch that [`Scanner::step`] has shown.
     #[inline]
     pub(crate) fn pass(&mut self, header: &BatchHeader) {
-        self.position += header.size as u64;
         let next = header.next_offset();
         // A compressed message of an old format has the offset of the last message inside.
         if header.base_offset == self.expected || header.magic != MAGIC_V2 || self.proven.is_none() {
             (self.proven, self.gap) = (Some(next), next..next);
         } else {
-            self.gap = self.expected..header.base_offset;
+            (self.gap, self.gap_at) = (self.expected..header.base_offset, Position(self.position));
         }
+        self.position += header.size as u64;
         self.expected = next;
     }
 
@@ -315,6 +324,11 @@ impl Scanner {
         at_place(described(problem), &self.log.path, self.position(), self.expected)
     }
 
+    /// Whether it is known what comes before this place.
+    pub(crate) fn knows_what_precedes(&self) -> bool {
+        self.proven.is_some()
+    }
+
     /// The error of a batch that ends behind the beginning of the next.
     pub(crate) fn overlap(&self, header: &BatchHeader) -> StorageError {
         let (first, last) = (header.base_offset, header.last_offset());
@@ -323,10 +337,29 @@ impl Scanner {
         ))))
     }
 
+    /// The error of a last batch whose base offset is [denied](Checkpoints::deny).
+    pub(crate) fn denied(&self, batch: AfterGap, checkpoints: &Checkpoints) -> StorageError {
+        let what =
+            format!("the last batch leaves out offsets, and {}: its base offset is damaged", checkpoints.promise());
+        at_place(FormatError::corrupt(what), &self.log.path, batch.position, batch.from)
+    }
+
     /// The error of a batch whose checksum is wrong.
     pub(crate) fn checksum_error(&self) -> NoBatch {
         NoBatch::Invalid(FormatError::corrupt("the checksum of the batch does not match its bytes"))
     }
+}
+
+/// A batch that begins above the end of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AfterGap {
+    pub(crate) position: Position,
+    /// Its base offset, as its header has it.
+    pub(crate) claimed: Offset,
+    /// Where the batch before it ends.
+    pub(crate) from: Offset,
+    /// How many offsets it takes.
+    pub(crate) span: i64,
 }
 
 /// Takes the place of a file that was closed. A use of it is a mistake of this program, and an error all the same.

@@ -94,8 +94,10 @@ impl SegmentWriter {
     pub(crate) fn write_time_entry(&mut self) -> Result<()> {
         let largest = self.end.largest_timestamp;
         let indexed = self.indexes.time.last()?.map_or(Timestamp::NONE, |entry| entry.timestamp);
-        if largest.0 > indexed {
-            self.indexes.time.append(&time_entry(self.log.base_offset, largest))?;
+        if largest.0 > indexed
+            && let Some(entry) = time_entry(self.log.base_offset, largest)
+        {
+            self.indexes.time.append(&entry)?;
         }
         Ok(())
     }

@@ -294,7 +294,7 @@ fn first_at_or_after(
         while let Some(span) = cursor.next(records).map_err(at_batch)? {
             let offset = header.base_offset + i64::from(span.offset_delta);
             let at = header.record_timestamp(span.timestamp_delta);
-            if at >= timestamp && offset >= start {
+            if at >= timestamp && offset >= start && end.is_none_or(|end| offset < end) {
                 return Ok(Some((offset, at)));
             }
         }

@@ -11,6 +11,13 @@ use std::ops::{Add, Sub};
 pub struct Offset(pub i64);
 
 impl Offset {
+    /// Whether it is this one but for one bit. A base offset that differs by more was not damaged: the batch is another's, or
+    /// from elsewhere in the log.
+    #[must_use]
+    pub const fn is_a_flip_of(self, other: Self) -> bool {
+        (self.0 ^ other.0).count_ones() == 1
+    }
+
     /// The first offset of a partition that never lost a record.
     pub const ZERO: Self = Self(0);
 

@@ -43,6 +43,7 @@ mod repair;
 mod replaying;
 mod retention;
 mod round_trips;
+mod segments;
 mod selecting;
 mod set_aside;
 mod support;

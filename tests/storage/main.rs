@@ -31,6 +31,8 @@ mod many_segments;
 mod matrix;
 mod memory;
 mod model;
+mod overflow;
+mod overlap;
 mod power_failure;
 mod reading;
 mod recovery;

@@ -175,8 +175,18 @@ pub(crate) fn verify(disk: &FaultyDisk, checkpoints: Checkpoints) -> Vec<Finding
     verify_within(disk, checkpoints, LogConfig::default().decompressed_size_max())
 }
 
+/// A check whose log end is fixed, and that has read nothing else yet.
+pub(crate) fn begin_to_verify(disk: &FaultyDisk, checkpoints: Checkpoints) -> Verification {
+    begin_to_verify_within(disk, checkpoints, LogConfig::default().decompressed_size_max())
+}
+
 /// The same, with that bound on what a batch may hold.
 pub(crate) fn verify_within(disk: &FaultyDisk, checkpoints: Checkpoints, decompressed_size_max: usize) -> Vec<Finding> {
+    let begun = begin_to_verify_within(disk, checkpoints, decompressed_size_max);
+    begun.run(1, &|_| {}).unwrap().into_iter().flat_map(|it| it.findings).collect()
+}
+
+fn begin_to_verify_within(disk: &FaultyDisk, checkpoints: Checkpoints, decompressed_size_max: usize) -> Verification {
     let (root, folder_name) = (disk.open_folder(Path::new("/")).unwrap(), "t-0".into());
     let subject = Subject {
         root,
@@ -186,8 +196,7 @@ pub(crate) fn verify_within(disk: &FaultyDisk, checkpoints: Checkpoints, decompr
         gaps: Gaps::Loss,
         acknowledgement: Acknowledgement::AfterSync,
     };
-    let checked = Verification::begin(vec![subject], || {}).unwrap().run(1, &|_| {}).unwrap();
-    checked.into_iter().flat_map(|it| it.findings).collect()
+    Verification::begin(vec![subject], || {}).unwrap()
 }
 
 pub(crate) fn log_path(base: i64) -> PathBuf {

@@ -167,13 +167,23 @@ pub enum Problem {
         /// The offset after the last one that the index names.
         next_offset: Offset,
     },
-    /// A segment ends behind the base offset of the next one.
+    /// A segment ends past the base offset of the next one.
     OverlappingSegments {
         /// The base offset of the next segment.
         base_offset: Offset,
         /// What is given up where the log goes on with one of the two.
         overlap: Overlap,
     },
+    /// Batches of a segment lie past the base offset of the next one, and readers show none of them, from
+    /// [`Finding::offset`] on.
+    HiddenBatches {
+        /// The first offset after them.
+        next_offset: Offset,
+        /// The base offset of the next segment.
+        base_offset: Offset,
+    },
+    /// A batch lies further from the base offset of its segment than an index entry can say.
+    OffsetsOutOfReach,
     /// Entries of an index that the batches contradict.
     WrongIndexEntries {
         /// How many.
@@ -281,6 +291,8 @@ impl Problem {
             Self::Gaps { .. } => "gaps",
             Self::MissingLog { .. } => "missing-log",
             Self::OverlappingSegments { .. } => "overlapping-segments",
+            Self::HiddenBatches { .. } => "hidden-batches",
+            Self::OffsetsOutOfReach => "offsets-out-of-reach",
             Self::WrongIndexEntries { .. } => "wrong-index-entries",
             Self::MissingTimeEntries { .. } => "missing-time-entries",
             Self::DamagedFile { .. } => "damaged-file",
@@ -346,7 +358,18 @@ impl fmt::Display for Problem {
             }
             Self::MissingLog { .. } => f.write_str("the segment's log is missing, and its index names records in it"),
             Self::OverlappingSegments { base_offset, .. } => {
-                write!(f, "the segment ends behind the base offset {base_offset} of the next one")
+                write!(f, "the segment ends past the base offset {base_offset} of the next one")
+            }
+            Self::HiddenBatches { next_offset, base_offset } => {
+                write!(
+                    f,
+                    "the segment has batches up to offset {}, past the base offset {base_offset} of the next one, which has \
+                     others there or none",
+                    *next_offset + -1
+                )
+            }
+            Self::OffsetsOutOfReach => {
+                f.write_str("the batch is further from the base offset of its segment than an index entry can say")
             }
             Self::WrongIndexEntries { count: 1, what } => f.write_str(what),
             Self::WrongIndexEntries { count, what } => write!(f, "{what}; {} more entries are wrong", count - 1),
@@ -385,6 +408,7 @@ impl Finding {
             Problem::Gaps { .. }
             | Problem::UnsupportedBatch { .. }
             | Problem::NewerFile { .. }
+            | Problem::OffsetsOutOfReach
             | Problem::UnusualSegmentName
             | Problem::ForeignFolder { owner: Owner::Kdir } => Severity::Note,
             Problem::WrongIndexEntries { .. } | Problem::DamagedBrokerFile { .. } => Severity::Derived,
@@ -412,6 +436,7 @@ impl Finding {
             | Problem::DamagedMetadata { .. }
             | Problem::MissingLog { .. }
             | Problem::OverlappingSegments { .. }
+            | Problem::HiddenBatches { .. }
             | Problem::MissingTimeEntries { .. }
             | Problem::DamagedFile { .. }
             | Problem::Unreadable { .. }
@@ -467,9 +492,17 @@ impl Finding {
                     .into()
             }
             Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
-            Problem::OverlappingSegments { .. } => {
-                "readers skip what overlaps; one of the two files does not belong here: move it away, or let repair \
-                 --accept-loss take out the overlap"
+            Problem::OverlappingSegments { base_offset, .. } => format!(
+                "readers leave it at offset {base_offset} and go on with the next one; one of the two files does not belong \
+                 here: move it away, or let repair --accept-loss take out the overlap"
+            ),
+            Problem::HiddenBatches { next_offset, .. } => format!(
+                "{} in this file only, or differs in the next one, and is not shown: dump --records shows both",
+                these(from, *next_offset)
+            ),
+            Problem::OffsetsOutOfReach => {
+                "nothing is lost: brokers before 2.0 could write that, and look-ups read the segment instead; a broker since \
+                 2.0 splits the segment when it recovers or cleans it"
                     .into()
             }
             Problem::WrongIndexEntries { .. } => {
@@ -535,6 +568,13 @@ impl Finding {
                 "a broker does not start on a log dir that has other folders than those of partitions; move it elsewhere".into()
             }
         }
+    }
+}
+
+fn these(from: Offset, next: Offset) -> String {
+    match next - from {
+        ..=1 => format!("what is at offset {from} is"),
+        _ => format!("what is at offsets {from} to {} is", next + -1),
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod entries;
 mod finding;
+mod hidden;
 mod loss;
 mod order;
 mod overlap;
@@ -188,9 +189,9 @@ fn walk(
         let unreadable = survey.unreadable_indexes_of(unit.base_offset);
         let indexes = Indexes::open_readable(&*folder, unit.base_offset, &unreadable)?;
         let Subject { acknowledgement, decompressed_size_max, gaps, .. } = survey.subject;
-        let acknowledged = survey.subject.checkpoints.acknowledged();
+        let checkpoints = survey.subject.checkpoints;
         let epochs = &survey.epochs;
-        let frame = Frame { epochs, gaps, acknowledged, acknowledgement, decompressed_size_max, on_progress };
+        let frame = Frame { epochs, gaps, checkpoints, acknowledgement, decompressed_size_max, on_progress };
         Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
     };
     match walked() {
@@ -229,7 +230,17 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
                     if let Some(folder) = survey.subject.folder().ok().flatten() {
                         new.iter_mut().try_for_each(|it| overlap::weigh(&*folder, it, units[0].base_offset))?;
                     }
-                    checked.findings.extend(new);
+                    for finding in new {
+                        match finding.problem {
+                            Problem::OverlappingSegments { base_offset, .. } => {
+                                if let Some(hidden) = hidden::find(&survey, units[0].base_offset, base_offset)? {
+                                    checked.findings.push(finding);
+                                    checked.findings.extend(hidden);
+                                }
+                            }
+                            _ => checked.findings.push(finding),
+                        }
+                    }
                     checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
                     is_gap_within |= !walked.gaps.is_empty();
                     gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));

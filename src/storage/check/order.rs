@@ -26,12 +26,6 @@ impl Placed {
     pub(super) fn next(&self) -> Offset {
         self.base + self.span
     }
-
-    /// Whether its base offset is this one but for one bit. A batch that differs by more was not damaged in its header: it is
-    /// another's, or from elsewhere in the log.
-    pub(super) fn is_a_flip_of(&self, offset: Offset) -> bool {
-        (self.base.0 ^ offset.0).count_ones() == 1
-    }
 }
 
 /// What is wrong with the order of a range of batches.

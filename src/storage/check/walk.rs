@@ -14,13 +14,13 @@ use crate::format::checkpoint::LeaderEpochRow;
 use crate::format::compression::Codec;
 use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::format::record_cursor::RecordCursor;
-use crate::storage::Result;
 use crate::storage::leader_epochs::LEADER_EPOCH_FILE;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
 use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step};
 use crate::storage::segments::OpenLog;
 use crate::storage::tail::{self, KnownZeros, Place, Tail};
+use crate::storage::{Checkpoints, Result};
 use crate::units::{Offset, Position, Timestamp};
 use std::mem;
 use std::ops::Range;
@@ -68,7 +68,7 @@ impl Believed {
 pub(super) struct Frame<'a> {
     pub(super) epochs: &'a [LeaderEpochRow],
     pub(super) gaps: Gaps,
-    pub(super) acknowledged: Offset,
+    pub(super) checkpoints: Checkpoints,
     pub(super) acknowledgement: Acknowledgement,
     pub(super) decompressed_size_max: usize,
     pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
@@ -115,6 +115,8 @@ pub(super) struct Walk<'a> {
     order: Order,
     /// Batches whose leader epoch is not that of `leader-epoch-checkpoint`, each with its number in the unit.
     wrong_epochs: Vec<(u64, Finding)>,
+    /// The first batch that no index entry can name.
+    out_of_reach: Option<Finding>,
     walked: Walked,
     believed: Option<Believed>,
 }
@@ -138,6 +140,7 @@ impl<'a> Walk<'a> {
             times: TimeEntries::new(&indexes.time, unit.time_entries.clone(), base),
             order: Order::new(unit.expected, frame.gaps),
             wrong_epochs: Vec::new(),
+            out_of_reach: None,
             walked: Walked { largest_not_asked: Timestamp::NONE, ..Walked::default() },
         })
     }
@@ -195,6 +198,9 @@ impl<'a> Walk<'a> {
         if self.believed.is_some_and(|believed| position < believed.before) {
             self.walked.largest_not_asked = self.walked.largest_not_asked.max(stored.max_timestamp);
         }
+        if self.out_of_reach.is_none() && header.last_offset().relative_to(self.unit.base_offset).is_none() {
+            self.out_of_reach = Some(self.finding(position, header.base_offset, Problem::OffsetsOutOfReach));
+        }
         self.walked.batches += 1;
         self.scanner.pass(stored);
         Ok(())
@@ -241,16 +247,22 @@ impl<'a> Walk<'a> {
     /// Passes bytes that are no valid batch.
     #[cold]
     fn damage(&mut self, problem: NoBatch) -> Result<()> {
-        // What is not decided may claim offsets far above those that follow.
-        let (position, expected) = (self.scanner.position(), self.order.decided());
+        let (position, checkpoints) = (self.scanner.position(), self.frame.checkpoints);
         let is_log_end = self.unit.ends_segment && self.unit.followed_by.is_none();
+        // By the same rules as recovery: a last batch past a gap is as good as any, unless something contradicts it.
+        let is_after_gap = self.scanner.passed_after_gap().is_some_and(|batch| batch.from == self.order.decided());
         let may_be_torn = is_log_end
-            && self.order.is_decided()
-            && expected >= self.frame.acknowledged
+            && (self.order.is_decided() || is_after_gap)
+            && self.order.next() >= checkpoints.acknowledged()
+            && !self.scanner.has_gap_over_end(&checkpoints)
             && !matches!(problem, NoBatch::Unknown { .. });
+        // What is not decided may claim offsets far above those that follow.
+        let decided = self.order.decided();
+        let expected = if may_be_torn { self.scanner.proven() } else { decided };
         let mut what = scan::described(problem).to_string();
         let size = self.scanner.size();
-        let place = Place { log: self.scanner.log(), position, expected, size };
+        let reached = self.scanner.expected();
+        let place = Place { log: self.scanner.log(), position, expected, reached, size };
         let (next, is_torn) = if may_be_torn {
             match tail::judge(&place, &mut KnownZeros::default())? {
                 Tail::Zeros | Tail::Torn => (None, true),
@@ -272,16 +284,17 @@ impl<'a> Walk<'a> {
             Some((_, header)) => Some(header.base_offset),
             None => self.unit.followed_by.filter(|_| self.unit.ends_segment),
         };
+        let offset = if is_torn { self.order.next() } else { decided };
         let problem = if is_torn {
             Problem::TornTail { bytes: end - position, what, acknowledgement: self.frame.acknowledgement }
         } else {
-            let next_offset = next_offset.unwrap_or(self.frame.acknowledged).max(expected);
+            let next_offset = next_offset.unwrap_or(self.frame.checkpoints.acknowledged()).max(decided);
             Problem::DamagedBatch { end, next_offset, what }
         };
         self.order.pass_damage(self.walked.findings.len());
-        self.walked.findings.push(self.finding(position, expected, problem));
+        self.walked.findings.push(self.finding(position, offset, problem));
         self.offsets.skip_below(end)?;
-        self.times.skip_below(next_offset.unwrap_or(expected).max(expected))?;
+        self.times.skip_below(next_offset.unwrap_or(offset).max(offset))?;
         self.scanner.go_to(end, self.unit.base_offset);
         Ok(())
     }
@@ -293,6 +306,7 @@ impl<'a> Walk<'a> {
         let followed_by = self.unit.followed_by.filter(|_| self.walked.ends_in_place);
         let expected = self.tell_order(followed_by)?;
         self.tell_epochs();
+        self.tell_out_of_reach();
         if let Some(next) = followed_by {
             self.join(position, expected, next);
         }
@@ -354,7 +368,7 @@ impl<'a> Walk<'a> {
     fn tell_of(&mut self, disorder: Disorder, originals: &Originals) -> Result<()> {
         match disorder {
             Disorder::Resumed { .. } | Disorder::Exchanged { .. } => {}
-            Disorder::Gap { batch, from } if self.index_contradicts(batch, from)? => {
+            Disorder::Gap { batch, from } if self.is_denied(batch, from)? => {
                 self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
             }
             Disorder::Gap { batch, from } => {
@@ -453,16 +467,27 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// A damaged base offset can be out of reach as well, and is found for what it is.
+    fn tell_out_of_reach(&mut self) {
+        let is_found = |it: &Finding, other: &Finding| it.position == other.position;
+        let out_of_reach = self.out_of_reach.take();
+        self.walked
+            .findings
+            .extend(out_of_reach.filter(|found| !self.walked.findings.iter().any(|it| is_found(it, found))));
+    }
+
     /// Whether the last batch of the log goes on at `from` by the batch before it, and ends so many offsets later by the offset
     /// index, or by what was acknowledged. An entry of the index alone is not enough where gaps may be legal: it is as well
-    /// that of a batch which is not there any more.
-    fn index_contradicts(&self, batch: Placed, from: Offset) -> Result<bool> {
-        let (end, acknowledged) = (from + batch.span, self.frame.acknowledged);
-        if !self.is_last_of_log(batch) || !batch.is_a_flip_of(from) || acknowledged > end {
+    /// that of a batch which is not there any more. (Readers and writers go by the latter alone: no index changes what they
+    /// do.)
+    fn is_denied(&self, batch: Placed, from: Offset) -> Result<bool> {
+        let (end, checkpoints) = (from + batch.span, &self.frame.checkpoints);
+        if !self.is_last_of_log(batch) || !batch.base.is_a_flip_of(from) || checkpoints.acknowledged() > end {
             return Ok(false);
         }
         let is_evidence = self.frame.gaps == Gaps::Loss;
-        Ok(acknowledged == end || (is_evidence && self.offsets.last_named_at(batch.position)? == Some(end + -1)))
+        Ok(checkpoints.deny(batch.base, from, batch.span)
+            || (is_evidence && self.offsets.last_named_at(batch.position)? == Some(end + -1)))
     }
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.

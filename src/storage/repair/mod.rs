@@ -132,7 +132,9 @@ impl Remedy {
             Problem::InterruptedCompaction => Self::FinishCompaction,
             Problem::EndsBelowLogStart { .. } if is_accepted => Self::BeginAtLogStart,
             Problem::EndsBelowLogStart { .. } => Self::Wait,
-            Problem::Gaps { .. }
+            Problem::HiddenBatches { .. }
+            | Problem::OffsetsOutOfReach
+            | Problem::Gaps { .. }
             | Problem::UnsupportedBatch { .. }
             | Problem::NewerFile { .. }
             | Problem::DamagedBrokerFile { .. }

@@ -60,6 +60,8 @@ pub(crate) struct Place<'a> {
     pub(crate) position: Position,
     /// The lowest offset that may follow.
     pub(crate) expected: Offset,
+    /// Where the last batch before ends, by its header.
+    pub(crate) reached: Offset,
     /// The size of the file.
     pub(crate) size: u64,
 }
@@ -142,7 +144,7 @@ mod tests {
 
     fn place(log: &OpenLog, position: usize) -> Place<'_> {
         let size = log.file.stat().unwrap().size;
-        Place { log, position: Position(position as u64), expected: Offset(BASE + 2), size }
+        Place { log, position: Position(position as u64), expected: Offset(BASE + 2), reached: Offset(BASE + 2), size }
     }
 
     /// Where in the tail the next batch is found.

@@ -50,6 +50,9 @@ pub(super) struct Search<'a> {
     window: Vec<u8>,
     window_start: u64,
     budget: u64,
+    /// The highest offset that a batch of the log may have: what its index entries can name, counted from its base offset
+    /// or, in a segment that has gone past that, from where it has come to.
+    reach: Offset,
 }
 
 impl<'a> Search<'a> {
@@ -57,7 +60,10 @@ impl<'a> Search<'a> {
         let scanner = Scanner::of_size(place.log.clone(), place.position, place.size, HEADER_CHUNK);
         let length = place.size.saturating_sub(place.position.0);
         let budget = BUDGET_MIN.max(length.saturating_mul(BUDGET_FACTOR));
-        Self { place: *place, scanner, window: Vec::new(), window_start: 0, budget }
+        let reach_from = |offset: Offset| Offset(offset.0.saturating_add(i32::MAX.into()));
+        let within = reach_from(place.log.base_offset);
+        let reach = if place.reached <= within { within } else { reach_from(place.reached) };
+        Self { place: *place, scanner, window: Vec::new(), window_start: 0, budget, reach }
     }
 
     /// What an open log ends with, where its rest is not all zeros.
@@ -68,7 +74,10 @@ impl<'a> Search<'a> {
             return Ok(Tail::Damaged { next: (self.place.position, header) });
         }
         if !self.can_follow(&header, self.place.expected) {
-            return self.searched(start + 1);
+            return match self.after_out_of_reach(&header)? {
+                Some(next) => Ok(Tail::Damaged { next }),
+                None => self.searched(start + 1),
+            };
         }
         let end = start + header.size as u64;
         // Past the batch there may be zeros by the gigabyte, in which no batch begins.
@@ -88,8 +97,8 @@ impl<'a> Search<'a> {
     /// either, a valid one, or the end.
     fn past_damaged(&mut self, mut at: u64, mut next: Offset, known: &mut KnownZeros) -> Found<Tail> {
         while let Step::Batch(header) = self.look(at)? {
-            if self.can_follow(&header, self.place.expected.next()) && self.is_next(&header, at)? {
-                return Ok(Tail::Damaged { next: (Position(at), header) });
+            if let Some(next) = self.next_at(at, self.place.expected.next())? {
+                return Ok(Tail::Damaged { next });
             }
             if !is_credible(&header, next) {
                 break;
@@ -105,11 +114,14 @@ impl<'a> Search<'a> {
     /// Where the log goes on after damage that cannot be a torn append.
     pub(super) fn after_damage(&mut self) -> Found<Option<(Position, BatchHeader)>> {
         let start = self.place.position.0;
-        if let Step::Batch(header) = self.look(start)?
-            && self.can_follow(&header, self.place.expected)
-            && let Some(next) = self.after(&header)?
-        {
-            return Ok(Some(next));
+        if let Step::Batch(header) = self.look(start)? {
+            let next = match self.can_follow(&header, self.place.expected) {
+                true => self.after(&header)?,
+                false => self.after_out_of_reach(&header)?,
+            };
+            if next.is_some() {
+                return Ok(next);
+            }
         }
         self.chained_batch(start + 1)
     }
@@ -117,14 +129,31 @@ impl<'a> Search<'a> {
     /// The batch after the one at the place, where the header of that leads to it, or would with another length.
     fn after(&mut self, header: &BatchHeader) -> Found<Option<(Position, BatchHeader)>> {
         let end = self.place.position.0 + header.size as u64;
-        if end < self.place.size
-            && let Step::Batch(next) = self.look(end)?
-            && self.can_follow(&next, header.base_offset.next())
-            && self.is_next(&next, end)?
-        {
-            return Ok(Some((Position(end), next)));
+        if let Some(next) = self.next_at(end, header.base_offset.next())? {
+            return Ok(Some(next));
         }
         self.shorter(header, self.place.size)
+    }
+
+    /// The batch after the one at the place, by the header of that, which no entry can name or is none.
+    fn after_out_of_reach(&mut self, header: &BatchHeader) -> Found<Option<(Position, BatchHeader)>> {
+        if header.base_offset < self.place.expected {
+            return Ok(None);
+        }
+        self.next_at(self.place.position.0 + header.size as u64, header.base_offset.next())
+    }
+
+    /// The valid batch at `at`, where a damaged one ends, if it begins at `lowest` or above. It may be the first one that no
+    /// entry can name.
+    fn next_at(&mut self, at: u64, lowest: Offset) -> Found<Option<(Position, BatchHeader)>> {
+        if at < self.place.size
+            && let Step::Batch(next) = self.look(at)?
+            && next.base_offset >= lowest
+            && self.is_next(&next, at)?
+        {
+            return Ok(Some((Position(at), next)));
+        }
+        Ok(None)
     }
 
     fn searched(&mut self, from: u64) -> Found<Tail> {
@@ -270,7 +299,7 @@ impl<'a> Search<'a> {
 
     /// Whether a batch may have these offsets where `lowest` is the first that may follow.
     fn can_follow(&self, header: &BatchHeader, lowest: Offset) -> bool {
-        header.base_offset >= lowest && header.last_offset().relative_to(self.place.log.base_offset).is_some()
+        header.base_offset >= lowest && header.last_offset() <= self.reach
     }
 
     /// Whether what is at `at` may begin with an offset that can follow.
@@ -288,8 +317,7 @@ impl<'a> Search<'a> {
     #[inline]
     fn offset_is_possible(&self, bytes: &[u8], lowest: Offset) -> bool {
         let known = bytes.len().min(size_of::<i64>());
-        let highest = self.place.log.base_offset.0.saturating_add(i32::MAX.into());
-        bytes[..known] >= lowest.0.to_be_bytes()[..known] && bytes[..known] <= highest.to_be_bytes()[..known]
+        bytes[..known] >= lowest.0.to_be_bytes()[..known] && bytes[..known] <= self.reach.0.to_be_bytes()[..known]
     }
 
     /// Whether a valid batch with this header is at `at`, the end of a damaged one, and not contradicted by the one after.
