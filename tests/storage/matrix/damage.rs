@@ -87,43 +87,49 @@ impl Damage {
         }
     }
 
-    pub(super) fn done(&self, log: &Log, place: Place) -> State {
-        let mut state = log.sound.clone();
-        match (self.act, place) {
-            (Act::Pieces(act) | Act::Run(_, act), Place::Batch(batch)) => {
-                let (base, at) = log.sound.place_of(batch);
-                act(state.segments.get_mut(&base).unwrap(), at);
-            }
-            (Act::LogEnd(witnesses), Place::Batch(batch)) => {
-                let (base, at) = log.sound.place_of(batch);
-                state.segments.retain(|other, _| *other <= base);
-                state.segments.get_mut(&base).unwrap().truncate(at);
-                let is_later = |name: &String| base_in(name).is_some_and(|it| it > base);
-                state.files.retain(|name, _| !is_later(name) || name.ends_with(".snapshot"));
-                if witnesses == Witnesses::Gone {
-                    let is_witness = |name: &str| name.ends_with("-offset-checkpoint") || name.ends_with("durable-end");
-                    state.files.retain(|name, _| !is_witness(name) && !name.ends_with(".snapshot"));
+    /// Does it to a log that other damage may have been done to already; not at all where there is nothing left of its place.
+    pub(super) fn do_to(&self, log: &Log, state: &mut State, place: Place) {
+        let found = match place {
+            Place::Batch(batch) => state.find(batch),
+            Place::Segment(base) => state.segments.contains_key(&base).then_some((base, 0)),
+            Place::There => Some((0, 0)),
+        };
+        let Some((base, at)) = found else { return };
+        match self.act {
+            Act::Pieces(act) => act(state.segments.get_mut(&base).unwrap(), at),
+            Act::Run(count, act) => {
+                let pieces = state.segments.get_mut(&base).unwrap();
+                if at + count < pieces.len() {
+                    act(pieces, at);
                 }
             }
-            (Act::SameOffsets, Place::Batch(batch)) => {
-                let (base, at) = log.sound.place_of(batch);
+            Act::LogEnd(witnesses) => end_log(state, (base, at), witnesses),
+            Act::SameOffsets => {
+                let Place::Batch(batch) = place else { return };
                 let it = &log.batches[batch];
-                let other = foreign_of(it.first, it.last - it.first + 1);
-                state.segments.get_mut(&base).unwrap()[at] = other;
+                state.segments.get_mut(&base).unwrap()[at] = foreign_of(it.first, it.last - it.first + 1);
             }
-            (Act::Segment(act) | Act::SegmentPair(act), Place::Segment(base)) => act(&mut state, base),
-            (Act::Index(suffix, spoil), Place::Segment(base)) => {
-                self::spoil(&mut state, &index_name(base, suffix), spoil);
+            Act::Segment(act) => act(state, base),
+            Act::SegmentPair(act) if state.segments.range(base + 1..).next().is_some() => act(state, base),
+            Act::SegmentPair(_) => {}
+            Act::Index(suffix, spoil) => self::spoil(state, &index_name(base, suffix), spoil),
+            Act::File(suffix, spoil) => {
+                if let Some(name) = state.files.keys().find(|name| name.ends_with(suffix)).cloned() {
+                    self::spoil(state, &name, spoil);
+                }
             }
-            (Act::File(suffix, spoil), Place::There) => {
-                let name = state.files.keys().find(|name| name.ends_with(suffix)).unwrap().clone();
-                self::spoil(&mut state, &name, spoil);
-            }
-            (Act::Folder(act), Place::There) => act(&mut state),
-            (_, place) => panic!("{} is not done at {place:?}", self.name),
+            Act::Folder(act) => act(state),
         }
-        state
     }
+}
+
+fn end_log(state: &mut State, (base, at): (i64, usize), witnesses: Witnesses) {
+    state.segments.retain(|other, _| *other <= base);
+    state.segments.get_mut(&base).unwrap().truncate(at);
+    let is_later = |name: &str| base_in(name).is_some_and(|it| it > base) && !name.ends_with(".snapshot");
+    let is_witness =
+        |name: &str| ["-offset-checkpoint", "durable-end", ".snapshot"].iter().any(|it| name.ends_with(it));
+    state.files.retain(|name, _| !is_later(name) && (witnesses == Witnesses::Kept || !is_witness(name)));
 }
 
 fn index_name(base: i64, suffix: &str) -> String {
@@ -136,7 +142,7 @@ fn base_in(name: &str) -> Option<i64> {
 }
 
 fn spoil(state: &mut State, name: &str, spoil: Spoil) {
-    let bytes = state.files.remove(name).unwrap();
+    let Some(bytes) = state.files.remove(name) else { return };
     let spoilt = match spoil {
         Spoil::Missing => return,
         Spoil::Empty => Vec::new(),

@@ -167,3 +167,10 @@ pub(super) const KNOWN: &[Known] = &[
         cases: &[(Rule::FalseAlarm, 1), (Rule::Left, 1)],
     },
 ];
+
+/// What must not happen to a log, however it is damaged, even where nobody can say what is wrong; and how many pairs of damages
+/// bring it about that do not do so by one of them alone. Most are a torn end, by which a reader and a writer take sound
+/// batches between two damages for the inside of an append; `durable-end`, which counts for nothing without
+/// `leader-epoch-checkpoint`; and an epoch that is taken from a damaged batch.
+pub(super) const KNOWN_OF_PAIRS: [(Rule, usize); 5] =
+    [(Rule::RepairLoses, 7), (Rule::Renumbers, 9), (Rule::OffsetAgain, 54), (Rule::WriterLoses, 8), (Rule::Hides, 18)];

@@ -84,10 +84,14 @@ impl State {
     }
 
     /// Which segment a batch is in, and where in it.
-    pub(super) fn place_of(&self, batch: usize) -> (i64, usize) {
+    pub(super) fn find(&self, batch: usize) -> Option<(i64, usize)> {
         let within = |pieces: &[Piece]| pieces.iter().position(|piece| piece.origin == Some(batch));
-        let place = self.segments.iter().find_map(|(base, pieces)| Some((*base, within(pieces)?)));
-        place.expect("the batch is in a segment")
+        self.segments.iter().find_map(|(base, pieces)| Some((*base, within(pieces)?)))
+    }
+
+    /// The same of a batch that is there.
+    pub(super) fn place_of(&self, batch: usize) -> (i64, usize) {
+        self.find(batch).expect("the batch is in a segment")
     }
 }
 

@@ -6,7 +6,8 @@
 //! [`KNOWN`], counted, so that the list can only shrink. Nothing that would tell what is wrong with some cases is on the disk:
 //! they are counted by the reasons that [`truth`] gives, and a verdict on them may be any.
 //!
-//! With `--nocapture` the test prints the table of damages, logs and verdicts.
+//! With `--nocapture` the test prints the table of damages, logs and verdicts. Two damages to one log are tried by
+//! `cargo test --test storage -- --ignored matrix::`.
 
 mod damage;
 mod judge;
@@ -17,12 +18,15 @@ mod truth;
 use damage::{Damage, Place};
 use judge::{Judged, Rule};
 use kdir::storage::check::Severity;
-use known::{KNOWN, Known};
+use known::{KNOWN, KNOWN_OF_PAIRS, Known};
 use logs::Log;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many pairs of damages are tried.
+const PAIRS: usize = 20_000;
 
 struct Case<'a> {
     log: &'a Log,
@@ -30,7 +34,19 @@ struct Case<'a> {
     place: Place,
 }
 
+/// Damage to a damaged log.
+struct Pair<'a> {
+    first: Case<'a>,
+    second: Case<'a>,
+}
+
 impl Case<'_> {
+    fn judged(&self) -> Judged {
+        let mut state = self.log.sound.clone();
+        self.damage.do_to(self.log, &mut state, self.place);
+        judge::judge(self.log, &state)
+    }
+
     fn described(&self) -> String {
         format!("{}: {} {}", name_of(self.log), self.damage.name, damage::described(self.log, self.place))
     }
@@ -49,19 +65,64 @@ fn a_damage_at_any_place_of_any_log_is_judged_and_repaired_right() {
             cases.extend(damage.places(log).into_iter().map(|place| Case { log, damage, place }));
         }
     }
-    let judged = judge_all(&cases);
+    let judged = judge_all(&cases, Case::judged);
     println!("{}", table(&logs, &damages, &cases, &judged));
     let wrong = wrong(&cases, &judged);
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-fn judge_all(cases: &[Case<'_>]) -> Vec<Judged> {
+#[test]
+#[ignore = "half a minute, and it finds other cases with each change"]
+fn two_damages_to_one_log_lose_nothing_sound_either() {
+    let (logs, damages) = (logs::all(), damage::all());
+    let mut random = 1_u64;
+    let mut below = |count: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % count
+    };
+    let mut pairs = Vec::new();
+    while pairs.len() < PAIRS {
+        let log = &logs[below(logs.len())];
+        let mut case = || {
+            let damage = &damages[below(damages.len())];
+            let places = damage.places(log);
+            (!places.is_empty()).then(|| Case { log, damage, place: places[below(places.len())] })
+        };
+        if let (Some(first), Some(second)) = (case(), case()) {
+            pairs.push(Pair { first, second });
+        }
+    }
+    let judged = judge_all(&pairs, Pair::judged);
+    let (mut counts, mut text) = ([0; KNOWN_OF_PAIRS.len()], String::new());
+    for (pair, judged) in pairs.iter().zip(&judged) {
+        let is_known = |rule: Rule| [&pair.first, &pair.second].iter().any(|case| known_of(case, rule).is_some());
+        for (rule, what) in judged.wrong.iter().filter(|(rule, _)| !is_known(**rule)) {
+            let Some(at) = KNOWN_OF_PAIRS.iter().position(|known| known.0 == *rule) else { continue };
+            counts[at] += 1;
+            writeln!(text, "{rule:?}: {}, then {}: {what}", pair.first.described(), pair.second.described()).unwrap();
+        }
+    }
+    let expected = KNOWN_OF_PAIRS.map(|known| known.1);
+    assert_eq!(counts, expected, "of {KNOWN_OF_PAIRS:?}\n{text}");
+}
+
+impl Pair<'_> {
+    fn judged(&self) -> Judged {
+        let mut state = self.first.log.sound.clone();
+        for case in [&self.first, &self.second] {
+            case.damage.do_to(case.log, &mut state, case.place);
+        }
+        judge::judge(self.first.log, &state)
+    }
+}
+
+fn judge_all<C: Sync>(cases: &[C], judge: fn(&C) -> Judged) -> Vec<Judged> {
     let (next, judged) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(at) else { break };
-            let verdict = judge::judge(case.log, &case.damage.done(case.log, case.place));
+            let verdict = judge(case);
             judged.lock().unwrap().insert(at, verdict);
         }
     };
@@ -72,18 +133,23 @@ fn judge_all(cases: &[Case<'_>]) -> Vec<Judged> {
     judged.into_inner().unwrap().into_values().collect()
 }
 
+/// The known reason for which a case breaks a rule.
+fn known_of(case: &Case<'_>, rule: Rule) -> Option<usize> {
+    let log = name_of(case.log);
+    let is_of = |it: &Known| it.is(&case.damage.name, &log) && it.cases.iter().any(|(other, _)| *other == rule);
+    KNOWN.iter().position(is_of)
+}
+
 /// The cases that break a rule and are not known to, and the known ones that do not any more.
 fn wrong(cases: &[Case<'_>], judged: &[Judged]) -> String {
     let (mut known, mut unknown) = (BTreeMap::<(usize, Rule), usize>::new(), BTreeMap::<(Rule, &str), usize>::new());
     let mut text = String::new();
     for (case, judged) in cases.iter().zip(judged) {
         for (&rule, what) in &judged.wrong {
-            let (damage, log) = (case.damage.name.as_str(), name_of(case.log));
-            let is_of = |it: &Known| it.is(damage, &log) && it.cases.iter().any(|(other, _)| *other == rule);
-            match KNOWN.iter().position(is_of) {
+            match known_of(case, rule) {
                 Some(at) => *known.entry((at, rule)).or_default() += 1,
                 None => {
-                    *unknown.entry((rule, damage)).or_default() += 1;
+                    *unknown.entry((rule, &case.damage.name)).or_default() += 1;
                     writeln!(text, "{rule:?}: {}: {what}", case.described()).unwrap();
                 }
             }

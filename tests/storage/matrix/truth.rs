@@ -158,7 +158,9 @@ impl<'a> Truth<'a> {
             text.lines().find_map(|line| line.strip_prefix("app 0 ")?.parse::<i64>().ok())
         };
         let is_untouched = |name: &str| self.after.contains_key(name) && self.after.get(name) == self.before.get(name);
-        let of_end = is_untouched("app-0/durable-end").then_some(self.log.acknowledged);
+        // It names the topic that it is of.
+        let is_of_topic = is_untouched("app-0/durable-end") && is_untouched("app.json");
+        let of_end = is_of_topic.then_some(self.log.acknowledged);
         let rows = ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"].map(row);
         rows.into_iter().chain([of_end]).flatten().max().unwrap_or(0)
     }
