@@ -165,8 +165,8 @@ impl<'a> Truth<'a> {
         rows.into_iter().chain([of_end]).flatten().max().unwrap_or(0)
     }
 
-    /// Whether there is an index with entries whose log is not: brokers sync neither before they acknowledge. Retention that was
-    /// interrupted leaves one at the beginning.
+    /// Whether there is an index with entries whose log is not: brokers sync neither before they acknowledge. Retention that
+    /// was interrupted leaves one at the beginning.
     fn has_index_alone(&self) -> bool {
         let first = self.state.segments.keys().next().copied().unwrap_or(-1);
         let base = |name: &str| name.strip_prefix("app-0/")?.strip_suffix(".index")?.parse::<i64>().ok();
@@ -187,8 +187,8 @@ impl<'a> Truth<'a> {
         let ranges = chain.iter().flat_map(|it| [(it.base, it.base - 1)].into_iter().chain(it.batches.iter().copied()));
         let ranges: Vec<(i64, i64)> = ranges.collect();
         if ranges.windows(2).any(|pair| pair[1].0 > pair[0].1 + 1) {
-            // A cleaner leaves gaps, and followers get them. That a topic is compacted is in its topic file; nothing in these log
-            // dirs says whether a broker's is.
+            // A cleaner leaves gaps, and followers get them. That a topic is compacted is in its topic file; nothing in these
+            // log dirs says whether a broker's is.
             return (self.log.is_compacted || is_brokers).then_some("gaps");
         }
         let first_lost = self.lost().first().map_or(i64::MAX, |it| it.first);
