@@ -157,6 +157,7 @@ fn number(error: &anyhow::Error) -> u8 {
                 cause.downcast_ref::<LogDirError>(),
                 Some(
                     LogDirError::DamagedFile { .. }
+                        | LogDirError::TopicFileLost { .. }
                         | LogDirError::FolderLost { .. }
                         | LogDirError::PartitionSetAside { .. }
                         | LogDirError::OtherTopicsFolder { .. }
@@ -233,6 +234,10 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::BrokerTopic { topic } => {
             format!("alter it with Kafka's own kafka-configs or kafka-topics; `kdir describe {topic}` shows its data")
         }
+        LogDirError::TopicFileLost { topic, .. } => format!(
+            "put it back from a backup, or write it again with `kdir repair {topic}`: without a limit on retention, until \
+             you set one with `kdir alter`"
+        ),
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }

@@ -38,6 +38,10 @@ pub(crate) enum Cell {
     Number(i64),
     Bytes(u64),
     Time(Timestamp),
+    /// There may be fewer.
+    AtMost(i64),
+    /// There is a record, and it has no timestamp.
+    NoTimestamp,
     /// Shown in JSON only.
     Json(Value),
     /// There is none.
@@ -50,16 +54,22 @@ impl Cell {
     }
 
     pub(crate) fn time(timestamp: Option<Timestamp>) -> Self {
-        timestamp.map_or(Self::Nothing, Self::Time)
+        match timestamp {
+            Some(Timestamp::NONE) => Self::NoTimestamp,
+            Some(timestamp) => Self::Time(timestamp),
+            None => Self::Nothing,
+        }
     }
 
     fn shown(&self, zone: &LazyCell<TimeZone>, with_seconds: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
+            Self::AtMost(number) => format!("{} {number}", if ui::is_utf8() { "≤" } else { "<=" }),
+            Self::NoTimestamp => "no timestamp".into(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
             Self::Time(timestamp) => {
-                let mut shown = timestamp.to_civil(zone);
+                let mut shown = timestamp.to_civil_or_year(zone);
                 if !with_seconds && let Some(minutes) = shown.rfind(':').filter(|_| shown.matches(':').count() == 2) {
                     shown.truncate(minutes);
                 }
@@ -73,19 +83,19 @@ impl Cell {
     fn plain(&self) -> String {
         match self {
             Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
-            Self::Number(number) | Self::Time(Timestamp(number)) => number.to_string(),
+            Self::Number(number) | Self::AtMost(number) | Self::Time(Timestamp(number)) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
-            Self::Json(_) | Self::Nothing => String::new(),
+            Self::Json(_) | Self::NoTimestamp | Self::Nothing => String::new(),
         }
     }
 
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => text.as_str().into(),
-            Self::Number(number) | Self::Time(Timestamp(number)) => (*number).into(),
+            Self::Number(number) | Self::AtMost(number) | Self::Time(Timestamp(number)) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),
             Self::Json(value) => value.clone(),
-            Self::Nothing => Value::Null,
+            Self::NoTimestamp | Self::Nothing => Value::Null,
         }
     }
 }

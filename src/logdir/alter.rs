@@ -39,6 +39,7 @@ impl LogDir {
 
     fn apply_alteration(&self, topic: &mut Topic, alteration: Alteration) -> Result<()> {
         if !self.decides_on(topic)? {
+            self.refuse_lost_file(topic)?;
             return Err(LogDirError::BrokerTopic { topic: topic.name.clone() });
         }
         if let Some(config) = alteration.config {

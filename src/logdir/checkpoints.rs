@@ -134,6 +134,12 @@ impl OffsetRows {
         self.0.remove(topic.as_str()).is_some()
     }
 
+    /// The topics that have a row above offset 0.
+    pub(super) fn topics(&self) -> impl Iterator<Item = TopicName> {
+        let names = self.0.iter().filter(|(_, rows)| rows.values().any(|&offset| offset > Offset::ZERO));
+        names.filter_map(|(name, _)| name.parse().ok())
+    }
+
     /// Replaces the file. The caller holds the root lock.
     pub(super) fn write(&self, root: &dyn Folder, file: CheckpointFile) -> Result<()> {
         Ok(atomic::replace(root, &format!("{}.tmp", file.name()), file.name(), self.print().as_bytes())?)

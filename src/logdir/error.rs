@@ -209,6 +209,14 @@ pub enum LogDirError {
         /// The topic.
         topic: TopicName,
     },
+    /// A topic that kdir made has no topic file: its configuration is not known.
+    #[error("the topic file of {topic} is missing: {}", path.display())]
+    TopicFileLost {
+        /// The topic.
+        topic: TopicName,
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A partition is missing in the middle, so that no rule says where a record goes.
     #[error(
         "the topic {topic} has {} here, not all from 0 on, so a record needs its partition named",

@@ -5,7 +5,7 @@
 use super::{FoundTopics, LogDir, LogDirError, Origin, Partition, Result, Topic, TopicPattern, nearest, pattern};
 use crate::disk::{Disk, Folder};
 use crate::units::{SetAside, TopicName, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -117,6 +117,16 @@ impl LogDirs {
         let (dir, partition) = (&self.0[home], topic.partition(partition)?);
         let is_there = dir.root.stat(&partition.folder_name())?.is_some_and(|stat| stat.is_folder);
         Ok(is_there.then(|| dir.partition_path(&partition)))
+    }
+
+    /// See [`LogDir::cleaned_topics`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn cleaned_topics(&self) -> Result<HashSet<TopicName>> {
+        let mut cleaned = HashSet::new();
+        self.0.iter().try_for_each(|dir| dir.cleaned_topics().map(|topics| cleaned.extend(topics)))?;
+        Ok(cleaned)
     }
 
     /// The topic of that name, or the folder of that name that was set aside.

@@ -29,6 +29,7 @@ mod delete_records;
 mod error;
 mod folder_kind;
 mod log_dirs;
+mod lost_file;
 mod nearest;
 mod partition;
 mod pattern;
@@ -345,6 +346,19 @@ impl LogDir {
             rows => drop(rows?),
         }
         Ok(damaged)
+    }
+
+    /// The topics that a broker's cleaner has compacted here. A file that cannot be read names none: that is
+    /// [reported](Self::take_damaged_checkpoints) for itself.
+    ///
+    /// # Errors
+    /// When the disk fails otherwise.
+    pub fn cleaned_topics(&self) -> Result<HashSet<TopicName>> {
+        match self.offset_rows(CheckpointFile::Cleaner) {
+            Err(LogDirError::DamagedFile { .. } | LogDirError::NewerFile { .. }) => Ok(HashSet::new()),
+            Err(LogDirError::Disk(error)) if error.is_unreadable() => Ok(HashSet::new()),
+            rows => Ok(rows?.topics().collect()),
+        }
     }
 
     fn offset_rows(&self, file: CheckpointFile) -> Result<OffsetRows> {

@@ -152,6 +152,9 @@ impl Partition {
             None => self.make_missing()?,
         };
         if !is_prepared {
+            if self.topic_id().is_none() {
+                self.log_dir.refuse_folder_of_lost_file(&*folder, &self.id.topic)?;
+            }
             self.settle_copy(&folder)?;
             self.make_known()?;
             self.open().is_prepared = true;

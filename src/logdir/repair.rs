@@ -2,8 +2,9 @@
 //! its folder's. The plan that is shown is made without a lock, and made again under the lock before it is applied.
 //!
 //! Each file is replaced whole, and the damaged one kept beside it as `<name>.damaged`; a crash leaves the old or the new.
-//! A topic file is made anew from the folders and the topic id in `partition.metadata`. What it said of the configuration
-//! is lost, so the new one sets no limit on retention: nothing is deleted before the owner says so.
+//! A topic file that is damaged or missing is written again from the folders and the topic id in `partition.metadata`. What
+//! it said of the configuration is lost, so the new one sets no limit on retention: nothing is deleted before the owner
+//! says so.
 //!
 //! Where claims are to be lowered, that comes first, under the root lock and then the partition's: each checkpoint file is
 //! replaced and durable, then what the folder claims, and only then is the log changed. A crash leaves some of the claims
@@ -121,13 +122,17 @@ impl LogDir {
     }
 
     fn rewrite_topic_file(&self, lock: &FolderLock, name: &TopicName) -> Result<()> {
-        if !matches!(self.read_topic_file(name), Err(LogDirError::DamagedFile { .. })) {
-            return Ok(());
-        }
+        let mut topic_id = match self.read_topic_file(name) {
+            Err(LogDirError::DamagedFile { .. }) => None,
+            Ok(None) => match self.find_topic(name)?.map(|topic| self.id_of_lost_file(&topic)).transpose()?.flatten() {
+                Some(topic_id) => Some(topic_id),
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
         let partitions: Vec<i32> =
             self.broker_topics(&self.root.list()?, |it| it == name)?.pop().map_or(Vec::new(), |topic| topic.partitions);
         let count = partitions.iter().max().map_or(1, |last| last + 1);
-        let mut topic_id = None;
         for partition in 0..count {
             let partition = TopicPartition { topic: name.clone(), partition };
             topic_id = topic_id.or(self.topic_id_of(&partition)?);

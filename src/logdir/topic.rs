@@ -164,6 +164,13 @@ impl Topic {
         }
     }
 
+    /// Whether records may be missing between its offsets by its configuration; of the internal topics of brokers, which have
+    /// no topic file, that is known. See [`LogDir::cleaned_topics`] for what has been compacted.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.log_config().cleanup_policy.compact || (self.origin == Origin::Broker && self.name.is_internal())
+    }
+
     /// How batches are compressed where the producer does not say.
     #[must_use]
     pub fn compression(&self) -> Compression {

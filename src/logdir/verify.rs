@@ -5,13 +5,13 @@
 
 use super::broker_root::brokers_topic_id;
 use super::partition::topic_id_in;
-use super::topic::PARTITION_METADATA_FILE;
+use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::witnesses::Witnesses;
 use super::{LogDir, LogDirError, LogDirs, Origin, Result, Topic, TopicPattern, nearest};
 use crate::disk::Folder;
 use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
-use crate::units::{Offset, TopicName, TopicPartition};
+use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
 use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
@@ -57,6 +57,12 @@ impl TopicVerification {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.logs.bytes()
+    }
+
+    /// See [`Verification::as_of`].
+    #[must_use]
+    pub fn as_of(self, now: Timestamp) -> Self {
+        Self { logs: self.logs.as_of(now), ..self }
     }
 
     /// Checks them on so many threads; `on_progress` hears of bytes that were read.
@@ -253,6 +259,12 @@ impl LogDir {
         }
         let mut topics = found.topics;
         topics.retain(|topic| is_meant(patterns, &topic.name));
+        for topic in &topics {
+            if self.id_of_lost_file(topic)?.is_some() {
+                let path = self.root().join(topic_file(&topic.name));
+                findings.push(Finding { path, position: None, offset: None, problem: Problem::MissingTopicFile });
+            }
+        }
         Ok(topics)
     }
 

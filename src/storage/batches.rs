@@ -1,4 +1,7 @@
-//! When the records of a partition happened, at the cost of the batch headers where those tell it.
+//! The timestamps of a partition's records, read from batch headers where those give all of them.
+//!
+//! A header has the first and the largest timestamp. Those between may be smaller than both, so a batch of several records
+//! is opened, unless the broker gave them all one timestamp.
 
 use super::record_buffer::RecordBuffer;
 use super::scan::{HEADER_CHUNK, Scanner, Step};
@@ -8,7 +11,7 @@ use crate::format::record_cursor::RecordCursor;
 use crate::units::{Offset, Position, Timestamp};
 use std::ops::Range;
 
-/// Records that happened at one time, or as good as that.
+/// Records of one timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Happened {
     /// [`Timestamp::NONE`] where they have none.
@@ -19,8 +22,7 @@ pub struct Happened {
     pub bytes: u64,
 }
 
-/// Shows `visit` the records at or above the log start offset: those of a batch as one where `is_one` says so of its first
-/// and its largest timestamp, else one by one, which takes reading them.
+/// Shows `visit` the timestamps of the records at or above the log start offset.
 ///
 /// A checksum is checked before a batch is loaded, and for the last batch of the log, which alone can be half written: that
 /// one is left out, as is a segment that retention removes in the meantime.
@@ -28,11 +30,7 @@ pub struct Happened {
 /// # Errors
 /// When the disk fails, where there is no header although more of the log follows, and where a batch that has to be loaded
 /// has a wrong checksum.
-pub fn each_time(
-    view: &LogView,
-    is_one: &mut dyn FnMut(Timestamp, Timestamp) -> bool,
-    visit: &mut dyn FnMut(Happened),
-) -> Result<()> {
+pub fn each_time(view: &LogView, visit: &mut dyn FnMut(Happened)) -> Result<()> {
     let (start, bases) = (view.log_start_offset(), view.bases());
     let (mut buffer, size_max) = (RecordBuffer::default(), view.decompressed_size_max());
     for (place, &base) in bases.iter().enumerate() {
@@ -52,10 +50,10 @@ pub fn each_time(
                         break;
                     }
                     if header.last_offset() >= start && !header.attributes.is_control() {
-                        let is_whole = next_base.is_none_or(|next| header.next_offset() <= next)
-                            && is_one(header.first_timestamp(), header.max_timestamp);
                         let shown = start..next_base.unwrap_or(Offset(i64::MAX));
-                        if is_whole || !visit_records(&mut scanner, &header, shown, (&mut buffer, size_max), visit)? {
+                        let is_shown = header.base_offset >= start && header.next_offset() <= shown.end;
+                        let is_told = is_shown && has_one_timestamp(&header);
+                        if is_told || !visit_records(&mut scanner, &header, shown, (&mut buffer, size_max), visit)? {
                             visit(whole(&header, behind));
                         }
                     }
@@ -68,6 +66,11 @@ pub fn each_time(
         }
     }
     Ok(())
+}
+
+/// Whether the header gives the timestamp of every record.
+fn has_one_timestamp(header: &BatchHeader) -> bool {
+    header.record_count == 1 || header.record_count > 1 && header.attributes.is_log_append_time()
 }
 
 /// A batch as one. A compressed message of an old format does not tell its count: its offsets do.

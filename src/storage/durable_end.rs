@@ -82,6 +82,15 @@ pub fn read(folder: &dyn Folder, topic_id: Option<Uuid>) -> Result<DurableEnd> {
     })
 }
 
+/// The topic id that the file names, whichever folder it was written in; `None` where it names none.
+///
+/// # Errors
+/// When the disk fails.
+pub fn topic_id(folder: &dyn Folder) -> Result<Option<Uuid>> {
+    let bytes = atomic::read_small(folder, FILE, SIZE_MAX)?.unwrap_or_default();
+    Ok(parse(&bytes).map(|found| found.topic_id).filter(|topic_id| !topic_id.is_nil()))
+}
+
 /// What a partition's folder and the checkpoint files together promise. A folder that is a copy begins with no promise: it
 /// may have been made while the log was written, and then ends below what the checkpoint file says of the original.
 ///

@@ -201,11 +201,33 @@ fn largest_from(mut scanner: Scanner, mut largest: Option<(Timestamp, Offset)>) 
     Ok(largest)
 }
 
+/// The timestamp of a segment's first record, as far as the header of its first batch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstTime {
+    /// There is no batch.
+    NoRecord,
+    /// [`Timestamp::NONE`] where the record has none.
+    At(Timestamp),
+    /// Only the records themselves say it: a marker is no record, a cleaner may have removed the first one, and a compressed
+    /// message of an old format has the timestamp of the last one.
+    Inside,
+}
+
+impl FirstTime {
+    fn of(header: &BatchHeader) -> Self {
+        let is_whole = header.record_count > 0 && header.record_count - 1 == header.last_offset_delta;
+        match header.attributes.is_control() || header.attributes.has_delete_horizon() || !is_whole {
+            true => Self::Inside,
+            false => Self::At(header.first_timestamp().known().unwrap_or(Timestamp::NONE)),
+        }
+    }
+}
+
 /// When the records of a segment happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentTimes {
-    /// The timestamp of its first batch; `None` where there is none.
-    pub(super) first: Option<Timestamp>,
+    /// The timestamp of its first record.
+    pub(super) first: FirstTime,
     /// Its largest timestamp; `None` where no record has one.
     pub(super) largest: Option<Timestamp>,
 }
@@ -224,8 +246,8 @@ pub(super) fn segment_times(
     let segment = Segment::new(base_offset, &log.file.stat()?);
     let mut scanner = Scanner::of_size(log.clone(), Position::ZERO, segment.size, HEADER_CHUNK);
     let first = match scanner.step()? {
-        Step::Batch(header) => first_timestamp(&header),
-        Step::End | Step::Bad(_) => None,
+        Step::Batch(header) => FirstTime::of(&header),
+        Step::End | Step::Bad(_) => FirstTime::NoRecord,
     };
     // What one read brings whole is sooner walked than looked up: a third of the time for 10 000 small segments.
     let largest = if segment.size <= HEADER_CHUNK as u64 {
@@ -234,11 +256,6 @@ pub(super) fn segment_times(
         largest_timestamp(&log, &Indexes::open_for_lookups(folder, base_offset)?, trusted)?
     };
     Ok(Some((segment, SegmentTimes { first, largest: largest.map(|(timestamp, _)| timestamp) })))
-}
-
-/// The time of a batch: of its first record.
-pub(crate) fn first_timestamp(header: &BatchHeader) -> Option<Timestamp> {
-    header.first_timestamp().known()
 }
 
 /// Stands where the first record of a segment at or after `timestamp` is to be looked for: every batch before this place

@@ -35,6 +35,7 @@ mod leader_epochs;
 mod leftovers;
 mod lookup;
 mod marks;
+mod open_transactions;
 mod opening;
 mod power_failure;
 mod read;

@@ -2,13 +2,19 @@
 //!
 //! | pass | applies | a segment goes if |
 //! | --- | --- | --- |
-//! | 1 log start | always | the base offset of the *next* segment is at or below the log start offset |
+//! | 1 log start | always | the base offset of the *next* segment, or the log end offset, is at or below the log start offset |
 //! | 2 size | policy holds `delete`, `retention.bytes` ≥ 0 | the log would still have `retention.bytes` without it |
 //! | 3 time | policy holds `delete`, `retention.ms` ≥ 0 | now minus its largest timestamp is *more* than `retention.ms` |
+//!
+//! A broker's first pass never takes the active segment, which goes by its age in time. Here nothing else would ever free it
+//! where no limit is set, and nobody can read it: deleting records up to the log end is what is left to do on a full disk.
 //!
 //! Each pass works on what the one before has left, from the oldest segment on, and stops at the first that stays. The
 //! active segment is not exempt: when all go, an empty one is rolled at the log end offset before the last goes. An empty
 //! last segment always stays. A segment without any timestamp counts by the time its file last changed.
+//!
+//! A timestamp in the future keeps its segment, and with it all later ones, until then. Brokers since 4.1 warn of it
+//! (KAFKA-18929). Later ones go by the time of the file instead, and only where a log is tiered (KAFKA-20609); this does not.
 //!
 //! Removing is renaming to `.deleted` and then unlinking, oldest first, the `.log` of a segment last: a crash leaves a
 //! log without a hole, perhaps a segment without indexes (which the next run removes again) and renamed files (which the
@@ -101,6 +107,13 @@ impl Plan {
         self.decisions.iter().take_while(|decision| decision.verdict.goes())
     }
 
+    /// The segment that only its timestamp in the future keeps from the third pass, and with it all that follow.
+    #[must_use]
+    pub fn kept_by_future(&self, now: Timestamp) -> Option<&Decision> {
+        let is_ahead = |decision: &Decision| decision.largest_timestamp.is_some_and(|it| it.is_far_ahead_of(now));
+        self.decisions.iter().find(|decision| decision.verdict == Verdict::WithinLimits && is_ahead(decision))
+    }
+
     /// The log start offset afterwards.
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
@@ -123,7 +136,10 @@ pub fn plan(view: &LogView, limits: &Limits, now: Timestamp) -> Result<Plan> {
     let mut verdicts = Vec::with_capacity(segments.len());
     let mut timestamps = vec![None; segments.len()];
 
-    while verdicts.len() + 1 < segments.len() && next_offset(verdicts.len()) <= log_start_offset {
+    while verdicts.len() < segments.len()
+        && next_offset(verdicts.len()) <= log_start_offset
+        && !is_empty_active(verdicts.len())
+    {
         verdicts.push(Verdict::BelowLogStart);
     }
     if limits.deletes && limits.retention_bytes >= 0 {

@@ -1,11 +1,11 @@
 //! What a partition is, at the cost of its segments and not of their bytes.
 
-use super::Result;
-use super::lookup::{SegmentTimes, first_timestamp, segment_times};
-use super::read::{LogReader, Next};
+use super::lookup::{FirstTime, SegmentTimes, segment_times};
+use super::read::LogReader;
 use super::scan::HEADER_CHUNK;
 use super::segments::Segment;
-use super::view::{LISTINGS_MAX, LogView};
+use super::view::{LISTINGS_MAX, LogView, first_at_or_after};
+use super::{OpenTransaction, Result};
 use crate::units::{Offset, Timestamp};
 
 /// A partition in numbers.
@@ -17,6 +17,9 @@ pub struct Summary {
     pub log_end_offset: Offset,
     /// Oldest first.
     pub segments: Vec<SegmentSummary>,
+    /// Those that keep the last stable offset below the log end offset, by their first offset: see
+    /// [`LogView::transactions_at_hand`].
+    pub open_transactions: Vec<OpenTransaction>,
 }
 
 /// A segment in numbers.
@@ -26,7 +29,8 @@ pub struct SegmentSummary {
     pub segment: Segment,
     /// The first offset behind it.
     pub next_offset: Offset,
-    /// The timestamp of its first batch; `None` where there is none.
+    /// The timestamp of its first record at or above the log start offset: [`Timestamp::NONE`] where that has none; `None`
+    /// without such a record.
     pub first_timestamp: Option<Timestamp>,
     /// Its largest timestamp; `None` where no record has one.
     pub largest_timestamp: Option<Timestamp>,
@@ -39,9 +43,9 @@ impl Summary {
         self.segments.iter().map(|summary| summary.segment.size).sum()
     }
 
-    /// The timestamp of the first record.
+    /// The timestamp of the first record: [`Timestamp::NONE`] where it has none; `None` without a record.
     #[must_use]
-    pub fn oldest_timestamp(&self) -> Option<Timestamp> {
+    pub fn first_timestamp(&self) -> Option<Timestamp> {
         self.segments.iter().find_map(|summary| summary.first_timestamp)
     }
 
@@ -85,20 +89,34 @@ impl LogView {
         for (at, &base_offset) in bases.iter().enumerate() {
             let next_offset = bases.get(at + 1).copied().unwrap_or(log_end_offset);
             let Some((segment, times)) = self.segment_times(base_offset, next_offset)? else { continue };
-            let SegmentTimes { first: first_timestamp, largest: largest_timestamp } = times;
+            let SegmentTimes { first, largest: largest_timestamp } = times;
+            let first_timestamp = match first {
+                // Records below the log start are hidden.
+                _ if base_offset < log_start_offset => self.first_within(log_start_offset, next_offset)?,
+                FirstTime::Inside => self.first_within(base_offset, next_offset)?,
+                FirstTime::At(timestamp) => Some(timestamp),
+                FirstTime::NoRecord => None,
+            };
             summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
         }
         let is_whole = summaries.len() == bases.len();
-        // Records before the log start are hidden, so the first visible one speaks for its segment.
-        if let Some(first) = summaries.first_mut()
-            && first.segment.base_offset < log_start_offset
-        {
-            first.first_timestamp = match LogReader::new(self.clone(), HEADER_CHUNK).next()? {
-                Next::Batch(header) => first_timestamp(&header),
-                _ => None,
-            };
+        let active = summaries.last().map(|summary| summary.segment);
+        let open_transactions = match active {
+            Some(active) if is_whole => self.transactions_at_hand(&active, log_end_offset)?,
+            _ => Vec::new(),
+        };
+        Ok((Summary { log_start_offset, log_end_offset, segments: summaries, open_transactions }, is_whole))
+    }
+
+    /// The timestamp of the first record between two offsets.
+    fn first_within(&self, from: Offset, end: Offset) -> Result<Option<Timestamp>> {
+        if from >= end {
+            return Ok(None);
         }
-        Ok((Summary { log_start_offset, log_end_offset, segments: summaries }, is_whole))
+        let mut reader = LogReader::new(self.clone(), HEADER_CHUNK);
+        reader.seek(from);
+        let first = first_at_or_after(reader, Timestamp(i64::MIN), Some(end))?;
+        Ok(first.map(|(_, timestamp)| timestamp.known().unwrap_or(Timestamp::NONE)))
     }
 
     /// The times of the segment that ends at `next_offset`; `None` where it is gone.

@@ -15,15 +15,12 @@
 //! log and write other batches in their place. Then what was known is dropped, and the reader reads its batch again.
 //! Sources: `ProducerStateManager.java`, `CompletedFetch.java`.
 
-use super::file_name::{FileKind, parse_segment_name, segment_name};
 use super::read::{LogReader, Next};
 use super::record_buffer::RecordBuffer;
 use super::records::OpenTransaction;
 use super::{Result, StorageError, at_place, scan};
-use crate::disk::atomic;
 use crate::format::header::BatchHeader;
 use crate::format::record_cursor::RecordCursor;
-use crate::format::snapshot;
 use crate::format::txn::ControlType;
 use crate::units::{Offset, Position};
 use std::collections::{BTreeMap, HashSet};
@@ -32,8 +29,6 @@ use std::collections::{BTreeMap, HashSet};
 const CHUNK: usize = 64 << 10;
 /// How far a reader goes on before what was seen ahead of it is compared with the log again, in bytes.
 const CHECK_INTERVAL: usize = CHUNK;
-/// A snapshot of this size at most is read: of a million producers.
-const SNAPSHOT_SIZE_MAX: usize = 64 << 20;
 /// So many markers are kept before those that the reader has passed are looked for.
 const SWEEP_MIN: usize = 1024;
 
@@ -174,27 +169,11 @@ impl Transactions {
         self.begin_at(start)
     }
 
-    /// The offset of the newest readable producer snapshot from `first` to `last`, and whose transactions were open
-    /// there; `first` and none without one.
+    /// The offset of the newest readable producer snapshot from `first` to `last`, and whose transactions were open there.
     fn newest_snapshot(&self, first: Offset, last: Offset) -> Result<(Offset, HashSet<i64>)> {
-        let Some(folder) = self.ahead.view().opened_folder()? else { return Ok((first, HashSet::new())) };
-        let entries = folder.list()?;
-        let snapshots = entries.iter().filter_map(|entry| parse_segment_name(&entry.name));
-        let mut offsets: Vec<Offset> = snapshots
-            .filter(|(offset, kind)| *kind == FileKind::Snapshot && (first..=last).contains(offset))
-            .map(|(offset, _)| offset)
-            .collect();
-        offsets.sort_unstable();
-        for offset in offsets.into_iter().rev() {
-            let name = segment_name(offset, FileKind::Snapshot);
-            if let Some(bytes) = atomic::read_small(&*folder, &name, SNAPSHOT_SIZE_MAX)?
-                && let Ok(producers) = snapshot::decode(&bytes)
-            {
-                let open = producers.iter().filter(|it| it.transaction_first_offset >= 0);
-                return Ok((offset, open.map(|it| it.producer_id).collect()));
-            }
-        }
-        Ok((first, HashSet::new()))
+        let (offset, producers) = self.ahead.view().newest_snapshot(first, last)?;
+        let open = producers.iter().filter(|producer| producer.transaction_first_offset >= 0);
+        Ok((offset, open.map(|producer| producer.producer_id).collect()))
     }
 
     /// That the reader goes on at the log start offset, since what it was to read next was deleted. Markers that were
@@ -366,12 +345,16 @@ impl Markers {
 }
 
 /// An empty batch is what compaction leaves of one: there is nothing to decide about it.
-fn is_transactional_data(header: &BatchHeader) -> bool {
+pub(super) fn is_transactional_data(header: &BatchHeader) -> bool {
     header.attributes.is_transactional() && !header.attributes.is_control() && header.record_count > 0
 }
 
 /// The type of a control batch that `log` has shown last; `None` where it holds no record.
-fn control_type(buffer: &mut RecordBuffer, log: &LogReader, header: &BatchHeader) -> Result<Option<ControlType>> {
+pub(super) fn control_type(
+    buffer: &mut RecordBuffer,
+    log: &LogReader,
+    header: &BatchHeader,
+) -> Result<Option<ControlType>> {
     let (path, position) = log.place();
     let at_batch = |error| at_place(error, path, position, header.base_offset);
     let header = buffer.load(header, log.batch(), log.decompressed_size_max()).map_err(at_batch)?;
@@ -385,6 +368,7 @@ fn control_type(buffer: &mut RecordBuffer, log: &LogReader, header: &BatchHeader
 #[cfg(test)]
 mod tests {
     use super::super::Checkpoints;
+    use super::super::file_name::{FileKind, segment_name};
     use super::super::view::LogView;
     use super::*;
     use crate::disk::faulty::FaultyDisk;

@@ -271,7 +271,8 @@ impl LogView {
     }
 }
 
-fn first_at_or_after(
+/// The first record from where the reader is on, below `end`, whose timestamp is `timestamp` or larger.
+pub(super) fn first_at_or_after(
     mut reader: LogReader,
     timestamp: Timestamp,
     end: Option<Offset>,

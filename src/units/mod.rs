@@ -14,5 +14,5 @@ pub use name::{TopicName, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
 pub use set_aside::{SetAside, SetAsideKind};
 pub use size::ByteSize;
-pub use time::{Duration, Timestamp};
+pub use time::{Duration, TimeUnit, Timestamp};
 pub use time_format::TimeFormat;

@@ -12,6 +12,28 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
+const DAY_MS: i64 = 86_400_000;
+/// A year of the calendar, on average.
+const YEAR_MS: i64 = 31_556_952_000;
+
+/// What a producer has counted in place of milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimeUnit {
+    /// A thousand to a millisecond.
+    Microseconds,
+    /// A million to a millisecond.
+    Nanoseconds,
+}
+
+impl fmt::Display for TimeUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Microseconds => "microseconds",
+            Self::Nanoseconds => "nanoseconds",
+        })
+    }
+}
+
 /// A text that is no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -36,6 +58,47 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> i128 {
         i128::from(self.0) - i128::from(earlier.0)
+    }
+
+    /// Whether it is more than a day later than `now`: the clocks of two machines differ by less, and zones do.
+    #[must_use]
+    pub fn is_far_ahead_of(self, now: Self) -> bool {
+        self.since(now) > i128::from(DAY_MS)
+    }
+
+    /// The finer unit in which it is a time of the calendar, where it is none in milliseconds: a producer has most likely
+    /// counted in that one. `None` of a time that the calendar, which ends with the year 9999, reaches.
+    #[must_use]
+    pub fn likely_unit(self) -> Option<TimeUnit> {
+        let is_reached = |milliseconds| jiff::Timestamp::from_millisecond(milliseconds).is_ok();
+        match self.0 {
+            milliseconds if milliseconds < 0 || is_reached(milliseconds) => None,
+            milliseconds if is_reached(milliseconds / 1000) => Some(TimeUnit::Microseconds),
+            _ => Some(TimeUnit::Nanoseconds),
+        }
+    }
+
+    /// The time as [`Timestamp::to_civil`] prints it; of one that the calendar does not reach, the year.
+    #[must_use]
+    pub fn to_civil_or_year(self, zone: &TimeZone) -> String {
+        match self.likely_unit() {
+            Some(_) => format!("year {}", 1970 + self.0 / YEAR_MS),
+            None => self.to_civil(zone),
+        }
+    }
+
+    /// The same, and what such a year most likely comes from.
+    #[must_use]
+    pub fn to_civil_or_guess(self, zone: &TimeZone) -> String {
+        let text = self.to_civil_or_year(zone);
+        self.likely_unit().map_or_else(|| text.clone(), |unit| format!("{text} ({unit}?)"))
+    }
+
+    /// The same in UTC, and said so.
+    #[must_use]
+    pub fn to_utc_or_guess(self) -> String {
+        let text = self.to_civil_or_guess(&TimeZone::UTC);
+        if self.likely_unit().is_some() { text } else { format!("{text} UTC") }
     }
 
     /// Reads a time as a person writes it. What names no zone is in `zone`, which is only then looked for.
@@ -128,6 +191,15 @@ impl Duration {
     #[must_use]
     pub fn as_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0.max(0) as u64)
+    }
+}
+
+impl Duration {
+    /// The same in its two largest units, as an age is told.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let units = UNITS[1..].windows(2).find(|pair| self.0 >= pair[0].1);
+        units.map_or(self, |pair| Self(self.0 - self.0 % pair[1].1))
     }
 }
 
@@ -242,6 +314,35 @@ mod tests {
             (i64::MIN, "-9223372036854775808"),
         ] {
             assert_eq!(Timestamp(milliseconds).to_civil(&zone), text);
+        }
+    }
+
+    #[test]
+    fn a_timestamp_beyond_the_calendar_is_told_with_the_unit_it_may_have() {
+        for (timestamp, expected) in [
+            (-1, "1969-12-31 23:59:59"),
+            (1_700_000_000_000, "2023-11-14 22:13:20"),
+            (4_000_000_000_000, "2096-10-02 07:06:40"),
+            (1_700_000_000_000_000, "year 55840 (microseconds?)"),
+            (1_700_000_000_000_000_000, "year 53872825 (nanoseconds?)"),
+            (i64::MAX, "year 292278994 (nanoseconds?)"),
+        ] {
+            assert_eq!(Timestamp(timestamp).to_civil_or_guess(&TimeZone::UTC), expected);
+        }
+        assert!(!(NOW + DAY_MS).is_far_ahead_of(NOW) && (NOW + (DAY_MS + 1)).is_far_ahead_of(NOW));
+    }
+
+    #[test]
+    fn an_age_is_told_in_two_units() {
+        for (age, expected) in [
+            ("0s", "0s"),
+            ("7ms", "7ms"),
+            ("59s1ms", "59s1ms"),
+            ("3m2s1ms", "3m2s"),
+            ("5h3m2s", "5h3m"),
+            ("90d5h3m", "90d5h"),
+        ] {
+            assert_eq!(age.parse::<Duration>().unwrap().rounded().to_string(), expected);
         }
     }
 

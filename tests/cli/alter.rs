@@ -90,7 +90,7 @@ fn a_topic_that_is_not_there_is_named() {
 #[test]
 fn a_brokers_topic_is_left_to_its_broker() {
     let kdir = Kdir::with_topic("app", &[]);
-    fs::remove_file(kdir.path("app.json")).unwrap();
+    kdir.disown("app");
     kdir.run(&["alter", "app", "-c", "retention.ms=1"]).code(1).stdout("").stderr(
         contains("topic app are in the metadata of a Kafka broker\n")
             .and(contains("\nhint: alter it with Kafka's own")),

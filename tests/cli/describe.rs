@@ -17,7 +17,7 @@ fn three_segments() -> Kdir {
 fn shows_a_partition_in_a_table_and_its_configuration_below() {
     let kdir = three_segments();
     let expected = "\
-TOPIC  PARTITION  LOG START  LOG END  SEGMENTS  BYTES  OLDEST               NEWEST
+TOPIC  PARTITION  LOG START  LOG END  SEGMENTS  BYTES  FIRST                NEWEST
 app            0          0        3         3  210 B  2023-11-14 22:13:20  2023-11-14 22:13:25
 
 app  segment.bytes=100
@@ -53,6 +53,7 @@ fn shows_topic_id_and_configuration_in_json() {
         "topic": "app", "partition": 0, "log_start_offset": 0, "log_end_offset": 3, "segments": 3, "bytes": 210,
         "oldest": 1_700_000_000_000_i64, "newest": 1_700_000_005_000_i64,
         "topic_id": file["topic_id"], "config": { "segment.bytes": "100" },
+        "last_stable_offset": null, "open_transactions": null,
     });
     assert_eq!(kdir.json(&["describe", "app", "-o", "json"]), [expected]);
 }

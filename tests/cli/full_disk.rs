@@ -350,6 +350,31 @@ fn retention_frees_a_full_disk() {
 }
 
 #[test]
+fn retention_frees_a_full_disk_of_what_was_deleted_up_to_the_log_end() {
+    let disk = small_disk();
+    let one_segment = |kdir: &Kdir| {
+        kdir.create("app", &["-P2", "-c", "retention.ms=-1"]);
+        kdir.produce("app", &[], format!("{}\n", "v".repeat(1000)).repeat(20));
+    };
+    for (room, before) in
+        [(Room::Pages, &one_segment as &dyn Fn(&Kdir)), (Room::Pages, &some_segments), (Room::Files, &some_segments)]
+    {
+        let before = |kdir: &Kdir| {
+            before(kdir);
+            kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:latest,1:latest"]).code(0).stderr("");
+        };
+        let after = |kdir: &Kdir, _: &Output| {
+            let expected = [0, 1].map(|partition| format!("app\t{partition}\t10\t10\t1\t0\t\t\n")).concat();
+            assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]), expected);
+            kdir.produce("app", &[], "one\ntwo\n");
+            assert_eq!(count(kdir, "app"), 2);
+        };
+        let step = Step { before: &before, args: &["-q", "retention", "app"], after: &after, with_room: &|_| {} };
+        assert_eq!(step.needs(&disk, room), 0, "{room:?}");
+    }
+}
+
+#[test]
 fn a_topic_deleted_on_a_full_disk_frees_it() {
     let disk = small_disk();
     let before = |kdir: &Kdir| {

@@ -37,10 +37,48 @@ fn shows_tsv_with_plain_numbers_and_no_header() {
 fn shows_json_lines() {
     let kdir = two_topics();
     let expected = [
-        serde_json::json!({ "topic": "a", "partitions": 1, "records": 0, "bytes": 0 }),
-        serde_json::json!({ "topic": "b", "partitions": 2, "records": 3, "bytes": bytes_of_b(&kdir) }),
+        serde_json::json!({ "topic": "a", "partitions": 1, "records": 0, "bytes": 0, "exact": true }),
+        serde_json::json!({ "topic": "b", "partitions": 2, "records": 3, "bytes": bytes_of_b(&kdir), "exact": true }),
     ];
     assert_eq!(kdir.json(&["list", "-o", "json"]), expected);
+}
+
+#[test]
+fn of_a_compacted_topic_the_records_are_at_most_so_many() {
+    let kdir = Kdir::with_topic("compacted", &["-c", "cleanup.policy=compact,delete"]);
+    for topic in ["cleaned", "whole", "__internal"] {
+        kdir.create(topic, &[]);
+    }
+    kdir.create("empty", &["-c", "cleanup.policy=compact"]);
+    for topic in ["compacted", "cleaned", "whole", "__internal"] {
+        kdir.produce(topic, &["-k", "k"], "1\n2\n");
+    }
+    kdir.disown("cleaned");
+    kdir.disown("__internal");
+    fs::write(kdir.path("cleaner-offset-checkpoint"), "0\n2\ncleaned 0 1\nwhole 0 0\n").unwrap();
+    let expected = [
+        ("__internal", 2, false),
+        ("cleaned", 2, false),
+        ("compacted", 2, false),
+        ("empty", 0, true),
+        ("whole", 2, true),
+    ];
+    let listed = kdir.json(&["list", "-o", "json"]);
+    let found: Vec<_> = listed
+        .iter()
+        .map(|row| (row["topic"].as_str().unwrap(), row["records"].as_i64().unwrap(), row["exact"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(found, expected);
+    assert!(kdir.text(&["list", "-o", "tsv"]).starts_with("__internal\t1\t2\t"));
+    let table = |locale: &str| {
+        let output =
+            kdir.command(&["list"]).env("LANG", locale).assert().code(0).stderr("").get_output().stdout.clone();
+        let lines = String::from_utf8(output).unwrap();
+        lines.lines().skip(1).map(|line| line[24..33].trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(table("C"), ["<= 2", "<= 2", "<= 2", "0", "2"]);
+    let utf8 = kdir.command(&["list"]).env("LANG", "C.UTF-8").assert().get_output().stdout.clone();
+    assert_eq!(String::from_utf8(utf8).unwrap().matches("≤ 2").count(), 3);
 }
 
 #[test]

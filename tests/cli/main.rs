@@ -9,6 +9,7 @@
 )]
 
 mod accept_loss;
+mod adoption;
 mod alter;
 mod bad_input;
 mod broker_root;
@@ -36,6 +37,7 @@ mod list;
 mod man;
 mod misnamed;
 mod offsets;
+mod open_transactions;
 mod pipes;
 mod produce;
 mod recipes;
@@ -48,6 +50,7 @@ mod selecting;
 mod set_aside;
 mod support;
 mod taking_in;
+mod timestamps;
 mod verify;
 
 use support::Kdir;

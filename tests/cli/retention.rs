@@ -77,6 +77,23 @@ fn what_delete_records_left_goes_first() {
 }
 
 #[test]
+fn what_was_deleted_up_to_the_log_end_goes_with_the_active_segment() {
+    let kdir = Kdir::with_topic("app", &["-c", "retention.ms=-1"]);
+    kdir.produce("app", &[], "v0\nv1\n");
+    kdir.run(&["-q", "delete-records", "app", "--before-offset", "1"]).code(0).stderr("");
+    assert_eq!(decisions(&kdir, &["-n"]), ["0 keep no limit is set"]);
+    kdir.run(&["-q", "delete-records", "app", "--before-offset", "latest"]).code(0).stderr("");
+    let gone = ["0 remove below the log start offset"];
+    assert_eq!(decisions(&kdir, &["-n"]), gone);
+    assert_eq!(decisions(&kdir, &[]), gone);
+    assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]), "app\t0\t2\t2\t1\t0\t\t\n");
+    assert_eq!(decisions(&kdir, &["-n"]), ["2 keep the active segment, empty"]);
+    kdir.produce("app", &[], "v2\n");
+    assert_eq!(kdir.records("app")[0]["offset"], 2);
+    kdir.assert_sound();
+}
+
+#[test]
 fn a_dry_run_lists_every_segment_and_changes_nothing() {
     let kdir = segments();
     let before = (kdir.entries(""), kdir.entries("app-0"));
@@ -138,7 +155,7 @@ fn internal_topics_are_touched_only_when_named() {
 #[test]
 fn a_brokers_topic_is_skipped_with_a_warning_unless_limits_are_given() {
     let kdir = segments();
-    fs::remove_file(kdir.path("app.json")).unwrap();
+    kdir.disown("app");
     for args in [&["retention"][..], &["retention", "app"], &["retention", "-n"]] {
         kdir.run(args).code(0).stdout("").stderr(starts_with(
             "warning: topic app is skipped: its limits are in its broker's metadata; \

@@ -65,6 +65,16 @@ impl Kdir {
         fs::remove_file(self.path(&format!("{partition}/durable-end"))).unwrap();
     }
 
+    /// Removes what shows that kdir made a topic: what is left is as a broker's.
+    pub(crate) fn disown(&self, topic: &str) {
+        fs::remove_file(self.path(&format!("{topic}.json"))).unwrap();
+        for entry in fs::read_dir(self.log_dir()).unwrap().map(Result::unwrap) {
+            if entry.file_name().to_str().unwrap().strip_prefix(topic).is_some_and(|rest| rest.starts_with('-')) {
+                let _ = fs::remove_file(entry.path().join("durable-end"));
+            }
+        }
+    }
+
     /// A file outside the log dir, with content.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.temp().join(name);

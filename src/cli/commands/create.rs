@@ -56,7 +56,10 @@ pub(crate) fn run(args: &CreateArgs, context: &mut Context) -> anyhow::Result<Ex
         Created::Existing(topic) if args.if_not_exists => {
             context.ui.status(&format!("topic {} exists already and is left as it is", topic.name));
         }
-        Created::Existing(topic) => return Err(LogDirError::TopicExists { topic: topic.name }.into()),
+        Created::Existing(topic) => {
+            log_dir.refuse_lost_file(&topic)?;
+            return Err(LogDirError::TopicExists { topic: topic.name }.into());
+        }
     }
     Ok(Exit::Done)
 }

@@ -1,13 +1,14 @@
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
-use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
 use crate::logdir::{Partition, Topic};
 use crate::units::{SetAside, SetAsideKind, TopicPartition};
+use serde_json::Value;
 
 /// List topics
 ///
-/// One row a topic: partitions, records (log end offset minus log start offset, summed; a compacted topic may hold
-/// fewer) and the bytes of its .log files. What cannot be read is named and not counted.
+/// One row a topic: partitions, records (log end offset minus log start offset, summed) and the bytes of its .log files.
+/// A compacted topic may hold fewer records: the table has a ≤ before them. What cannot be read is named and not counted.
 ///
 /// Folders of partitions that were set aside are counted in a message, and listed with --all: `stray`, a broker did not find the
 /// partition in its metadata when it started; `future`, a copy that was being made from another log dir; `deleting`, the
@@ -16,6 +17,7 @@ use crate::units::{SetAside, SetAsideKind, TopicPartition};
 ///
 /// Columns of JSON and TSV: topic, partitions, records, bytes; with --all also kind (topic, stray, future or deleting) and
 /// topic_partition, the partition that a folder is of. A topic name that Kafka has cut, to fit a folder name, ends in `*` there.
+/// JSON has also exact: false where a topic may hold fewer records.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'")]
 pub(crate) struct ListArgs {
@@ -26,20 +28,22 @@ pub(crate) struct ListArgs {
     report: ReportArgs,
 }
 
-const ALL_COLUMNS: [Column; 6] = [
+const ALL_COLUMNS: [Column; 7] = [
     text("topic", "TOPIC"),
     number("partitions", "PARTITIONS").leaves(1),
     number("records", "RECORDS"),
     number("bytes", "BYTES"),
     text("kind", "KIND"),
     text("topic_partition", "PARTITION").leaves(2),
+    json_only("exact"),
 ];
 
-const COLUMNS: [Column; 4] = [
+const COLUMNS: [Column; 5] = [
     text("topic", "TOPIC"),
     number("partitions", "PARTITIONS"),
     number("records", "RECORDS"),
     number("bytes", "BYTES"),
+    json_only("exact"),
 ];
 
 pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
@@ -50,10 +54,12 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     let mut found = log_dirs.find_topics()?;
     let set_aside = std::mem::take(&mut found.set_aside);
     let topics = super::readable(found, &mut failures);
+    let cleaned = log_dirs.cleaned_topics()?;
     for topic in &topics {
-        let mut row = row(topic, log_dirs.partitions(topic)?, &mut failures);
+        let is_compacted = topic.is_compacted() || cleaned.contains(&topic.name);
+        let mut row = row(topic, log_dirs.partitions(topic)?, is_compacted, &mut failures);
         if args.all {
-            row.extend([Cell::text("topic"), Cell::Nothing]);
+            row.splice(4..4, [Cell::text("topic"), Cell::Nothing]);
         }
         report.row(row)?;
     }
@@ -61,8 +67,9 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
         for folder in &set_aside {
             // One that is gone by now is a topic or deleted.
             let Ok(topic) = log_dirs.topic(&folder.folder) else { continue };
-            let mut row = row(&topic, log_dirs.partitions(&topic)?, &mut failures);
-            row.extend([Cell::text(folder.kind.name()), Cell::text(shown_partition(folder))]);
+            let is_compacted = cleaned.contains(&folder.partition.topic);
+            let mut row = row(&topic, log_dirs.partitions(&topic)?, is_compacted, &mut failures);
+            row.splice(4..4, [Cell::text(folder.kind.name()), Cell::text(shown_partition(folder))]);
             report.row(row)?;
         }
     }
@@ -78,10 +85,13 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     Ok(failures.exit())
 }
 
-fn row(topic: &Topic, partitions: Vec<Partition>, failures: &mut Failures) -> Vec<Cell> {
+/// A compacted log may hold fewer records than its offsets say.
+fn row(topic: &Topic, partitions: Vec<Partition>, is_compacted: bool, failures: &mut Failures) -> Vec<Cell> {
     let count = Cell::Number(partitions.len() as i64);
     let (records, bytes) = totals(partitions, failures);
-    vec![Cell::text(&topic.name), count, Cell::Number(records), Cell::Bytes(bytes)]
+    let is_exact = records == 0 || !is_compacted;
+    let records = if is_exact { Cell::Number(records) } else { Cell::AtMost(records) };
+    vec![Cell::text(&topic.name), count, records, Cell::Bytes(bytes), Cell::Json(Value::Bool(is_exact))]
 }
 
 /// The partition that a folder is of; of a topic whose name may be cut, `*` stands for the rest.

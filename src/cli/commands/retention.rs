@@ -6,13 +6,14 @@ use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::cli::ui::Unit;
 use crate::logdir::{LimitOverrides, LogDir, Partition, RetentionPlan, Topic, TopicPattern};
 use crate::storage::retention::{Decision, Limits, Verdict};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Timestamp, TopicPartition};
 
 /// Apply retention once
 ///
 /// Whole segments go, oldest first, by Kafka's own three passes: those below the log start offset, then those that
 /// retention.bytes does without, then those whose largest timestamp is older than retention.ms. The active segment is not
-/// exempt. Nothing else in kdir ever deletes data on its own.
+/// exempt. Nothing else in kdir ever deletes data on its own. A segment with a timestamp in the future, and with it all that
+/// follow, is kept until then, as by a broker of Kafka 4: a warning names it.
 ///
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
 /// topics (__*) only when named. With --dry-run every segment is listed with the reason why it goes or stays; without,
@@ -57,10 +58,11 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let overrides = overrides(args);
     for topic in chosen(args, &log_dir, context, &mut failures)? {
         for partition in log_dir.partitions(&topic)? {
+            let now = crate::cli::now();
             let planned = if args.dry_run {
-                partition.plan_retention(overrides, crate::cli::now()).map_err(anyhow::Error::from)
+                partition.plan_retention(overrides, now).map_err(anyhow::Error::from)
             } else {
-                apply(&partition, overrides, context)
+                apply(&partition, overrides, now, context)
             };
             let RetentionPlan { plan, limits } = match planned {
                 Ok(planned) => planned,
@@ -69,8 +71,16 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
                     continue;
                 }
             };
+            let kept_by_future = plan.kept_by_future(now);
+            if let Some(decision) = kept_by_future {
+                warn_of_future(partition.id(), decision, context);
+            }
             for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
-                report.row(row(&topic, partition.id().partition, decision, &limits))?;
+                let reason = match kept_by_future {
+                    Some(kept) if kept == decision => "a timestamp in the future".into(),
+                    _ => reason(decision.verdict, &limits),
+                };
+                report.row(row(&topic, partition.id().partition, decision, reason))?;
             }
             removed += plan.going().count() as u64;
             bytes += plan.going().map(|decision| decision.segment.size).sum::<u64>();
@@ -97,6 +107,10 @@ fn chosen(
     topics.retain(|topic| !(args.topic.is_empty() && topic.name.is_internal()));
     let mut chosen = Vec::with_capacity(topics.len());
     for topic in topics {
+        if let Err(error) = log_dir.refuse_lost_file(&topic) {
+            failures.tell(error);
+            continue;
+        }
         if has_limits || log_dir.decides_on(&topic)? {
             chosen.push(topic);
             continue;
@@ -119,8 +133,26 @@ fn overrides(args: &RetentionArgs) -> LimitOverrides {
     LimitOverrides { retention_ms, retention_bytes }
 }
 
-fn apply(partition: &Partition, overrides: LimitOverrides, context: &Context) -> anyhow::Result<RetentionPlan> {
-    let now = crate::cli::now();
+/// Names the segment that retention by time cannot get past, as brokers since 4.1 do.
+fn warn_of_future(partition: &TopicPartition, decision: &Decision, context: &Context) {
+    let Some(newest) = decision.largest_timestamp else { return };
+    let (base, next) = (decision.segment.base_offset, decision.next_offset);
+    context.ui.warning(&format!(
+        "{partition}: the segment at offset {base} has a timestamp in the future, {}: retention.ms keeps it and all after it",
+        newest.to_civil_or_guess(&context.zone)
+    ));
+    context.ui.hint(&format!(
+        "`kdir delete-records {} --before-offset {}:{next}` lets retention remove it",
+        partition.topic, partition.partition
+    ));
+}
+
+fn apply(
+    partition: &Partition,
+    overrides: LimitOverrides,
+    now: Timestamp,
+    context: &Context,
+) -> anyhow::Result<RetentionPlan> {
     let mut progress = context.ui.progress(None, Unit::Segments);
     let mut removed = 0;
     let mut notices = Vec::new();
@@ -133,7 +165,7 @@ fn apply(partition: &Partition, overrides: LimitOverrides, context: &Context) ->
     Ok(planned?)
 }
 
-fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &Limits) -> Vec<Cell> {
+fn row(topic: &Topic, partition: i32, decision: &Decision, reason: String) -> Vec<Cell> {
     vec![
         Cell::text(&topic.name),
         Cell::Number(partition.into()),
@@ -142,7 +174,7 @@ fn row(topic: &Topic, partition: i32, decision: &Decision, limits: &Limits) -> V
         Cell::Bytes(decision.segment.size),
         Cell::time(decision.largest_timestamp),
         Cell::text(if decision.verdict.goes() { "remove" } else { "keep" }),
-        Cell::text(reason(decision.verdict, limits)),
+        Cell::Text(reason),
     ]
 }
 

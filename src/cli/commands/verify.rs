@@ -89,6 +89,7 @@ pub(super) fn half_written_pause() {
 
 /// Checks what has begun, with progress on a terminal.
 pub(super) fn check(verification: TopicVerification, context: &Context) -> anyhow::Result<TopicFindings> {
+    let verification = verification.as_of(crate::cli::now());
     let progress = Mutex::new((context.ui.progress(Some(verification.bytes()), Unit::Bytes), 0));
     let on_progress = |bytes: u64| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! What can be found wrong, and what it means for whoever owns the log.
 
 use super::loss::{Loss, Overlap};
-use crate::units::{Offset, Position, SetAside, Timestamp};
+use crate::units::{Duration, Offset, Position, SetAside, Timestamp};
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -162,6 +162,18 @@ pub enum Problem {
         /// Where the first one ends.
         next_offset: Offset,
     },
+    /// A timestamp that is far later than the time of the check.
+    FutureTimestamp {
+        /// The largest of the batch.
+        timestamp: Timestamp,
+    },
+    /// A transaction has not ended, and a broker would have ended it by now.
+    OpenTransaction {
+        /// Whose.
+        producer_id: i64,
+        /// How long ago it began, where that is known.
+        age_ms: Option<i64>,
+    },
     /// The index of a segment names records, and the segment's log is missing.
     MissingLog {
         /// The offset after the last one that the index names.
@@ -247,6 +259,8 @@ pub enum Problem {
         /// Its folder there.
         other: PathBuf,
     },
+    /// A topic that kdir made has no topic file.
+    MissingTopicFile,
     /// `partition.metadata` has another topic id than the topic file, or is missing.
     WrongTopicId,
     /// A broker does not start on the log dir.
@@ -289,6 +303,8 @@ impl Problem {
             Self::WrongLeaderEpoch { .. } => "wrong-leader-epoch",
             Self::MissingOffsets { .. } => "missing-offsets",
             Self::Gaps { .. } => "gaps",
+            Self::FutureTimestamp { .. } => "future-timestamp",
+            Self::OpenTransaction { .. } => "open-transaction",
             Self::MissingLog { .. } => "missing-log",
             Self::OverlappingSegments { .. } => "overlapping-segments",
             Self::HiddenBatches { .. } => "hidden-batches",
@@ -306,6 +322,7 @@ impl Problem {
             Self::MissingFolder => "missing-folder",
             Self::SetAside { .. } => "set-aside",
             Self::PartitionTwice { .. } => "partition-twice",
+            Self::MissingTopicFile => "missing-topic-file",
             Self::WrongTopicId => "wrong-topic-id",
             Self::StopsABroker { .. } => "stops-a-broker",
             Self::NotServed { .. } => "not-served",
@@ -356,6 +373,16 @@ impl fmt::Display for Problem {
                     "the next batch begins at offset {next_offset}{more}, and nothing says whether the log was compacted"
                 )
             }
+            Self::FutureTimestamp { timestamp } => {
+                write!(f, "a record's timestamp is far in the future: {}", timestamp.to_utc_or_guess())
+            }
+            Self::OpenTransaction { producer_id, age_ms: Some(age_ms) } => {
+                let age = Duration(*age_ms).rounded();
+                write!(f, "a transaction of producer {producer_id} has been open for {age}")
+            }
+            Self::OpenTransaction { producer_id, age_ms: None } => {
+                write!(f, "a transaction of producer {producer_id} is open")
+            }
             Self::MissingLog { .. } => f.write_str("the segment's log is missing, and its index names records in it"),
             Self::OverlappingSegments { base_offset, .. } => {
                 write!(f, "the segment ends past the base offset {base_offset} of the next one")
@@ -394,6 +421,9 @@ impl fmt::Display for Problem {
                 write!(f, "the partition's folder is missing: a broker set it aside as {folder}")
             }
             Self::PartitionTwice { other } => write!(f, "{} is the same partition", other.display()),
+            Self::MissingTopicFile => {
+                f.write_str("the topic file is missing, and the partitions' folders say that kdir made the topic")
+            }
             Self::WrongTopicId => f.write_str("the file does not name the id that the topic file has"),
             Self::ForeignFolder { .. } => f.write_str("the folder is not a partition's"),
         }
@@ -407,6 +437,8 @@ impl Finding {
         match &self.problem {
             Problem::Gaps { .. }
             | Problem::UnsupportedBatch { .. }
+            | Problem::FutureTimestamp { .. }
+            | Problem::OpenTransaction { .. }
             | Problem::NewerFile { .. }
             | Problem::OffsetsOutOfReach
             | Problem::UnusualSegmentName
@@ -435,6 +467,7 @@ impl Finding {
             | Problem::WrongLeaderEpoch { .. }
             | Problem::DamagedMetadata { .. }
             | Problem::MissingLog { .. }
+            | Problem::MissingTopicFile
             | Problem::OverlappingSegments { .. }
             | Problem::HiddenBatches { .. }
             | Problem::MissingTimeEntries { .. }
@@ -532,6 +565,16 @@ impl Finding {
             Problem::Gaps { .. } => {
                 "legal if the topic is compacted, or was; if not, records are lost: compare with another replica".into()
             }
+            Problem::FutureTimestamp { .. } => {
+                "nothing is lost: until then, retention by time keeps this segment and all after it; `kdir delete-records` and \
+                 `kdir retention` remove them"
+                    .into()
+            }
+            Problem::OpenTransaction { .. } => {
+                "readers of committed records stop at this offset; if its producer is gone, end it with Kafka's own \
+                 kafka-transactions"
+                    .into()
+            }
             Problem::MissingLog { .. } => {
                 "records from this offset on are not there; bring the file back, or repair --accept-loss goes on without"
                     .into()
@@ -552,6 +595,11 @@ impl Finding {
             ),
             Problem::PartitionTwice { .. } => {
                 "a broker with both log dirs does not start; move the folder away that does not belong here".into()
+            }
+            Problem::MissingTopicFile => {
+                "no record is lost, but the topic's configuration is: retention skips the topic and nobody writes to it; \
+                 repair writes the file again, without a limit on retention: set limits with `kdir alter`"
+                    .into()
             }
             Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
             Problem::StopsABroker { .. } => "a broker does not start on this log dir; kdir reads it all the same".into(),

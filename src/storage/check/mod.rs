@@ -27,7 +27,7 @@ pub use loss::{Loss, Overlap};
 
 use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;
-use super::{Checkpoints, Result, StorageError, segments};
+use super::{Checkpoints, LogView, OpenTransaction, Result, StorageError, segments};
 use crate::disk::Folder;
 use crate::units::Timestamp;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use survey::Survey;
 use walk::{Frame, Unit, Walk, Walked};
+
+/// Kafka's default of `transaction.max.timeout.ms`: a broker that runs aborts what is open for longer.
+const TRANSACTION_TIMEOUT_MAX_MS: i64 = 900_000;
 
 /// A partition to be checked.
 #[derive(Clone)]
@@ -121,6 +124,14 @@ impl Verification {
         Ok(Self { surveys, bytes })
     }
 
+    /// The same, with notes on what only the time of the check shows: timestamps in the future, and transactions that have been
+    /// open for long.
+    #[must_use]
+    pub fn as_of(mut self, now: Timestamp) -> Self {
+        self.surveys.iter_mut().for_each(|survey| survey.now = Some(now));
+        self
+    }
+
     /// How many bytes of `.log` files there are to be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -169,7 +180,7 @@ impl Verification {
 
 /// What became of a unit.
 enum Outcome {
-    Walked(Walked),
+    Walked(Box<Walked>),
     /// Its segment was removed meanwhile.
     Gone,
     /// The disk does not give it.
@@ -191,8 +202,9 @@ fn walk(
         let Subject { acknowledgement, decompressed_size_max, gaps, .. } = survey.subject;
         let checkpoints = survey.subject.checkpoints;
         let epochs = &survey.epochs;
-        let frame = Frame { epochs, gaps, checkpoints, acknowledgement, decompressed_size_max, on_progress };
-        Ok(Outcome::Walked(Walk::new(log, &indexes, unit, frame, buffer)?.run()?))
+        let now = survey.now;
+        let frame = Frame { epochs, gaps, checkpoints, acknowledgement, decompressed_size_max, now, on_progress };
+        Ok(Outcome::Walked(Box::new(Walk::new(log, &indexes, unit, frame, buffer)?.run()?)))
     };
     match walked() {
         Err(StorageError::Disk(error)) => Ok(Outcome::Unreadable(survey::unreadable(error))),
@@ -206,6 +218,7 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
     let gaps_are_legal = survey.subject.gaps == Gaps::Legal || is_compacted;
     let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
     let (mut gaps, mut is_gap_within) = (Vec::new(), false);
+    let (mut future, mut is_transactional) = (None, false);
     let mut outcomes = outcomes.into_iter();
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
@@ -243,6 +256,8 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
                     }
                     checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
                     is_gap_within |= !walked.gaps.is_empty();
+                    is_transactional |= walked.is_transactional;
+                    future = future.or(walked.future);
                     gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));
                 }
             }
@@ -258,7 +273,28 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
         gaps = together(gaps);
     }
     checked.findings.extend(gaps);
+    checked.findings.extend(future);
+    if is_transactional {
+        checked.findings.extend(hanging_transactions(&survey));
+    }
     Ok(checked)
+}
+
+/// Transactions that have been open for longer than a broker lets them. What keeps the log from being read is a finding of its
+/// own.
+fn hanging_transactions(survey: &Survey) -> Vec<Finding> {
+    let (Some(now), Ok(Some(folder))) = (survey.now, survey.subject.folder()) else { return Vec::new() };
+    let path = folder.path().to_owned();
+    let open = LogView::of(folder, survey.subject.checkpoints).and_then(|view| view.open_transactions());
+    let mut hanging = Vec::new();
+    for OpenTransaction { producer_id, offset, since } in open.unwrap_or_default() {
+        let age_ms = since.map(|since| i64::try_from(now.since(since)).unwrap_or(i64::MAX));
+        if age_ms.is_none_or(|age_ms| age_ms > TRANSACTION_TIMEOUT_MAX_MS) {
+            let problem = Problem::OpenTransaction { producer_id, age_ms };
+            hanging.push(Finding { path: path.clone(), position: None, offset: Some(offset), problem });
+        }
+    }
+    hanging
 }
 
 /// One finding for gaps that nothing explains.

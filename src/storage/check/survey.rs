@@ -16,7 +16,7 @@ use crate::storage::lookup::{self, Indexes};
 use crate::storage::scan::{self, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
 use crate::storage::{Checkpoints, Result, StorageError};
-use crate::units::{Offset, Position};
+use crate::units::{Offset, Position, Timestamp};
 use std::path::PathBuf;
 
 /// A segment is cut into units of about so many bytes, so that every core has work until the end.
@@ -37,6 +37,8 @@ pub(super) struct Survey {
     /// Oldest first, those of a segment together.
     pub(super) units: Vec<Unit>,
     pub(super) findings: Vec<Finding>,
+    /// The time of the check, where it is to be judged by.
+    pub(super) now: Option<Timestamp>,
     unreadable_indexes: Vec<(Offset, FileKind)>,
 }
 
@@ -55,6 +57,7 @@ impl Survey {
             epochs: Vec::new(),
             units: Vec::new(),
             findings: Vec::new(),
+            now: None,
             unreadable_indexes: Vec::new(),
         };
         let folder = match folder {

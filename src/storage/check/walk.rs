@@ -71,6 +71,7 @@ pub(super) struct Frame<'a> {
     pub(super) checkpoints: Checkpoints,
     pub(super) acknowledgement: Acknowledgement,
     pub(super) decompressed_size_max: usize,
+    pub(super) now: Option<Timestamp>,
     pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -94,6 +95,10 @@ pub(super) struct Walked {
     pub(super) log_end: Option<LogEndFound>,
     /// Whether a batch shows that the log was compacted: it has lost records.
     pub(super) is_compacted: bool,
+    /// The first batch with a timestamp far in the future.
+    pub(super) future: Option<Finding>,
+    /// Whether a batch is part of a transaction.
+    pub(super) is_transactional: bool,
     /// Whether the walk ended where its unit does: if not, the next one began at a wrong place.
     pub(super) ends_in_place: bool,
     pub(super) largest_timestamp: Timestamp,
@@ -201,9 +206,19 @@ impl<'a> Walk<'a> {
         if self.out_of_reach.is_none() && header.last_offset().relative_to(self.unit.base_offset).is_none() {
             self.out_of_reach = Some(self.finding(position, header.base_offset, Problem::OffsetsOutOfReach));
         }
+        self.note_times(position, stored);
+        self.walked.is_transactional |= stored.attributes.is_transactional();
         self.walked.batches += 1;
         self.scanner.pass(stored);
         Ok(())
+    }
+
+    fn note_times(&mut self, position: Position, stored: &BatchHeader) {
+        let timestamp = stored.max_timestamp;
+        if self.walked.future.is_none() && self.frame.now.is_some_and(|now| timestamp.is_far_ahead_of(now)) {
+            let problem = Problem::FutureTimestamp { timestamp };
+            self.walked.future = Some(self.finding(position, stored.base_offset, problem));
+        }
     }
 
     /// The header of a batch that is sound and was not opened. A compressed message of an old format tells only its last

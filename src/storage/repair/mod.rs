@@ -75,6 +75,8 @@ pub enum Remedy {
     RebuildIndexes,
     /// The file is kept under another name and made anew.
     RewriteFile,
+    /// The topic file is written again.
+    WriteTopicFile,
     /// The partition is begun anew behind its lost records.
     BeginAnew,
     /// The log of the segment has to be mended first.
@@ -129,12 +131,15 @@ impl Remedy {
             Problem::WrongIndexEntries { .. } | Problem::MissingTimeEntries { .. } => Self::RebuildIndexes,
             Problem::Unreadable { .. } if index_of(&finding.path).is_some() => Self::RebuildIndexes,
             Problem::DamagedFile { .. } | Problem::WrongTopicId => Self::RewriteFile,
+            Problem::MissingTopicFile => Self::WriteTopicFile,
             Problem::InterruptedCompaction => Self::FinishCompaction,
             Problem::EndsBelowLogStart { .. } if is_accepted => Self::BeginAtLogStart,
             Problem::EndsBelowLogStart { .. } => Self::Wait,
             Problem::HiddenBatches { .. }
             | Problem::OffsetsOutOfReach
             | Problem::Gaps { .. }
+            | Problem::FutureTimestamp { .. }
+            | Problem::OpenTransaction { .. }
             | Problem::UnsupportedBatch { .. }
             | Problem::NewerFile { .. }
             | Problem::DamagedBrokerFile { .. }
@@ -173,6 +178,9 @@ impl Remedy {
             Self::RestoreLeaderEpoch => "put the leader epoch right",
             Self::RebuildIndexes => "rebuild the indexes of the segment",
             Self::RewriteFile => "keep the file under another name, make it anew",
+            Self::WriteTopicFile => {
+                "write the file again: the id and number of the partitions' folders, retention.ms=-1, retention.bytes=-1"
+            }
             Self::BeginAnew => "make the folder again; its log starts after the lost records",
             Self::AfterTheLog => "nothing until the log is repaired",
             Self::Wait => "nothing, the next producer mends it",

@@ -7,7 +7,7 @@ use crate::cli::report::{Cell, Column, Report, ReportFormat, number, text};
 use crate::cli::ui;
 use crate::logdir::{LogDirs, Topic};
 use crate::storage::batches::each_time;
-use crate::units::{ByteSize, Timestamp};
+use crate::units::{ByteSize, TimeUnit, Timestamp};
 use jiff::tz::TimeZone;
 use jiff::{RoundMode, ToSpan, Unit, ZonedRound};
 use std::collections::BTreeMap;
@@ -64,8 +64,18 @@ struct Amount {
     bytes: u64,
 }
 
-/// What a topic got in each stretch of time, by its start; `None` is what has no timestamp.
-type Amounts = BTreeMap<Option<Timestamp>, Amount>;
+/// Where in a chart a record belongs, in the order of its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    NoTimestamp,
+    /// The stretch of time that begins here.
+    At(Timestamp),
+    /// A time that the calendar does not reach: most likely a producer has counted in this unit.
+    Beyond(TimeUnit),
+}
+
+/// What a topic got in each place, with the smallest timestamp that is there.
+type Amounts = BTreeMap<Place, (Timestamp, Amount)>;
 
 const COLUMNS: [Column; 4] =
     [text("topic", "TOPIC"), text("time", "TIME"), number("records", "RECORDS"), number("bytes", "BYTES")];
@@ -103,8 +113,12 @@ pub(super) fn run(
             context.ui.data(picture.draw(topic.name.as_str(), &amounts).as_bytes())?;
             continue;
         }
-        for (start, amount) in amounts {
-            let time = Cell::time(start);
+        for (place, (smallest, amount)) in amounts {
+            let time = match place {
+                Place::NoTimestamp => Cell::Nothing,
+                Place::At(start) => Cell::Time(start),
+                Place::Beyond(_) => Cell::Time(smallest),
+            };
             rows.row(vec![Cell::text(&topic.name), time, Cell::Number(amount.records), Cell::Bytes(amount.bytes)])?;
         }
     }
@@ -116,9 +130,10 @@ fn amounts(log_dirs: &LogDirs, topic: &Topic, step: Step, zone: &TimeZone) -> an
     let stretches =
         Stretches { step, zone, last: std::cell::Cell::new(Stretch { start: Timestamp(0), end: Timestamp(0) }) };
     for partition in log_dirs.partitions(topic)? {
-        let mut is_one = |first, largest| stretches.start(first) == stretches.start(largest);
-        each_time(&partition.view()?, &mut is_one, &mut |happened| {
-            let amount = amounts.entry(stretches.start(happened.timestamp)).or_default();
+        each_time(&partition.view()?, &mut |happened| {
+            let entry = amounts.entry(stretches.place(happened.timestamp));
+            let (smallest, amount) = entry.or_insert((happened.timestamp, Amount::default()));
+            *smallest = happened.timestamp.min(*smallest);
             amount.records += happened.records;
             amount.bytes += happened.bytes;
         })?;
@@ -135,12 +150,21 @@ struct Stretches<'a> {
 }
 
 impl Stretches<'_> {
-    fn start(&self, timestamp: Timestamp) -> Option<Timestamp> {
+    fn place(&self, timestamp: Timestamp) -> Place {
         let Stretch { start, end } = self.last.get();
-        if !(start..end).contains(&timestamp) {
-            self.last.set(self.step.stretch(timestamp, self.zone)?);
+        if (start..end).contains(&timestamp) {
+            return Place::At(start);
         }
-        Some(self.last.get().start)
+        match self.step.stretch(timestamp, self.zone) {
+            Some(stretch) => {
+                self.last.set(stretch);
+                Place::At(stretch.start)
+            }
+            None if timestamp.known().is_some() => {
+                Place::Beyond(timestamp.likely_unit().unwrap_or(TimeUnit::Microseconds))
+            }
+            None => Place::NoTimestamp,
+        }
     }
 }
 
@@ -155,27 +179,38 @@ struct Picture<'a> {
 
 impl Picture<'_> {
     fn draw(&self, topic: &str, amounts: &Amounts) -> String {
-        let records: i64 = amounts.values().map(|amount| amount.records).sum();
-        let bytes: u64 = amounts.values().map(|amount| amount.bytes).sum();
+        let records: i64 = amounts.values().map(|(_, amount)| amount.records).sum();
+        let bytes: u64 = amounts.values().map(|(_, amount)| amount.bytes).sum();
         let (records, bytes) = (counted(records as u64, "record"), ByteSize(bytes));
         let mut lines = format!("{topic}: {records}, {bytes}, by {}\n", self.step.noun());
-        let largest = amounts.values().map(|amount| amount.records).max().unwrap_or(0);
+        let largest = amounts.values().map(|(_, amount)| amount.records).max().unwrap_or(0);
         let digits = largest.to_string().len();
-        let mut expected = None;
-        for (start, amount) in amounts {
-            if let (Some(start), Some(expected)) = (start, expected) {
-                self.draw_gap(expected, *start, &mut lines);
-            }
-            expected = start.and_then(|start| self.step.stretch(start, self.zone)).map(|stretch| stretch.end);
-            let time = start.map_or_else(|| "no timestamp".to_owned(), |start| self.time(start));
-            let (bytes, label) = (ByteSize(amount.bytes).to_string(), self.label_width());
+        let (mut expected, mut notes) = (None, String::new());
+        for (place, (smallest, amount)) in amounts {
+            let time = match *place {
+                Place::NoTimestamp => "no timestamp".to_owned(),
+                Place::At(start) => {
+                    if let Some(expected) = expected {
+                        self.draw_gap(expected, start, &mut lines);
+                    }
+                    expected = self.step.stretch(start, self.zone).map(|stretch| stretch.end);
+                    self.time(start)
+                }
+                Place::Beyond(unit) => {
+                    let records = counted(amount.records as u64, "record");
+                    let first = smallest.to_civil_or_guess(self.zone);
+                    notes.push_str(&format!("  far in the future: {records}, {first}\n"));
+                    format!("{unit}?")
+                }
+            };
+            let (bytes, label) = (ByteSize(amount.bytes).to_string(), self.label_width(amounts));
             let room = self.width.saturating_sub(label + digits + 17).max(10);
             let bar = self.bar(amount.records, largest, room);
             let line = format!("  {time:<label$}  {bar:<room$}  {:>digits$}  {bytes:>9}", amount.records);
             lines.push_str(line.trim_end());
             lines.push('\n');
         }
-        lines
+        lines + &notes
     }
 
     /// Draws the stretches without records from `from` up to `to`.
@@ -202,8 +237,13 @@ impl Picture<'_> {
         }
     }
 
-    const fn label_width(&self) -> usize {
-        if matches!(self.step, Step::Day) { 12 } else { 16 }
+    fn label_width(&self, amounts: &Amounts) -> usize {
+        let is_beyond = amounts.keys().any(|place| matches!(place, Place::Beyond(_)));
+        match self.step {
+            Step::Day if is_beyond => 13,
+            Step::Day => 12,
+            Step::Hour | Step::Minute => 16,
+        }
     }
 
     /// A bar that is never nothing where there is something.
@@ -226,7 +266,9 @@ mod tests {
 
     fn drawn(step: Step, width: usize, ticks: bool, amounts: &[(Option<i64>, i64)]) -> String {
         let amount = |&(start, records): &(Option<i64>, i64)| {
-            (start.map(Timestamp), Amount { records, bytes: records as u64 * 100 })
+            let timestamp = start.map_or(Timestamp::NONE, Timestamp);
+            let place = start.map_or(Place::NoTimestamp, |_| Place::At(timestamp));
+            (place, (timestamp, Amount { records, bytes: records as u64 * 100 }))
         };
         let zone = TimeZone::UTC;
         Picture { step, zone: &zone, width, ticks }.draw("app", &amounts.iter().map(amount).collect())

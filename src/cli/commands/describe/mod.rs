@@ -8,9 +8,10 @@ use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
 use crate::logdir::{LogDirs, Topic, TopicPattern};
+use crate::storage::OpenTransaction;
 use crate::storage::summary::Summary;
-use crate::units::TopicName;
-use serde_json::{Map, Value};
+use crate::units::{Duration, TopicName};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -20,14 +21,19 @@ use uuid::Uuid;
 /// largest timestamp. Without a topic, all topics are described. What it costs follows the number of segments, not the
 /// bytes in them.
 ///
-/// With --chart, how many records each topic got by day, hour or minute, in the local zone: a bar a line, the number of
-/// records and their share of the bytes of their batches. That reads the header of every batch, and records only where the
-/// first and the largest timestamp of a batch lie in different ones.
+/// A line below the table names each partition in which a transaction is open: readers of committed records stop at the
+/// last stable offset. Found are the transactions that were open when the broker stopped or began its last segment, and
+/// all if that segment is below 64 KiB; `kdir verify` reads everything and finds the others.
 ///
-/// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest, newest; with --segments:
-/// topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records, bytes. JSON has
-/// topic_id and config as well: of a broker's topics, those in `partition.metadata` and `__cluster_metadata`. On a narrow
-/// terminal, a table is without the columns that it has no room for.
+/// With --chart, how many records each topic got by day, hour or minute, in the local zone: a bar a line, the number of
+/// records and their share of the bytes of their batches. That reads every batch of more than one record. Timestamps after
+/// the year 9999 have a line of their own, by the unit that was most likely meant.
+///
+/// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest (of the first record), newest;
+/// with --segments: topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records,
+/// bytes. JSON has also topic_id and config (of a broker's topics, those in `partition.metadata` and `__cluster_metadata`),
+/// last_stable_offset and open_transactions (null without an open transaction). On a narrow terminal, a table is without the
+/// columns that it has no room for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir describe app --segments\n  kdir describe app --chart hour")]
 pub(crate) struct DescribeArgs {
@@ -47,17 +53,19 @@ pub(crate) struct DescribeArgs {
 /// What differs from Kafka's defaults.
 type Config = BTreeMap<String, String>;
 
-const PARTITION_COLUMNS: [Column; 10] = [
+const PARTITION_COLUMNS: [Column; 12] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
     number("log_start_offset", "LOG START").leaves(3),
     number("log_end_offset", "LOG END"),
     number("segments", "SEGMENTS").leaves(2),
     number("bytes", "BYTES"),
-    text("oldest", "OLDEST").leaves(1),
+    text("oldest", "FIRST").leaves(1),
     text("newest", "NEWEST"),
     json_only("topic_id"),
     json_only("config"),
+    json_only("last_stable_offset"),
+    json_only("open_transactions"),
 ];
 
 const SEGMENT_COLUMNS: [Column; 7] = [
@@ -66,7 +74,7 @@ const SEGMENT_COLUMNS: [Column; 7] = [
     number("base_offset", "BASE OFFSET"),
     number("next_offset", "NEXT OFFSET").leaves(2),
     number("bytes", "BYTES"),
-    text("oldest", "OLDEST").leaves(1),
+    text("oldest", "FIRST").leaves(1),
     text("newest", "NEWEST"),
 ];
 
@@ -81,6 +89,7 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     let configs = configurations(&log_dirs, &topics, context)?;
+    let mut open_transactions = String::new();
     for topic in &topics {
         for &partition in &topic.partitions {
             let (summary, topic_id) = match summary(&log_dirs, topic, partition) {
@@ -93,12 +102,14 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
             if args.segments {
                 segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
             } else {
+                open_transactions.extend(open_transaction(topic, partition, &summary, context));
                 report.row(partition_row(topic, partition, &summary, topic_id, &configs[&topic.name]))?;
             }
         }
     }
     report.finish()?;
     if args.report.output == ReportFormat::Table && !args.segments {
+        context.ui.data(open_transactions.as_bytes())?;
         context.ui.data(config_lines(&configs).as_bytes())?;
     }
     Ok(ended(&topics, &failures, context))
@@ -125,6 +136,7 @@ fn partition_row(
     config: &Config,
 ) -> Vec<Cell> {
     let config = config.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+    let open = &summary.open_transactions;
     let topic_id = topic_id.map_or(Value::Null, |id| Value::from(topic_id_to_text(id)));
     vec![
         Cell::text(&topic.name),
@@ -133,11 +145,36 @@ fn partition_row(
         Cell::Number(summary.log_end_offset.0),
         Cell::Number(summary.segments.len() as i64),
         Cell::Bytes(summary.bytes()),
-        Cell::time(summary.oldest_timestamp()),
-        Cell::time(summary.newest_timestamp()),
+        Cell::time(summary.first_timestamp()),
+        Cell::time(summary.newest_timestamp().or(summary.first_timestamp())),
         Cell::Json(topic_id),
         Cell::Json(Value::Object(config.collect::<Map<_, _>>())),
+        Cell::Json(open.first().map_or(Value::Null, |first| first.offset.0.into())),
+        Cell::Json(if open.is_empty() { Value::Null } else { open.iter().map(transaction).collect() }),
     ]
+}
+
+fn transaction(open: &OpenTransaction) -> Value {
+    let OpenTransaction { producer_id, offset, since } = *open;
+    json!({ "producer_id": producer_id, "first_offset": offset.0, "timestamp": since.map(|since| since.0) })
+}
+
+/// A line on what keeps readers of committed records from the log end.
+fn open_transaction(topic: &Topic, partition: i32, summary: &Summary, context: &Context) -> Option<String> {
+    let (first, others) = summary.open_transactions.split_first()?;
+    let OpenTransaction { producer_id, offset, since } = *first;
+    let since = since.map_or(String::new(), |since| {
+        let age = i64::try_from(crate::cli::now().since(since)).unwrap_or(i64::MAX);
+        format!(" since {} ({})", since.to_civil(&context.zone), Duration(age.max(0)).rounded())
+    });
+    let more = match others.len() as u64 {
+        0 => String::new(),
+        count => format!("\n  and {} after it", super::counted(count, "open transaction")),
+    };
+    let name = &topic.name;
+    Some(format!(
+        "\n{name}-{partition}  last stable offset {offset}\n  open transaction of producer {producer_id}{since}{more}\n"
+    ))
 }
 
 fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterator<Item = Vec<Cell>> {
@@ -150,7 +187,7 @@ fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterat
             Cell::Number(it.next_offset.0),
             Cell::Bytes(it.segment.size),
             Cell::time(it.first_timestamp),
-            Cell::time(it.largest_timestamp),
+            Cell::time(it.largest_timestamp.or(it.first_timestamp)),
         ]
     })
 }
