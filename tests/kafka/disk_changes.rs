@@ -83,13 +83,9 @@ const METADATA_LOG: &str = "__cluster_metadata-0/00000000000000000000.log";
 const STRAY: &str = "strange-0.0123456789abcdef0123456789abcdef-stray";
 const DELETED: &str = "strange-0.0123456789abcdef0123456789abcdef-delete";
 const FUTURE: &str = "plain-0.0123456789abcdef0123456789abcdef-future";
-/// The base offsets of the batches that [`overflow`] makes, and the offsets of their records.
+/// The offsets of the records that [`overflow`] makes, each a batch.
 const FAR: [i64; 4] = [0, 5, (1 << 31) + 10, (1 << 32) + 5];
-const FAR_RECORDS: [i64; 12] = {
-    let [a, b, c, d] = FAR;
-    [a, a + 1, a + 2, b, b + 1, b + 2, c, c + 1, c + 2, d, d + 1, d + 2]
-};
-const OVERFLOW: Outcome = ServesOffsets("overflow", &FAR_RECORDS);
+const OVERFLOW: Outcome = ServesOffsets("overflow", &FAR);
 /// The file is taken for one that ends before its first line.
 const NO_TEXT: Outcome = Refuses("because \"this.text\" is null");
 const OF_LATER_VERSIONS: Outcome = RefusesUnlessNewer("is not in the form of topic-partition");
@@ -323,7 +319,7 @@ fn kdir_files(kdir: &Kdir) {
     write(kdir, "recovery-point-offset-checkpoint.damaged", b"hello");
 }
 
-/// The one batch of a log again and again, with base offsets that are too far from each other for one segment.
+/// The one record of a log again and again, with offsets that are too far from each other for one segment.
 fn overflow(kdir: &Kdir) {
     let log = kdir.segment("overflow-0", 0, "log");
     let batch = fs::read(&log).unwrap();
