@@ -17,6 +17,7 @@ mod entries;
 mod finding;
 mod hidden;
 mod loss;
+mod names;
 mod order;
 mod overlap;
 mod survey;
@@ -109,19 +110,49 @@ impl Checked {
 pub struct Verification {
     surveys: Vec<Survey>,
     bytes: u64,
+    pauses: Pauses,
+}
+
+/// So often at most, in all partitions together, a segment is given time before it is walked again.
+const PAUSES_MAX: u32 = 100;
+
+/// Pauses that are left.
+struct Pauses {
+    pause: fn(),
+    left: u32,
+}
+
+impl Pauses {
+    fn take(&mut self) {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            (self.pause)();
+        }
+    }
 }
 
 impl Verification {
-    /// Fixes the log ends of all `subjects`. A batch that looks half written is looked at again after each `pause`, twenty
-    /// times, before it counts as left behind.
+    /// Fixes the log ends of all `subjects`. A batch that looks half written, and a folder in which something looks wrong, is
+    /// looked at again after each `pause`, twenty times, before that counts.
     ///
     /// # Errors
     /// Never for what is wrong with a partition, which becomes a finding; when the disk fails otherwise.
     pub fn begin(subjects: Vec<Subject>, pause: fn()) -> Result<Self> {
-        let surveys: Vec<Survey> =
+        let mut surveys: Vec<Survey> =
             subjects.into_iter().map(|subject| Survey::take(subject, pause)).collect::<Result<_>>()?;
+        for _ in 0..survey::LOOKS {
+            if surveys.iter().all(|survey| survey.suspicions.is_empty()) {
+                break;
+            }
+            pause();
+            let suspect = surveys.iter_mut().filter(|survey| !survey.suspicions.is_empty());
+            suspect.map(Survey::look_again).collect::<Result<()>>()?;
+        }
+        for survey in &mut surveys {
+            survey.findings.extend(survey.suspicions.drain(..).map(|it| it.finding));
+        }
         let bytes = surveys.iter().flat_map(|survey| &survey.units).map(|unit| unit.end - unit.start).sum();
-        Ok(Self { surveys, bytes })
+        Ok(Self { surveys, bytes, pauses: Pauses { pause, left: PAUSES_MAX } })
     }
 
     /// The same, with notes on what only the time of the check shows: timestamps in the future, and transactions that have been
@@ -169,10 +200,10 @@ impl Verification {
             work();
         });
         let mut walked = walked.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten();
-        let mut checked = Vec::with_capacity(self.surveys.len());
+        let (mut checked, mut pauses) = (Vec::with_capacity(self.surveys.len()), self.pauses);
         for survey in self.surveys {
             let outcomes = walked.by_ref().take(survey.units.len()).collect::<Result<Vec<_>>>()?;
-            checked.push(conclude(survey, outcomes)?);
+            checked.push(conclude(survey, outcomes, &mut pauses)?);
         }
         Ok(checked)
     }
@@ -213,7 +244,7 @@ fn walk(
 }
 
 /// Puts together what the units of a partition have shown.
-fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
+fn conclude(survey: Survey, outcomes: Vec<Outcome>, pauses: &mut Pauses) -> Result<Checked> {
     let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
     let gaps_are_legal = survey.subject.gaps == Gaps::Legal || is_compacted;
     let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
@@ -223,7 +254,7 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>) -> Result<Checked> {
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
         if is_suspect(&outcomes, gaps_are_legal) {
-            outcomes = vec![walk(&survey, &whole(units), &|_| {}, &mut RecordBuffer::default())?];
+            outcomes = vec![walk_again(&survey, units, gaps_are_legal, pauses)?];
         }
         checked.segments += 1;
         checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
@@ -323,15 +354,18 @@ fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
     })
 }
 
-/// The unit that all of a segment's units are parts of.
-fn whole(units: &[Unit]) -> Unit {
-    let (first, last) = (&units[0], units.last().expect("a segment has a unit"));
-    Unit {
-        end: last.end,
-        followed_by: last.followed_by,
-        ends_segment: true,
-        offset_entries: first.offset_entries.start..last.offset_entries.end,
-        time_entries: first.time_entries.start..last.time_entries.end,
-        ..first.clone()
+/// Walks a segment in which something was found once more, as it is named now, and again while its files are being replaced.
+fn walk_again(survey: &Survey, units: &[Unit], gaps_are_legal: bool, pauses: &mut Pauses) -> Result<Outcome> {
+    for _ in 0..survey::LOOKS {
+        let Some((files, unit)) = survey.as_named(units)? else { return Ok(Outcome::Gone) };
+        let outcome = walk(survey, &unit, &|_| {}, &mut RecordBuffer::default())?;
+        if !is_suspect(std::slice::from_ref(&outcome), gaps_are_legal) {
+            return Ok(outcome);
+        }
+        pauses.take();
+        if !files.is_changing && survey.files(unit.base_offset)?.as_ref() == Some(&files) {
+            return Ok(outcome);
+        }
     }
+    Ok(Outcome::Gone)
 }

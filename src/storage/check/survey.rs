@@ -2,15 +2,13 @@
 //! small files and the names in the folder.
 
 use super::Subject;
-use super::finding::{Acknowledgement, Finding, Problem};
+use super::finding::{Finding, Problem};
+use super::names::{Suspicion, suspicions};
 use super::walk::{LogEndFound, Unit};
 use crate::disk::{Access, DiskError, FileId, Folder, atomic};
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
 use crate::format::header::{MAGIC_V2, NoBatch};
-use crate::format::{snapshot, txn};
-use crate::storage::file_name::{
-    CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_name, segment_path,
-};
+use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, segment_name, segment_path};
 use crate::storage::leader_epochs::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
 use crate::storage::lookup::{self, Indexes};
 use crate::storage::scan::{self, Step, header_at};
@@ -24,9 +22,7 @@ const UNIT_SIZE: u64 = 32 << 20;
 /// Bytes read at a time while the end of a log is looked for.
 const CHUNK: usize = 64 << 10;
 /// A half-written batch is looked at so often, with a pause between, before it counts as left behind.
-const LOOKS: u32 = 20;
-/// A snapshot or transaction index larger than this is none.
-const SMALL_FILE_MAX: usize = 64 << 20;
+pub(super) const LOOKS: u32 = 20;
 
 /// A partition, ready to be walked.
 pub(super) struct Survey {
@@ -40,6 +36,30 @@ pub(super) struct Survey {
     /// The time of the check, where it is to be judged by.
     pub(super) now: Option<Timestamp>,
     unreadable_indexes: Vec<(Offset, FileKind)>,
+    /// What looked wrong in the folder, and does not count yet.
+    pub(super) suspicions: Vec<Suspicion>,
+}
+
+/// Which files are those of a segment: a broker's cleaner puts others in their place, one after the other.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SegmentFiles {
+    ids: Vec<Option<FileId>>,
+    /// Whether some are about to be put in place, or to be removed.
+    pub(super) is_changing: bool,
+}
+
+impl SegmentFiles {
+    fn of(folder: &dyn Folder, base: Offset) -> Result<Self> {
+        let mut ids = Vec::new();
+        for kind in FileKind::ALL {
+            ids.push(folder.stat(&segment_name(base, kind))?.map(|stat| stat.id));
+        }
+        let begin = segment_name(base, FileKind::Log).replace("log", "");
+        let ends = [CLEANED_SUFFIX, SWAP_SUFFIX, DELETED_SUFFIX];
+        let is_changing = |name: &str| name.starts_with(&begin) && ends.iter().any(|end| name.ends_with(end));
+        let is_changing = folder.list()?.iter().any(|entry| is_changing(&entry.name));
+        Ok(Self { ids, is_changing })
+    }
 }
 
 /// A file that the disk does not give.
@@ -59,6 +79,7 @@ impl Survey {
             findings: Vec::new(),
             now: None,
             unreadable_indexes: Vec::new(),
+            suspicions: Vec::new(),
         };
         let folder = match folder {
             Ok(Some(folder)) => folder,
@@ -105,7 +126,7 @@ impl Survey {
         if bases.is_empty() && checkpoints.promise_more_than(Offset::ZERO) {
             self.note(folder.path().to_owned(), Some(checkpoints.log_start_offset), ends_below(&checkpoints));
         }
-        self.check_names(folder, &bases)?;
+        self.suspicions = suspicions(folder, &bases, self.subject.acknowledgement)?;
         self.read_epochs(folder)
     }
 
@@ -143,6 +164,34 @@ impl Survey {
             return None;
         };
         Some(Finding { path: end.path.clone(), position: Some(end.position), offset: Some(end.offset), problem })
+    }
+
+    /// The segment of these units as it is named now, in one unit; `None` where it is gone. Of one that was the last, the end
+    /// and the entries stay those of the survey.
+    pub(super) fn as_named(&self, units: &[Unit]) -> Result<Option<(SegmentFiles, Unit)>> {
+        let (first, last) = (&units[0], units.last().expect("a segment has a unit"));
+        let base = first.base_offset;
+        let folder = self.subject.folder()?.filter(|folder| Some(folder.id()) == self.folder_id);
+        let Some(folder) = folder else { return Ok(None) };
+        let files = SegmentFiles::of(&*folder, base)?;
+        let Some(log) = segments::open_log(&*folder, base)? else { return Ok(None) };
+        let indexes = Indexes::open_readable(&*folder, base, &self.unreadable_indexes_of(base))?;
+        let unit = Unit { start: first.start, expected: first.expected, ends_segment: true, ..first.clone() };
+        if last.followed_by.is_none() {
+            let (offsets, times) = (last.offset_entries.end, last.time_entries.end);
+            let unit = Unit { end: last.end, followed_by: None, ..unit };
+            return Ok(Some((files, Unit { offset_entries: 0..offsets, time_entries: 0..times, ..unit })));
+        }
+        let followed_by = segments::base_offsets(&*folder)?.into_iter().find(|&other| other > base);
+        let end = Position(log.file.stat()?.size);
+        let (offset_entries, time_entries) = (0..indexes.offset.count(), 0..indexes.time.count());
+        let unit = Unit { end, followed_by, offset_entries, time_entries, ..unit };
+        Ok(followed_by.is_some().then_some((files, unit)))
+    }
+
+    /// Which files are those of a segment.
+    pub(super) fn files(&self, base: Offset) -> Result<Option<SegmentFiles>> {
+        self.subject.folder()?.map(|folder| SegmentFiles::of(&*folder, base)).transpose()
     }
 
     fn check_behind(&mut self, path: PathBuf, base_offset: Offset, junk: Option<u64>) {
@@ -203,66 +252,15 @@ impl Survey {
         Ok(())
     }
 
-    fn check_names(&mut self, folder: &dyn Folder, bases: &[Offset]) -> Result<()> {
-        let entries = folder.list()?.into_iter().filter(|entry| !entry.is_folder);
-        let mut names: Vec<String> = entries.map(|entry| entry.name).collect();
-        names.sort_unstable();
-        // A half-finished retention run leaves indexes below the first segment. Where records are synced before they are
-        // acknowledged, an index without a log is what a power failure left of a segment in which nothing was acknowledged.
-        let may_be_lost = self.subject.acknowledgement == Acknowledgement::BeforeSync;
-        let is_without_log =
-            |base| may_be_lost && bases.first().is_none_or(|&first| base > first) && !bases.contains(&base);
-        for name in names {
-            let path = folder.path().join(&name);
-            match parse_segment_name(&name) {
-                Some((base, FileKind::TransactionIndex)) if bases.contains(&base) => {
-                    self.check_small_file(folder, &name, base, check_transactions)?;
-                }
-                Some((base, FileKind::Snapshot)) => {
-                    self.check_small_file(folder, &name, base, |bytes| snapshot::decode(bytes).map(drop))?;
-                }
-                Some((base, FileKind::OffsetIndex | FileKind::TimeIndex)) if is_without_log(base) => {
-                    self.check_index_without_log(folder, base, bases)?;
-                }
-                Some(_) => {}
-                None => by_name(&name).into_iter().for_each(|problem| self.note(path.clone(), None, problem)),
-            }
-        }
-        Ok(())
-    }
-
-    /// An index that has entries had a log.
-    fn check_index_without_log(&mut self, folder: &dyn Folder, base: Offset, bases: &[Offset]) -> Result<()> {
-        let path = segment_path(folder.path(), base, FileKind::Log);
-        if self.findings.iter().any(|finding| finding.path == path) {
+    /// Looks again at what looked wrong in the folder. What is not there any more, or another thing, is none.
+    pub(super) fn look_again(&mut self) -> Result<()> {
+        let folder = self.subject.folder()?.filter(|folder| Some(folder.id()) == self.folder_id);
+        let Some(folder) = folder else {
+            self.suspicions.clear();
             return Ok(());
-        }
-        let unreadable = self.check_readable(folder, base)?;
-        let indexes = Indexes::open_readable(folder, base, &unreadable)?;
-        if indexes.offset.count() > 0 || indexes.time.count() > 0 {
-            let named = [
-                indexes.offset.last()?.map(|entry| entry.relative_offset),
-                indexes.time.last()?.map(|entry| entry.relative_offset),
-            ];
-            let next = named.into_iter().flatten().map(|offset| offset.absolute(base).next()).max().unwrap_or(base);
-            let followed_by = bases.iter().copied().find(|&it| it > base).unwrap_or(next);
-            self.note(path, Some(base), Problem::MissingLog { next_offset: next.min(followed_by) });
-        }
-        Ok(())
-    }
-
-    fn check_small_file(
-        &mut self,
-        folder: &dyn Folder,
-        name: &str,
-        base: Offset,
-        check: impl Fn(&[u8]) -> std::result::Result<(), crate::format::FormatError>,
-    ) -> Result<()> {
-        if let Some(bytes) = atomic::read_small(folder, name, SMALL_FILE_MAX)?
-            && let Err(error) = check(&bytes)
-        {
-            self.note(folder.path().join(name), Some(base), Problem::DamagedBrokerFile { what: error.to_string() });
-        }
+        };
+        let again = suspicions(&*folder, &segments::base_offsets(&*folder)?, self.subject.acknowledgement)?;
+        self.suspicions.retain(|it| again.contains(it));
         Ok(())
     }
 
@@ -274,21 +272,6 @@ impl Survey {
             Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
         }
         Ok(())
-    }
-}
-
-/// What a broker makes of a file that is not called as one of a segment: it takes what is before the first dot for a number.
-fn by_name(name: &str) -> Option<Problem> {
-    let is_unfinished = name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX);
-    let plain = name.strip_suffix(CLEANED_SUFFIX).or(name.strip_suffix(SWAP_SUFFIX)).unwrap_or(name);
-    FileKind::from_suffix(plain.rsplit_once('.')?.1)?;
-    match plain.split_once('.')?.0.parse::<i64>() {
-        Ok(_) if is_unfinished => Some(Problem::InterruptedCompaction),
-        Ok(_) => Some(Problem::UnusualSegmentName),
-        Err(_) => {
-            let what = "the name is that of a segment's file, but for its base offset: move the file elsewhere";
-            Some(Problem::StopsABroker { what: what.into() })
-        }
     }
 }
 
@@ -314,10 +297,6 @@ fn read_through(folder: &dyn Folder, name: &str) -> std::result::Result<(), Disk
             read => at += read as u64,
         }
     }
-}
-
-fn check_transactions(bytes: &[u8]) -> std::result::Result<(), crate::format::FormatError> {
-    bytes.chunks(txn::ABORTED_TRANSACTION_SIZE).try_for_each(|entry| txn::AbortedTransaction::decode(entry).map(drop))
 }
 
 /// The base offsets of the segments, without a hole that is none. A list of a folder in use can lack a name that came while
