@@ -307,7 +307,12 @@ impl<'a> Walk<'a> {
             Problem::DamagedBatch { end, next_offset, what }
         };
         self.order.pass_damage(self.walked.findings.len());
-        self.walked.findings.push(self.finding(position, offset, problem));
+        // By now the batches before it are decided on.
+        let from = match problem {
+            Problem::DamagedBatch { next_offset, .. } => Some(self.order.decided()).filter(|it| *it <= next_offset),
+            _ => None,
+        };
+        self.walked.findings.push(self.finding(position, from.unwrap_or(offset), problem));
         self.offsets.skip_below(end)?;
         self.times.skip_below(next_offset.unwrap_or(offset).max(offset))?;
         self.scanner.go_to(end, self.unit.base_offset);
@@ -399,7 +404,14 @@ impl<'a> Walk<'a> {
             }
             Disorder::OutOfOrder { batch, from, next } => {
                 let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
-                    Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                    Some(original) => {
+                        // No batch has these once the second copy is taken out.
+                        if next > from {
+                            let problem = Problem::MissingOffsets { next_offset: next };
+                            self.walked.gaps.push(self.finding(batch.end, from, problem));
+                        }
+                        Problem::RepeatedBatches { end: batch.end, original }
+                    }
                     None => self.out_of_order(batch, from, next),
                 };
                 self.disordered(batch, from, problem);

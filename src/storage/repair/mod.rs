@@ -246,9 +246,12 @@ impl Plan {
     /// Why more may be found once this is done; `None` where it is all.
     #[must_use]
     pub fn is_incomplete(&self) -> Option<&'static str> {
-        let of_order = self.decisions.iter().filter(|it| it.remedy.acts() && takes_out(&it.finding)).count();
-        if of_order > 0 && self.decisions.iter().filter(|it| it.cost().is_some()).count() > 1 {
+        let acts = |it: &&Decision| it.remedy.acts();
+        if self.decisions.iter().filter(acts).any(|it| takes_out(&it.finding)) {
             return Some("the order of the batches is checked again once some are taken out");
+        }
+        if self.acts() && self.decisions.iter().filter(|it| it.finding.loss().is_some()).count() > 1 {
+            return Some("what lies beside each other is checked again once the first of it is dealt with");
         }
         self.decisions.iter().find_map(|it| match (it.remedy, &it.finding.problem) {
             (Remedy::FinishCompaction, _) => Some("what a broker left half compacted is checked once that is finished"),
