@@ -147,7 +147,7 @@ struct Case {
     what: &'static str,
     damage: fn(&FaultyDisk),
     /// The offsets of which the records are gone.
-    lost: &'static [std::ops::Range<i64>],
+    lost: std::ops::Range<i64>,
     next: i64,
 }
 
@@ -156,19 +156,19 @@ const CASES: [Case; 13] = [
     Case {
         what: "a damaged batch",
         damage: |disk| edit(disk, 10, |log| log[size() + 70] ^= 1),
-        lost: &[12..14],
+        lost: 12..14,
         next: 40,
     },
     Case {
         what: "a damaged end",
         damage: |disk| edit(disk, 30, |log| log[4 * size() + 70] ^= 1),
-        lost: &[38..40],
+        lost: 38..40,
         next: 40,
     },
     Case {
         what: "an end that is gone",
         damage: |disk| edit(disk, 30, |log| log.truncate(2 * size())),
-        lost: &[34..40],
+        lost: 34..40,
         next: 40,
     },
     Case {
@@ -179,7 +179,7 @@ const CASES: [Case; 13] = [
                 log.drain(2 * size()..3 * size());
             })
         },
-        lost: &[12..16],
+        lost: 12..16,
         next: 40,
     },
     Case {
@@ -190,7 +190,7 @@ const CASES: [Case; 13] = [
                 log.drain(size()..2 * size());
             })
         },
-        lost: &[12..16],
+        lost: 12..16,
         next: 40,
     },
     Case {
@@ -199,7 +199,7 @@ const CASES: [Case; 13] = [
             let other = bytes_of(disk, &log(0))[..2 * size()].to_vec();
             edit(disk, 10, |log| log.splice(4 * size()..4 * size(), other).for_each(drop));
         },
-        lost: &[],
+        lost: 0..0,
         next: 40,
     },
     Case {
@@ -208,7 +208,7 @@ const CASES: [Case; 13] = [
             let more = bytes_of(disk, &log(20))[..2 * size()].to_vec();
             edit(disk, 10, |log| log.extend_from_slice(&more));
         },
-        lost: &[],
+        lost: 0..0,
         next: 40,
     },
     Case {
@@ -218,26 +218,26 @@ const CASES: [Case; 13] = [
             edit(disk, 10, |log| log.extend_from_slice(&more));
             edit(disk, 30, |log| log.truncate(2 * size()));
         },
-        lost: &[],
+        lost: 0..0,
         next: 40,
     },
-    Case { what: "a segment in the middle", damage: |disk| remove(disk, 10, &WITH_INDEXES), lost: &[10..20], next: 40 },
+    Case { what: "a segment in the middle", damage: |disk| remove(disk, 10, &WITH_INDEXES), lost: 10..20, next: 40 },
     Case {
         what: "every segment",
         damage: |disk| [0, 10, 20, 30].map(|base| remove(disk, base, &WITH_INDEXES)).map(drop).into_iter().collect(),
-        lost: &[0..40],
+        lost: 0..40,
         next: 40,
     },
     Case {
         what: "a high watermark above the end",
         damage: |disk| claim(disk, HIGH_WATERMARK, 55),
-        lost: &[],
+        lost: 0..0,
         next: 55,
     },
     Case {
         what: "a high watermark far above the end",
         damage: |disk| claim(disk, HIGH_WATERMARK, FAR),
-        lost: &[],
+        lost: 0..0,
         next: FAR,
     },
     Case {
@@ -247,7 +247,7 @@ const CASES: [Case; 13] = [
             claim(disk, "cleaner-offset-checkpoint", 1 << 50);
             claim(disk, "recovery-point-offset-checkpoint", 1 << 51);
         },
-        lost: &[],
+        lost: 0..0,
         next: 40,
     },
 ];
@@ -266,10 +266,8 @@ fn damaged(case: &Case) -> FaultyDisk {
 }
 
 fn check_records(disk: &FaultyDisk, case: &Case, what: &str) {
-    let expected: BTreeMap<i64, String> = (0..RECORDS)
-        .filter(|offset| !case.lost.iter().any(|lost| lost.contains(offset)))
-        .map(|offset| (offset, value(offset)))
-        .collect();
+    let expected: BTreeMap<i64, String> =
+        (0..RECORDS).filter(|offset| !case.lost.contains(offset)).map(|offset| (offset, value(offset))).collect();
     let left = records(disk);
     assert!(left == expected, "{what}: {:?}, not {:?}", left.values(), expected.values());
     assert_eq!(next_offset(disk), case.next, "{what}: no offset is given twice");
