@@ -145,8 +145,8 @@ impl Verification {
                 break;
             }
             pause();
-            let suspect = surveys.iter_mut().filter(|survey| !survey.suspicions.is_empty());
-            suspect.map(Survey::look_again).collect::<Result<()>>()?;
+            let mut suspect = surveys.iter_mut().filter(|survey| !survey.suspicions.is_empty());
+            suspect.try_for_each(Survey::look_again)?;
         }
         for survey in &mut surveys {
             survey.findings.extend(survey.suspicions.drain(..).map(|it| it.finding));
