@@ -110,6 +110,13 @@ impl LogDirs {
         for dir in self.each() {
             topics.push(dir.topics_to_verify(patterns, &mut all.root_findings)?);
         }
+        // A topic file is in one of the log dirs.
+        let is_elsewhere = |name: &std::ffi::OsStr| {
+            let stat = |dir: &LogDir| dir.root.stat(name.to_str()?).ok().flatten();
+            self.each().iter().any(|dir| stat(dir).is_some())
+        };
+        all.root_findings
+            .retain(|it| it.problem != Problem::MissingTopicFile || !it.path.file_name().is_some_and(is_elsewhere));
         for pattern in patterns {
             if let TopicPattern::Name(name) = pattern
                 && let Some((home, folder)) = self.set_aside(name)?

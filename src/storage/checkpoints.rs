@@ -67,9 +67,9 @@ impl Checkpoints {
         self.acknowledged() > end.max(self.log_start_offset)
     }
 
-    /// Whether the last batch of a log has a damaged base offset, which no checksum covers. It takes `span` offsets from `claimed`
-    /// on and leaves out those from `from` on, where the batch before it ends; what was acknowledged ends just where it would if
-    /// it had left out none, and one bit makes the difference.
+    /// Whether the last batch of a log has a damaged base offset, which no checksum covers. It takes `span` offsets from
+    /// `claimed` on and leaves out those from `from` on, where the batch before it ends; what was acknowledged ends just where
+    /// it would if it had left out none, and one bit makes the difference.
     #[must_use]
     pub(super) fn deny(&self, claimed: Offset, from: Offset, span: i64) -> bool {
         claimed.is_a_flip_of(from) && self.acknowledged() == from + span && self.acknowledged() > self.log_start_offset

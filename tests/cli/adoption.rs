@@ -90,7 +90,9 @@ fn a_topic_that_may_be_a_brokers_is_not_taken_for_one_of_kdir() {
     let metadata = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n";
     type Disguise<'a> = (&'a str, &'a dyn Fn(&Kdir));
     let disguises: [Disguise<'_>; 3] = [
-        ("a broker owns the directory", &|kdir| fs::write(kdir.path("meta.properties"), "version=1\n").unwrap()),
+        ("a broker owns the directory", &|kdir| {
+            fs::write(kdir.path("meta.properties"), "version=1\ncluster.id=x\nnode.id=1\n").unwrap();
+        }),
         ("no run of kdir has left its end", &|kdir| {
             ["app-0", "app-1"].into_iter().for_each(|partition| kdir.forget_durable_end(partition));
         }),

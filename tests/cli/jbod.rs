@@ -21,9 +21,7 @@ impl Disks {
             kdir.produce("app", &["-p", partition, "--timestamp", &time], format!("p{partition}\n"));
         }
         kdir.produce("solo", &["--timestamp", "2000"], "solo\n");
-        for topic in ["app", "solo"] {
-            fs::remove_file(kdir.path(&format!("{topic}.json"))).unwrap();
-        }
+        ["app", "solo"].into_iter().for_each(|topic| kdir.disown(topic));
         let disks = Self { other: kdir.temp().join("other"), kdir };
         fs::create_dir(&disks.other).unwrap();
         for folder in ["app-1", "solo-0"] {

@@ -58,7 +58,8 @@ fn a_list_counts_them_and_shows_each_if_it_is_asked() {
     kdir.run(&["list", "--all", "-o", "tsv"]).code(0).stdout(expected).stderr("");
     let rows = kdir.json(&["list", "-a", "-o", "json"]);
     let row = serde_json::json!({
-        "topic": stray, "partitions": 1, "records": 3, "bytes": of_stray, "kind": "stray", "topic_partition": "zs-0"
+        "topic": stray, "partitions": 1, "records": 3, "bytes": of_stray, "kind": "stray", "topic_partition": "zs-0",
+        "exact": true
     });
     assert_eq!(rows[3], row);
     assert_eq!(rows[0]["topic_partition"], serde_json::Value::Null);

@@ -1,8 +1,6 @@
 //! Going on without records that are lost: what is given up is what was announced, no sound record is lost and no offset given
 //! twice, wherever a crash falls.
 
-#![expect(clippy::single_range_in_vec_init, reason = "a list of ranges that has one")]
-
 use super::logdir::Writer;
 use super::support::{bytes_of, disk_with_log_dir, overwrite, read_on, topic_config};
 use kdir::disk::faulty::FaultyDisk;

@@ -17,6 +17,7 @@ mod entries;
 mod finding;
 mod hidden;
 mod loss;
+mod meaning;
 mod names;
 mod order;
 mod overlap;

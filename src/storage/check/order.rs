@@ -178,7 +178,9 @@ impl Order {
         };
         for disorder in &mut self.disorder {
             match *disorder {
-                Disorder::Misplaced { batch, right } if is_claimed_beside(batch, right) || !batch.moves_records => {
+                Disorder::Misplaced { batch, right }
+                    if is_claimed_beside(batch, right) || !batch.moves_records || !batch.base.is_a_flip_of(right) =>
+                {
                     // The neighbours leave room for a batch here, and this one is not it.
                     *disorder = Disorder::OutOfOrder { batch, from: right, next: right + batch.span };
                 }
