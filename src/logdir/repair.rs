@@ -18,7 +18,7 @@ use super::config::TopicConfig;
 use super::partition::{Identity, topic_id_in};
 use super::topic::{PARTITION_METADATA_FILE, TOPIC_FILE_SUFFIX};
 use super::{LogDir, LogDirError, Origin, Partition, Result, Topic, TopicFindings};
-use crate::disk::FolderLock;
+use crate::disk::{Folder, FolderLock};
 use crate::format::properties::PartitionMetadata;
 use crate::storage::check::{Finding, Problem};
 use crate::storage::repair::{self, DamagedRecords, Decision, Plan, Remedy, replace_damaged};
@@ -189,7 +189,7 @@ impl LogDir {
         let handle = self.partition(&self.topic(&partition.topic)?, partition.partition)?;
         let look = || -> Result<Plan> { Ok(repair::plan(self.findings_of(partition, threads)?, damaged_records)) };
         let mut repaired = Repaired::default();
-        if handle.folder()?.is_none() {
+        if handle.folder()?.map_or(Ok(true), |folder| is_empty(&*folder))? {
             let plan = look()?;
             if damaged_records == DamagedRecords::Keep {
                 repaired.left = plan.findings().cloned().collect();
@@ -265,13 +265,17 @@ impl LogDir {
         let _lock = self.lock_root()?;
         // A topic that was deleted while the lock was waited for does not come back as a folder.
         partition.config()?;
-        if self.root.stat(&partition.id().folder_name())?.is_some() {
-            return Ok(());
+        let name = partition.id().folder_name();
+        match self.root.stat(&name)? {
+            Some(_) if is_empty(&*self.root.open_folder(&name)?)? => {}
+            Some(_) => return Ok(()),
+            None => {
+                self.refuse_strays_of(slice::from_ref(partition.id()))?;
+                self.root.create_folder(&name)?;
+            }
         }
-        self.refuse_strays_of(slice::from_ref(partition.id()))?;
         let checkpoints = self.checkpoint_files().now(partition.id())?;
         let next = checkpoints.acknowledged().max(checkpoints.log_start_offset);
-        self.root.create_folder(&partition.id().folder_name())?;
         let folder = self.root.open_folder(&partition.id().folder_name())?;
         let guard = PartitionGuard::new(FolderLock::take(&folder)?, Arc::default(), Checkpoints::default());
         storage::create_empty_log(&guard, next)?;
@@ -279,6 +283,10 @@ impl LogDir {
         partition.make()?;
         Ok(self.root.sync()?)
     }
+}
+
+fn is_empty(folder: &dyn Folder) -> Result<bool> {
+    Ok(folder.list()?.is_empty())
 }
 
 /// Writes `partition.metadata` again where it is among the findings.

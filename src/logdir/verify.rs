@@ -314,6 +314,9 @@ impl LogDir {
             found => found?,
         };
         if let Origin::TopicFile(topic_id) = topic.origin {
+            if witnesses.is_known(partition) && folder.list()?.is_empty() {
+                return Ok(missing(Some(durable), Problem::MissingFolder));
+            }
             // A crash has left it half made, and the next writer completes it.
             let is_half_made = found.is_none() && holds_nothing(&*folder)?;
             if found != Some(topic_id) && !is_half_made {

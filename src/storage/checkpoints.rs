@@ -68,11 +68,15 @@ impl Checkpoints {
     }
 
     /// Whether the last batch of a log has a damaged base offset, which no checksum covers. It takes `span` offsets from
-    /// `claimed` on and leaves out those from `from` on, where the batch before it ends; what was acknowledged ends just where
-    /// it would if it had left out none, and one bit makes the difference.
+    /// `claimed` on and leaves out those from `from` on, where the batch before it ends; what was durable ends just where
+    /// it would if it had left out none, and one bit makes the difference. A high watermark alone is no evidence: it lags.
     #[must_use]
     pub(super) fn deny(&self, claimed: Offset, from: Offset, span: i64) -> bool {
-        claimed.is_a_flip_of(from) && self.acknowledged() == from + span && self.acknowledged() > self.log_start_offset
+        let end = from + span;
+        claimed.is_a_flip_of(from)
+            && self.recovery_point == end
+            && self.high_watermark <= end
+            && end > self.log_start_offset
     }
 
     /// Who says how far the log reached, as a sentence for a person.

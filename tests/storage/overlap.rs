@@ -185,8 +185,9 @@ fn is_refused<T>(result: kdir::storage::Result<T>, what: &str) {
 #[test]
 fn a_last_batch_whose_base_offset_a_witness_denies_is_neither_shown_nor_written_on_after() {
     let durable = Checkpoints::of_files(Offset(9), Offset::ZERO);
-    let committed = Checkpoints::default().with_high_watermark(Offset(9));
-    for (what, checkpoints) in [("the recovery point", durable), ("the high watermark", committed)] {
+    for (what, checkpoints) in
+        [("the recovery point", durable), ("a high watermark below it", durable.with_high_watermark(Offset(4)))]
+    {
         let disk = flipped_last();
         is_refused(read_on(reader_at(&disk, checkpoints)), what);
         is_refused(view_at(&disk, checkpoints).log_end_offset(), what);
@@ -200,7 +201,8 @@ fn a_last_batch_whose_base_offset_a_witness_denies_is_neither_shown_nor_written_
 
 #[test]
 fn a_last_batch_past_a_gap_that_nothing_denies_is_as_good_as_any() {
-    for checkpoints in [Checkpoints::default(), Checkpoints::of_files(Offset(73), Offset::ZERO)] {
+    let lagging = Checkpoints::default().with_high_watermark(Offset(9));
+    for checkpoints in [Checkpoints::default(), Checkpoints::of_files(Offset(73), Offset::ZERO), lagging] {
         let disk = flipped_last();
         assert_eq!(read_on(reader_at(&disk, checkpoints)).unwrap().last().unwrap().0, 72);
         assert_eq!(open_at(&disk, LogConfig::default(), checkpoints).unwrap().log_end_offset(), Offset(73));

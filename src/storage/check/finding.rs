@@ -416,7 +416,9 @@ impl fmt::Display for Problem {
             Self::EndsBelowLogStart { log_start_offset } => {
                 write!(f, "the log ends here, below its log start offset {log_start_offset}")
             }
-            Self::MissingFolder => f.write_str("the partition's folder is missing, and records in it were durable"),
+            Self::MissingFolder => {
+                f.write_str("the partition's folder is missing or empty, and records in it were durable")
+            }
             Self::SetAside { folder } => {
                 write!(f, "the partition's folder is missing: a broker set it aside as {folder}")
             }

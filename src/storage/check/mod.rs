@@ -273,7 +273,9 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>, pauses: &mut Pauses) -> Resu
                     let mut new: Vec<_> =
                         walked.findings.into_iter().filter(|it| !is_known(it, &checked.findings)).collect();
                     if let Some(folder) = survey.subject.folder().ok().flatten() {
-                        new.iter_mut().try_for_each(|it| overlap::weigh(&*folder, it, units[0].base_offset))?;
+                        let acknowledged = survey.subject.checkpoints.acknowledged();
+                        let base = units[0].base_offset;
+                        new.iter_mut().try_for_each(|it| overlap::weigh(&*folder, it, base, acknowledged))?;
                     }
                     for finding in new {
                         match finding.problem {

@@ -14,9 +14,10 @@ pub(super) fn found(base_offset: Offset, end: Offset) -> Problem {
     Problem::OverlappingSegments { base_offset, overlap }
 }
 
-/// Finds out which of the segments that overlap reach further, by their batch headers: a log that goes on with those loses
-/// least. Where both reach as far, the end of the earlier one is given up: the name of the next and its first batch agree.
-pub(super) fn weigh(folder: &dyn Folder, finding: &mut Finding, base: Offset) -> Result<()> {
+/// Finds out which of the segments that overlap are given up, by their batch headers and by what was acknowledged. The end
+/// of the earlier one is: the names of the next ones and their batches agree. Only where that reaches further, and what was
+/// acknowledged shows that the log did so, or nothing is known of that, the next ones are.
+pub(super) fn weigh(folder: &dyn Folder, finding: &mut Finding, base: Offset, acknowledged: Offset) -> Result<()> {
     let Problem::OverlappingSegments { base_offset, overlap } = &mut finding.problem else { return Ok(()) };
     let bases = segments::base_offsets(folder)?;
     let next_ones: Vec<Offset> = bases.into_iter().filter(|it| it >= base_offset).collect();
@@ -32,7 +33,8 @@ pub(super) fn weigh(folder: &dyn Folder, finding: &mut Finding, base: Offset) ->
         end = end.max(next);
     })?;
     let Some((position, first)) = start else { return Ok(()) };
-    *overlap = if reached >= end {
+    let is_enough = reached >= acknowledged && acknowledged > Offset::ZERO;
+    *overlap = if reached >= end || is_enough {
         let loss = Loss::taken_out(position..Position(u64::MAX), first..end, "the segments after it");
         Overlap::EndOfThisOne(Box::new(loss.and_fill(position, first..*base_offset)))
     } else {

@@ -300,21 +300,18 @@ impl<'a> Walk<'a> {
             None => self.unit.followed_by.filter(|_| self.unit.ends_segment),
         };
         let offset = if is_torn { self.order.next() } else { decided };
-        let problem = if is_torn {
-            Problem::TornTail { bytes: end - position, what, acknowledgement: self.frame.acknowledgement }
-        } else {
-            let next_offset = next_offset.unwrap_or(self.frame.checkpoints.acknowledged()).max(decided);
-            Problem::DamagedBatch { end, next_offset, what }
-        };
         self.order.pass_damage(self.walked.findings.len());
         // By now the batches before it are decided on.
-        let from = match problem {
-            Problem::DamagedBatch { next_offset, .. } => Some(self.order.decided()).filter(|it| *it <= next_offset),
-            _ => None,
+        let from = self.order.decided();
+        let next_offset = next_offset.unwrap_or(checkpoints.acknowledged().max(from)).max(decided);
+        let (offset, problem) = if is_torn {
+            (offset, Problem::TornTail { bytes: end - position, what, acknowledgement: self.frame.acknowledgement })
+        } else {
+            (if from <= next_offset { from } else { offset }, Problem::DamagedBatch { end, next_offset, what })
         };
-        self.walked.findings.push(self.finding(position, from.unwrap_or(offset), problem));
+        self.walked.findings.push(self.finding(position, offset, problem));
         self.offsets.skip_below(end)?;
-        self.times.skip_below(next_offset.unwrap_or(offset).max(offset))?;
+        self.times.skip_below(if is_torn { offset } else { next_offset.max(offset) })?;
         self.scanner.go_to(end, self.unit.base_offset);
         Ok(())
     }
