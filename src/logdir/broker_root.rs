@@ -121,8 +121,14 @@ impl LogDir {
         match self.node_id() {
             Ok(node_id) => root.node_id = node_id,
             Err(error) => {
-                let stops = |what| Problem::StopsABroker { what };
-                root.findings.push(self.unreadable_at_root(META_PROPERTIES, error, stops)?);
+                // A broker with ZooKeeper does without.
+                let is_kraft =
+                    self.root.stat(METADATA_FOLDER)?.is_some() || self.root.stat(BOOTSTRAP_CHECKPOINT)?.is_some();
+                let problem = |what| match is_kraft {
+                    true => Problem::StopsABroker { what },
+                    false => Problem::DamagedBrokerFile { what },
+                };
+                root.findings.push(self.unreadable_at_root(META_PROPERTIES, error, problem)?);
             }
         }
         root.findings.extend(self.check_quorum_files()?);

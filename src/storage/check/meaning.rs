@@ -119,12 +119,15 @@ impl Finding {
                  rebuilds the index"
                     .into()
             }
-            Problem::DamagedFile { .. } => "repair makes the file anew from what the log says".into(),
+            Problem::DamagedFile { .. } if self.path.to_string_lossy().ends_with("checkpoint") => {
+                "a broker does not start on it; repair rebuilds the file from the log".into()
+            }
+            Problem::DamagedFile { .. } => "repair rebuilds the file from the log and the folders".into(),
             Problem::NewerFile { .. } => {
                 "what it says of the partitions is not known to this version; repair leaves it alone".into()
             }
             Problem::DamagedBrokerFile { .. } => {
-                "a broker makes it anew when it starts and finds no .kafka_cleanshutdown".into()
+                "a broker rebuilds it when it starts: a snapshot without .kafka_cleanshutdown, meta.properties with ZooKeeper".into()
             }
             Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
