@@ -121,10 +121,8 @@ impl LogDir {
         match self.node_id() {
             Ok(node_id) => root.node_id = node_id,
             Err(error) => {
-                // A broker with ZooKeeper does without.
-                let is_kraft =
-                    self.root.stat(METADATA_FOLDER)?.is_some() || self.root.stat(BOOTSTRAP_CHECKPOINT)?.is_some();
-                let problem = |what| match is_kraft {
+                let has_ids = self.has_topic_ids()?;
+                let problem = |what| match has_ids {
                     true => Problem::StopsABroker { what },
                     false => Problem::DamagedBrokerFile { what },
                 };
@@ -176,6 +174,21 @@ impl LogDir {
 
     fn at_root(&self, name: &str, problem: Problem) -> Finding {
         Finding { path: self.root().join(name), position: None, offset: None, problem }
+    }
+
+    /// Whether the broker knows topics by id. Brokers with ZooKeeper that do not write `meta.properties` again when they start.
+    fn has_topic_ids(&self) -> Result<bool> {
+        for file in [METADATA_FOLDER, BOOTSTRAP_CHECKPOINT] {
+            if self.root.stat(file)?.is_some() {
+                return Ok(true);
+            }
+        }
+        for partition in self.partition_folders()? {
+            if self.disk.stat(&self.partition_path(&partition).join(PARTITION_METADATA_FILE))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The id of the broker that owns the log dir, if one does and its file names it.

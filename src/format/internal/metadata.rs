@@ -2,7 +2,7 @@
 //!
 //! A record has no key. Its value is a frame: unsigned varints of the frame's version (1), of the API key, which says the kind
 //! of the record, and of the version, then the fields of that version, flexible in all kinds. Control batches are none of
-//! this: see [`control`](super::control). Source: `AbstractApiMessageSerde.java`, `metadata/…/common/metadata/*.json` up to
+//! this: see `control`. Source: `AbstractApiMessageSerde.java`, `metadata/…/common/metadata/*.json` up to
 //! Kafka 4.4.
 
 use super::schema::Kind::{Bool, Bytes, Float64, Int8, Int16, Int32, Int64, List, Struct, Text, Uint16, Uuid};

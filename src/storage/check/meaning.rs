@@ -73,8 +73,8 @@ impl Finding {
                  replica"
             ),
             Problem::WrongBaseOffset { .. } => format!(
-                "nothing is lost: what is on both sides, or the index, leaves room for it at {from} only, and repair puts that \
-                 in its header"
+                "nothing is lost: what is beside it or inside it, or the index, says that it is {from}, and repair puts that in its \
+                 header"
             ),
             Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
                 "readers stop here; its records are whole, and what their offsets were is not known; repair --accept-loss \

@@ -126,6 +126,11 @@ pub(super) struct Walk<'a> {
     believed: Option<Believed>,
 }
 
+/// Whether the records of a batch are not compressed.
+fn is_plain(header: &BatchHeader) -> bool {
+    matches!(header.attributes.codec(), Ok(Codec::None))
+}
+
 impl<'a> Walk<'a> {
     pub(super) fn new(
         log: OpenLog,
@@ -194,8 +199,13 @@ impl<'a> Walk<'a> {
                 if is_damaged { *stored } else { self.at_expected(stored) }
             }
         };
+        if stored.magic == 0 && !is_plain(stored) && header.last_offset() != stored.last_offset() {
+            // The messages inside have offsets of their own, which the checksum covers.
+            let problem = Problem::WrongBaseOffset { claimed: stored.base_offset };
+            self.walked.findings.push(self.finding(position, header.last_offset(), problem));
+        }
         let (end, span) = (position + stored.size as u64, i64::from(header.last_offset_delta) + 1);
-        let moves_records = header.magic == MAGIC_V2 || matches!(stored.attributes.codec(), Ok(Codec::None));
+        let moves_records = header.magic == MAGIC_V2 || is_plain(stored);
         self.order.place(Placed { position, end, base: header.base_offset, span, moves_records });
         self.epoch(position, &header);
         self.offsets.batch(position, stored)?;
@@ -389,7 +399,9 @@ impl<'a> Walk<'a> {
                 self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
             }
             Disorder::Gap { batch, from } => {
-                let problem = Problem::MissingOffsets { next_offset: batch.base };
+                // What the next segment has is not missing.
+                let next_offset = self.unit.followed_by.map_or(batch.base, |next| batch.base.min(next.max(from)));
+                let problem = Problem::MissingOffsets { next_offset };
                 self.walked.gaps.push(self.finding(batch.position, from, problem));
             }
             Disorder::Misplaced { batch, right } => {

@@ -21,7 +21,6 @@ impl Known {
 
 const FOREIGN: &[&str] =
     &["foreign above for batch", "foreign below for batch", "foreign above inserted", "foreign below inserted"];
-const WRONG_OFFSETS: &[&str] = &["flip in offset", "flip 2^10 in offset", "flip 2^40 in offset", "rest moved up"];
 
 /// Each entry goes when what it names is put right.
 pub(super) const KNOWN: &[Known] = &[
@@ -32,22 +31,10 @@ pub(super) const KNOWN: &[Known] = &[
         cases: &[(Rule::Renumbers, 51), (Rule::ShowsWrong, 48)],
     },
     Known {
-        why: "the offset of a compressed message of the old formats is held against nothing, though readers stop there",
-        damages: WRONG_OFFSETS,
-        log: "broker",
-        cases: &[(Rule::Silent, 24), (Rule::Unnoticed, 1), (Rule::GivesUpSound, 12)],
-    },
-    Known {
         why: "a reader shows the same offset twice where a compressed message of the old formats begins too early",
         damages: &["flip in offset"],
         log: "broker",
         cases: &[(Rule::ShowsWrong, 4)],
-    },
-    Known {
-        why: "offsets that a gap claims to be missing are in the next segment",
-        damages: &["log foreign", "rest moved up"],
-        log: "kdir",
-        cases: &[(Rule::FalseLoss, 12)],
     },
     Known {
         why: "a broker's folder that is missing is not made again",
@@ -60,12 +47,6 @@ pub(super) const KNOWN: &[Known] = &[
         damages: &["partition.metadata foreign", "partition.metadata missing"],
         log: "broker",
         cases: &[(Rule::Unnoticed, 64)],
-    },
-    Known {
-        why: "no remedy is left for the offset of a compressed message of the old formats",
-        damages: WRONG_OFFSETS,
-        log: "",
-        cases: &[(Rule::Left, 10)],
     },
     Known {
         why: "of segments that have changed names, some still overlap",
