@@ -73,8 +73,8 @@ impl Finding {
                  replica"
             ),
             Problem::WrongBaseOffset { .. } => format!(
-                "nothing is lost: what is beside it or inside it, or the index, says that it is {from}, and repair puts that in its \
-                 header"
+                "nothing is lost: what is beside it or inside it, or the index, says that it is {from}, and repair puts that \
+                 in its header"
             ),
             Problem::OutOfOrder { next_offset, .. } if *next_offset <= from => {
                 "readers stop here; its records are whole, and what their offsets were is not known; repair --accept-loss \
@@ -127,7 +127,9 @@ impl Finding {
                 "what it says of the partitions is not known to this version; repair leaves it alone".into()
             }
             Problem::DamagedBrokerFile { .. } => {
-                "a broker rebuilds it when it starts: a snapshot without .kafka_cleanshutdown, meta.properties with ZooKeeper".into()
+                "a broker rebuilds it when it starts: a snapshot without .kafka_cleanshutdown, meta.properties with \
+                 ZooKeeper"
+                    .into()
             }
             Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
@@ -180,7 +182,9 @@ impl Finding {
             Problem::WrongTopicId => "a broker would set the folder aside; repair writes the topic id".into(),
             Problem::StopsABroker { .. } => "a broker does not start on this log dir; kdir reads it all the same".into(),
             Problem::NotServed { .. } => {
-                "a broker does not serve these records: it renames the folder to …-stray when it starts, or stops at it".into()
+                "a broker does not serve these records: it renames the folder to …-stray when it starts, or \
+                 stops at it"
+                    .into()
             }
             Problem::DamagedMetadata { .. } => {
                 "a broker cuts its metadata here when it starts, and sets aside the partitions of every topic that was made \
