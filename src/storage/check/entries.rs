@@ -69,11 +69,13 @@ pub(super) struct OffsetEntries<'a> {
     base: Offset,
     /// The offset of an entry that names a later batch than the one at its position: see [`Named::Later`].
     awaited: Option<Offset>,
+    /// Whether an entry leads where no batch begins: bytes have moved since it was written.
+    pub(super) leads_astray: bool,
 }
 
 impl<'a> OffsetEntries<'a> {
     pub(super) fn new(index: &'a IndexFile<OffsetIndexEntry>, range: Range<usize>, base: Offset) -> Self {
-        Self { entries: Entries::new(index, range), base, awaited: None }
+        Self { entries: Entries::new(index, range), base, awaited: None, leads_astray: false }
     }
 
     /// The offset that the last entry names, if it leads to `position`.
@@ -103,6 +105,7 @@ impl<'a> OffsetEntries<'a> {
                 return Ok(());
             }
             if entry.position != position {
+                self.leads_astray = true;
                 self.entries
                     .reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
                 continue;

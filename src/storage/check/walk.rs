@@ -407,6 +407,8 @@ impl<'a> Walk<'a> {
             Disorder::Misplaced { batch, right } => {
                 let problem = match originals.find(self.scanner.log(), batch, batch.end)? {
                     Some(original) => Problem::RepeatedBatches { end: batch.end, original },
+                    // It was not there when the index was written.
+                    None if self.offsets.leads_astray => self.out_of_order(batch, right, right + batch.span),
                     None => Problem::WrongBaseOffset { claimed: batch.base },
                 };
                 self.disordered(batch, right, problem);
