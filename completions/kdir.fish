@@ -43,7 +43,7 @@ complete -c kdir -n "__fish_kdir_needs_command" -f -a "offsets" -d 'Show the fir
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "delete-records" -d 'Delete records before an offset or a time'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "retention" -d 'Apply retention once'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "verify" -d 'Check every checksum, record, offset and index entry'
-complete -c kdir -n "__fish_kdir_needs_command" -f -a "repair" -d 'Mend what verify finds'
+complete -c kdir -n "__fish_kdir_needs_command" -f -a "repair" -d 'Repair what verify finds'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "dump" -d 'Show what is inside the files of a log dir'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "man" -d 'Print a manual page'

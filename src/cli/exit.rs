@@ -199,6 +199,11 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::TopicNotFound { topic, .. } if parse_segment_name(topic.as_str()).is_some() => {
             format!("to read a file, use `kdir dump --records {topic}`")
         }
+        LogDirError::TopicNotFound { topic, .. } if topic.as_str().starts_with("__cluster_metadata") => {
+            "the metadata of a cluster is not a topic: `kdir verify` without a topic checks it, `kdir dump --records FILE` shows \
+             its records"
+                .into()
+        }
         LogDirError::TopicNotFound { topic, meant: Some(Meant::Topic(nearest)), .. } => {
             format!("did you mean {nearest}? `kdir list` shows what is there, `kdir create {topic}` makes the topic")
         }
@@ -244,10 +249,10 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CursorFileInUse { .. } => {
             "name another with --cursor-file, or wait for the other run to end".into()
         }
-        LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to begin anew".into(),
+        LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to start again".into(),
         LogDirError::DamagedFile { path, .. } => {
             let repair = repair_of(path);
-            format!("`{repair}` keeps the file under another name and makes it anew")
+            format!("`{repair}` keeps the file under another name and rebuilds it")
         }
         LogDirError::FolderLost { path } => {
             let topic = topic_of(path).unwrap_or_default();
@@ -294,7 +299,7 @@ fn of_storage(error: &StorageError) -> Option<String> {
             let topic = topic_of(path)?;
             match advice(path) {
                 Some(RepairAdvice::NothingWrong) => format!("`kdir verify {topic}` checks all of it"),
-                Some(RepairAdvice::Repair) => format!("`kdir repair {topic}` mends it, and nothing is lost"),
+                Some(RepairAdvice::Repair) => format!("`kdir repair {topic}` repairs it; no record is lost"),
                 Some(RepairAdvice::AcceptLoss) | None => accept_loss(&topic),
             }
         }
@@ -305,8 +310,8 @@ fn of_storage(error: &StorageError) -> Option<String> {
 /// The commands that go on where records are lost.
 pub(crate) fn accept_loss(topics: &str) -> String {
     format!(
-        "`kdir repair --dry-run --accept-loss {topics}` shows what it costs to go on, `kdir repair --accept-loss {topics}` goes \
-         on"
+        "`kdir repair --dry-run --accept-loss {topics}` shows which records would be given up, `kdir repair --accept-loss \
+         {topics}` gives them up"
     )
 }
 

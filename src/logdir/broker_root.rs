@@ -43,13 +43,20 @@ const META_PROPERTIES_SIZE_MAX: usize = 1 << 20;
 pub(super) struct BrokerRoot {
     pub(super) findings: Vec<Finding>,
     node_id: Option<i32>,
-    metadata: Option<ClusterMetadata>,
+    metadata: Option<Arc<ClusterMetadata>>,
 }
 
 impl BrokerRoot {
     /// What the broker's metadata says of topics, if it is here and whole.
-    pub(super) const fn metadata(&self) -> Option<&ClusterMetadata> {
+    pub(super) const fn metadata(&self) -> Option<&Arc<ClusterMetadata>> {
         self.metadata.as_ref()
+    }
+
+    /// Goes by the metadata in another of the broker's log dirs, where it is not in this one.
+    pub(super) fn share(&mut self, metadata: Option<&Arc<ClusterMetadata>>) {
+        if self.metadata.is_none() {
+            self.metadata = metadata.cloned();
+        }
     }
 
     /// Whether the metadata gives this broker a partition; `None` where it is not here.
@@ -119,6 +126,10 @@ impl LogDir {
             }
         }
         match self.node_id() {
+            Ok(None) if self.root.stat(METADATA_FOLDER)?.is_some() && self.root.stat(META_PROPERTIES)?.is_none() => {
+                root.findings
+                    .push(self.at_root(META_PROPERTIES, Problem::StopsABroker { what: "the file is missing".into() }));
+            }
             Ok(node_id) => root.node_id = node_id,
             Err(error) => {
                 let has_ids = self.has_topic_ids()?;
@@ -133,7 +144,7 @@ impl LogDir {
         let damage = self.check_metadata_log(pause)?;
         if damage.is_empty() {
             match ClusterMetadata::read(&*self.root) {
-                Ok(metadata) => root.metadata = metadata,
+                Ok(metadata) => root.metadata = metadata.map(Arc::new),
                 Err(error) => {
                     let damaged = |what| Problem::DamagedMetadata { what };
                     root.findings.push(self.unreadable_at_root(METADATA_FOLDER, error, damaged)?);
@@ -165,7 +176,7 @@ impl LogDir {
             strangers.retain(|it| it.topic != *deletion.topic_name());
         }
         let set_aside = |it: TopicPartition| {
-            let what = "it is no partition, and is called as one".into();
+            let what = "the folder is named like a partition but is not one".into();
             self.at_root(&it.folder_name(), Problem::NotServed { what })
         };
         findings.extend(strangers.into_iter().map(set_aside));
@@ -216,18 +227,18 @@ impl LogDir {
             Err(error) if error.is_not_found() => return Ok(findings),
             folder => folder?,
         };
-        let mut stops = |name: &str, what: String| {
-            findings.push(self.at_root(&format!("{METADATA_FOLDER}/{name}"), Problem::StopsABroker { what }));
+        let mut check = |name: &str, checked: Result<()>| -> Result<()> {
+            match checked {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    let stops = |what| Problem::StopsABroker { what };
+                    findings.push(self.unreadable_at_root(&format!("{METADATA_FOLDER}/{name}"), error, stops)?);
+                    Ok(())
+                }
+            }
         };
-        if let Some(state) = atomic::read_small(&*folder, QUORUM_STATE, META_PROPERTIES_SIZE_MAX)?
-            && !state.trim_ascii().starts_with(b"{")
-        {
-            stops(QUORUM_STATE, "the file is not JSON".into());
-        }
-        match brokers_topic_id(&*folder) {
-            Err(LogDirError::DamagedFile { what, .. }) => stops(PARTITION_METADATA_FILE, what),
-            found => drop(found?),
-        }
+        check(QUORUM_STATE, check_quorum_state(&*folder))?;
+        check(PARTITION_METADATA_FILE, brokers_topic_id(&*folder).map(drop))?;
         Ok(findings)
     }
 
@@ -262,12 +273,20 @@ impl LogDir {
                 Problem::Unreadable { what: format!("{error}: {}", error.source) }
             }
             error @ (LogDirError::Disk(_) | LogDirError::Storage(StorageError::Disk(_))) => return Err(error),
-            LogDirError::NewerFile { what, .. } => Problem::UnsupportedBatch { what },
+            LogDirError::NewerFile { what, .. } => Problem::NewerFile { what },
             LogDirError::DamagedFile { what, .. } => problem(what),
             error => problem(error.to_string()),
         };
         Ok(self.at_root(name, problem))
     }
+}
+
+fn check_quorum_state(folder: &dyn Folder) -> Result<()> {
+    let state = atomic::read_small(folder, QUORUM_STATE, META_PROPERTIES_SIZE_MAX)?;
+    if state.is_none_or(|state| state.trim_ascii().starts_with(b"{")) {
+        return Ok(());
+    }
+    Err(LogDirError::DamagedFile { path: folder.path().join(QUORUM_STATE), what: "the file is not JSON".into() })
 }
 
 /// The topic id in a folder that only a broker has written to, which does not start where the file is there and empty.

@@ -153,6 +153,11 @@ impl ClusterMetadata {
             );
             return Err(LogDirError::DamagedFile { path, what });
         }
+        let end = view.log_end_offset()?;
+        if end < start {
+            let what = format!("the log ends at offset {end}, and the newest snapshot at {start}: records are missing");
+            return Err(LogDirError::DamagedFile { path, what });
+        }
         let mut log = LogReader::new(view, CHUNK);
         log.seek(start);
         let mut records = RecordReader::new(log);

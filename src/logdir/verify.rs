@@ -9,7 +9,7 @@ use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::witnesses::Witnesses;
 use super::{LogDir, LogDirError, LogDirs, Origin, Result, Topic, TopicPattern, nearest};
 use crate::disk::Folder;
-use crate::storage::check::{Checked, Finding, Problem, Subject, Verification};
+use crate::storage::check::{Checked, Finding, Owner, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ impl LogDirs {
         // A topic file is in one of the log dirs.
         let is_elsewhere = |name: &std::ffi::OsStr| {
             let stat = |dir: &LogDir| dir.root.stat(name.to_str()?).ok().flatten();
-            self.each().iter().any(|dir| stat(dir).is_some())
+            self.each().iter().any(|dir| stat(dir).is_some_and(|stat| !stat.is_folder))
         };
         all.root_findings
             .retain(|it| it.problem != Problem::MissingTopicFile || !it.path.file_name().is_some_and(is_elsewhere));
@@ -128,8 +128,19 @@ impl LogDirs {
             all.root_findings.extend(self.partitions_twice(patterns)?);
         }
         refuse_unknown(self.each(), patterns, topics.iter().flatten(), &all.root_findings)?;
-        for (dir, topics) in self.each().iter().zip(topics) {
-            dir.add_to_verify(&mut all, patterns, topics, |_| true, pause)?;
+        let mut witnesses = Vec::new();
+        for dir in self.each() {
+            witnesses.push(Witnesses::read(dir, pause, |finding| all.root_findings.push(finding))?);
+        }
+        // It is in one of a broker's log dirs, and is of all.
+        let metadata = witnesses.iter().find_map(|it| it.broker.metadata().cloned());
+        witnesses.iter_mut().for_each(|it| it.broker.share(metadata.as_ref()));
+        for ((dir, topics), witnesses) in self.each().iter().zip(topics).zip(witnesses) {
+            let is_elsewhere = |partition: &TopicPartition| {
+                self.each().iter().any(|dir| dir.root.stat(&partition.folder_name()).is_ok_and(|stat| stat.is_some()))
+            };
+            let missed = witnesses.missed_partitions(dir)?.into_iter().filter(|it| !is_elsewhere(it)).collect();
+            dir.add_to_verify(&mut all, patterns, (topics, missed), |_| true, witnesses)?;
         }
         all.begin(pause)
     }
@@ -195,7 +206,9 @@ impl LogDir {
         let mut all = ToVerify::default();
         let topics = self.topics_to_verify(patterns, &mut all.root_findings)?;
         refuse_unknown(slice::from_ref(self), patterns, topics.iter(), &all.root_findings)?;
-        self.add_to_verify(&mut all, patterns, topics, is_wanted, pause)?;
+        let witnesses = Witnesses::read(self, pause, |finding| all.root_findings.push(finding))?;
+        let missed = witnesses.missed_partitions(self)?;
+        self.add_to_verify(&mut all, patterns, (topics, missed), is_wanted, witnesses)?;
         all.begin(pause)
     }
 
@@ -203,17 +216,15 @@ impl LogDir {
         &self,
         all: &mut ToVerify,
         patterns: &[TopicPattern],
-        mut topics: Vec<Topic>,
+        (mut topics, missed): (Vec<Topic>, Vec<TopicPartition>),
         is_wanted: impl Fn(&TopicPartition) -> bool,
-        pause: fn(),
+        mut witnesses: Witnesses,
     ) -> Result<()> {
-        let root_findings = &mut all.root_findings;
-        let mut witnesses = Witnesses::read(self, pause, |finding| root_findings.push(finding))?;
         if patterns.is_empty() {
             all.root_findings.append(&mut witnesses.broker.findings);
             all.root_findings.extend(self.check_topics_of_broker(&witnesses.broker, &topics)?);
         }
-        for missed in witnesses.missed_partitions(self)?.into_iter().filter(|it| is_meant(patterns, &it.topic)) {
+        for missed in missed.into_iter().filter(|it| is_meant(patterns, &it.topic)) {
             let place = topics.iter().position(|topic| topic.name == missed.topic).unwrap_or_else(|| {
                 topics.push(Topic::of_broker(missed.topic.clone(), Vec::new()));
                 topics.len() - 1
@@ -260,15 +271,25 @@ impl LogDir {
                 LogDirError::DamagedFile { path, what } if is_meant(patterns, &name) => {
                     findings.push(damaged(path, what))
                 }
+                LogDirError::Disk(error) if error.is_unreadable() && is_meant(patterns, &name) => {
+                    let (path, what) = (error.path.clone(), format!("{error}: {}", error.source));
+                    findings.push(Finding {
+                        path,
+                        position: None,
+                        offset: None,
+                        problem: Problem::Unreadable { what },
+                    });
+                }
                 LogDirError::DamagedFile { .. } => {}
+                LogDirError::Disk(error) if error.is_unreadable() => {}
                 error => return Err(error),
             }
         }
         let mut topics = found.topics;
         topics.retain(|topic| is_meant(patterns, &topic.name));
         for topic in &topics {
-            if self.id_of_lost_file(topic)?.is_some() {
-                let path = self.root().join(topic_file(&topic.name));
+            let path = self.root().join(topic_file(&topic.name));
+            if findings.iter().all(|it| it.path != path) && self.id_of_lost_file(topic)?.is_some() {
                 findings.push(Finding { path, position: None, offset: None, problem: Problem::MissingTopicFile });
             }
         }
@@ -284,6 +305,7 @@ impl LogDir {
     ) -> Result<Vec<Finding>> {
         let path = self.partition_path(partition);
         let is_ours = matches!(topic.origin, Origin::TopicFile(_));
+        let owner = if is_ours { Owner::Kdir } else { Owner::Broker };
         let durable = checkpoints.acknowledged().max(checkpoints.log_start_offset);
         let missing = |offset, problem| vec![Finding { path: path.clone(), position: None, offset, problem }];
         match self.root.stat(&topic.folder_name(partition))? {
@@ -291,7 +313,7 @@ impl LogDir {
                 return Ok(missing(None, Problem::SetAside { folder }));
             }
             None if durable > Offset::ZERO || (is_ours && witnesses.is_known(partition)) => {
-                return Ok(missing(Some(durable), Problem::MissingFolder));
+                return Ok(missing(Some(durable), Problem::MissingFolder { owner }));
             }
             Some(stat) if stat.is_folder => {}
             // What is no folder is named by whoever lists it.
@@ -315,7 +337,7 @@ impl LogDir {
         };
         if let Origin::TopicFile(topic_id) = topic.origin {
             if witnesses.is_known(partition) && folder.list()?.is_empty() {
-                return Ok(missing(Some(durable), Problem::MissingFolder));
+                return Ok(missing(Some(durable), Problem::MissingFolder { owner }));
             }
             // A crash has left it half made, and the next writer completes it.
             let is_half_made = found.is_none() && holds_nothing(&*folder)?;

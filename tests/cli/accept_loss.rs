@@ -30,12 +30,12 @@ fn who_stops_at_damage_names_the_command_that_goes_on() {
         log.splice(2 * SIZE..2 * SIZE, copy).for_each(drop);
     });
     // One batch twice: nothing is lost by taking it out.
-    kdir.run(&["consume", "app"]).code(4).stderr(ends_with("hint: `kdir repair app` mends it, and nothing is lost\n"));
+    kdir.run(&["consume", "app"]).code(4).stderr(ends_with("hint: `kdir repair app` repairs it; no record is lost\n"));
     kdir.run(&["-q", "repair", "app"]).code(0);
     assert_eq!(kdir.values("app").lines().count(), 12);
     change(&kdir, 8, |log| drop(log.drain(2 * SIZE..)));
-    let go_on = "hint: `kdir repair --dry-run --accept-loss app` shows what it costs to go on, `kdir repair --accept-loss app` \
-                 goes on\n";
+    let go_on = "hint: `kdir repair --dry-run --accept-loss app` shows which records would be given up, `kdir repair \
+                 --accept-loss app` gives them up\n";
     kdir.feed(&["produce", "app"], "more\n").code(4).stderr(ends_with(go_on));
     kdir.run(&["-q", "repair", "--skip-corrupt", "app"]).code(0);
     kdir.produce("app", &[], "more\n");

@@ -72,7 +72,7 @@ fn a_repair_writes_a_lost_topic_file_again_and_no_record_is_deleted_by_it() {
         let planned = contains("write the file again: the id and number of the partitions' folders, retention.ms=-1");
         kdir.run(&["repair", "-n"]).code(4).stdout(planned).stderr("1 finding, nothing was changed\n");
         assert!(!kdir.path("app.json").exists());
-        kdir.run(&["repair"]).code(0).stderr("mended 1 finding, 0 left\n");
+        kdir.run(&["repair"]).code(0).stderr("repaired 1 finding, 0 left\n");
         let described = kdir.json(&["describe", "app", "-o", "json"]);
         assert_eq!((described.len(), &described[0]["topic_id"]), (2, &known));
         let unlimited = serde_json::json!({ "retention.ms": "-1", "retention.bytes": "-1" });

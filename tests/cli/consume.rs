@@ -283,7 +283,7 @@ fn follow_tells_of_records_that_went_before_they_were_read() {
 fn corrupt(log: &Path, batch_size: u64, number: u64) -> impl Predicate<str> + use<> {
     let (log, position) = (log.display(), number * batch_size);
     starts_with(format!("kdir: {log} is corrupt at position {position} (offset {number}): "))
-        .and(contains("\nhint: `kdir repair --dry-run --accept-loss app` shows what it costs to go on, "))
+        .and(contains("\nhint: `kdir repair --dry-run --accept-loss app` shows which records would be given up, "))
 }
 
 #[test]

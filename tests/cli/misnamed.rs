@@ -110,5 +110,5 @@ fn a_folder_in_the_place_of_a_file_is_explained() {
         .code(2)
         .stdout("")
         .stderr(format!("kdir: {folder} is a folder: name files in it, as {folder}/*.log\n"));
-    kdir.run(&["dump", "nope"]).code(2).stderr(starts_with("kdir: nope is no file that dump knows"));
+    kdir.run(&["dump", "nope"]).code(1).stderr("kdir: nope does not exist\n");
 }

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 /// What a command says that stops where records are lost.
-const GO_ON: &str = "`kdir repair --dry-run --accept-loss app` shows what it costs to go on, `kdir repair --accept-loss app` \
-                     goes on";
+const GO_ON: &str = "`kdir repair --dry-run --accept-loss app` shows which records would be given up, `kdir repair \
+                     --accept-loss app` gives them up";
 
 /// Twelve records in four segments.
 fn topic() -> Kdir {
@@ -51,7 +51,7 @@ fn rebuilds_indexes_and_cuts_and_keeps_a_torn_tail() {
     kdir.forget_durable_end("app-0");
     cut(&kdir.segment("app-0", 9, "log"), 5);
     let done = format!(
-        "cut 70 bytes of a batch left half written from {} at position 149; it is kept as {}\nmended 2 findings, 0 left\n",
+        "cut 70 bytes of a batch left half written from {} at position 149; it is kept as {}\nrepaired 2 findings, 0 left\n",
         kdir.segment("app-0", 9, "log").display(),
         kdir.path("app-0/cut-00000000000000000009-149").display()
     );
@@ -87,7 +87,7 @@ fn gives_records_up_only_when_it_is_asked_to() {
     kdir.run(&["repair", "app", "--accept-loss"])
         .code(0)
         .stdout(contains(cost))
-        .stderr("mended 1 finding, 0 left; at most 1 record given up\n");
+        .stderr("repaired 1 finding, 0 left; at most 1 record given up\n");
     kdir.run(&["verify", "-q"]).code(0).stdout("").stderr("");
     let expected: String = (0..12).filter(|it| *it != 3).map(|number| format!("line {number}\n")).collect();
     assert_eq!(kdir.values("app"), expected);

@@ -296,12 +296,12 @@ fn a_cursor_of_another_topic_or_a_damaged_one_is_refused() {
     let file = file.to_str().unwrap();
     kdir.run(&["consume", "other", "--cursor-file", file]).code(2).stdout("").stderr(format!(
         "kdir: {file} keeps positions of app, and of no topic that is read here: name another --cursor-file, or remove this \
-         one to begin anew\n"
+         one to start again\n"
     ));
     fs::write(file, "nonsense\n").unwrap();
     kdir.run(&["consume", "app", "--cursor-file", file]).code(1).stdout("").stderr(
         starts_with(format!("kdir: {file} keeps no positions: "))
-            .and(contains("hint: name another with --cursor-file, or remove this one to begin anew")),
+            .and(contains("hint: name another with --cursor-file, or remove this one to start again")),
     );
     assert_eq!(fs::read_to_string(file).unwrap(), "nonsense\n");
     kdir.run(&["consume", "app", "--cursor-file", file, "--tail", "1"]).code(2).stdout("");

@@ -10,14 +10,14 @@ use crate::storage::repair::{DamagedRecords, Decision, Remedy};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::collections::BTreeSet;
 
-/// Mend what verify finds
+/// Repair what verify finds
 ///
 /// First all of the topics' logs are checked, as `kdir verify` does it; a log without a finding is not touched, nor is
 /// anything sound in the others. Indexes are rebuilt, a half-written end is cut, offsets and epochs outside the checksum
-/// are put right, a broker's interrupted compaction is finished, damaged small files are made anew.
+/// are corrected, a broker's interrupted compaction is finished, damaged small files are rebuilt.
 ///
 /// Where records are lost, the log goes on without them only with --accept-loss: damaged batches, and one of two that
-/// contradict each other, are taken out, and empty batches keep the offsets, so that none is given twice. What is given up
+/// contradict each other, are removed, and empty batches keep the offsets, so that none is given twice. What is given up
 /// is printed before anything is changed, and by --dry-run: partition, offsets, how many records at most, and what shows
 /// that they are lost.
 ///
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &RepairArgs, context: &mut Context) -> anyhow::Result<Ex
     for finding in &left {
         context.ui.warning(&format!("{}: {}", finding.path.display(), finding.problem));
     }
-    context.ui.status(&format!("mended {}, {} left{cost}", super::counted(done, "finding"), left.len()));
+    context.ui.status(&format!("repaired {}, {} left{cost}", super::counted(done, "finding"), left.len()));
     hint(context, &plans);
     Ok(match failures.exit() {
         Exit::Done => super::verify::exit(left.iter()),
@@ -136,15 +136,18 @@ impl<'a> Decisions<'a> {
         };
         self.records_max = self.records_max.saturating_add(loss.records_max);
         let (from, last) = (loss.offsets.start, Offset(loss.offsets.end.0 - 1));
-        let records = super::counted(loss.records_max, "record");
         let name = partition.map_or(String::new(), |it| format!(" of {it}"));
-        then.push_str(&format!(
-            "\ngives up offsets {from} to {last}{name}, at most {records}; witness: {}",
-            loss.witness
-        ));
+        let given_up = match loss.offsets.is_empty() {
+            true => format!("all records{name}; how many is not known"),
+            false => {
+                let records = super::counted(loss.records_max, "record");
+                format!("offsets {from} to {last}{name}, at most {records}")
+            }
+        };
+        then.push_str(&format!("\ngives up {given_up}; witness: {}", loss.witness));
         let more = vec![
             Cell::Number(from.0),
-            Cell::Number(last.0),
+            if loss.offsets.is_empty() { Cell::Nothing } else { Cell::Number(last.0) },
             Cell::Number(i64::try_from(loss.records_max).unwrap_or(i64::MAX)),
             Cell::text(loss.witness),
         ];

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// broker each partition whose folder is there. What a broker's metadata says of compaction counts.
 ///
 /// Each finding has a severity: `lost`, acknowledged records are not there; `damaged`; `blocks a broker`, one does not start on
-/// it or sets it aside; `unfinished`, an append that nothing calls acknowledged; `derived`, made again for free; `note`,
+/// it or sets it aside; `unfinished`, an append that was never acknowledged; `derived`, can be rebuilt; `note`,
 /// legal and worth knowing.
 ///
 /// Nothing is written and nothing is locked. A log in use is checked up to where it ended when the check began. Exit

@@ -247,8 +247,11 @@ pub enum Problem {
         /// The log start offset.
         log_start_offset: Offset,
     },
-    /// The folder of a partition is missing although records in it were durable.
-    MissingFolder,
+    /// The folder of a partition is missing or empty although records in it were durable.
+    MissingFolder {
+        /// Whose topic it is of.
+        owner: Owner,
+    },
     /// The folder of a partition has the name that a broker gives to one that its metadata does not know.
     SetAside {
         /// Where it is.
@@ -319,7 +322,7 @@ impl Problem {
             Self::EndsBelowRecoveryPoint { .. } => "ends-below-recovery-point",
             Self::EndsBelowHighWatermark { .. } => "ends-below-high-watermark",
             Self::EndsBelowLogStart { .. } => "ends-below-log-start",
-            Self::MissingFolder => "missing-folder",
+            Self::MissingFolder { .. } => "missing-folder",
             Self::SetAside { .. } => "set-aside",
             Self::PartitionTwice { .. } => "partition-twice",
             Self::MissingTopicFile => "missing-topic-file",
@@ -416,8 +419,8 @@ impl fmt::Display for Problem {
             Self::EndsBelowLogStart { log_start_offset } => {
                 write!(f, "the log ends here, below its log start offset {log_start_offset}")
             }
-            Self::MissingFolder => {
-                f.write_str("the partition's folder is missing or empty, and records in it were durable")
+            Self::MissingFolder { .. } => {
+                f.write_str("the partition's folder, which held records, is missing or empty")
             }
             Self::SetAside { folder } => {
                 write!(f, "the partition's folder is missing: a broker set it aside as {folder}")

@@ -2,7 +2,7 @@
 //! record from then on, and which witness says that they are lost. The preview of a repair and the repair itself go by the
 //! same value.
 
-use super::finding::{Finding, Problem};
+use super::finding::{Finding, Owner, Problem};
 use crate::units::{Offset, Position};
 use std::ops::Range;
 
@@ -107,7 +107,7 @@ impl Finding {
             Problem::MissingLog { next_offset } => {
                 Loss::filled(position..position, from..*next_offset, "the segment's indexes")
             }
-            Problem::MissingFolder => {
+            Problem::MissingFolder { owner: Owner::Kdir } => {
                 Loss::filled(position..position, Offset::ZERO..from, "the checkpoint files of the log dir")
             }
             _ => return None,

@@ -20,7 +20,7 @@ impl Finding {
             Problem::TornTail { acknowledgement: Acknowledgement::AfterSync, .. } | Problem::InterruptedCompaction => {
                 Severity::Unfinished
             }
-            Problem::MissingFolder if self.offset == Some(Offset::ZERO) => Severity::Damaged,
+            Problem::MissingFolder { .. } if self.offset == Some(Offset::ZERO) => Severity::Damaged,
             Problem::WrongTopicId
             | Problem::StopsABroker { .. }
             | Problem::NotServed { .. }
@@ -29,7 +29,7 @@ impl Finding {
             Problem::MissingOffsets { .. }
             | Problem::EndsBelowRecoveryPoint { .. }
             | Problem::EndsBelowHighWatermark { .. }
-            | Problem::MissingFolder => Severity::Lost,
+            | Problem::MissingFolder { .. } => Severity::Lost,
             Problem::DamagedBatch { .. }
             | Problem::TornTail { .. }
             | Problem::WrongBaseOffset { .. }
@@ -68,7 +68,7 @@ impl Finding {
                  acknowledged was in them unless the disk has lied"
             ),
             Problem::TornTail { bytes, .. } => format!(
-                "{bytes} bytes that are no whole batch, which the next producer, repair or the broker cuts; a broker \
+                "{bytes} bytes that are not a whole batch, which the next producer, repair or the broker cuts; a broker \
                  acknowledges before it syncs, so acknowledged records may have been in them: compare with another \
                  replica"
             ),
@@ -93,11 +93,11 @@ impl Finding {
             }
             Problem::RepeatedBatches { .. } => "nothing is lost: repair takes the second copy out".into(),
             Problem::StepsBack { .. } => {
-                "readers stop here; the records before or behind belong to another log, or the file was put together from \
+                "readers stop here; the records before or after belong to another log, or the file was put together from \
                  parts: compare with a copy or another replica, or let repair --accept-loss take them out"
                     .into()
             }
-            Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair puts the epoch right".into(),
+            Problem::WrongLeaderEpoch { .. } => "nothing is lost: repair corrects the epoch".into(),
             Problem::OverlappingSegments { base_offset, .. } => format!(
                 "readers leave it at offset {base_offset} and go on with the next one; one of the two files does not belong \
                  here: move it away, or let repair --accept-loss take out the overlap"
@@ -131,7 +131,7 @@ impl Finding {
                  ZooKeeper"
                     .into()
             }
-            Problem::Unreadable { .. } => "what is in it cannot be checked; look at the disk first".into(),
+            Problem::Unreadable { .. } => "what is in it cannot be checked; check the disk first".into(),
             Problem::InterruptedCompaction => "the next producer, repair or the broker finishes it".into(),
             Problem::EndsBelowRecoveryPoint { recovery_point } => {
                 format!("{} lost; repair --accept-loss goes on without", lost(from, *recovery_point))
@@ -161,12 +161,17 @@ impl Finding {
                 "no record of the log is shown; the next producer, or repair --accept-loss, goes on at the log start offset"
                     .into()
             }
-            Problem::MissingFolder => {
-                format!(
-                    "{} lost; bring the folder back, or repair --accept-loss begins it anew",
-                    lost(Offset::ZERO, from)
-                )
+            Problem::MissingFolder { owner: Owner::Broker } => format!(
+                "{} lost, unless another replica has them; restore the folder from a copy: a broker re-creates it empty",
+                lost(Offset::ZERO, from)
+            ),
+            Problem::MissingFolder { owner: Owner::Kdir } if from == Offset::ZERO => {
+                "how many records are lost is not known; restore the folder, or repair --accept-loss re-creates it empty".into()
             }
+            Problem::MissingFolder { owner: Owner::Kdir } => format!(
+                "{} lost; restore the folder, or repair --accept-loss re-creates it empty",
+                lost(Offset::ZERO, from)
+            ),
             Problem::SetAside { folder } => format!(
                 "its records are not shown; kdir consume {folder} reads them; rename the folder back, or move it out of \
                  the log dir"
@@ -175,7 +180,7 @@ impl Finding {
                 "a broker with both log dirs does not start; move the folder away that does not belong here".into()
             }
             Problem::MissingTopicFile => {
-                "no record is lost, but the topic's configuration is: retention skips the topic and nobody writes to it; \
+                "no record is lost, but the topic's configuration is: retention skips the topic and producers refuse it; \
                  repair writes the file again, without a limit on retention: set limits with `kdir alter`"
                     .into()
             }

@@ -70,6 +70,11 @@ impl Disorder {
     }
 }
 
+/// No log leaves out so many offsets: it would take one lost or removed every second for 17 000 years.
+const GAP_MAX: i64 = 1 << 39;
+/// Only segments of old brokers reach so far, and no lower offset follows in them.
+const FAR: i64 = 1 << 31;
+
 /// Which of two batches that contradict each other is given up, where one is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrong {
@@ -222,7 +227,9 @@ impl Order {
                     self.expected = next;
                 }
                 Verdict::OutOfOrder => {
-                    let next = next.max(self.expected);
+                    // A base offset that is too far off says nothing.
+                    let is_far = next.0.saturating_sub(self.expected.0) >= FAR;
+                    let next = if is_far { self.expected } else { next.max(self.expected) };
                     let from = if self.is_known() { self.expected } else { next };
                     self.disorder.push(Disorder::OutOfOrder { batch, from, next });
                     self.expected = next;
@@ -266,12 +273,13 @@ impl Order {
     fn verdict(&self, batch: Placed, is_end: bool) -> Option<Verdict> {
         let (second, third) = (self.undecided.get(1), self.undecided.get(2));
         let falls = batch.base < self.expected;
+        let distance = batch.base.0.saturating_sub(self.expected.0);
         let Some(second) = second else {
-            return match falls {
+            return match is_end {
                 _ if batch.base == self.expected => Some(Verdict::InPlace),
-                _ if !is_end => None,
-                true => Some(Verdict::OutOfOrder),
-                false => Some(Verdict::InPlace),
+                false => None,
+                true if falls || distance >= GAP_MAX => Some(Verdict::OutOfOrder),
+                true => Some(Verdict::InPlace),
             };
         };
         let fits_between = self.is_known() && self.expected + batch.span == second.base;
@@ -282,7 +290,8 @@ impl Order {
             Some(third) => third.base == second.next(),
             None => false,
         };
-        if batch.base == self.expected || (!falls && (second.base >= batch.next() || second.base < self.expected)) {
+        let goes_on = second.base >= batch.next() || (second.base < self.expected && distance < FAR);
+        if batch.base == self.expected || (!falls && goes_on) {
             return Some(Verdict::InPlace);
         }
         if fits_between && is_vouched_for {
@@ -392,6 +401,12 @@ mod tests {
             (&[3, 2, 9, 12], None, "1: is 6; next 15"),
             (&[3, 1030], Some(9), "1: is 6; next 9"),
             // The same beside a gap: nothing says where it belongs, but the batch behind tells which one is wrong.
+            // One that is too far off is wrong, whatever follows.
+            (
+                &[3, 1 << 40, 5, 2],
+                None,
+                "1: out of order, 6 to 6, 2: out of order, 6 to 6, 3: out of order, 6 to 6; next 6",
+            ),
             (&[3, 1030, 20, 23], None, "1: out of order, 6 to 20; next 26"),
             (&[3, 2, 20, 23], None, "1: out of order, 6 to 20; next 26"),
             (&[3, 20, 8, 23], None, "1: gap 6 to 20, 2: out of order, 23 to 23; next 26"),

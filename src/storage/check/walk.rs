@@ -520,7 +520,9 @@ impl<'a> Walk<'a> {
     /// do.)
     fn is_denied(&self, batch: Placed, from: Offset) -> Result<bool> {
         let (end, checkpoints) = (from + batch.span, &self.frame.checkpoints);
-        if !self.is_last_of_log(batch) || !batch.base.is_a_flip_of(from) || checkpoints.acknowledged() > end {
+        // As far as was acknowledged, it is right as it is.
+        let is_right = end < batch.next() && batch.next() <= checkpoints.acknowledged();
+        if !self.is_last_of_log(batch) || !batch.base.is_a_flip_of(from) || is_right {
             return Ok(false);
         }
         let is_evidence = self.frame.gaps == Gaps::Loss;

@@ -19,7 +19,7 @@
 
 mod splice;
 
-use super::check::{Finding, Loss, Overlap, Problem};
+use super::check::{Finding, Loss, Overlap, Owner, Problem};
 use super::durable_end;
 use super::file_name::{DAMAGED_SUFFIX, FileKind, parse_segment_name, segment_path};
 use super::leader_epochs::{self, LEADER_EPOCH_FILE};
@@ -79,7 +79,7 @@ pub enum Remedy {
     WriteTopicFile,
     /// The partition is begun anew behind its lost records.
     BeginAnew,
-    /// The log of the segment has to be mended first.
+    /// The log of the segment has to be repaired first.
     AfterTheLog,
     /// The next producer does it.
     Wait,
@@ -100,7 +100,7 @@ impl Remedy {
             | Problem::StepsBack { .. }
             | Problem::OverlappingSegments { .. }
             | Problem::MissingLog { .. }
-            | Problem::MissingFolder
+            | Problem::MissingFolder { owner: Owner::Kdir }
                 if !is_accepted =>
             {
                 Self::IfLossIsAccepted
@@ -123,7 +123,8 @@ impl Remedy {
             | Problem::OverlappingSegments { overlap: Overlap::EndOfThisOne(_), .. } => Self::TakeOutOne,
             Problem::OverlappingSegments { .. } => Self::SetSegmentsAside,
             Problem::MissingLog { .. } => Self::ReplaceLog,
-            Problem::MissingFolder => Self::BeginAnew,
+            Problem::MissingFolder { owner: Owner::Kdir } => Self::BeginAnew,
+            Problem::MissingFolder { owner: Owner::Broker } => Self::Nothing,
             Problem::RepeatedBatches { .. } => Self::TakeOut,
             Problem::TornTail { .. } => Self::CutTail,
             Problem::WrongBaseOffset { .. } => Self::RestoreBaseOffset,
@@ -174,16 +175,16 @@ impl Remedy {
             Self::BeginAtLogStart => "go on at the log start offset",
             Self::LowerClaims => "lower the recovery point and the high watermark to the log end",
             Self::TakeOut => "take the second copy out, keep it beside the log",
-            Self::RestoreBaseOffset => "put the base offset right",
-            Self::RestoreLeaderEpoch => "put the leader epoch right",
+            Self::RestoreBaseOffset => "correct the base offset",
+            Self::RestoreLeaderEpoch => "correct the leader epoch",
             Self::RebuildIndexes => "rebuild the indexes of the segment",
-            Self::RewriteFile => "keep the file under another name, make it anew",
+            Self::RewriteFile => "keep the file under another name, rebuild it",
             Self::WriteTopicFile => {
                 "write the file again: the id and number of the partitions' folders, retention.ms=-1, retention.bytes=-1"
             }
             Self::BeginAnew => "make the folder again; its log starts after the lost records",
             Self::AfterTheLog => "nothing until the log is repaired",
-            Self::Wait => "nothing, the next producer mends it",
+            Self::Wait => "nothing, the next producer repairs it",
             Self::Nothing => "nothing can be done from here",
         }
     }
@@ -553,7 +554,7 @@ mod tests {
             (damaged_batch(), Remedy::StepOver),
             (Problem::MissingOffsets { next_offset: Offset(7) }, Remedy::StepOver),
             (Problem::EndsBelowRecoveryPoint { recovery_point: Offset(7) }, Remedy::StepOver),
-            (Problem::MissingFolder, Remedy::BeginAnew),
+            (Problem::MissingFolder { owner: Owner::Kdir }, Remedy::BeginAnew),
         ] {
             let [without, with] = planned(&[finding("00000000000000000000.log", problem.clone())]);
             assert_eq!((&without[..], &with[..]), (&[Remedy::IfLossIsAccepted][..], &[with_leave][..]), "{problem}");

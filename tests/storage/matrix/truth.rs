@@ -230,7 +230,7 @@ impl<'a> Truth<'a> {
             | Problem::StepsBack { reached: next, .. }
             | Problem::OverlappingSegments { base_offset: next, .. }
             | Problem::WrongBaseOffset { claimed: next } => next.0,
-            Problem::MissingFolder => return from >= first.first,
+            Problem::MissingFolder { .. } => return from >= first.first,
             Problem::MissingLog { .. } => i64::MAX,
             _ => from,
         };

@@ -67,7 +67,7 @@ impl<'a> Cursor<'a> {
         match self.processed.keys().find(|kept| !is_read(&kept.topic)) {
             Some(other) if !self.processed.keys().any(|kept| is_read(&kept.topic)) => Err(exit::usage(format!(
                 "{} keeps positions of {}, and of no topic that is read here: name another --cursor-file, or remove this one \
-                 to begin anew",
+                 to start again",
                 self.path.display(),
                 other.topic
             ))),

@@ -98,13 +98,17 @@ enum Kind {
 impl Kind {
     fn of(path: &Path, args: &DumpArgs, context: &Context) -> anyhow::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stat = context.disk.stat(path)?.ok_or_else(|| anyhow::anyhow!("{} does not exist", path.display()))?;
+        if stat.is_folder {
+            let files = path.join("*.log");
+            return Err(usage(format!("{} is a folder: name files in it, as {}", path.display(), files.display())));
+        }
+        if !stat.is_file {
+            return Err(usage(format!("{} is not a regular file", path.display())));
+        }
         let kind = Self::of_name(&name).ok_or_else(|| {
-            if context.disk.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_folder)) {
-                let files = path.join("*.log");
-                return usage(format!("{} is a folder: name files in it, as {}", path.display(), files.display()));
-            }
             usage(format!(
-                "{} is no file that dump knows: expected a .log, .index, .timeindex, .txnindex or .snapshot named by its \
+                "{} is not a file that dump knows: expected a .log, .index, .timeindex, .txnindex or .snapshot named by its \
                  base offset in 20 digits, a cut-* file, a checkpoint file, partition.metadata, meta.properties or \
                  quorum-state",
                 path.display()
