@@ -80,8 +80,8 @@ impl OffsetRows {
     /// What a repair keeps of a file that is damaged: log start offsets, which are nowhere else.
     pub(super) fn salvage(root: &dyn Folder, file: CheckpointFile) -> Result<Self> {
         let bytes = match file {
-            CheckpointFile::LogStart => atomic::read_small(root, file.name(), SIZE_MAX)?,
-            _ => None,
+            CheckpointFile::Cleaner => None,
+            _ => atomic::read_small(root, file.name(), SIZE_MAX)?,
         };
         Ok(bytes.map(|bytes| Self::of(OffsetCheckpoint::salvage(&bytes))).unwrap_or_default())
     }

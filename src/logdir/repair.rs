@@ -16,13 +16,13 @@
 use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::config::TopicConfig;
 use super::partition::{Identity, topic_id_in};
-use super::topic::{PARTITION_METADATA_FILE, TOPIC_FILE_SUFFIX};
+use super::topic::{PARTITION_METADATA_FILE, PARTITIONS_MAX, TOPIC_FILE_SUFFIX};
 use super::{LogDir, LogDirError, Origin, Partition, Result, Topic, TopicFindings};
 use crate::disk::{Folder, FolderLock};
 use crate::format::properties::PartitionMetadata;
 use crate::storage::check::{Finding, Problem};
 use crate::storage::repair::{self, DamagedRecords, Decision, Plan, Remedy, replace_damaged};
-use crate::storage::{self, Checkpoints, Notice, PartitionGuard};
+use crate::storage::{self, Checkpoints, Notice, PartitionGuard, durable_end};
 use crate::units::{Offset, TopicName, TopicPartition};
 use std::slice;
 use std::sync::Arc;
@@ -132,7 +132,10 @@ impl LogDir {
         };
         let partitions: Vec<i32> =
             self.broker_topics(&self.root.list()?, |it| it == name)?.pop().map_or(Vec::new(), |topic| topic.partitions);
-        let count = partitions.iter().max().map_or(1, |last| last + 1);
+        let rows = OffsetRows::salvage(&*self.root, CheckpointFile::RecoveryPoint)?;
+        let known = rows.partitions().filter(|it| it.topic == *name).map(|it| it.partition);
+        let count = partitions.into_iter().chain(known).max().map_or(1, |last| last.saturating_add(1));
+        let count = count.min(PARTITIONS_MAX);
         for partition in 0..count {
             let partition = TopicPartition { topic: name.clone(), partition };
             topic_id = topic_id.or(self.topic_id_of(&partition)?);
@@ -222,6 +225,11 @@ impl LogDir {
     fn lower_claims(&self, partition: &Partition, end: Offset) -> Result<PartitionGuard> {
         let root = self.lock_root()?;
         let guard = partition.guard_of(Identity::Repaired)?;
+        // What empty batches can reach stays: the offsets below it are not given again.
+        let claimed = self.checkpoint_files().now(partition.id())?;
+        let of_folder = durable_end::promised(&**guard.folder(), partition.topic_id(), Checkpoints::default())?;
+        let claims = [claimed.recovery_point, claimed.high_watermark, of_folder.recovery_point];
+        let end = claims.into_iter().filter(|&claim| claim - end <= repair::REACH).fold(end, Offset::max);
         for file in [CheckpointFile::RecoveryPoint, CheckpointFile::HighWatermark, CheckpointFile::Cleaner] {
             let mut rows = match self.offset_rows(file) {
                 // It says nothing, or nothing that is known here.

@@ -312,6 +312,10 @@ impl LogDir {
             None if let Some(folder) = self.stray_of(partition)? => {
                 return Ok(missing(None, Problem::SetAside { folder }));
             }
+            // Deleted since it was listed.
+            None if is_ours && self.find_topic(&topic.name)?.is_none_or(|now| now.origin != topic.origin) => {
+                return Ok(Vec::new());
+            }
             None if durable > Offset::ZERO || (is_ours && witnesses.is_known(partition)) => {
                 return Ok(missing(Some(durable), Problem::MissingFolder { owner }));
             }

@@ -130,14 +130,18 @@ pub fn plan(view: &LogView, limits: &Limits, now: Timestamp) -> Result<Plan> {
     // The folder was listed before the end is looked for, so that no segment that is known begins after it.
     let segments = view.segments()?;
     let log_start_offset = view.log_start_offset();
-    let log_end_offset = view.log_end_offset()?;
+    let batches_end = view.batches_end()?;
+    let log_end_offset = batches_end.max(log_start_offset);
     let next_offset = |place: usize| segments.get(place + 1).map_or(log_end_offset, |next| next.base_offset);
+    // A log that ends below its log start is damaged, and its records are not below that by anybody's will.
+    let is_whole = batches_end >= log_start_offset;
     let is_empty_active = |place: usize| place + 1 == segments.len() && segments[place].size == 0;
     let mut verdicts = Vec::with_capacity(segments.len());
     let mut timestamps = vec![None; segments.len()];
 
     while verdicts.len() < segments.len()
         && next_offset(verdicts.len()) <= log_start_offset
+        && (is_whole || verdicts.len() + 1 < segments.len())
         && !is_empty_active(verdicts.len())
     {
         verdicts.push(Verdict::BelowLogStart);

@@ -201,10 +201,14 @@ impl LogView {
     /// # Errors
     /// When the disk fails or the log is corrupt at its end.
     pub fn log_end_offset(&self) -> Result<Offset> {
-        let start = self.checkpoints.log_start_offset;
+        Ok(self.batches_end()?.max(self.checkpoints.log_start_offset))
+    }
+
+    /// Where the last batch ends, which may be below the log start offset; 0 without a segment.
+    pub(super) fn batches_end(&self) -> Result<Offset> {
         let mut view = self.opened()?;
         for _ in 0..LISTINGS_MAX {
-            let Some(&last) = view.bases.last() else { return Ok(start) };
+            let Some(&last) = view.bases.last() else { return Ok(Offset::ZERO) };
             let Some(log) = view.open_log(last)? else {
                 view = view.list_again()?;
                 continue;
@@ -214,7 +218,7 @@ impl LogView {
             let scanner = lookup::scan_from_last_entry(log, size, &index, HEADER_CHUNK)?;
             let mut probe = LogReader::standing_in(view, last, scanner, HEADER_CHUNK);
             while let Next::Batch(_) | Next::LogStartPassed { .. } = probe.next()? {}
-            return Ok(probe.next_offset().max(start));
+            return Ok(probe.next_offset());
         }
         Err(self.deleted())
     }

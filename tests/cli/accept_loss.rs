@@ -41,7 +41,9 @@ fn who_stops_at_damage_names_the_command_that_goes_on() {
     kdir.produce("app", &[], "more\n");
     assert_eq!(kdir.records("app").last().unwrap()["offset"], 12, "no offset is given twice");
     fs::remove_dir_all(kdir.path("app-0")).unwrap();
-    kdir.feed(&["produce", "app"], "more\n").code(4).stderr(ends_with("`kdir repair --accept-loss app` goes on\n"));
+    kdir.feed(&["produce", "app"], "more\n")
+        .code(4)
+        .stderr(ends_with("`kdir repair --accept-loss app` gives them up\n"));
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn what_a_broker_does_not_serve_is_found() {
             fs::create_dir(kdir.path("other-7")).unwrap();
             fs::write(kdir.path("other-7/partition.metadata"), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAACQ").unwrap();
         }),
-        ("photos-2024", "it is no partition, and is called as one", |kdir| {
+        ("photos-2024", "is named like a partition but is not one", |kdir| {
             fs::create_dir(kdir.path("photos-2024")).unwrap();
         }),
         ("plain-1/partition.metadata", "gives the partition to the brokers [1], and this one is 2", |kdir| {

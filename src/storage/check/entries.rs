@@ -105,7 +105,7 @@ impl<'a> OffsetEntries<'a> {
                 return Ok(());
             }
             if entry.position != position {
-                self.leads_astray = true;
+                self.leads_astray |= entry.position < position;
                 self.entries
                     .reject(|| format!("the entry leads to position {}, where no batch begins", entry.position));
                 continue;

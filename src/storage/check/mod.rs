@@ -20,6 +20,7 @@ mod loss;
 mod meaning;
 mod names;
 mod order;
+mod originals;
 mod overlap;
 mod survey;
 mod walk;
@@ -255,7 +256,10 @@ fn conclude(survey: Survey, outcomes: Vec<Outcome>, pauses: &mut Pauses) -> Resu
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
         let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
         if is_suspect(&outcomes, gaps_are_legal) {
-            outcomes = vec![walk_again(&survey, units, gaps_are_legal, pauses)?];
+            outcomes = vec![match walk_again(&survey, units, gaps_are_legal, pauses) {
+                Err(StorageError::Disk(error)) => Outcome::Unreadable(survey::unreadable(error)),
+                outcome => outcome?,
+            }];
         }
         checked.segments += 1;
         checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
@@ -358,17 +362,24 @@ fn is_suspect(outcomes: &[Outcome], gaps_are_legal: bool) -> bool {
 }
 
 /// Walks a segment in which something was found once more, as it is named now, and again while its files are being replaced.
+/// Where some are about to be, what is found counts once nothing has changed for a while.
 fn walk_again(survey: &Survey, units: &[Unit], gaps_are_legal: bool, pauses: &mut Pauses) -> Result<Outcome> {
-    for _ in 0..survey::LOOKS {
+    let mut looks = 0;
+    loop {
         let Some((files, unit)) = survey.as_named(units)? else { return Ok(Outcome::Gone) };
         let outcome = walk(survey, &unit, &|_| {}, &mut RecordBuffer::default())?;
         if !is_suspect(std::slice::from_ref(&outcome), gaps_are_legal) {
             return Ok(outcome);
         }
-        pauses.take();
-        if !files.is_changing && survey.files(unit.base_offset)?.as_ref() == Some(&files) {
+        let quiet = if files.may_be_changing() { survey::LOOKS / 2 } else { 1 };
+        let mut is_unchanged = true;
+        for _ in 0..quiet {
+            pauses.take();
+            is_unchanged &= survey.files(unit.base_offset)?.as_ref() == Some(&files);
+        }
+        looks += 1;
+        if is_unchanged || looks == survey::LOOKS {
             return Ok(outcome);
         }
     }
-    Ok(Outcome::Gone)
 }

@@ -44,8 +44,8 @@ pub(super) struct Survey {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SegmentFiles {
     ids: Vec<Option<FileId>>,
-    /// Whether some are about to be put in place, or to be removed.
-    pub(super) is_changing: bool,
+    /// Those that are about to be put in place, or to be removed; a crash leaves some as well.
+    passing: Vec<String>,
 }
 
 impl SegmentFiles {
@@ -56,9 +56,15 @@ impl SegmentFiles {
         }
         let begin = segment_name(base, FileKind::Log).replace("log", "");
         let ends = [CLEANED_SUFFIX, SWAP_SUFFIX, DELETED_SUFFIX];
-        let is_changing = |name: &str| name.starts_with(&begin) && ends.iter().any(|end| name.ends_with(end));
-        let is_changing = folder.list()?.iter().any(|entry| is_changing(&entry.name));
-        Ok(Self { ids, is_changing })
+        let is_passing = |name: &String| name.starts_with(&begin) && ends.iter().any(|end| name.ends_with(end));
+        let mut passing: Vec<String> = folder.list()?.into_iter().map(|entry| entry.name).filter(is_passing).collect();
+        passing.sort_unstable();
+        Ok(Self { ids, passing })
+    }
+
+    /// Whether it may be that a change is going on.
+    pub(super) fn may_be_changing(&self) -> bool {
+        !self.passing.is_empty()
     }
 }
 

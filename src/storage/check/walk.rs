@@ -8,6 +8,7 @@ use super::entries::{self, OffsetEntries, TimeEntries};
 use super::finding::{Acknowledgement, Finding, Problem};
 use super::loss::Loss;
 use super::order::{Disorder, Order, Placed, Wrong};
+use super::originals::Originals;
 use super::overlap;
 use crate::format::FormatError;
 use crate::format::checkpoint::LeaderEpochRow;
@@ -17,7 +18,7 @@ use crate::format::record_cursor::RecordCursor;
 use crate::storage::leader_epochs::LEADER_EPOCH_FILE;
 use crate::storage::lookup::Indexes;
 use crate::storage::record_buffer::RecordBuffer;
-use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step};
+use crate::storage::scan::{self, Scanner, Step};
 use crate::storage::segments::OpenLog;
 use crate::storage::tail::{self, KnownZeros, Place, Tail};
 use crate::storage::{Checkpoints, Result};
@@ -395,7 +396,9 @@ impl<'a> Walk<'a> {
     fn tell_of(&mut self, disorder: Disorder, originals: &Originals) -> Result<()> {
         match disorder {
             Disorder::Resumed { .. } | Disorder::Exchanged { .. } => {}
-            Disorder::Gap { batch, from } if self.is_denied(batch, from)? => {
+            Disorder::Gap { batch, from } | Disorder::OutOfOrder { batch, from, .. }
+                if self.is_denied(batch, from)? =>
+            {
                 self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
             }
             Disorder::Gap { batch, from } => {
@@ -573,30 +576,4 @@ fn loss_of_one(batch: Placed, second: Placed, wrong: Wrong, from: Offset, is_fol
     Loss { records_max: records_max.max(given_up.span).unsigned_abs(), ..loss }
         .and_fill(batch.position, before)
         .and_fill(second.end, after)
-}
-
-/// Looks for batches that are there once more, in order.
-struct Originals {
-    /// What is out of order: no original, or each of two could be taken for the other's.
-    disordered: Vec<Range<Position>>,
-}
-
-impl Originals {
-    /// Where else in the segment the same bytes are as from `first` to `end`.
-    fn find(&self, log: &OpenLog, first: Placed, end: Position) -> Result<Option<Position>> {
-        let size = end - first.position;
-        let is_in_order = |at: Position| !self.disordered.iter().any(|it| at < it.end && it.start < at + size);
-        let mut scanner = Scanner::new(log.clone(), Position::ZERO, HEADER_CHUNK)?;
-        while let Step::Batch(header) = scanner.peek()? {
-            let position = scanner.position();
-            if header.base_offset == first.base
-                && is_in_order(position)
-                && scan::are_equal(&*log.file, position, first.position, size)?
-            {
-                return Ok(Some(position));
-            }
-            scanner.pass(&header);
-        }
-        Ok(None)
-    }
 }

@@ -40,7 +40,7 @@ use uuid::Uuid;
 const CHUNK: usize = 1 << 20;
 /// How far past the end of a log its offsets are filled with empty batches, which takes 256 segments. A claim beyond is
 /// nonsense, or the log is not the one that it was made for.
-pub(super) const REACH: i64 = 1 << 39;
+pub const REACH: i64 = 1 << 39;
 /// No small file of a log dir is larger.
 const SMALL_FILE_MAX: usize = 64 << 20;
 
@@ -283,16 +283,28 @@ pub fn plan(findings: Vec<Finding>, damaged_records: DamagedRecords) -> Plan {
     let segment = |finding: &Finding| finding.path.with_extension("");
     let remedy = |finding: &Finding| Remedy::of(finding, damaged_records);
     let damaged: Vec<PathBuf> = findings.iter().filter(|it| stays_damaged(it, remedy(it))).map(segment).collect();
-    let removed: Vec<Finding> = findings.iter().filter(|it| remedy(it).acts()).cloned().collect();
+    // How far a segment reaches is known once its batches are in order.
+    let out_of_order: Vec<PathBuf> =
+        findings.iter().filter(|it| is_of_order(it) && remedy(it).acts()).map(|it| it.path.clone()).collect();
+    let waits =
+        |it: &Finding| matches!(it.problem, Problem::OverlappingSegments { .. }) && out_of_order.contains(&it.path);
+    let removed: Vec<Finding> = findings.iter().filter(|it| remedy(it).acts() && !waits(it)).cloned().collect();
     let decision = |finding: Finding| {
         let remedy = match remedy(&finding) {
             Remedy::RebuildIndexes if damaged.contains(&segment(&finding)) => Remedy::AfterTheLog,
-            remedy if remedy.acts() && removed.iter().any(|it| goes_with(&finding, it)) => Remedy::AfterTheLog,
+            remedy if remedy.acts() && (waits(&finding) || removed.iter().any(|it| goes_with(&finding, it))) => {
+                Remedy::AfterTheLog
+            }
             remedy => remedy,
         };
         Decision { finding, remedy }
     };
     Plan { decisions: findings.into_iter().map(decision).collect() }
+}
+
+/// Whether a batch claims offsets that the batches beside it contradict.
+const fn is_of_order(finding: &Finding) -> bool {
+    takes_out(finding) || matches!(finding.problem, Problem::WrongBaseOffset { .. })
 }
 
 /// Whether the batches of the finding's log are not in order after the repair. Overlapping segments each are.

@@ -28,7 +28,7 @@ pub(super) const KNOWN: &[Known] = &[
         why: "a batch of another log that has as many records is taken for the lost one if one bit of its base offset differs",
         damages: FOREIGN,
         log: "",
-        cases: &[(Rule::Renumbers, 6), (Rule::ShowsWrong, 6)],
+        cases: &[(Rule::Renumbers, 7), (Rule::ShowsWrong, 7)],
     },
     Known {
         why: "a reader shows the same offset twice where a compressed message of the old formats begins too early",

@@ -98,13 +98,14 @@ enum Kind {
 impl Kind {
     fn of(path: &Path, args: &DumpArgs, context: &Context) -> anyhow::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let stat = context.disk.stat(path)?.ok_or_else(|| anyhow::anyhow!("{} does not exist", path.display()))?;
-        if stat.is_folder {
-            let files = path.join("*.log");
-            return Err(usage(format!("{} is a folder: name files in it, as {}", path.display(), files.display())));
-        }
-        if !stat.is_file {
-            return Err(usage(format!("{} is not a regular file", path.display())));
+        match context.disk.stat(path)? {
+            Some(stat) if stat.is_folder => {
+                let files = path.join("*.log");
+                return Err(usage(format!("{} is a folder: name files in it, as {}", path.display(), files.display())));
+            }
+            Some(stat) if !stat.is_file => return Err(usage(format!("{} is not a regular file", path.display()))),
+            None if Self::of_name(&name).is_none() => anyhow::bail!("{} does not exist", path.display()),
+            Some(_) | None => {}
         }
         let kind = Self::of_name(&name).ok_or_else(|| {
             usage(format!(
