@@ -189,3 +189,40 @@ fn a_folder_of_others_in_a_log_dir_of_kdir_is_worth_a_note() {
     let expected = findings(&[("foreign-folder", "note"), ("unusual-segment-name", "note")]);
     assert_eq!(verdict(&kdir), (expected, 0));
 }
+
+#[test]
+fn a_broker_does_not_start_without_its_properties_and_loses_what_a_short_metadata_log_lacks() {
+    let kdir = broker();
+    fs::remove_file(kdir.path("meta.properties")).unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("stops-a-broker", "blocks a broker")]), 4));
+    // The newest snapshot ends at 120.
+    for size in [0, 5000] {
+        let kdir = broker();
+        let log = fs::read(kdir.path(METADATA_LOG)).unwrap();
+        fs::write(kdir.path(METADATA_LOG), &log[..size]).unwrap();
+        for kind in ["index", "timeindex"] {
+            fs::write(kdir.path(METADATA_LOG).with_extension(kind), "").unwrap();
+        }
+        let (found, code) = verdict(&kdir);
+        assert_eq!((code, found[0].0.as_str()), (4, "damaged-metadata"), "{size}: {found:?}");
+    }
+}
+
+#[test]
+fn the_metadata_counts_for_all_log_dirs_of_a_broker() {
+    let kdir = broker();
+    let other = kdir.temp().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::rename(kdir.path("plain-1"), other.join("plain-1")).unwrap();
+    let both = ["-d", kdir.log_dir().to_str().unwrap(), "-d", other.to_str().unwrap()].map(str::to_owned);
+    let verify = || {
+        let args: Vec<&str> = ["verify", "-q"].into_iter().chain(both.iter().map(String::as_str)).collect();
+        kdir.run(&args)
+    };
+    // Its row is in the first one's checkpoint files, and it is not lost.
+    verify().code(0).stdout("");
+    fs::create_dir(other.join("late-7")).unwrap();
+    fs::copy(kdir.path("late-0/partition.metadata"), other.join("late-7/partition.metadata")).unwrap();
+    fs::copy(kdir.path("meta.properties"), other.join("meta.properties")).unwrap();
+    verify().code(4).stdout(contains("the cluster's metadata has no such partition"));
+}

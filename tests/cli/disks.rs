@@ -460,3 +460,68 @@ fn a_batch_of_a_codec_that_is_not_known_is_whole_and_only_not_read() {
     kdir.run(&["-q", "repair", "--accept-loss"]).code(0);
     assert_eq!(fs::read(&log).unwrap(), bytes, "a repair leaves it alone");
 }
+
+#[test]
+fn damage_is_found_beside_a_file_that_is_about_to_be_removed() {
+    for suffix in ["log.deleted", "index.deleted", "log.cleaned", "log.swap"] {
+        let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=1048576"]);
+        for value in ["a", "b"] {
+            kdir.produce("app", &["--batch-size", "1"], value.repeat(700_000) + "\nx\n");
+        }
+        crate::support::flip(&kdir.segment("app-0", 0, "log"), 300);
+        fs::write(kdir.segment("app-0", 0, suffix), "").unwrap();
+        let (found, code) = verdict(&kdir);
+        assert_eq!(code, 4, "{suffix}");
+        assert!(found.contains(&("damaged-batch".into(), "damaged".into())), "{suffix}: {found:?}");
+    }
+}
+
+#[test]
+fn rows_of_a_damaged_recovery_point_file_count_as_far_as_they_can_be_read() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=1048576"]);
+    kdir.produce("app", &[], "v".repeat(900_000) + "\n" + &"v".repeat(900_000) + "\n");
+    let path = kdir.path("recovery-point-offset-checkpoint");
+    let rows = fs::read_to_string(&path).unwrap();
+    assert!(rows.contains("app 0 1\n"), "{rows}");
+    fs::remove_dir_all(kdir.path("app-0")).unwrap();
+    fs::write(&path, rows + "garbage\n").unwrap();
+    let expected = findings(&[("damaged-file", "damaged"), ("missing-folder", "lost")]);
+    assert_eq!(verdict(&kdir), (expected, 4));
+    kdir.run(&["-q", "repair"]).code(4);
+    assert_eq!(verdict(&kdir), (findings(&[("missing-folder", "lost")]), 4));
+}
+
+#[test]
+fn a_log_that_ends_below_its_log_start_is_not_deleted() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "a\nb\n");
+    fs::write(kdir.path("log-start-offset-checkpoint"), "0\n1\napp 0 9000\n").unwrap();
+    let before = fs::read(kdir.segment("app-0", 0, "log")).unwrap();
+    kdir.run(&["-q", "retention", "app"]).code(0);
+    assert_eq!(fs::read(kdir.segment("app-0", 0, "log")).unwrap(), before);
+    assert_eq!(verdict(&kdir), (findings(&[("ends-below-log-start", "damaged")]), 4));
+}
+
+#[test]
+fn a_claim_out_of_reach_is_lowered_no_further_than_to_what_else_is_claimed() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["--batch-size", "1"], "a\nb\nc\nd\n");
+    fs::write(kdir.path("recovery-point-offset-checkpoint"), "0\n1\napp 0 9000000000000\n").unwrap();
+    let log = kdir.segment("app-0", 0, "log");
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
+    kdir.run(&["-q", "repair", "--accept-loss"]).code(0);
+    kdir.feed(&["-q", "produce", "app"], "e\n").code(0);
+    let offsets: Vec<i64> =
+        kdir.json(&["consume", "app", "-o", "json"]).iter().map(|it| it["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, [0, 1, 4], "an offset that was acknowledged is not given again");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_dumped() {
+    let kdir = Kdir::new();
+    let pipe = kdir.temp().join("00000000000000000000.log");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    kdir.run(&["dump", pipe]).code(2).stdout("").stderr(format!("kdir: {pipe} is not a regular file\n"));
+}
