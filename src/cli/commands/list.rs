@@ -8,7 +8,7 @@ use serde_json::Value;
 /// List topics
 ///
 /// One row a topic: partitions, records (log end offset minus log start offset, summed) and the bytes of its .log files.
-/// A compacted topic may hold fewer records: the table has a ≤ before them. What cannot be read is named and not counted.
+/// A compacted topic may hold fewer records: the table marks the number. What cannot be read is named and not counted.
 ///
 /// Folders of partitions that were set aside are counted in a message, and listed with --all: `stray`, a broker did not find the
 /// partition in its metadata when it started; `future`, a copy that was being made from another log dir; `deleting`, the
