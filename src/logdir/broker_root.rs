@@ -187,19 +187,23 @@ impl LogDir {
         Finding { path: self.root().join(name), position: None, offset: None, problem }
     }
 
-    /// Whether the broker knows topics by id. Brokers with ZooKeeper that do not write `meta.properties` again when they start.
+    /// Whether the broker knows all topics by id. One with ZooKeeper that does not writes `meta.properties` again when it
+    /// starts.
     fn has_topic_ids(&self) -> Result<bool> {
         for file in [METADATA_FOLDER, BOOTSTRAP_CHECKPOINT] {
             if self.root.stat(file)?.is_some() {
                 return Ok(true);
             }
         }
+        let mut has_all = false;
         for partition in self.partition_folders()? {
-            if self.disk.stat(&self.partition_path(&partition).join(PARTITION_METADATA_FILE))?.is_some() {
-                return Ok(true);
+            let folder = self.root.open_folder(&partition.folder_name());
+            if !folder.is_ok_and(|folder| matches!(topic_id_in(&*folder), Ok(Some(_)))) {
+                return Ok(false);
             }
+            has_all = true;
         }
-        Ok(false)
+        Ok(has_all)
     }
 
     /// The id of the broker that owns the log dir, if one does and its file names it.
