@@ -76,29 +76,25 @@ pub(super) const fn unpacked(bytes: u64) -> Option<(u64, usize)> {
 /// Reads a 64-bit varint at `*at` and moves `*at` behind it.
 #[inline(always)]
 pub fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, FormatError> {
-    let raw = read_raw(bytes, at)?;
+    let first = *bytes.get(*at).ok_or_else(cut)?;
+    *at += 1;
+    // One byte and two are nearly all that there are.
+    let raw = if first < 0x80 {
+        u64::from(first)
+    } else if let Some(&second @ 0..0x80) = bytes.get(*at) {
+        *at += 1;
+        u64::from(first & 0x7f) | u64::from(second) << 7
+    } else {
+        read_rest(bytes, at, u64::from(first & 0x7f))?
+    };
     Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
 /// Reads a 32-bit varint that is not folded at `*at` and moves `*at` past it.
 pub fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32, FormatError> {
-    u32::try_from(read_raw(bytes, at)?).map_err(|_| out_of_range())
-}
-
-/// Reads the groups at `*at` and moves `*at` past them.
-#[inline(always)]
-fn read_raw(bytes: &[u8], at: &mut usize) -> Result<u64, FormatError> {
-    let first = *bytes.get(*at).ok_or_else(cut)?;
-    *at += 1;
-    // One byte and two are nearly all that there are.
-    if first < 0x80 {
-        Ok(u64::from(first))
-    } else if let Some(&second @ 0..0x80) = bytes.get(*at) {
-        *at += 1;
-        Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
-    } else {
-        read_rest(bytes, at, u64::from(first & 0x7f))
-    }
+    let unfolded = read_i64(bytes, at)?;
+    let raw = (unfolded << 1 ^ unfolded >> 63) as u64;
+    u32::try_from(raw).map_err(|_| out_of_range())
 }
 
 /// Reads a 32-bit varint at `*at` and moves `*at` behind it.

@@ -192,7 +192,7 @@ impl RecordReader {
                         if self.is_wanted(&header) {
                             return Ok(Advance::Record);
                         }
-                        if self.is_done {
+                        if self.is_done && !self.goes_on() {
                             return Ok(self.end());
                         }
                         continue;
@@ -260,7 +260,7 @@ impl RecordReader {
             return false;
         }
         if end.is_some_and(|end| offset >= end) {
-            self.end_reached();
+            self.is_done = true;
             return false;
         }
         if since.is_none() && until.is_none() {
@@ -274,16 +274,14 @@ impl RecordReader {
         since.is_none_or(|since| timestamp >= since)
     }
 
-    /// The end of the bounds, or of what is shown of a batch.
+    /// After the end of the bounds: goes on where that was only of what is shown of a batch.
     #[cold]
-    fn end_reached(&mut self) {
-        match self.end_behind_batch {
-            Some(_) => {
-                self.header = None;
-                self.behind = self.behind.max(self.bounds.end.unwrap_or(self.behind));
-            }
-            None => self.is_done = true,
+    fn goes_on(&mut self) -> bool {
+        if self.end_behind_batch.is_some() {
+            (self.is_done, self.header) = (false, None);
+            self.behind = self.behind.max(self.bounds.end.unwrap_or(self.behind));
         }
+        !self.is_done
     }
 
     /// Shows of a batch no record that belongs to the next segment, by whose name its own one ends at `segment_end`.

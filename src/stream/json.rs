@@ -65,7 +65,7 @@ pub fn write_from_offset(it: &Located<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends the offset, and what comes after it up to the key.
-#[inline]
+#[inline(always)]
 pub fn write_offset_and_time(it: &Located<'_>, out: &mut Vec<u8>) {
     write_json(&it.offset.0, out);
     out.extend_from_slice(b",\"timestamp\":");
@@ -75,7 +75,7 @@ pub fn write_offset_and_time(it: &Located<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends what comes after the value, and a newline.
-#[inline]
+#[inline(always)]
 pub fn write_headers(it: &Located<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"headers\":[");
     for (place, (key, value)) in it.record.headers.iter().enumerate() {
