@@ -30,7 +30,7 @@ impl RecordCursor {
     ///
     /// # Errors
     /// When a record is malformed, its offset lies outside the batch, or the record count is not that of the bytes.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, records: &[u8]) -> Result<Option<RecordSpan>, FormatError> {
         if self.left == 0 {
             return if self.at == records.len() {

@@ -180,7 +180,8 @@ impl RecordReader {
     ///
     /// # Errors
     /// As [`LogReader::next`], and when a batch is malformed inside.
-    #[inline]
+    // A call and a return for each record are a twentieth of what a merge of them costs.
+    #[inline(always)]
     pub fn advance(&mut self) -> Result<Advance> {
         loop {
             if let Some(header) = self.header {
