@@ -247,7 +247,7 @@ impl LogDir {
         }
     }
 
-    /// What is no file of a partition in folders that were set aside to be deleted, and keeps them from being removed.
+    /// What is not a file of a partition in folders that were set aside to be deleted, and keeps them from being removed.
     ///
     /// # Errors
     /// When the disk fails.

@@ -32,8 +32,8 @@ pub enum LogDirError {
         /// What it holds.
         entry: String,
     },
-    /// Something lies in a partition's folder that is no part of a log.
-    #[error("{} is no file of a partition: nothing was deleted", path.display())]
+    /// Something lies in a partition's folder that is not part of a log.
+    #[error("{} is not a file of a partition: nothing was deleted", path.display())]
     ForeignContent {
         /// What it is.
         path: PathBuf,

@@ -46,12 +46,12 @@ impl LogDir {
         }
     }
 
-    /// Whether this is no log dir but the folder of a partition.
+    /// Whether this is the folder of a partition in place of a log dir.
     pub(super) fn is_partition_folder(&self) -> bool {
         matches!(kind_by_content(&*self.root), Ok(FolderKind::Partition))
     }
 
-    /// Refuses to delete a topic in whose folders there is something that is no part of a log, or one of whose folders a broker
+    /// Refuses to delete a topic in whose folders there is something that is not part of a log, or one of whose folders a broker
     /// has set aside: without its topic file nothing says what that was.
     pub(super) fn refuse_foreign_content(&self, topic: &Topic) -> Result<()> {
         let mut missing = Vec::new();

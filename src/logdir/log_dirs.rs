@@ -51,7 +51,7 @@ impl LogDirs {
     /// Every topic, by name, and what keeps others from being read.
     ///
     /// # Errors
-    /// When a root cannot be listed, or is no log dir but the folder of a partition.
+    /// When a root cannot be listed, or is the folder of a partition.
     pub fn find_topics(&self) -> Result<FoundTopics> {
         let found = match &self.0[..] {
             [only] => only.find_topics()?,

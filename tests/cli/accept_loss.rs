@@ -72,7 +72,8 @@ fn what_keeps_the_folder_of_a_deleted_topic_is_named() {
     // What a kill leaves of a deletion, and what came since.
     fs::rename(kdir.path("t.json"), kdir.path(&format!("{topic_id}.deleted"))).unwrap();
     fs::write(kdir.path("t-0/thesis.doc"), "x").unwrap();
-    let named = || contains("-delete/thesis.doc is no file of a partition: it was kept when its topic was deleted\n");
+    let named =
+        || contains("-delete/thesis.doc is not a file of a partition: it was kept when its topic was deleted\n");
     kdir.run(&["delete", "u", "--yes"]).code(0).stderr(named());
     kdir.run(&["create", "v"]).code(0).stderr(named());
     kdir.run(&["delete", "v", "--yes"]).code(0).stderr(named().and(contains("deleted topic v\n")));

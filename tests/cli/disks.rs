@@ -205,7 +205,7 @@ fn a_topic_with_something_else_in_its_folders_is_not_deleted() {
             fs::write(kdir.path(name), "x").unwrap();
             let before = kdir.contents();
             kdir.run(&["delete", "app", "--yes"]).code(1).stderr(starts_with(format!(
-                "kdir: {} is no file of a partition: nothing was deleted\nhint: move it away first",
+                "kdir: {} is not a file of a partition: nothing was deleted\nhint: move it away first",
                 kdir.path(name).display()
             )));
             assert_eq!(kdir.contents(), before);

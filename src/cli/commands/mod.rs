@@ -47,7 +47,7 @@ fn readable(mut found: FoundTopics, failures: &mut Failures) -> Vec<Topic> {
 fn warn_of_kept(log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
     for path in log_dir.kept_of_deleted_topics()? {
         let path = path.display();
-        context.ui.warning(&format!("{path} is no file of a partition: it was kept when its topic was deleted"));
+        context.ui.warning(&format!("{path} is not a file of a partition: it was kept when its topic was deleted"));
     }
     Ok(())
 }
