@@ -308,12 +308,7 @@ pub(super) fn brokers_topic_id(folder: &dyn Folder) -> Result<Option<Uuid>> {
 /// deleted, or a cache.
 pub(super) fn is_a_brokers(name: &str) -> bool {
     const OF_BROKERS: [&str; 2] = [METADATA_FOLDER, REMOTE_INDEX_CACHE];
-    let is_unique = |suffix: &str| {
-        let id = name.strip_suffix(suffix).and_then(|rest| rest.rsplit_once('.')).map(|(_, id)| id);
-        id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-    };
-    let kind = ["-delete", "-future", "-stray"].into_iter().find(|suffix| name.ends_with(suffix));
-    if OF_BROKERS.contains(&name) || kind.is_some_and(is_unique) {
+    if OF_BROKERS.contains(&name) || SetAside::is_accepted(name) {
         return true;
     }
     let number = name.rsplit_once('-').filter(|(topic, _)| !topic.is_empty()).map(|(_, number)| number.parse::<i32>());

@@ -111,7 +111,7 @@ impl ClusterMetadata {
             folder => folder?,
         };
         let mut metadata = Self::default();
-        let start = match newest_snapshot(&*folder)? {
+        let start = match newest_metadata_snapshot(&*folder)? {
             Some((end, name)) => {
                 metadata.read_snapshot(&*folder, &name)?;
                 end
@@ -251,7 +251,7 @@ fn damaged(path: PathBuf, error: FormatError) -> LogDirError {
 }
 
 /// The snapshot of the highest offset and epoch, and where it ends.
-fn newest_snapshot(folder: &dyn Folder) -> Result<Option<(Offset, String)>> {
+fn newest_metadata_snapshot(folder: &dyn Folder) -> Result<Option<(Offset, String)>> {
     let snapshots = folder.list()?.into_iter().filter(|entry| !entry.is_folder).filter_map(|entry| {
         let (end, epoch) = parse_snapshot_name(&entry.name)?;
         (end > Offset::ZERO).then_some((end, epoch, entry.name))

@@ -14,13 +14,10 @@ use super::folder_kind::{FolderKind, NamedPartitions, PARTITION_FILES};
 use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic};
 use crate::disk::FolderEntry;
-use crate::units::{Offset, TopicName, TopicPartition};
+use crate::units::{FOLDER_NAME_MAX, Offset, TopicName, TopicPartition};
 use std::collections::HashSet;
 use std::ops::Range;
 use uuid::Uuid;
-
-/// Where the length of a file name ends.
-const FILE_NAME_MAX: usize = 255;
 
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +109,7 @@ impl LogDir {
 
     pub(super) fn refuse_long_folder_name(&self, name: &TopicName, partitions: i32) -> Result<()> {
         let last = TopicPartition { topic: name.clone(), partition: partitions - 1 };
-        if last.folder_name().len() > FILE_NAME_MAX {
+        if last.folder_name().len() > FOLDER_NAME_MAX {
             return Err(LogDirError::NameTooLong { topic: name.clone(), partitions });
         }
         Ok(())

@@ -12,7 +12,7 @@ pub mod time_format;
 
 pub use name::{TopicName, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
-pub use set_aside::{SetAside, SetAsideKind};
+pub use set_aside::{FOLDER_NAME_MAX, SetAside, SetAsideKind};
 pub use size::ByteSize;
 pub use time::{Duration, TimeUnit, Timestamp};
 pub use time_format::TimeFormat;

@@ -4,7 +4,7 @@ use super::{TopicName, TopicPartition};
 use std::fmt;
 
 /// The most bytes in the name of a folder: where a broker cuts the topic, so that the rest fits.
-const FOLDER_NAME_MAX: usize = 255;
+pub const FOLDER_NAME_MAX: usize = 255;
 const ID_DIGITS: usize = 32;
 
 /// Why a partition's folder has another name than the partition.
@@ -55,6 +55,15 @@ pub struct SetAside {
 }
 
 impl SetAside {
+    /// Whether a broker takes a folder of this name for one that was set aside. It asks less of the hex digits and of the topic
+    /// than [`SetAside::parse`], which reads only what a broker writes.
+    #[must_use]
+    pub fn is_accepted(name: &str) -> bool {
+        let rest = SetAsideKind::ALL.into_iter().find_map(|kind| name.strip_suffix(kind.suffix()));
+        let id = rest.and_then(|rest| rest.rsplit_once('.')).map(|(_, id)| id);
+        id.is_some_and(|id| id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    }
+
     /// The folder with this name; `None` for any other name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
