@@ -160,7 +160,7 @@ impl Line {
         let (_, matches) = self.matches.subcommand()?;
         let log_dirs = self.log_dirs()?;
         let names = matches.try_get_raw("topic").ok()??;
-        Some(names.filter_map(|name| log_dirs.topic(&name.to_str()?.parse().ok()?).ok()).collect())
+        Some(names.filter_map(|name| log_dirs.named(&name.to_str()?.parse().ok()?).ok()).collect())
     }
 }
 

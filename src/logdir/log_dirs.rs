@@ -133,7 +133,7 @@ impl LogDirs {
     ///
     /// # Errors
     /// When there is none, or two log dirs have one of its partitions.
-    pub fn topic(&self, name: &TopicName) -> Result<Topic> {
+    pub fn named(&self, name: &TopicName) -> Result<Topic> {
         if let Some((_, folder)) = self.set_aside(name)? {
             return Ok(folder);
         }
@@ -161,7 +161,7 @@ impl LogDirs {
     /// # Errors
     /// When there is none for one of them, or one that is meant cannot be read.
     pub fn matching_topics(&self, patterns: &[TopicPattern]) -> Result<Vec<Topic>> {
-        pattern::matching(patterns, &self.0, |name| self.topic(name), || self.find_topics())
+        pattern::matching(patterns, &self.0, |name| self.named(name), || self.find_topics())
     }
 
     /// The folder of a partition, and the log dir that it is in.

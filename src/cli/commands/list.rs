@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     if args.all {
         for folder in &set_aside {
             // One that is gone by now is a topic or deleted.
-            let Ok(topic) = log_dirs.topic(&folder.folder) else { continue };
+            let Ok(topic) = log_dirs.named(&folder.folder) else { continue };
             let is_compacted = cleaned.contains(&folder.partition.topic);
             let mut row = row(&topic, log_dirs.partitions(&topic)?, is_compacted, &mut failures);
             row.splice(4..4, [Cell::text(folder.kind.name()), Cell::text(shown_partition(folder))]);

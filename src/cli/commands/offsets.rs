@@ -50,7 +50,7 @@ pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<E
         text => At::Time(args::time("--at", text, &context.zone)?),
     };
     let log_dirs = context.open_to_read()?;
-    let topic = log_dirs.topic(&args.topic)?;
+    let topic = log_dirs.named(&args.topic)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     for partition in args::partitions(&topic, &args.partition)? {
         let view = log_dirs.partition(&topic, partition)?.view()?;
