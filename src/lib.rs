@@ -10,8 +10,9 @@
 //!
 //! | floor | module | holds |
 //! | --- | --- | --- |
-//! | 5 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
-//! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks, syncing |
+//! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
+//! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
+//! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks |
 //! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, checking, mending |
 //! | 2 | [`disk`] | the only door to the file system, and for tests a disk in memory (feature `faulty-disk`) |
@@ -20,10 +21,10 @@
 //!
 //! # How a line becomes a record
 //!
-//! `cli::commands::produce` → [`stream::intake`] cuts the input and places each record → [`stream::batcher`] encodes it
-//! straight into a batch → [`logdir::TopicWriter`] → [`logdir::Partition`] gives a [`storage::PartitionGuard`]: the folder
+//! `cli::commands::produce` → [`produce::Producer`] cuts the input, places each record and encodes it straight into a batch →
+//! [`produce::TopicWriter`] → [`logdir::Partition`] gives a [`storage::PartitionGuard`]: the folder
 //! locked, its topic id checked, configuration and checkpoints as they are now → [`storage::LogWriter`] gives the batch its
-//! offset and writes it with one call; [`logdir`]'s syncer makes it durable on a thread of its own.
+//! offset and writes it with one call; [`produce`]'s syncer makes it durable on a thread of its own.
 //!
 //! And back: [`logdir::Partition`] gives a [`storage::LogView`] of the log at one moment → [`storage::LogReader`] finds the
 //! place through the indexes and checks each batch →
@@ -50,6 +51,7 @@ pub mod cli;
 pub mod disk;
 pub mod format;
 pub mod logdir;
+pub mod produce;
 pub mod storage;
 pub mod stream;
 pub mod units;

@@ -33,15 +33,12 @@ mod lost_file;
 mod nearest;
 mod partition;
 mod pattern;
-mod recently_used;
 mod repair;
 mod retention;
 mod set_aside;
-mod syncer;
 pub mod topic;
 mod verify;
 mod witnesses;
-mod writer;
 
 pub use alter::Alteration;
 pub use cluster_metadata::ClusterMetadata;
@@ -55,13 +52,12 @@ pub use partition::Partition;
 pub use pattern::{TopicPattern, TopicPatternError};
 pub use repair::{RepairAdvice, RepairPlan, Repaired};
 pub use retention::{LimitOverrides, RetentionPlan};
-pub use syncer::{Acknowledged, OnSync, SyncPolicy};
 pub use topic::{Origin, Topic};
 pub use verify::{CheckedPartition, TopicFindings, TopicVerification};
-pub use writer::TopicWriter;
 
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
-use crate::units::{Offset, SetAside, TopicName, TopicPartition};
+use crate::storage::{Durability, LogWriter, PartitionGuard};
+use crate::units::{Offset, SetAside, Timestamp, TopicName, TopicPartition};
 use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
 use folder_kind::{FolderKind, NamedPartitions};
 use std::collections::{BTreeMap, HashSet};
@@ -416,5 +412,34 @@ impl LogDir {
             rows.write(&*self.root, file)?;
         }
         checked
+    }
+
+    /// Raises recovery points: everything below them is durable.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or a partition is gone.
+    pub(crate) fn raise_recovery_points<'a>(
+        &self,
+        points: impl IntoIterator<Item = (&'a Partition, Offset)>,
+    ) -> Result<()> {
+        self.raise(CheckpointFile::RecoveryPoint, points)
+    }
+
+    /// Opens the log of a partition that is guarded to write to it.
+    ///
+    /// # Errors
+    /// When the log is corrupt, or the disk fails.
+    pub fn open_writer(
+        &self,
+        partition: &Partition,
+        guard: &PartitionGuard,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<LogWriter> {
+        if !self.checkpoint_files().is_known(partition.id())? {
+            // Who made it may have died before its name was durable.
+            self.root.sync()?;
+        }
+        Ok(LogWriter::open(guard, durability, now)?)
     }
 }

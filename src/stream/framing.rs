@@ -42,7 +42,7 @@ pub enum Frame {
 }
 
 /// Bytes of the length before a record.
-pub(super) const LENGTH_SIZE: usize = 4;
+pub const LENGTH_SIZE: usize = 4;
 
 impl Framing {
     /// Records that end in `delimiter`, which is not empty.
@@ -54,9 +54,14 @@ impl Framing {
         }
     }
 
-    /// How many bytes end a record; 1 where none do.
-    pub(super) fn delimiter_size(&self) -> usize {
-        if let Self::Bytes(finder) = self { finder.needle().len() } else { 1 }
+    /// What ends a record; nothing where its length does.
+    #[must_use]
+    pub fn delimiter(&self) -> &[u8] {
+        match self {
+            Self::Byte(byte) => std::slice::from_ref(byte),
+            Self::Bytes(finder) => finder.needle(),
+            Self::Len32 | Self::Raw => b"",
+        }
     }
 
     /// What a record of this framing is called.

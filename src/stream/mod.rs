@@ -1,126 +1,13 @@
 //! Floor 4: records to and from bytes on a pipe. Knows partitions, not log dirs.
 //!
-//! In: [`intake`] cuts the input into records by a [`framing`], [`partitioner`] says where each goes, [`batcher`] gathers
-//! them while input flows and a [`pipeline`] finishes the batches and hands them to a store. Out: [`merge`] brings the
-//! records of several partitions into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of
-//! them, and [`output`] writes them, by a [`template`] if there is one.
+//! In: a [`framing`] cuts bytes into records, [`json`] reads the envelope of one. Out: [`merge`] brings the records of several
+//! partitions into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of them, and [`output`]
+//! writes them, by a [`template`] if there is one.
 
-pub mod batcher;
 pub mod filter;
 pub mod framing;
-pub mod intake;
 pub mod json;
 pub mod merge;
 pub mod output;
-pub mod partitioner;
-pub mod pipeline;
-pub mod storing;
 pub mod tail;
 pub mod template;
-
-use crate::format::FormatError;
-
-/// What can be wrong with an input. Each names the place, counted from 1.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// The input cannot be read.
-    #[error("cannot read {input}")]
-    Read {
-        /// The input's name.
-        input: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A record does not fit a batch.
-    #[error(
-        "{place} is too large: {}, and the batch that holds it may have {limit} (the smaller of max.message.bytes and \
-         segment.bytes)",
-        shown_size(*size, *size_is_exact)
-    )]
-    RecordTooLarge {
-        /// Where it stands.
-        place: Place,
-        /// Bytes of its key, value and headers.
-        size: u64,
-        /// Whether the end of the record was reached when it was counted.
-        size_is_exact: bool,
-        /// The smaller of `max.message.bytes` and `segment.bytes`.
-        limit: usize,
-    },
-    /// A record without the delimiter between key and value.
-    #[error("{place} has no key delimiter {delimiter:?}")]
-    NoKeyDelimiter {
-        /// Where it stands.
-        place: Place,
-        /// What was looked for.
-        delimiter: String,
-    },
-    /// A line that is no envelope.
-    #[error("{place}, column {column}: {what}")]
-    BadJson {
-        /// Where it stands.
-        place: Place,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong there.
-        what: String,
-    },
-    /// An input that ends within a record.
-    #[error("{place} is cut short: {what}")]
-    Cut {
-        /// Where it stands.
-        place: Place,
-        /// What was announced and what came.
-        what: String,
-    },
-    /// No line so far began with a time.
-    #[error("{place} does not begin with a time as {format:?} has it")]
-    NoTime {
-        /// Where it stands.
-        place: Place,
-        /// The format.
-        format: String,
-    },
-    /// A record without a key for a compacted topic.
-    #[error("{place} has no key, and a compacted topic keeps records by key")]
-    NoKey {
-        /// Where it stands.
-        place: Place,
-    },
-    /// An envelope names a partition that the topic does not have.
-    #[error("{place} is for partition {partition}, which the topic does not have")]
-    NoSuchPartition {
-        /// Where it stands.
-        place: Place,
-        /// The partition.
-        partition: i32,
-    },
-    /// A batch before could not be stored, which was told then.
-    #[error("nothing is stored after a failure")]
-    AfterFailure,
-    /// A codec failed.
-    #[error("cannot compress a batch: {0}")]
-    Codec(#[from] FormatError),
-}
-
-/// A record's place in the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// `stdin` or the file's path.
-    pub input: String,
-    /// `line` or `record`.
-    pub unit: &'static str,
-    /// From 1.
-    pub number: u64,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} of {}", self.unit, self.number, self.input)
-    }
-}
-
-fn shown_size(size: u64, is_exact: bool) -> String {
-    if is_exact { format!("{size} bytes") } else { format!("more than {size} bytes") }
-}

@@ -10,9 +10,8 @@ use super::support::{Heard, topic_config};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{
-    Alteration, LimitOverrides, LogDir, LogDirError, NewTopic, OnSync, Origin, Result, SyncPolicy, Topic, TopicWriter,
-};
+use kdir::logdir::{Alteration, LimitOverrides, LogDir, LogDirError, NewTopic, Origin, Result, Topic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::repair::DamagedRecords;
 use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::{Offset, Timestamp, TopicName};
@@ -171,7 +170,7 @@ fn produce(
     let topic = log_dir.topic(name)?;
     let (id, heard) = (id_of(&topic), Arc::new(Heard::default()));
     let policy = [SyncPolicy::Always, SyncPolicy::End, SyncPolicy::Never][random.below(3) as usize];
-    let mut writer = TopicWriter::new(log_dir.clone(), topic, policy, Arc::clone(&heard) as Arc<dyn OnSync>)?;
+    let mut writer = TopicWriter::new(log_dir.clone(), topic, policy, heard.listener())?;
     let (mut appended, mut result) = (BTreeMap::new(), Ok(()));
     for _ in 0..=random.below(20) {
         *number += 1;

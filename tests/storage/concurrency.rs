@@ -5,7 +5,8 @@ use kdir::disk::Disk;
 use kdir::disk::real::RealDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{Alteration, Created, LogDir, NewTopic, Partition, Result, SyncPolicy, Topic, TopicWriter};
+use kdir::logdir::{Alteration, Created, LogDir, NewTopic, Partition, Result, Topic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::file_name::{FileKind, segment_name};
 use kdir::storage::{Advance, RecordReader};
 use kdir::units::Offset;
@@ -87,7 +88,8 @@ fn asked_by_two_in_turn(segment_count: usize) -> BTreeMap<&'static str, usize> {
         writer.append(0, &mut [builder.finish(None, usize::MAX).unwrap()], NOW).unwrap();
     };
     let start = |topic: &Topic| {
-        TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, Arc::new(Heard::default())).unwrap()
+        TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, Arc::new(Heard::default()).listener())
+            .unwrap()
     };
     let mut filling = start(&topic);
     (0..segment_count).for_each(|_| produce(&mut filling));
@@ -117,7 +119,8 @@ fn a_change_of_hands_between_producers_costs_the_same_however_many_segments_ther
 /// A run that appends one record and ends in order.
 fn run(log_dir: &LogDir, topic: &Topic) {
     let mut writer =
-        TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, Arc::new(Heard::default())).unwrap();
+        TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, Arc::new(Heard::default()).listener())
+            .unwrap();
     let mut builder = BatchBuilder::new(0);
     builder.push(&NewRecord { timestamp: NOW, key: None, value: Some(b"value"), headers: &[] });
     writer.append(0, &mut [builder.finish(None, usize::MAX).unwrap()], NOW).unwrap();

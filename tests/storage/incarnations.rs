@@ -6,10 +6,8 @@ use kdir::disk::real::RealDisk;
 use kdir::disk::{Access, Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{
-    Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, OnSync, Partition, Result, SyncPolicy, Topic,
-    TopicWriter,
-};
+use kdir::logdir::{Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::repair::DamagedRecords;
 use kdir::units::{Offset, Timestamp, TopicPartition};
 use std::path::Path;
@@ -37,7 +35,7 @@ fn batch(value: &[u8], timestamp: Timestamp) -> BatchBuilder {
 /// Appends so many records; how many stretches were acknowledged.
 fn produce(log_dir: &LogDir, topic: &Topic, records: usize) -> usize {
     let heard = Arc::new(Heard::default());
-    let listener = Arc::clone(&heard) as Arc<dyn OnSync>;
+    let listener = heard.listener();
     let mut writer = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, listener).unwrap();
     for number in 0..records {
         let mut batch = batch(format!("precious {number}").as_bytes(), NOW);
@@ -109,7 +107,7 @@ fn a_producer_of_a_deleted_topic_writes_nothing_to_the_one_that_has_its_name() {
     let disk = disk();
     let log_dir = open(&disk);
     let old = create(&log_dir, "z", 1, &[]).unwrap();
-    let listener: Arc<dyn OnSync> = Arc::new(Heard::default());
+    let listener = Arc::new(Heard::default()).listener();
     let mut idle = TopicWriter::new(log_dir.clone(), old.clone(), SyncPolicy::End, listener).unwrap();
     idle.append(0, &mut [batch(b"old", NOW).finished()], NOW).unwrap();
     log_dir.delete_topic(&old.name, |_| {}).unwrap();
@@ -125,7 +123,7 @@ fn a_producer_stops_where_the_limits_or_the_policy_of_its_topic_were_changed() {
     let log_dir = open(&disk);
     let topic = create(&log_dir, "z", 1, &[]).unwrap();
     let start = || {
-        let listener: Arc<dyn OnSync> = Arc::new(Heard::default());
+        let listener = Arc::new(Heard::default()).listener();
         TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::End, listener).unwrap()
     };
     let alter = |settings: &[(&str, &str)]| {
@@ -240,7 +238,7 @@ fn the_next_producer_starts_after_any_power_failure_and_nothing_acknowledged_is_
         let log_dir = open(&disk);
         let topic = create(&log_dir, "app", 1, &[]).unwrap();
         let heard = Arc::new(Heard::default());
-        let listener = Arc::clone(&heard) as Arc<dyn OnSync>;
+        let listener = heard.listener();
         let mut writer = TopicWriter::new(log_dir, topic.clone(), SyncPolicy::Always, listener).unwrap();
         for number in 0..8 {
             writer.append(0, &mut [batch(&[b'x'; 3000], NOW).finished()], NOW).unwrap();

@@ -1,104 +1,78 @@
 //! From an input to a store: when what was read is stored and synced.
 
-use kdir::format::header::BatchHeader;
-use kdir::stream::StreamError;
-use kdir::stream::batcher::{BatchLimits, Batcher};
+use crate::support::{Heard, disk_with_log_dir, open_log_dir};
+use kdir::logdir::config::TopicConfig;
+use kdir::logdir::{Created, LogDir, NewTopic, Topic};
+use kdir::produce::{Ended, Input, Options, Partitioner, Producer, Readiness, RecordRule, Rejects, SyncPolicy};
 use kdir::stream::framing::Framing;
-use kdir::stream::intake::{Ended, Input, Intake, IntakeSink, Placement, Readiness, RecordRule};
-use kdir::stream::partitioner::Partitioner;
-use kdir::stream::pipeline::{BatchStore, Finishing, Pipeline};
-use kdir::stream::storing::Storing;
 use kdir::units::Timestamp;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-
-const BATCH_SIZE_MAX: usize = 1 << 20;
 
 /// What has become of the records.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Done {
-    read: i32,
-    stored: i32,
-    synced: i32,
-    sync_points: i32,
+    read: i64,
+    stored: i64,
+    synced: i64,
 }
 
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Done>>);
+/// A topic on a disk in memory, and what has become of the records that go to it.
+#[derive(Clone)]
+struct Run {
+    log_dir: LogDir,
+    topic: Topic,
+    heard: Arc<Heard>,
+    read: Arc<AtomicI64>,
+}
 
-impl Shared {
-    fn now(&self) -> Done {
-        *self.0.lock().unwrap()
+impl Run {
+    fn new(partitions: i32) -> Self {
+        let log_dir = open_log_dir(&disk_with_log_dir()).unwrap();
+        let new = NewTopic { name: "t".parse().unwrap(), partitions, config: TopicConfig::default() };
+        let Created::New(topic) = log_dir.create_topic(&new).unwrap() else { panic!("it was not there") };
+        Self { log_dir, topic, heard: Arc::default(), read: Arc::default() }
+    }
+
+    fn done(&self) -> Done {
+        let ends = self.log_dir.partitions(&self.topic).unwrap();
+        let stored = ends.iter().map(|it| it.view().unwrap().log_end_offset().unwrap().0).sum();
+        let synced = self.heard.all().iter().map(|it| it.last_offset - it.base_offset + 1).sum();
+        Done { read: self.read.load(Ordering::SeqCst), stored, synced }
     }
 
     /// A tenth of a second goes by with each record that is read.
-    fn time(&self) -> Timestamp {
-        Timestamp(i64::from(self.now().read) * 100)
+    fn take(&self, sync: SyncPolicy, input: impl Input) {
+        let read = Arc::clone(&self.read);
+        let clock = Arc::new(move || Timestamp(read.load(Ordering::SeqCst) * 100));
+        let options = Options {
+            framing: Framing::delimited(b"\n"),
+            rule: RecordRule::default(),
+            partition: None,
+            partitioner: Partitioner::RoundRobin,
+            compression: None,
+            batch_size: 64 << 10,
+            linger: Duration::ZERO,
+            sync,
+            rejects: Rejects::stop(),
+        };
+        let (log_dir, topic) = (self.log_dir.clone(), self.topic.clone());
+        let producer = Producer::new(log_dir, topic, options, clock, self.heard.listener()).unwrap();
+        assert_eq!(producer.run([Ok(input)]).ended.unwrap(), Ended::Complete);
     }
 }
 
-struct Store(Shared);
-
-impl BatchStore for Store {
-    type Error = StreamError;
-
-    fn store(&mut self, _: i32, batches: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
-        let records: i32 = batches.iter().map(|batch| BatchHeader::parse(batch).unwrap().record_count).sum();
-        self.0.0.lock().unwrap().stored += records;
-        Ok(())
-    }
-}
-
-struct Sink(Shared);
-
-impl IntakeSink for Sink {
-    type Error = StreamError;
-    type Store = Store;
-
-    fn now(&self) -> Timestamp {
-        self.0.time()
-    }
-
-    fn round_robin_start(&mut self) -> Result<i64, StreamError> {
-        Ok(0)
-    }
-
-    fn has_partition(&self, partition: i32) -> bool {
-        partition < 2
-    }
-
-    fn sync_point(&mut self) -> Result<(), StreamError> {
-        let mut done = self.0.0.lock().unwrap();
-        done.sync_points += 1;
-        done.synced = done.stored;
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64, _: u64) {}
-
-    fn skips(&self) -> bool {
-        true
-    }
-
-    fn reject_piece(&mut self, _: &[u8]) -> Result<(), StreamError> {
-        Ok(())
-    }
-
-    fn reject(&mut self, _: &[u8], _: StreamError) -> Result<(), StreamError> {
-        Ok(())
-    }
-}
-
-/// Never blocks: each read gives some lines at once. Keeps what had been done when it was read.
-struct Endless {
-    shared: Shared,
-    lines: Vec<u8>,
+/// Never blocks: each read gives some lines at once, and hears first what has been done.
+struct Endless<'a, F: FnMut(Done)> {
+    run: &'a Run,
+    lines: &'a [u8],
     reads: usize,
-    seen: Vec<Done>,
+    before_each: F,
 }
 
-impl Input for Endless {
+impl<F: FnMut(Done)> Input for Endless<'_, F> {
     fn name(&self) -> &str {
         "endless"
     }
@@ -108,92 +82,50 @@ impl Input for Endless {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.seen.push(self.shared.now());
-        if self.seen.len() > self.reads {
+        (self.before_each)(self.run.done());
+        if self.reads == 0 {
             return Ok(0);
         }
-        buffer[..self.lines.len()].copy_from_slice(&self.lines);
-        self.shared.0.lock().unwrap().read += self.lines.iter().filter(|&&byte| byte == b'\n').count() as i32;
+        self.reads -= 1;
+        buffer[..self.lines.len()].copy_from_slice(self.lines);
+        let lines = self.lines.iter().filter(|&&byte| byte == b'\n').count();
+        self.run.read.fetch_add(lines as i64, Ordering::SeqCst);
         Ok(self.lines.len())
     }
 }
 
-fn intake(shared: &Shared, storing: Storing, partition_count: i32) -> Intake<Store> {
-    let limits = BatchLimits { batch_size: 64 << 10, batch_size_max: BATCH_SIZE_MAX };
-    let compression = "none".parse().unwrap();
-    let finishing = Finishing { compression, batch_size_max: BATCH_SIZE_MAX };
-    let pipeline = Pipeline::new(Arc::new(Mutex::new(Store(shared.clone()))), finishing, limits.batch_size, || 2);
-    let batcher = Batcher::new(limits, pipeline, 2);
-    let placement = Placement { partition: None, partitioner: Partitioner::RoundRobin, partition_count };
-    let framing = Framing::delimited(b"\n");
-    Intake::new(framing, RecordRule::default(), placement, batcher, BATCH_SIZE_MAX, storing)
-}
-
 /// Takes an input of so many reads in; returns what had been done at each, and at the end.
-fn take(storing: Storing, partition_count: i32, lines: &[u8], reads: usize) -> Vec<Done> {
-    let shared = Shared::default();
-    let mut intake = intake(&shared, storing, partition_count);
-    let mut input = Endless { shared: shared.clone(), lines: lines.to_vec(), reads, seen: Vec::new() };
-    assert_eq!(intake.take(&mut input, &mut Sink(shared.clone())).unwrap(), Ended::Complete);
-    input.seen.push(shared.now());
-    input.seen
+fn take(sync: SyncPolicy, partitions: i32, lines: &[u8], reads: usize) -> Vec<Done> {
+    let (run, mut seen) = (Run::new(partitions), Vec::new());
+    run.take(sync, Endless { run: &run, lines, reads, before_each: |done| seen.push(done) });
+    seen.push(run.done());
+    seen
 }
 
 #[test]
-fn stored_each_read_an_input_that_never_blocks_is_synced_before_more_of_it_is_read() {
+fn synced_always_an_input_that_never_blocks_is_synced_before_more_of_it_is_read() {
     let large = [&b"x".repeat(200 << 10)[..], b"\ny\n"].concat();
-    for (partition_count, lines) in [(1, &b"a\nb\nc\n"[..]), (2, b"a\nb\nc\n"), (1, &large), (2, &large)] {
-        let seen = take(Storing::EachRead, partition_count, lines, 20);
-        for (reads, done) in seen[..21].iter().enumerate() {
+    for (partitions, lines) in [(1, &b"a\nb\nc\n"[..]), (2, b"a\nb\nc\n"), (1, &large), (2, &large)] {
+        let seen = take(SyncPolicy::Always, partitions, lines, 20);
+        assert_eq!(seen.len(), 22);
+        for (reads, done) in seen.iter().enumerate() {
             assert_eq!((done.stored, done.synced), (done.read, done.read), "before read {reads}: {done:?}");
-            assert!(done.sync_points > reads as i32, "before read {reads}: {done:?}");
         }
-        assert_eq!(seen[21].synced, seen[21].read);
     }
 }
 
 #[test]
 fn stored_when_idle_an_input_that_never_blocks_fills_its_batches() {
-    for storing in [Storing::Idle(Duration::ZERO), Storing::Gathered(Duration::from_millis(100))] {
-        let seen = take(storing, 1, b"a\nb\nc\n", 20);
-        assert_eq!(seen[20], Done { read: 60, ..Done::default() });
-        assert_eq!(seen[21], Done { read: 60, stored: 60, synced: 60, sync_points: 1 });
-    }
-}
-
-/// Never blocks; each read gives one record, and what was read long enough before is stored by then.
-struct Watched {
-    shared: Shared,
-    reads: i32,
-}
-
-impl Input for Watched {
-    fn name(&self) -> &str {
-        "watched"
-    }
-
-    fn wait(&mut self, _: Option<Duration>) -> io::Result<Readiness> {
-        Ok(Readiness::Ready)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Done { read, stored, .. } = self.shared.now();
-        // A tenth of a second lies between two.
-        assert!(stored >= read - 10, "{stored} of {read}");
-        if read == self.reads {
-            return Ok(0);
-        }
-        buffer[..2].copy_from_slice(b"a\n");
-        self.shared.0.lock().unwrap().read += 1;
-        Ok(2)
-    }
+    let seen = take(SyncPolicy::End, 1, b"a\nb\nc\n", 20);
+    assert_eq!(seen[20], Done { read: 60, ..Done::default() });
+    assert_eq!(seen[21], Done { read: 60, stored: 60, synced: 60 });
 }
 
 #[test]
 fn a_record_waits_no_longer_than_it_may_although_the_input_never_blocks() {
-    let shared = Shared::default();
-    let mut intake = intake(&shared, Storing::Idle(Duration::ZERO), 2).gathering_at_most(Duration::from_secs(1));
-    let mut input = Watched { shared: shared.clone(), reads: 100 };
-    assert_eq!(intake.take(&mut input, &mut Sink(shared.clone())).unwrap(), Ended::Complete);
-    assert_eq!(shared.now(), Done { read: 100, stored: 100, synced: 100, sync_points: 10 });
+    let run = Run::new(2);
+    // A tenth of a second lies between two.
+    let before_each = |Done { read, stored, .. }: Done| assert!(stored >= read - 10, "{stored} of {read}");
+    run.take(SyncPolicy::Every(Duration::from_secs(1)), Endless { run: &run, lines: b"a\n", reads: 100, before_each });
+    assert_eq!(run.done(), Done { read: 100, stored: 100, synced: 100 });
 }

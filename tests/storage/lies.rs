@@ -5,7 +5,8 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{CursorPosition, LogDir, LogDirError, NewTopic, OnSync, Result, SyncPolicy, Topic, TopicWriter};
+use kdir::logdir::{CursorPosition, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::Timestamp;
 use std::cmp::Ordering;
@@ -36,7 +37,7 @@ impl Run {
     fn start(disk: &FaultyDisk, policy: SyncPolicy) -> Self {
         let (log_dir, heard) = (open(disk), Arc::new(Heard::default()));
         let topic: Topic = log_dir.topic(&"app".parse().unwrap()).unwrap();
-        let writer = TopicWriter::new(log_dir, topic, policy, Arc::clone(&heard) as Arc<dyn OnSync>).unwrap();
+        let writer = TopicWriter::new(log_dir, topic, policy, heard.listener()).unwrap();
         Self { writer, heard }
     }
 

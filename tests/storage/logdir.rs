@@ -6,9 +6,8 @@ use kdir::disk::{Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{
-    Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic, TopicWriter,
-};
+use kdir::logdir::{Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic};
+use kdir::produce::TopicWriter;
 use kdir::storage::{Appended, Checkpoints, LogWriter, PartitionGuard, SyncFor, create_empty_log, sync_now};
 use kdir::units::{Offset, TopicName};
 use std::path::Path;
@@ -326,8 +325,8 @@ fn produce(writer: &mut TopicWriter, values: &[&str]) {
 }
 
 fn producer(log_dir: &LogDir, topic: &Topic) -> TopicWriter {
-    let policy = kdir::logdir::SyncPolicy::End;
-    TopicWriter::new(log_dir.clone(), topic.clone(), policy, Arc::new(Heard::default())).unwrap()
+    let policy = kdir::produce::SyncPolicy::End;
+    TopicWriter::new(log_dir.clone(), topic.clone(), policy, Arc::new(Heard::default()).listener()).unwrap()
 }
 
 #[test]

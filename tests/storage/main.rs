@@ -15,6 +15,7 @@ mod concurrency;
 mod decompressed_size;
 mod delayed;
 mod encoding;
+mod ending;
 pub mod entry_points;
 mod faults;
 mod flips;

@@ -6,9 +6,8 @@ use kdir::disk::{Access, Disk};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::properties::PartitionMetadata;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{
-    Acknowledged, Created, LogDir, LogDirError, NewTopic, OnSync, Result, SyncPolicy, Topic, TopicWriter,
-};
+use kdir::logdir::{Created, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::produce::{Event, Listener, SyncPolicy, TopicWriter};
 use kdir::storage::repair::DamagedRecords;
 use kdir::storage::{Advance, LogWriter, RecordReader, StorageError};
 use kdir::units::{Offset, Timestamp, TopicPartition};
@@ -66,7 +65,7 @@ impl Run {
     fn start_with(disk: &FaultyDisk, policy: SyncPolicy, open_max: usize) -> Self {
         let (log_dir, heard) = (open(disk), Arc::new(Heard::default()));
         let topic = log_dir.topic(&"t".parse().unwrap()).unwrap();
-        let writer = TopicWriter::new(log_dir, topic, policy, Arc::clone(&heard) as Arc<dyn OnSync>).unwrap();
+        let writer = TopicWriter::new(log_dir, topic, policy, heard.listener()).unwrap();
         Self {
             writer: writer.with_open_max(open_max),
             heard,
@@ -483,28 +482,21 @@ fn a_closed_partition_that_was_appended_to_much_has_its_recovery_point_moved_or_
     }
 }
 
-/// Takes its time to hear of a stretch, and sees whether its partition is still being written to when it has.
-struct SlowToHear {
-    disk: FaultyDisk,
-    closed: AtomicBool,
-}
-
-impl OnSync for SlowToHear {
-    fn acknowledged(&self, stretch: &Acknowledged) {
-        std::thread::sleep(Duration::from_millis(20));
-        self.closed.fetch_or(marks(&self.disk, stretch.partition) == 0, Ordering::Relaxed);
-    }
-    fn failed(&self) {}
-}
-
 #[test]
 fn a_partition_is_not_closed_while_another_thread_is_at_it() {
     let disk = disk();
-    let slow = Arc::new(SlowToHear { disk: disk.clone(), closed: AtomicBool::new(false) });
-    let (log_dir, on_sync) = (open(&disk), Arc::clone(&slow) as Arc<dyn OnSync>);
+    // Takes its time to hear of a stretch, and sees whether its partition is still being written to when it has.
+    let (closed, of_disk) = (Arc::new(AtomicBool::new(false)), disk.clone());
+    let seen = Arc::clone(&closed);
+    let listener: Listener = Arc::new(move |event| {
+        let Event::Durable(stretch) = event else { return };
+        std::thread::sleep(Duration::from_millis(20));
+        seen.fetch_or(marks(&of_disk, stretch.partition) == 0, Ordering::Relaxed);
+    });
+    let log_dir = open(&disk);
     let topic = log_dir.topic(&"t".parse().unwrap()).unwrap();
     let policy = SyncPolicy::Every(Duration::from_micros(50));
-    let mut writer = TopicWriter::new(log_dir, topic, policy, on_sync).unwrap().with_open_max(1);
+    let mut writer = TopicWriter::new(log_dir, topic, policy, listener).unwrap().with_open_max(1);
     for partition in 0..20 {
         let mut builder = BatchBuilder::new(0);
         builder.push(&NewRecord { timestamp: NOW, value: Some(b"v"), ..NewRecord::default() });
@@ -513,7 +505,7 @@ fn a_partition_is_not_closed_while_another_thread_is_at_it() {
         std::thread::sleep(Duration::from_millis(5));
     }
     writer.finish(NOW).unwrap();
-    assert!(!slow.closed.load(Ordering::Relaxed));
+    assert!(!closed.load(Ordering::Relaxed));
 }
 
 /// How often a disk is read for the repair of one of so many partitions.

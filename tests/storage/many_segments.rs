@@ -4,7 +4,8 @@ use super::support::{Heard, NOW, disk_with_log_dir, open_log_dir, topic_config};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{LogDir, NewTopic, OnSync, SyncPolicy, TopicWriter};
+use kdir::logdir::{LogDir, NewTopic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::{Advance, RecordReader};
 use kdir::units::Offset;
 use std::path::Path;
@@ -34,7 +35,7 @@ fn open(disk: &FaultyDisk) -> LogDir {
 fn start(disk: &FaultyDisk, policy: SyncPolicy) -> (TopicWriter, Arc<Heard>) {
     let (log_dir, heard) = (open(disk), Arc::new(Heard::default()));
     let topic = log_dir.topic(&"app".parse().unwrap()).unwrap();
-    (TopicWriter::new(log_dir, topic, policy, Arc::clone(&heard) as Arc<dyn OnSync>).unwrap(), heard)
+    (TopicWriter::new(log_dir, topic, policy, heard.listener()).unwrap(), heard)
 }
 
 fn append(writer: &mut TopicWriter) {

@@ -10,7 +10,8 @@ use kdir::disk::{Access, Disk};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{LogDir, LogDirError, NewTopic, SyncPolicy, TopicWriter};
+use kdir::logdir::{LogDir, LogDirError, NewTopic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::{Advance, Checkpoints, LogConfig, LogReader, LogView, RecordReader, StorageError};
 use kdir::units::{Offset, Timestamp};
 use std::path::Path;
@@ -161,7 +162,7 @@ fn a_deleted_partition_is_an_error_to_its_reader_and_writer_even_when_it_is_made
     dir.create_topic(&new).unwrap();
     let topic = dir.topic(&new.name).unwrap();
     let partition = dir.partition(&topic, 0).unwrap();
-    let mut writer = TopicWriter::new(dir, topic, SyncPolicy::Never, Arc::new(Heard::default())).unwrap();
+    let mut writer = TopicWriter::new(dir, topic, SyncPolicy::Never, Arc::new(Heard::default()).listener()).unwrap();
     let mut append = |value: &'static [u8]| {
         let mut builder = BatchBuilder::new(0);
         builder.push(&NewRecord { value: Some(value), ..NewRecord::default() });

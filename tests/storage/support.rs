@@ -5,8 +5,9 @@ use kdir::disk::{Access, Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
+use kdir::logdir::LogDir;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{Acknowledged, LogDir, OnSync};
+use kdir::produce::{Acknowledged, Event, Listener};
 use kdir::storage::check::{Acknowledgement, Finding, Gaps, Subject, Verification};
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
@@ -264,13 +265,15 @@ impl Heard {
     pub(crate) fn all(&self) -> Vec<Acknowledged> {
         self.0.lock().unwrap().clone()
     }
-}
 
-impl OnSync for Heard {
-    fn acknowledged(&self, stretch: &Acknowledged) {
-        self.0.lock().unwrap().push(*stretch);
+    pub(crate) fn listener(self: &Arc<Self>) -> Listener {
+        let heard = Arc::clone(self);
+        Arc::new(move |event| {
+            if let Event::Durable(stretch) = event {
+                heard.0.lock().unwrap().push(stretch);
+            }
+        })
     }
-    fn failed(&self) {}
 }
 
 /// The methods of a `Folder` that a test's own, around `self.inner`, does nothing about.

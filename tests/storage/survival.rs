@@ -14,10 +14,8 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{
-    Alteration, Created, CursorPosition, LimitOverrides, LogDir, LogDirError, NewTopic, OnSync, Result, SyncPolicy,
-    Topic, TopicWriter,
-};
+use kdir::logdir::{Alteration, Created, CursorPosition, LimitOverrides, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::check::{Finding, Problem};
 use kdir::storage::repair::DamagedRecords;
 use kdir::storage::{Advance, RecordReader, StorageError};
@@ -104,9 +102,10 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
     let topic = create(&log_dir, "app", 2)?;
     world.created = true;
     let heard = Arc::new(Heard::default());
-    let listener: Arc<dyn OnSync> = Arc::clone(&heard) as Arc<dyn OnSync>;
+    let listener = heard.listener();
     let mut syncing = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::Always, Arc::clone(&listener))?;
-    let mut careless = TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::Never, Arc::new(Heard::default()))?;
+    let mut careless =
+        TopicWriter::new(log_dir.clone(), topic.clone(), SyncPolicy::Never, Arc::new(Heard::default()).listener())?;
     for number in 0..24 {
         let writer = if number % 3 == 1 { &mut careless } else { &mut syncing };
         append(writer, number, number as i32 / 2 % 2, world)?;
@@ -160,7 +159,7 @@ fn work_on(disk: &FaultyDisk, world: &mut World) -> Result<()> {
     let log_dir = open(disk)?;
     let Some(topic) = log_dir.find_topic(&name("app"))? else { return Ok(()) };
     let heard = Arc::new(Heard::default());
-    let listener = Arc::clone(&heard) as Arc<dyn OnSync>;
+    let listener = heard.listener();
     let mut writer = TopicWriter::new(log_dir, topic.clone(), SyncPolicy::End, listener)?;
     for &number in &topic.partitions {
         append(&mut writer, 100 + number as usize, number, world)?;

@@ -4,7 +4,8 @@ use super::super::support::{Heard, NOW, ROOT, bytes_of, disk_with_log_dir, open_
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor, stamp};
 use kdir::format::record::NewRecord;
-use kdir::logdir::{LogDir, NewTopic, SyncPolicy, TopicWriter};
+use kdir::logdir::{LogDir, NewTopic};
+use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::{Advance, Durability, RecordReader};
 use kdir::units::{Offset, TopicPartition};
 use std::collections::BTreeMap;
@@ -384,8 +385,8 @@ fn append_and_close(dir: &LogDir, owner: Owner) {
     let topic = dir.topic(&partition().topic).unwrap();
     match owner {
         Owner::Kdir => {
-            let heard = Arc::new(Heard::default());
-            let mut writer = TopicWriter::new(dir.clone(), topic, SyncPolicy::End, heard).unwrap();
+            let listener = Arc::new(Heard::default()).listener();
+            let mut writer = TopicWriter::new(dir.clone(), topic, SyncPolicy::End, listener).unwrap();
             writer.append(0, &mut [&mut batch(0, 99, "none")], NOW).unwrap();
             writer.finish(NOW).unwrap();
         }

@@ -1,32 +1,20 @@
-mod input;
-mod rejects;
+mod options;
 mod report;
-mod sink;
 
 use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
-use crate::cli::ui::Unit;
 use crate::cli::{Context, now};
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
-use crate::logdir::{Created, LogDir, LogDirError, NewTopic, OnSync, SyncPolicy, Topic, TopicWriter};
-use crate::storage::LogConfig;
-use crate::stream::batcher::{BatchLimits, Batcher};
-use crate::stream::framing::Framing;
-use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
-use crate::stream::partitioner::Partitioner;
-use crate::stream::pipeline::{Finishing, Pipeline};
-use crate::stream::storing::Storing;
-use crate::units::{ByteSize, Duration, TimeFormat, Timestamp, TopicName};
-use input::{InputName, find_inputs, total_size};
-use rejects::Rejects;
-use report::{Acknowledgements, Summary};
-use sink::{Sink, Store};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
+use crate::produce::{Ended, InputName, ProduceError, Produced, Producer, SyncPolicy};
+use crate::units::{ByteSize, Duration, TopicName};
+use options::{InputFormat, OnError, PartitionerName, options, parse_compression, rejects, sync_policy};
+use report::{Report, SummaryFormat};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Append records from stdin or from files
@@ -137,184 +125,31 @@ pub(crate) struct ProduceArgs {
     output: SummaryFormat,
 }
 
-/// How long input is gathered where partitions are closed for others: each of them costs a sync then, and a pipe that its
-/// writer fills again and again stands still after every few KiB.
-const GATHERED_WHERE_SPREAD: std::time::Duration = std::time::Duration::from_millis(100);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum InputFormat {
-    Lines,
-    Json,
-    Len32,
-    Raw,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum OnError {
-    Stop,
-    Skip,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum PartitionerName {
-    Murmur2,
-    Crc32,
-    RoundRobin,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum SummaryFormat {
-    /// A summary on stderr
-    Text,
-    /// JSON lines on stdout
-    Json,
-}
-
-fn parse_compression(text: &str) -> Result<Compression, String> {
-    text.parse().map_err(|error| format!("{error}"))
-}
-
-fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
-    match text {
-        "always" => Ok(SyncPolicy::Always),
-        "end" => Ok(SyncPolicy::End),
-        "never" => Ok(SyncPolicy::Never),
-        _ => match text.parse::<Duration>() {
-            Ok(duration) if duration.0 > 0 => Ok(SyncPolicy::Every(duration.as_std())),
-            Ok(_) => Ok(SyncPolicy::Always),
-            Err(error) => Err(format!("expected always, end, never or a duration: {error}")),
-        },
-    }
-}
-
 pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let rule = rule(args, context)?;
+    let mut options = options(args, context)?;
     let stop = Stop::on_signals()?;
-    let inputs = find_inputs(args)?;
+    let inputs = find_inputs(&args.files)?;
     let log_dir = if args.create { context.open_or_make()? } else { context.open_to_write()? };
     let topic = find_or_create(args, &log_dir)?;
     if let Some(mark) = log_dir.broker_mark()? {
-        context
-            .ui
-            .warning(&format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped"));
+        let is_there = format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped");
+        context.ui.warning(&is_there);
     }
-    let config = topic.log_config();
-    let rule = RecordRule { needs_key: config.cleanup_policy.compact, ..rule };
-    let acknowledgements =
-        Arc::new(Acknowledgements::new(args.output == SummaryFormat::Json, context.ui, &topic, &stop)?);
-    let on_sync: Arc<dyn OnSync> = Arc::clone(&acknowledgements) as Arc<dyn OnSync>;
-    let total = total_size(&inputs);
-    let rejects = Rejects::new(args, &inputs, end_of_record(args), context.ui)?;
-    let writer = TopicWriter::new(log_dir, topic.clone(), args.sync, on_sync)?;
-    let storing = storing(args, &writer);
-    let store = Arc::new(Mutex::new(Store { writer, written: BTreeMap::new() }));
-    let mut intake = intake(args, &topic, &config, rule, storing, Arc::clone(&store))?;
-    let mut sink = Sink {
-        store,
-        topic,
-        ui: context.ui,
-        progress: context.ui.progress(total, if total.is_some() { Unit::Bytes } else { Unit::Records }),
-        by_bytes: total.is_some(),
-        rejects,
-        started,
-    };
-    let ended = take_all(&mut intake, &inputs, &stop, &mut sink);
-    let untimed = intake.taken().untimed;
-    // Its threads end here: nothing is stored after the last sync.
-    drop(intake);
-    let finished = sink.store().writer.finish(now()).map_err(anyhow::Error::from);
-    let kept = sink.rejects.finish();
-    sink.progress.finish();
-    sink.tell_notices();
-    let summarized = summarize(args, context, &sink, &acknowledgements, untimed);
-    // The sync comes first: if it failed, why the input ended is of no interest any more.
-    finished?;
-    let ended = ended?;
-    kept?;
-    summarized?;
-    acknowledgements.result()?;
-    Ok(exit_of(ended, &stop, &sink))
+    options.rejects = rejects(args, &inputs)?;
+    let report = Report::new(args, context.ui, started, &inputs, stop.waker()?);
+    let producer = Producer::new(log_dir, topic, options, Arc::new(now), report.listener()).map_err(plain)?;
+    let produced = producer.run(inputs.iter().map(|input| input.open(stop.descriptor())));
+    let reported = report.end(&produced);
+    let exit = exit_of(produced, &stop, context)?;
+    reported?;
+    Ok(exit)
 }
 
-/// Says what was stored and what was not.
-fn summarize(
-    args: &ProduceArgs,
-    context: &Context,
-    sink: &Sink,
-    acknowledgements: &Acknowledgements,
-    untimed: u64,
-) -> anyhow::Result<()> {
-    let written = std::mem::take(&mut sink.store().written);
-    let summary = Summary {
-        topic: sink.topic.name.as_str(),
-        written: &written,
-        acknowledged: &acknowledgements.records(),
-        names_unacknowledged: args.sync != SyncPolicy::Never,
-        rejected: sink.rejects.count,
-        rejected_text: sink.rejects.told(),
-        untimed,
-        seconds: sink.started.elapsed().as_secs_f64(),
-    };
-    match args.output {
-        SummaryFormat::Json => context.ui.data(&summary.json())?,
-        SummaryFormat::Text => context.ui.status(&summary.text()),
-    }
-    Ok(())
-}
-
-/// How a run ends that has stored all it was to.
-fn exit_of(ended: Ended, stop: &Stop, sink: &Sink) -> Exit {
-    match (ended, stop.signal()) {
-        (Ended::Stopped { left_out }, Some(signal)) => {
-            if left_out > 0 {
-                let bytes = super::counted(left_out as u64, "byte");
-                sink.ui.warning(&format!("the last line was not complete and was not stored ({bytes})"));
-            }
-            Exit::Signal(signal)
-        }
-        _ if sink.rejects.count > 0 => Exit::Told(exit::REJECTED),
-        _ => Exit::Done,
-    }
-}
-
-/// What ends a record in the input.
-fn end_of_record(args: &ProduceArgs) -> &[u8] {
-    match args.input {
-        InputFormat::Lines => &args.delimiter.0,
-        InputFormat::Json => b"\n",
-        InputFormat::Len32 | InputFormat::Raw => b"",
-    }
-}
-
-fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
-    let is_json = args.input == InputFormat::Json;
-    if is_json && (args.key.is_some() || args.key_delimiter.is_some() || !args.header.is_empty() || args.null_empty) {
-        return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
-    }
-    let bytes = |text: &String| text.clone().into_bytes();
-    if is_json && args.timestamp_format.is_some() {
-        return Err(exit::usage("-i json has timestamps of its own: leave out --timestamp-format"));
-    }
-    let time_format = args.timestamp_format.as_ref().map(|format| TimeFormat::new(format, context.zone.clone()));
-    let time_format = time_format.transpose().map_err(|error| exit::usage(format!("--timestamp-format: {error}")))?;
-    let timestamp = match &args.timestamp {
-        Some(text) => Some(args::time("--timestamp", text, &context.zone)?),
-        None => None,
-    };
-    if timestamp.is_some_and(|timestamp| timestamp < Timestamp::NONE) {
-        return Err(exit::usage("--timestamp lies before 1970, and Kafka has no such timestamps"));
-    }
-    Ok(RecordRule {
-        key: args.key.as_ref().map(bytes),
-        key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
-        headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
-        timestamp,
-        time_format,
-        null_empty: args.null_empty,
-        is_json,
-        needs_key: false,
-    })
+/// The inputs, in their order. One that is missing is an error before anything is stored.
+fn find_inputs(files: &[PathBuf]) -> anyhow::Result<Vec<InputName<'_>>> {
+    let stdin = files.is_empty().then_some(Path::new("-"));
+    files.iter().map(|path| &**path).chain(stdin).map(|path| InputName::find(path).map_err(plain)).collect()
 }
 
 fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic> {
@@ -328,69 +163,26 @@ fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic>
     }
 }
 
-/// When what was gathered is stored.
-fn storing(args: &ProduceArgs, writer: &TopicWriter) -> Storing {
-    let linger = args.linger.as_std();
-    let is_spread = args.partition.is_none() && writer.closes_partitions();
-    match args.sync {
-        SyncPolicy::Always => Storing::EachRead,
-        _ if is_spread && linger < GATHERED_WHERE_SPREAD => Storing::Gathered(GATHERED_WHERE_SPREAD),
-        SyncPolicy::Every(_) | SyncPolicy::End | SyncPolicy::Never => Storing::Idle(linger),
-    }
-}
-
-fn intake(
-    args: &ProduceArgs,
-    topic: &Topic,
-    config: &LogConfig,
-    rule: RecordRule,
-    storing: Storing,
-    store: Arc<Mutex<Store>>,
-) -> anyhow::Result<Intake<Store>> {
-    if let Some(partition) = args.partition {
-        topic.partition(partition)?;
-    }
-    let framing = match args.input {
-        InputFormat::Lines | InputFormat::Json => Framing::delimited(end_of_record(args)),
-        InputFormat::Len32 => Framing::Len32,
-        InputFormat::Raw => Framing::Raw,
-    };
-    let partitioner = match args.partitioner {
-        PartitionerName::Murmur2 => Partitioner::Murmur2,
-        PartitionerName::Crc32 => Partitioner::Crc32,
-        PartitionerName::RoundRobin => Partitioner::RoundRobin,
-    };
-    let partition_count = match args.partition {
-        Some(_) => 1,
-        None => topic.partition_count()?,
-    };
-    let batch_size_max = config.batch_size_max();
-    let limits = BatchLimits { batch_size: args.batch_size.0.min(batch_size_max as u64) as usize, batch_size_max };
-    let partitions_max = topic.partitions.last().map_or(0, |&last| last as usize + 1);
-    let compression = args.compression.unwrap_or_else(|| topic.compression());
-    let finishing = Finishing { compression, batch_size_max };
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let pipeline = Pipeline::new(store, finishing, limits.batch_size, processors);
-    let batcher = Batcher::new(limits, pipeline, partitions_max);
-    let placement = Placement { partition: args.partition, partitioner, partition_count };
-    let intake = Intake::new(framing, rule, placement, batcher, batch_size_max, storing);
-    Ok(match args.sync {
-        SyncPolicy::Every(interval) => intake.gathering_at_most(interval),
-        SyncPolicy::Always | SyncPolicy::End | SyncPolicy::Never => intake,
+/// How a run ends that has stored all it was to.
+fn exit_of(produced: Produced, stop: &Stop, context: &Context) -> anyhow::Result<Exit> {
+    Ok(match (produced.ended.map_err(plain)?, stop.signal()) {
+        (Ended::Stopped { left_out }, Some(signal)) => {
+            if left_out > 0 {
+                let bytes = super::counted(left_out as u64, "byte");
+                context.ui.warning(&format!("the last line was not complete and was not stored ({bytes})"));
+            }
+            Exit::Signal(signal)
+        }
+        _ if produced.rejected > 0 => Exit::Told(exit::REJECTED),
+        _ => Exit::Done,
     })
 }
 
-fn take_all(
-    intake: &mut Intake<Store>,
-    inputs: &[InputName<'_>],
-    stop: &Stop,
-    sink: &mut Sink,
-) -> anyhow::Result<Ended> {
-    for input in inputs {
-        let ended = intake.take(&mut input.open(stop)?, sink)?;
-        if ended != Ended::Complete {
-            return Ok(ended);
-        }
+/// An error with that of the log dir or the disk at its front, by which the exit code and the hint are chosen.
+fn plain(error: ProduceError) -> anyhow::Error {
+    match error {
+        ProduceError::LogDir(error) => error.into(),
+        ProduceError::Open(error) => error.into(),
+        error => error.into(),
     }
-    Ok(Ended::Complete)
 }

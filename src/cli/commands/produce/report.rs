@@ -1,51 +1,130 @@
-//! What a run says of itself: what has become durable while it goes on, and a summary at its end.
+//! What a run says of itself: progress and what has become durable while it goes on, and a summary at its end.
 
-use super::sink::Written;
-use crate::cli::commands::counted;
-use crate::cli::signals::Stop;
-use crate::cli::ui::{OutputError, Ui};
-use crate::logdir::{Acknowledged, OnSync, Topic};
+use super::ProduceArgs;
+use crate::cli::commands::{counted, told};
+use crate::cli::ui::{OutputError, Progress, Ui, Unit};
+use crate::produce::{Acknowledged, Event, InputName, Listener, Problem, Produced, SyncPolicy, Taken, Written};
 use crate::units::ByteSize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// Says on stdout what has become durable, and stops the input when a sync fails.
-pub(super) struct Acknowledgements {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SummaryFormat {
+    /// A summary on stderr
+    Text,
+    /// JSON lines on stdout
+    Json,
+}
+
+/// So many rejected inputs are named; who wants to see more of them has the file.
+const REJECTS_NAMED_MAX: u64 = 10;
+
+/// What is reported of a run, on whatever thread something happens.
+pub(super) struct Report {
     ui: Ui,
     topic: String,
-    is_json: bool,
+    format: SummaryFormat,
+    started: Instant,
+    /// Whether records that are not known to be durable are named at the end: not where the run was not to sync.
+    names_unacknowledged: bool,
+    rejects: Option<PathBuf>,
     waker: UnixStream,
-    /// How many records have become durable, by partition.
-    records: Mutex<BTreeMap<i32, u64>>,
-    /// The first write that failed; what came after it was not said.
-    failed: Mutex<Option<OutputError>>,
+    talk: Mutex<Talk>,
+    durable: Mutex<Durable>,
 }
 
-impl Acknowledgements {
-    pub(super) fn new(is_json: bool, ui: Ui, topic: &Topic, stop: &Stop) -> io::Result<Self> {
-        let (topic, waker) = (topic.name.to_string(), stop.waker()?);
-        Ok(Self { ui, topic, is_json, waker, records: Mutex::default(), failed: Mutex::new(None) })
-    }
-
-    /// How many records have become durable so far, by partition.
-    pub(super) fn records(&self) -> BTreeMap<i32, u64> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn result(&self) -> Result<(), OutputError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
-    }
+/// What is shown of the intake.
+struct Talk {
+    progress: Progress,
+    /// Whether progress counts bytes of a known total, not records.
+    by_bytes: bool,
+    /// Inputs that were left out so far.
+    rejected: u64,
 }
 
-impl OnSync for Acknowledgements {
-    fn acknowledged(&self, stretch: &Acknowledged) {
+/// What is known to be durable.
+#[derive(Default)]
+struct Durable {
+    /// How many records, by partition.
+    records: BTreeMap<i32, u64>,
+    /// The first write to stdout that failed; what came after it was not said.
+    failed: Option<OutputError>,
+}
+
+fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Report {
+    pub(super) fn new(
+        args: &ProduceArgs,
+        ui: Ui,
+        started: Instant,
+        inputs: &[InputName<'_>],
+        waker: UnixStream,
+    ) -> Arc<Self> {
+        let total: Option<u64> = inputs.iter().map(InputName::size).sum();
+        let progress = ui.progress(total, if total.is_some() { Unit::Bytes } else { Unit::Records });
+        Arc::new(Self {
+            ui,
+            topic: args.topic.to_string(),
+            format: args.output,
+            started,
+            names_unacknowledged: args.sync != SyncPolicy::Never,
+            rejects: args.rejects.clone(),
+            waker,
+            talk: Mutex::new(Talk { progress, by_bytes: total.is_some(), rejected: 0 }),
+            durable: Mutex::default(),
+        })
+    }
+
+    pub(super) fn listener(self: &Arc<Self>) -> Listener {
+        let report = Arc::clone(self);
+        Arc::new(move |event| report.hear(&event))
+    }
+
+    fn hear(&self, event: &Event<'_>) {
+        match event {
+            Event::Progress(taken) => self.progress(*taken),
+            Event::Rejected(problem) => self.rejected(problem),
+            Event::Durable(stretch) => self.durable(stretch),
+            // A full pipe holds a byte that wakes already.
+            Event::SyncFailed => drop((&self.waker).write(&[0])),
+        }
+    }
+
+    fn progress(&self, taken: Taken) {
+        let Taken { bytes, records, .. } = taken;
+        let Talk { progress, by_bytes, .. } = &mut *locked(&self.talk);
+        progress.set(if *by_bytes { bytes } else { records }, || {
+            if *by_bytes {
+                return counted(records, "record");
+            }
+            let rate = bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+            format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
+        });
+    }
+
+    fn rejected(&self, problem: &Problem) {
+        let mut talk = locked(&self.talk);
+        talk.rejected += 1;
+        if talk.rejected <= REJECTS_NAMED_MAX {
+            self.ui.warning(&format!("rejected: {problem}"));
+        } else if talk.rejected == REJECTS_NAMED_MAX + 1 {
+            self.ui.warning("more are rejected, and not named");
+        }
+    }
+
+    fn durable(&self, stretch: &Acknowledged) {
         let count = (stretch.last_offset - stretch.base_offset + 1) as u64;
-        *self.records.lock().unwrap_or_else(PoisonError::into_inner).entry(stretch.partition).or_default() += count;
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_json && failed.is_none() {
+        let mut durable = locked(&self.durable);
+        *durable.records.entry(stretch.partition).or_default() += count;
+        if self.format == SummaryFormat::Json && durable.failed.is_none() {
             let line = json!({
                 "event": "durable",
                 "topic": self.topic,
@@ -53,13 +132,42 @@ impl OnSync for Acknowledgements {
                 "base_offset": stretch.base_offset.0,
                 "last_offset": stretch.last_offset.0,
             });
-            *failed = self.ui.data(format!("{line}\n").as_bytes()).err();
+            durable.failed = self.ui.data(format!("{line}\n").as_bytes()).err();
         }
     }
 
-    fn failed(&self) {
-        // A full pipe holds a byte that wakes already.
-        let _ = (&self.waker).write(&[0]);
+    /// Says what was stored and what was not.
+    pub(super) fn end(&self, produced: &Produced) -> Result<(), OutputError> {
+        locked(&self.talk).progress.finish();
+        for notice in &produced.notices {
+            self.ui.warning(&told(notice));
+        }
+        let Durable { records, failed } = std::mem::take(&mut *locked(&self.durable));
+        let summary = Summary {
+            topic: &self.topic,
+            written: &produced.written,
+            acknowledged: &records,
+            names_unacknowledged: self.names_unacknowledged,
+            rejected: produced.rejected,
+            rejected_text: self.rejected_text(produced.rejected),
+            untimed: produced.taken.untimed,
+            seconds: self.started.elapsed().as_secs_f64(),
+        };
+        match self.format {
+            SummaryFormat::Json => self.ui.data(&summary.json())?,
+            SummaryFormat::Text => self.ui.status(&summary.text()),
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What was rejected, for the summary.
+    fn rejected_text(&self, rejected: u64) -> Option<String> {
+        let count = counted(rejected, "record");
+        match &self.rejects {
+            _ if rejected == 0 => None,
+            Some(path) => Some(format!("rejected {count}, kept in {}", path.display())),
+            None => Some(format!("rejected {count}")),
+        }
     }
 }
 

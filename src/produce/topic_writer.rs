@@ -4,11 +4,12 @@
 //! says and closed before another is opened, and opened again when its next batch comes. It is then the same partition, of
 //! the same topic, or an error. That happens before the other is locked: who holds a partition waits for no other.
 
+use super::event::Listener;
 use super::recently_used::RecentlyUsed;
-use super::syncer::{OnSync, SyncPolicy, Syncer};
-use super::{LogDir, LogDirError, Partition, Result, Topic};
+use super::syncer::{SyncPolicy, Syncer};
 use crate::disk::descriptors;
-use crate::storage::{Appended, CleanupPolicy, Durability, KnownEnd, LogWriter, Notice, PartitionGuard, StorageError};
+use crate::logdir::{LogDir, LogDirError, Partition, Result, Topic};
+use crate::storage::{Appended, CleanupPolicy, KnownEnd, LogWriter, Notice, PartitionGuard, StorageError};
 use crate::units::Timestamp;
 use std::sync::Arc;
 
@@ -47,10 +48,10 @@ impl TopicWriter {
     ///
     /// # Errors
     /// None: a topic has its partitions.
-    pub fn new(log_dir: LogDir, topic: Topic, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Result<Self> {
+    pub fn new(log_dir: LogDir, topic: Topic, policy: SyncPolicy, listener: Listener) -> Result<Self> {
         let handles = log_dir.partitions(&topic)?;
         let open = |partition| OpenPartition { partition: Arc::new(partition), writer: WriterState::Unopened };
-        let syncer = Syncer::start(log_dir.clone(), policy, on_sync);
+        let syncer = Syncer::start(log_dir.clone(), policy, listener);
         let policy_of_records = topic.log_config().cleanup_policy;
         let partitions = handles.into_iter().map(open).collect();
         let (recently_used, notices) = (None, Vec::new());
@@ -214,25 +215,5 @@ fn close(partition: &Partition, writer: &mut LogWriter, now: Timestamp) -> Resul
         // The final time entry of a partition that is gone is missed by nobody, and indexes are derived anyway.
         Err(LogDirError::TopicDeleted { .. } | LogDirError::Storage(StorageError::Corrupt { .. })) => Ok(()),
         closed => closed,
-    }
-}
-
-impl LogDir {
-    /// Opens the log of a partition that is guarded to write to it.
-    ///
-    /// # Errors
-    /// When the log is corrupt, or the disk fails.
-    pub fn open_writer(
-        &self,
-        partition: &Partition,
-        guard: &PartitionGuard,
-        durability: Durability,
-        now: Timestamp,
-    ) -> Result<LogWriter> {
-        if !self.checkpoint_files().is_known(partition.id())? {
-            // Who made it may have died before its name was durable.
-            self.root.sync()?;
-        }
-        Ok(LogWriter::open(guard, durability, now)?)
     }
 }

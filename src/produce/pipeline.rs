@@ -9,7 +9,7 @@
 //! After a failure nothing more is stored, so that no partition has a gap: what stands in the line is dropped, and was
 //! never acknowledged.
 
-use super::StreamError;
+use super::error::{ProduceError, Result};
 use crate::format::batch::{self, BatchBuilder};
 use crate::format::compression::{Codec, Compression, Compressor};
 use std::collections::VecDeque;
@@ -28,47 +28,40 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 /// More workers than this have nothing to do beside one intake.
 const WORKERS_MAX: usize = 8;
 
-/// Stores finished batches.
-pub trait BatchStore: Send + 'static {
-    /// What can go wrong.
-    type Error: From<StreamError> + Send;
-    /// Stores batches of one partition, in order, each made of so many bytes of the input.
-    ///
-    /// # Errors
-    /// When one cannot be stored; those before it may have been.
-    fn store(&mut self, partition: i32, batches: &mut [&mut [u8]], input_bytes: &[u64]) -> Result<(), Self::Error>;
-}
+/// Stores batches of one partition, in order, each made of so many bytes of the input. After an error, those before the one
+/// that failed may have been stored.
+pub(super) type StoreBatches = Box<dyn FnMut(i32, &mut [&mut [u8]], &[u64]) -> Result<()> + Send>;
 
 /// How batches are finished.
 #[derive(Debug, Clone, Copy)]
-pub struct Finishing {
+pub(super) struct Finishing {
     /// What they are compressed with.
-    pub compression: Compression,
+    pub(super) compression: Compression,
     /// A batch that compression would make larger than this stays as it is.
-    pub batch_size_max: usize,
+    pub(super) batch_size_max: usize,
 }
 
 impl Finishing {
-    fn finish(&self, handed: &mut Handed, compressor: Option<&mut Compressor>) -> Result<(), StreamError> {
+    fn finish(&self, handed: &mut Handed, compressor: Option<&mut Compressor>) -> Result<()> {
         handed.filling.builder.finish(compressor, self.batch_size_max)?;
         Ok(())
     }
 }
 
 /// The way of batches from the intake to their store.
-pub struct Pipeline<S: BatchStore> {
-    shared: Arc<Shared<S>>,
+pub(super) struct Pipeline {
+    shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     workers_max: usize,
     /// Of the thread that hands over.
     compressor: Option<Compressor>,
 }
 
-struct Shared<S: BatchStore> {
+struct Shared {
     finishing: Finishing,
     batch_size: usize,
-    store: Arc<Mutex<S>>,
-    line: Mutex<Line<S::Error>>,
+    store: Mutex<StoreBatches>,
+    line: Mutex<Line>,
     /// A worker may have something to do.
     work: Condvar,
     /// The line has become shorter.
@@ -82,17 +75,16 @@ struct Handed {
 }
 
 /// A batch that is being filled, or was.
-pub struct Filling {
+pub(super) struct Filling {
     /// Its records.
-    pub builder: BatchBuilder,
+    pub(super) builder: BatchBuilder,
     /// Bytes of the input that they were made of.
-    pub input_bytes: u64,
+    pub(super) input_bytes: u64,
 }
 
 impl Filling {
     /// An empty batch with room for `capacity` bytes.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { builder: BatchBuilder::new(capacity), input_bytes: 0 }
     }
 
@@ -108,7 +100,7 @@ enum Slot {
     Finished(Handed),
 }
 
-struct Line<E> {
+struct Line {
     slots: VecDeque<Slot>,
     /// So many finished batches are worth a write while more come.
     group_max: usize,
@@ -121,16 +113,15 @@ struct Line<E> {
     empty: Vec<Filling>,
     has_failed: bool,
     /// Why, until it was told.
-    failure: Option<E>,
+    failure: Option<ProduceError>,
     is_closed: bool,
 }
 
-impl<S: BatchStore> Pipeline<S> {
+impl Pipeline {
     /// A way for batches of `batch_size` bytes, with as many workers as there are processors, which is asked for only where
     /// more than one can have work.
-    #[must_use]
-    pub fn new(
-        store: Arc<Mutex<S>>,
+    pub(super) fn new(
+        store: StoreBatches,
         finishing: Finishing,
         batch_size: usize,
         processors: impl FnOnce() -> usize,
@@ -149,7 +140,8 @@ impl<S: BatchStore> Pipeline<S> {
         // A checksum alone is sooner made than handed on.
         let workers_max =
             if finishing.compression.codec == Codec::None { 1 } else { processors().clamp(1, WORKERS_MAX) };
-        let (line, work, room) = (Mutex::new(line), Condvar::new(), Condvar::new());
+        let (line, store) = (Mutex::new(line), Mutex::new(store));
+        let (work, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { finishing, batch_size, store, line, work, room });
         Self { shared, workers: Vec::new(), workers_max, compressor: None }
     }
@@ -158,7 +150,7 @@ impl<S: BatchStore> Pipeline<S> {
     ///
     /// # Errors
     /// When a batch that was handed over could not be stored.
-    pub fn pass(&mut self, partition: i32, filling: Filling) -> Result<Filling, S::Error> {
+    pub(super) fn pass(&mut self, partition: i32, filling: Filling) -> Result<Filling> {
         self.start_workers();
         if self.workers.is_empty() {
             return self.store(partition, filling);
@@ -187,7 +179,7 @@ impl<S: BatchStore> Pipeline<S> {
     ///
     /// # Errors
     /// When it could not be.
-    pub fn drain(&self) -> Result<(), S::Error> {
+    pub(super) fn drain(&self) -> Result<()> {
         self.shared.line().is_awaited = true;
         if !self.workers.is_empty() {
             self.shared.work.notify_one();
@@ -197,8 +189,7 @@ impl<S: BatchStore> Pipeline<S> {
     }
 
     /// Whether a failure has been told: nothing that follows is stored.
-    #[must_use]
-    pub fn has_told_failure(&self) -> bool {
+    pub(super) fn has_told_failure(&self) -> bool {
         let line = self.shared.line();
         line.has_failed && line.failure.is_none()
     }
@@ -207,14 +198,14 @@ impl<S: BatchStore> Pipeline<S> {
     ///
     /// # Errors
     /// When it, or one before it, could not be stored.
-    pub fn store(&mut self, partition: i32, filling: Filling) -> Result<Filling, S::Error> {
+    pub(super) fn store(&mut self, partition: i32, filling: Filling) -> Result<Filling> {
         self.drain()?;
         let finishing = self.shared.finishing;
         if self.compressor.is_none() {
             self.compressor = batch::compressor(finishing.compression);
         }
         let mut handed = Handed { partition, filling };
-        finishing.finish(&mut handed, self.compressor.as_mut()).map_err(S::Error::from)?;
+        finishing.finish(&mut handed, self.compressor.as_mut())?;
         let mut group = [handed];
         let stored = self.shared.store(&mut group);
         if stored.is_err() {
@@ -226,7 +217,7 @@ impl<S: BatchStore> Pipeline<S> {
     }
 }
 
-impl<S: BatchStore> Drop for Pipeline<S> {
+impl Drop for Pipeline {
     fn drop(&mut self) {
         self.shared.line().is_closed = true;
         self.shared.work.notify_all();
@@ -237,22 +228,19 @@ impl<S: BatchStore> Drop for Pipeline<S> {
     }
 }
 
-impl<S: BatchStore> Shared<S> {
-    fn line(&self) -> MutexGuard<'_, Line<S::Error>> {
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the line is as it should be, or has failed.
-    fn wait_until(
-        &self,
-        is_right: impl Fn(&Line<S::Error>) -> bool,
-    ) -> Result<MutexGuard<'_, Line<S::Error>>, S::Error> {
+    fn wait_until(&self, is_right: impl Fn(&Line) -> bool) -> Result<MutexGuard<'_, Line>> {
         let waited = self.room.wait_while(self.line(), |line| !line.has_failed && !is_right(line));
         let mut line = waited.unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = line.failure.take() {
             return Err(failure);
         }
-        if line.has_failed { Err(StreamError::AfterFailure.into()) } else { Ok(line) }
+        if line.has_failed { Err(ProduceError::AfterFailure) } else { Ok(line) }
     }
 
     /// What a worker does, until the line is closed.
@@ -280,7 +268,7 @@ impl<S: BatchStore> Shared<S> {
                 match finished {
                     Ok(()) => line.put_finished(number, handed),
                     Err(failure) => {
-                        line.fail(Some(failure.into()));
+                        line.fail(Some(failure));
                         self.room.notify_one();
                     }
                 }
@@ -293,7 +281,7 @@ impl<S: BatchStore> Shared<S> {
     }
 
     /// Stores finished batches, those of one partition at once.
-    fn store(&self, group: &mut [Handed]) -> Result<(), S::Error> {
+    fn store(&self, group: &mut [Handed]) -> Result<()> {
         group.sort_by_key(|handed| handed.partition);
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         for of_one in group.chunk_by_mut(|one, other| one.partition == other.partition) {
@@ -301,7 +289,7 @@ impl<S: BatchStore> Shared<S> {
             let input_bytes: Vec<u64> = of_one.iter().map(|handed| handed.filling.input_bytes).collect();
             let mut batches: Vec<&mut [u8]> =
                 of_one.iter_mut().map(|handed| handed.filling.builder.finished()).collect();
-            store.store(partition, &mut batches, &input_bytes)?;
+            store(partition, &mut batches, &input_bytes)?;
         }
         Ok(())
     }
@@ -310,10 +298,10 @@ impl<S: BatchStore> Shared<S> {
 /// Fails the line of a worker that panics. In a release a panic ends the process (`panic = "abort"`), so that nothing more
 /// is stored or acknowledged after a bug; tests are built to unwind, and would wait for such a worker for ever.
 #[cfg(panic = "unwind")]
-struct OnPanic<'a, S: BatchStore>(&'a Shared<S>);
+struct OnPanic<'a>(&'a Shared);
 
 #[cfg(panic = "unwind")]
-impl<S: BatchStore> Drop for OnPanic<'_, S> {
+impl Drop for OnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.line().fail(None);
@@ -322,7 +310,7 @@ impl<S: BatchStore> Drop for OnPanic<'_, S> {
     }
 }
 
-impl<E> Line<E> {
+impl Line {
     /// The batches to be stored next, when it is time for that: nobody else is at it, and there are enough of them or no
     /// more to come.
     fn take_group(&mut self) -> Option<Vec<Handed>> {
@@ -364,7 +352,7 @@ impl<E> Line<E> {
     }
 
     /// Drops all that stands in the line.
-    fn fail(&mut self, failure: Option<E>) {
+    fn fail(&mut self, failure: Option<ProduceError>) {
         if !self.has_failed {
             (self.has_failed, self.failure) = (true, failure);
         }
@@ -386,10 +374,8 @@ mod tests {
         fails_at: Option<&'static str>,
     }
 
-    impl BatchStore for Kept {
-        type Error = StreamError;
-
-        fn store(&mut self, partition: i32, batches: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
+    impl Kept {
+        fn store(&mut self, partition: i32, batches: &mut [&mut [u8]]) -> Result<()> {
             for batch in batches {
                 let header = BatchHeader::parse(batch).unwrap();
                 let mut records = batch[BATCH_HEADER_SIZE..].to_vec();
@@ -401,7 +387,7 @@ mod tests {
                 let first = RecordCursor::new(&header).next(&records).unwrap().unwrap();
                 let value = String::from_utf8_lossy(first.record(&records).value.unwrap()).into_owned();
                 if self.fails_at == Some(value.trim_start_matches('x')) {
-                    return Err(StreamError::Codec(crate::format::FormatError::corrupt("it was to fail")));
+                    return Err(ProduceError::Codec(crate::format::FormatError::corrupt("it was to fail")));
                 }
                 self.values.push((partition, value.trim_start_matches('x').to_owned()));
             }
@@ -409,11 +395,14 @@ mod tests {
         }
     }
 
-    fn pipeline(compression: &str, fails_at: Option<&'static str>) -> (Pipeline<Kept>, Arc<Mutex<Kept>>) {
+    fn pipeline(compression: &str, fails_at: Option<&'static str>) -> (Pipeline, Arc<Mutex<Kept>>) {
         let store = Arc::new(Mutex::new(Kept { values: Vec::new(), fails_at }));
         let compression = compression.parse().unwrap();
         let finishing = Finishing { compression, batch_size_max: 1 << 20 };
-        (Pipeline::new(Arc::clone(&store), finishing, 1 << 10, || 4), store)
+        let kept = Arc::clone(&store);
+        let store_batches: StoreBatches =
+            Box::new(move |partition, batches, _| kept.lock().unwrap().store(partition, batches));
+        (Pipeline::new(store_batches, finishing, 1 << 10, || 4), store)
     }
 
     /// A batch of one value: a number behind so much to compress that batches are not finished in their order.
@@ -449,45 +438,36 @@ mod tests {
 
     #[test]
     fn without_a_thread_to_be_had_all_is_stored_by_the_one_that_brings_it() {
-        struct OnThisThread(std::thread::ThreadId, i32);
-        impl BatchStore for OnThisThread {
-            type Error = StreamError;
-            fn store(&mut self, _: i32, batches: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
-                assert_eq!(std::thread::current().id(), self.0);
-                self.1 += batches.len() as i32;
-                Ok(())
-            }
-        }
-        let store = Arc::new(Mutex::new(OnThisThread(std::thread::current().id(), 0)));
+        let (this_thread, stored) = (std::thread::current().id(), Arc::new(Mutex::new(0)));
+        let count = Arc::clone(&stored);
+        let store_batches: StoreBatches = Box::new(move |_, batches, _| {
+            assert_eq!(std::thread::current().id(), this_thread);
+            *count.lock().unwrap() += batches.len();
+            Ok(())
+        });
         let finishing = Finishing { compression: "zstd".parse().unwrap(), batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(Arc::clone(&store), finishing, 1 << 10, || 4);
+        let mut pipeline = Pipeline::new(store_batches, finishing, 1 << 10, || 4);
         pipeline.workers_max = 0;
         let mut filling = Filling::new(0);
         for number in 0..50 {
             filling = pipeline.pass(0, fill(filling, number)).unwrap();
-            assert_eq!(store.lock().unwrap().1, number as i32 + 1);
+            assert_eq!(*stored.lock().unwrap(), number + 1);
         }
         pipeline.drain().unwrap();
     }
 
     #[test]
     fn a_bug_in_a_worker_is_nobodys_wait() {
-        struct Bug;
-        impl BatchStore for Bug {
-            type Error = StreamError;
-            fn store(&mut self, _: i32, _: &mut [&mut [u8]], _: &[u64]) -> Result<(), StreamError> {
-                panic!("a bug in the store")
-            }
-        }
+        let store_batches: StoreBatches = Box::new(|_, _, _| panic!("a bug in the store"));
         let compression = "none".parse().unwrap();
         let finishing = Finishing { compression, batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(Arc::new(Mutex::new(Bug)), finishing, 1 << 10, || 4);
+        let mut pipeline = Pipeline::new(store_batches, finishing, 1 << 10, || 4);
         let failure = loop {
             if let Err(failure) = pipeline.pass(0, fill(Filling::new(0), 1)) {
                 break failure;
             }
         };
-        assert!(matches!(failure, StreamError::AfterFailure), "{failure}");
+        assert!(matches!(failure, ProduceError::AfterFailure), "{failure}");
     }
 
     #[test]
@@ -503,8 +483,8 @@ mod tests {
             told.extend(pipeline.drain().err());
             told.extend(pipeline.store(0, fill(Filling::new(0), 200)).err());
             assert!(pipeline.has_told_failure());
-            assert!(matches!(told[0], StreamError::Codec(_)), "{told:?}");
-            assert!(told.len() > 2 && told[1..].iter().all(|it| matches!(it, StreamError::AfterFailure)), "{told:?}");
+            assert!(matches!(told[0], ProduceError::Codec(_)), "{told:?}");
+            assert!(told.len() > 2 && told[1..].iter().all(|it| matches!(it, ProduceError::AfterFailure)), "{told:?}");
             drop(pipeline);
             let values: Vec<String> = store.lock().unwrap().values.iter().map(|it| it.1.clone()).collect();
             assert_eq!(values, (0..20).map(|number| number.to_string()).collect::<Vec<_>>(), "{compression}");

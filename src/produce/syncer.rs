@@ -9,8 +9,8 @@
 //! A partition whose files are to be given back leaves the list when it is synced and nobody is at it: its turn is had by
 //! one thread at a time, so that each stretch is acknowledged once.
 
-use super::checkpoints::CheckpointFile;
-use super::{LogDir, Partition, Result};
+use super::event::{Acknowledged, Event, Listener};
+use crate::logdir::{LogDir, Partition, Result};
 use crate::storage::{self, Durability, Durable, LogWriter, PendingSync, StorageError, SyncFor};
 use crate::units::{Offset, Timestamp};
 use std::collections::BTreeMap;
@@ -36,25 +36,6 @@ pub enum SyncPolicy {
     End,
     /// Not by us: the operating system writes when it likes.
     Never,
-}
-
-/// A stretch of offsets that has become durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// The partition's number.
-    pub partition: i32,
-    /// The first offset.
-    pub base_offset: Offset,
-    /// The last offset.
-    pub last_offset: Offset,
-}
-
-/// What hears of the syncer's work, on whatever thread does it.
-pub trait OnSync: Send + Sync {
-    /// A stretch has become durable.
-    fn acknowledged(&self, stretch: &Acknowledged);
-    /// A sync beside the writer has failed: the writer is to stop, even if it waits for input.
-    fn failed(&self);
 }
 
 /// A partition that is written to, and what of it is to be synced.
@@ -83,7 +64,7 @@ struct State {
 
 struct Shared {
     log_dir: LogDir,
-    on_sync: Arc<dyn OnSync>,
+    listener: Listener,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -99,8 +80,8 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    pub(super) fn start(log_dir: LogDir, policy: SyncPolicy, on_sync: Arc<dyn OnSync>) -> Self {
-        let shared = Arc::new(Shared { log_dir, on_sync, state: Mutex::default(), wake: Condvar::new() });
+    pub(super) fn start(log_dir: LogDir, policy: SyncPolicy, listener: Listener) -> Self {
+        let shared = Arc::new(Shared { log_dir, listener, state: Mutex::default(), wake: Condvar::new() });
         let thread = match policy {
             SyncPolicy::Every(interval) => {
                 let shared = Arc::clone(&shared);
@@ -223,7 +204,7 @@ impl Shared {
             drop(state);
             let written = self.sync_dirty().map(|()| self.write_recovery_points());
             if !matches!(written, Ok(Ok(()))) {
-                self.on_sync.failed();
+                (self.listener)(Event::SyncFailed);
                 return written;
             }
         }
@@ -281,11 +262,9 @@ impl Shared {
         let durable = make_durable(it, wanted_for).inspect_err(|_| self.state().has_failed = true)?;
         let partition = it.partition.id().partition;
         for stretch in &durable.stretches {
-            self.on_sync.acknowledged(&Acknowledged {
-                partition,
-                base_offset: Offset(*stretch.start()),
-                last_offset: Offset(*stretch.end()),
-            });
+            let acknowledged =
+                Acknowledged { partition, base_offset: Offset(*stretch.start()), last_offset: Offset(*stretch.end()) };
+            (self.listener)(Event::Durable(acknowledged));
         }
         if let Some(recovery_point) = durable.recovery_point {
             pending(it).recovery_point_is_due(recovery_point);
@@ -297,7 +276,7 @@ impl Shared {
     fn write_recovery_points(&self) -> Result<()> {
         let due = std::mem::take(&mut self.state().due);
         let points = due.values().map(|(partition, through)| (&**partition, *through));
-        if due.is_empty() { Ok(()) } else { self.log_dir.raise(CheckpointFile::RecoveryPoint, points) }
+        if due.is_empty() { Ok(()) } else { self.log_dir.raise_recovery_points(points) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// When what has been read is stored although its batch is not full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storing {
+pub(super) enum Storing {
     /// When nothing more has come for so long.
     Idle(Duration),
     /// When the input stands still, and so much time has passed since the first of it was read.

@@ -1,39 +1,38 @@
 //! Gathers records into batches, one being filled for each partition that records go to.
 
-use super::pipeline::{BatchStore, Filling, Pipeline};
+use super::Result;
+use super::pipeline::{Filling, Pipeline};
 use crate::format::header::BATCH_HEADER_SIZE;
 use crate::format::record::NewRecord;
 use crate::units::Timestamp;
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchLimits {
+pub(super) struct BatchLimits {
     /// A batch is finished before it would exceed this; a single larger record has a batch of its own.
-    pub batch_size: usize,
+    pub(super) batch_size: usize,
     /// No batch ever exceeds this.
-    pub batch_size_max: usize,
+    pub(super) batch_size_max: usize,
 }
 
 /// The batches that are being filled.
-pub struct Batcher<S: BatchStore> {
+pub(super) struct Batcher {
     limits: BatchLimits,
     /// By partition number; made when the first record comes.
     fillings: Vec<Option<Filling>>,
-    pipeline: Pipeline<S>,
+    pipeline: Pipeline,
 }
 
-impl<S: BatchStore> Batcher<S> {
+impl Batcher {
     /// Batches for partitions below `partitions_max`.
-    #[must_use]
-    pub fn new(limits: BatchLimits, pipeline: Pipeline<S>, partitions_max: usize) -> Self {
+    pub(super) fn new(limits: BatchLimits, pipeline: Pipeline, partitions_max: usize) -> Self {
         let fillings = std::iter::repeat_with(|| None).take(partitions_max).collect();
         Self { limits, fillings, pipeline }
     }
 
     /// Whether even a batch that holds `record` alone would be too large before compression.
     #[inline]
-    #[must_use]
-    pub fn is_too_large(&self, record: &NewRecord<'_>) -> bool {
+    pub(super) fn is_too_large(&self, record: &NewRecord<'_>) -> bool {
         let limit = self.limits.batch_size_max;
         BATCH_HEADER_SIZE + record.size_max() > limit && BATCH_HEADER_SIZE + record.size(0, 0) > limit
     }
@@ -44,7 +43,7 @@ impl<S: BatchStore> Batcher<S> {
     /// # Errors
     /// When a batch cannot be stored.
     #[inline]
-    pub fn add(&mut self, partition: i32, record: &NewRecord<'_>, input_bytes: usize) -> Result<(), S::Error> {
+    pub(super) fn add(&mut self, partition: i32, record: &NewRecord<'_>, input_bytes: usize) -> Result<()> {
         let place = partition as usize;
         if let Some(Filling { builder, .. }) = &self.fillings[place] {
             // The exact size is asked for only near the limit.
@@ -63,7 +62,13 @@ impl<S: BatchStore> Batcher<S> {
 
     /// Adds records whose values are `lines`, as far as they go into the batch that is being filled. Returns how many bytes
     /// that took, and how many records.
-    pub fn add_lines(&mut self, partition: i32, lines: &[u8], delimiter: u8, timestamp: Timestamp) -> (usize, i32) {
+    pub(super) fn add_lines(
+        &mut self,
+        partition: i32,
+        lines: &[u8],
+        delimiter: u8,
+        timestamp: Timestamp,
+    ) -> (usize, i32) {
         let limit = self.limits.batch_size.min(self.limits.batch_size_max);
         let Some(Filling { builder, input_bytes }) = &mut self.fillings[partition as usize] else { return (0, 0) };
         let (bytes, records) = builder.push_lines(lines, delimiter, timestamp, limit);
@@ -72,7 +77,7 @@ impl<S: BatchStore> Batcher<S> {
     }
 
     #[cold]
-    fn pass(&mut self, place: usize) -> Result<(), S::Error> {
+    fn pass(&mut self, place: usize) -> Result<()> {
         if let Some(full) = self.fillings[place].take() {
             self.fillings[place] = Some(self.pipeline.pass(place as i32, full)?);
         }
@@ -80,8 +85,7 @@ impl<S: BatchStore> Batcher<S> {
     }
 
     /// Whether any batch holds a record.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.fillings.iter().flatten().all(|filling| filling.builder.is_empty())
     }
 
@@ -89,7 +93,7 @@ impl<S: BatchStore> Batcher<S> {
     ///
     /// # Errors
     /// When a batch cannot be stored.
-    pub fn flush(&mut self) -> Result<(), S::Error> {
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.pipeline.has_told_failure() {
             return Ok(());
         }

@@ -1,0 +1,139 @@
+//! What ends a run, and what keeps an input from being a record.
+
+use crate::disk::DiskError;
+use crate::format::FormatError;
+use crate::logdir::LogDirError;
+use std::path::PathBuf;
+
+/// What [`ProduceError`] is the error of.
+pub type Result<T> = std::result::Result<T, ProduceError>;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// An input cannot be opened.
+    #[error(transparent)]
+    Open(#[from] DiskError),
+    /// An input cannot be read.
+    #[error("cannot read {input}")]
+    Read {
+        /// The input's name.
+        input: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// An input makes no record, and the run was to stop there.
+    #[error(transparent)]
+    Refused(#[from] Problem),
+    /// The file of rejected inputs cannot be written.
+    #[error("cannot {doing} {}", path.display())]
+    Rejects {
+        /// What was done to it.
+        doing: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The log dir cannot be written to.
+    #[error(transparent)]
+    LogDir(#[from] LogDirError),
+    /// A batch before could not be stored, which was reported then.
+    #[error("nothing is stored after a failure")]
+    AfterFailure,
+    /// A codec failed.
+    #[error("cannot compress a batch: {0}")]
+    Codec(#[from] FormatError),
+}
+
+/// Why an input makes no record. Each names the place, counted from 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A record does not fit a batch.
+    #[error(
+        "{place} is too large: {}, and the batch that holds it may have {limit} (the smaller of max.message.bytes and \
+         segment.bytes)",
+        shown_size(*size, *size_is_exact)
+    )]
+    RecordTooLarge {
+        /// Where it stands.
+        place: Place,
+        /// Bytes of its key, value and headers.
+        size: u64,
+        /// Whether the end of the record was reached when it was counted.
+        size_is_exact: bool,
+        /// The smaller of `max.message.bytes` and `segment.bytes`.
+        limit: usize,
+    },
+    /// A record without the delimiter between key and value.
+    #[error("{place} has no key delimiter {delimiter:?}")]
+    NoKeyDelimiter {
+        /// Where it stands.
+        place: Place,
+        /// What was looked for.
+        delimiter: String,
+    },
+    /// A line that is no envelope.
+    #[error("{place}, column {column}: {what}")]
+    BadJson {
+        /// Where it stands.
+        place: Place,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// An input that ends within a record.
+    #[error("{place} is cut short: {what}")]
+    Cut {
+        /// Where it stands.
+        place: Place,
+        /// What was announced and what came.
+        what: String,
+    },
+    /// No line so far began with a time.
+    #[error("{place} does not begin with a time as {format:?} has it")]
+    NoTime {
+        /// Where it stands.
+        place: Place,
+        /// The format.
+        format: String,
+    },
+    /// A record without a key for a compacted topic.
+    #[error("{place} has no key, and a compacted topic keeps records by key")]
+    NoKey {
+        /// Where it stands.
+        place: Place,
+    },
+    /// An envelope names a partition that the topic does not have.
+    #[error("{place} is for partition {partition}, which the topic does not have")]
+    NoSuchPartition {
+        /// Where it stands.
+        place: Place,
+        /// The partition.
+        partition: i32,
+    },
+}
+
+/// A record's place in the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// `stdin` or the file's path.
+    pub input: String,
+    /// `line` or `record`.
+    pub unit: &'static str,
+    /// From 1.
+    pub number: u64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} of {}", self.unit, self.number, self.input)
+    }
+}
+
+fn shown_size(size: u64, is_exact: bool) -> String {
+    if is_exact { format!("{size} bytes") } else { format!("more than {size} bytes") }
+}

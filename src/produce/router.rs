@@ -1,0 +1,145 @@
+//! Where each record goes, and when what was gathered is stored.
+
+use super::Result;
+use super::batcher::Batcher;
+use super::error::Problem;
+use super::event::{Event, Listener};
+use super::gathering::Gathering;
+use super::input::{Input, Readiness};
+use super::intake::{At, Taken, broken};
+use super::partitioner::Partitioner;
+use super::producer::Clock;
+use super::rejects::Rejects;
+use super::store::{SharedStore, locked};
+use crate::format::record::NewRecord;
+use crate::units::Timestamp;
+
+/// Where records go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placement {
+    /// The one partition for all of them.
+    pub(super) partition: Option<i32>,
+    /// Otherwise, by what rule.
+    pub(super) partitioner: Partitioner,
+    /// Over how many.
+    pub(super) partition_count: i32,
+}
+
+/// Gives each record its partition and gathers them into batches.
+pub(super) struct Router {
+    pub(super) placement: Placement,
+    /// Of the topic, in order.
+    pub(super) partitions: Vec<i32>,
+    pub(super) batcher: Batcher,
+    pub(super) batch_size_max: usize,
+    pub(super) gathering: Gathering,
+    /// Whether a record must have a key.
+    pub(super) needs_key: bool,
+    /// The next partition in turn, once it is known.
+    pub(super) next_in_turn: Option<i32>,
+    /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
+    pub(super) now: Timestamp,
+    pub(super) taken: Taken,
+    pub(super) store: SharedStore,
+    pub(super) rejects: Rejects,
+    pub(super) clock: Clock,
+    pub(super) listener: Listener,
+}
+
+impl Router {
+    #[inline]
+    pub(super) fn add(&mut self, record: &NewRecord<'_>, named: Option<i32>, framed: &[u8], at: At<'_>) -> Result<()> {
+        if self.needs_key && record.key.is_none() {
+            return self.reject(framed, Problem::NoKey { place: at.place() });
+        }
+        if self.batcher.is_too_large(record) {
+            let (place, limit) = (at.place(), self.batch_size_max);
+            let size = record.payload_size() as u64;
+            return self.reject(framed, Problem::RecordTooLarge { place, size, size_is_exact: true, limit });
+        }
+        let Placement { partition, partitioner, partition_count } = self.placement;
+        let partition = match partition.or(named) {
+            Some(partition) if self.partitions.binary_search(&partition).is_ok() => partition,
+            Some(partition) => {
+                return self.reject(framed, Problem::NoSuchPartition { place: at.place(), partition });
+            }
+            None => match partitioner.by_key(record.key, partition_count) {
+                Some(partition) => partition,
+                None => self.in_turn()?,
+            },
+        };
+        self.taken.records += 1;
+        self.taken.bytes += framed.len() as u64;
+        self.batcher.add(partition, record, framed.len())
+    }
+
+    /// Adds records whose values are `lines`, as far as they all go to one partition and into its batch. Returns how many
+    /// bytes that took, and how many records.
+    pub(super) fn add_lines(&mut self, lines: &[u8], delimiter: u8, timestamp: Option<Timestamp>) -> (usize, u64) {
+        let Placement { partition, partition_count, .. } = self.placement;
+        let only = partition.or((partition_count == 1).then_some(0));
+        let Some(partition) = only.filter(|_| !self.needs_key) else { return (0, 0) };
+        let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp.unwrap_or(self.now));
+        self.taken.records += records as u64;
+        self.taken.bytes += bytes as u64;
+        (bytes, records as u64)
+    }
+
+    #[inline]
+    fn in_turn(&mut self) -> Result<i32> {
+        let count = self.placement.partition_count;
+        let partition = match self.next_in_turn {
+            Some(partition) => partition,
+            None if count == 1 => 0,
+            None => locked(&self.store).writer.log_end_offsets_sum()?.rem_euclid(i64::from(count)) as i32,
+        };
+        self.next_in_turn = Some(if partition + 1 == count { 0 } else { partition + 1 });
+        Ok(partition)
+    }
+
+    /// Waits for input. What has been gathered is stored before a wait that may be long, or before any, and where it has
+    /// waited long enough.
+    pub(super) fn wait(&mut self, input: &mut dyn Input) -> Result<Readiness> {
+        let wait = |input: &mut dyn Input, timeout| match input.wait(timeout) {
+            Ok(readiness) => Ok(readiness),
+            Err(source) => Err(broken(input.name(), source)),
+        };
+        let now = (self.clock)();
+        if let Some(patience) = self.gathering.patience(self.batcher.is_empty(), now) {
+            match wait(input, Some(patience))? {
+                Readiness::NotReady => {}
+                Readiness::Ready if self.gathering.is_late(now) => {}
+                readiness => return Ok(readiness),
+            }
+        }
+        self.batcher.flush()?;
+        self.gathering.is_stored();
+        self.sync_point()?;
+        wait(input, None)
+    }
+
+    /// A place where the input may stand still: everything read so far has been stored.
+    pub(super) fn sync_point(&self) -> Result<()> {
+        Ok(locked(&self.store).writer.sync_point()?)
+    }
+
+    /// Notes that something was read.
+    pub(super) fn has_read(&mut self) {
+        self.now = self.now.max((self.clock)());
+        (self.listener)(Event::Progress(self.taken));
+    }
+
+    /// Leaves an input out that makes no record, of which this is all or the last piece.
+    ///
+    /// # Errors
+    /// The problem, where the run is to stop at it.
+    #[cold]
+    pub(super) fn reject(&mut self, last_piece: &[u8], problem: Problem) -> Result<()> {
+        if !self.rejects.skips() {
+            return Err(problem.into());
+        }
+        self.rejects.take(last_piece)?;
+        (self.listener)(Event::Rejected(&problem));
+        Ok(())
+    }
+}
