@@ -1,21 +1,18 @@
-//! Floor 4: records to and from bytes on a pipe. Knows partitions, not log dirs.
+//! Floor 2: records to and from bytes on a pipe, and nothing else.
 //!
 //! In: [`intake`] cuts the input into records by a [`framing`], [`partitioner`] says where each goes, [`batcher`] gathers
-//! them while input flows and a [`pipeline`] finishes the batches and hands them to a store. Out: [`merge`] brings the
-//! records of several partitions into one order, a [`filter`] says which of them are wanted, [`tail`] finds the last of
-//! them, and [`output`] writes them, by a [`template`] if there is one.
+//! them while input flows and a [`pipeline`] finishes the batches and hands them to a store. Out: a [`filter`] says which
+//! records are wanted, and [`output`] writes them, by a [`template`] if there is one.
 
 pub mod batcher;
 pub mod filter;
 pub mod framing;
 pub mod intake;
 pub mod json;
-pub mod merge;
 pub mod output;
 pub mod partitioner;
 pub mod pipeline;
 pub mod storing;
-pub mod tail;
 pub mod template;
 
 use crate::format::FormatError;
