@@ -11,11 +11,12 @@
 //! | floor | module | holds |
 //! | --- | --- | --- |
 //! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
+//! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
 //! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks |
-//! | 4 | [`stream`] | records to and from bytes on a pipe; does not know log dirs |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, checking, mending |
 //! | 2 | [`disk`] | the only door to the file system, and for tests a disk in memory (feature `faulty-disk`) |
+//! | 2 | [`stream`] | records to and from bytes on a pipe; knows no partitions and no files |
 //! | 1 | [`mod@format`] | Kafka's formats as pure functions over bytes |
 //! | 0 | [`units`] | offsets, positions, sizes, times, names |
 //!
@@ -28,8 +29,8 @@
 //!
 //! And back: [`logdir::Partition`] gives a [`storage::LogView`] of the log at one moment → [`storage::LogReader`] finds the
 //! place through the indexes and checks each batch →
-//! [`storage::RecordReader`] decompresses and steps → [`stream::merge`] orders partitions by time →
-//! [`stream::output`] writes to one large buffer.
+//! [`storage::RecordReader`] decompresses and steps → [`consume::merge`] orders partitions by time →
+//! [`stream::output`] writes to one large buffer → a [`consume::Consumer`] delivers it.
 //!
 //! # What must stay true
 //!
@@ -48,6 +49,7 @@
 //! A network, a daemon, an async runtime, memory maps, a lock file of our own, and any cache between two runs.
 
 pub mod cli;
+pub mod consume;
 pub mod disk;
 pub mod format;
 pub mod logdir;

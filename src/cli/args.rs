@@ -1,11 +1,10 @@
 //! Value parsers that commands share.
 
 use super::exit;
+use crate::logdir::TopicPattern;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
-use crate::logdir::{Topic, TopicPattern};
 use crate::units::{ByteSize, Duration, SetAside, Timestamp, TopicName, TopicPartition};
-use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use std::cell::LazyCell;
 use std::path::Path;
@@ -55,63 +54,6 @@ pub(crate) fn delimiter(text: &str) -> Result<Delimiter, String> {
 /// Bytes of an argument. A type of its own, since clap takes a `Vec` for several values.
 #[derive(Debug, Clone)]
 pub(crate) struct Delimiter(pub(crate) Vec<u8>);
-
-/// An offset, or a place in the log by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OffsetAt {
-    Earliest,
-    Latest,
-    At(i64),
-    /// So many before the end.
-    BeforeEnd(i64),
-}
-
-impl std::str::FromStr for OffsetAt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "earliest" | "beginning" => Ok(Self::Earliest),
-            "latest" | "end" => Ok(Self::Latest),
-            _ => match text.parse::<i64>() {
-                Ok(offset) if offset < 0 => Ok(Self::BeforeEnd(offset.checked_neg().unwrap_or(i64::MAX))),
-                Ok(_) if text.starts_with('-') => Ok(Self::BeforeEnd(0)),
-                Ok(offset) => Ok(Self::At(offset)),
-                Err(_) => Err(format!("{text:?} is no offset: expected earliest, latest, N, or -N (N before the end)")),
-            },
-        }
-    }
-}
-
-/// One value for all partitions, or one for each that is named: `0:100,1:latest`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PerPartition {
-    All(OffsetAt),
-    Each(Vec<(i32, OffsetAt)>),
-}
-
-impl std::str::FromStr for PerPartition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if !text.contains(':') {
-            return text.parse().map(Self::All);
-        }
-        let mut each = Vec::new();
-        for pair in text.split(',') {
-            let parsed = pair.split_once(':').and_then(|(partition, offset)| {
-                Some((partition.trim().parse().ok().filter(|it| *it >= 0)?, offset.trim()))
-            });
-            let (partition, offset) =
-                parsed.ok_or_else(|| format!("{pair:?} is no PARTITION:OFFSET, as in 0:100,1:250"))?;
-            if each.iter().any(|&(other, _)| other == partition) {
-                return Err(format!("partition {partition} is named twice"));
-            }
-            each.push((partition, offset.parse()?));
-        }
-        Ok(Self::Each(each))
-    }
-}
 
 /// A point in time as the user wrote it.
 pub(crate) fn time(option: &str, text: &str, zone: &LazyCell<TimeZone>) -> anyhow::Result<Timestamp> {
@@ -207,22 +149,6 @@ fn explained(text: &str, error: String) -> String {
     }
 }
 
-/// The partitions that the user named, or all of the topic.
-pub(crate) fn partitions(topic: &Topic, named: &[i32]) -> anyhow::Result<Vec<i32>> {
-    if named.is_empty() {
-        return Ok(topic.partitions.clone());
-    }
-    let mut partitions = Vec::new();
-    for &partition in named {
-        topic.partition(partition).with_context(|| format!("partition {partition}"))?;
-        if !partitions.contains(&partition) {
-            partitions.push(partition);
-        }
-    }
-    partitions.sort_unstable();
-    Ok(partitions)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,23 +162,6 @@ mod tests {
         }
         for text in ["", r"\", r"\q", r"\x1", r"\xzz", r"\x+f"] {
             assert!(delimiter(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn offsets_are_numbers_names_or_both_by_partition() {
-        for (text, expected) in [
-            ("earliest", PerPartition::All(OffsetAt::Earliest)),
-            ("latest", PerPartition::All(OffsetAt::Latest)),
-            ("17", PerPartition::All(OffsetAt::At(17))),
-            ("-5", PerPartition::All(OffsetAt::BeforeEnd(5))),
-            ("-0", PerPartition::All(OffsetAt::BeforeEnd(0))),
-            ("0:100,2:latest", PerPartition::Each(vec![(0, OffsetAt::At(100)), (2, OffsetAt::Latest)])),
-        ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
-        }
-        for text in ["", "x", "0:", "0:1,0:2", "-1:5", "1.5"] {
-            assert!(text.parse::<PerPartition>().is_err(), "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::GlobalArgs;
 use super::ui::{OutputError, Ui};
+use crate::consume::ConsumeError;
 use crate::disk::DiskError;
 use crate::disk::real::RealDisk;
 use crate::logdir::config::ConfigError;
@@ -115,22 +116,11 @@ impl Failures {
 
 /// Whether an error is about what is in one partition, so that the others can be dealt with all the same.
 pub(crate) fn is_of_a_partition(error: &anyhow::Error, roots: &[PathBuf]) -> bool {
-    let is_storage = |error: &StorageError| {
-        matches!(error, StorageError::Corrupt { .. } | StorageError::Unsupported { .. } | StorageError::Disk(_))
-    };
     error.chain().any(|cause| {
-        cause.downcast_ref().is_some_and(is_storage)
-            || match cause.downcast_ref() {
-                Some(LogDirError::Storage(error)) => is_storage(error),
-                Some(
-                    LogDirError::FolderLost { .. }
-                    | LogDirError::PartitionSetAside { .. }
-                    | LogDirError::OtherTopicsFolder { .. }
-                    | LogDirError::Disk(_),
-                ) => true,
-                Some(LogDirError::DamagedFile { path, .. }) => roots.iter().all(|root| path.parent() != Some(root)),
-                _ => false,
-            }
+        cause.downcast_ref().is_some_and(StorageError::is_of_a_partition)
+            || cause
+                .downcast_ref()
+                .is_some_and(|error: &LogDirError| error.is_of_a_partition(roots.iter().map(PathBuf::as_path)))
     })
 }
 
@@ -175,6 +165,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     }
     error.chain().find_map(|cause| {
         if let Some(hint) = cause.downcast_ref::<LogDirError>().and_then(of_log_dir) {
+            return Some(hint);
+        }
+        if let Some(hint) = cause.downcast_ref::<ConsumeError>().and_then(of_consume) {
             return Some(hint);
         }
         cause.downcast_ref::<StorageError>().and_then(of_storage)
@@ -246,10 +239,6 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::CompactedTopic { topic } => {
             format!("set cleanup.policy=compact,delete with `kdir alter {topic}` to allow it")
         }
-        LogDirError::CursorFileInUse { .. } => {
-            "name another with --cursor-file, or wait for the other run to end".into()
-        }
-        LogDirError::NoPositions { .. } => "name another with --cursor-file, or remove this one to start again".into(),
         LogDirError::DamagedFile { path, .. } => {
             let repair = repair_of(path);
             format!("`{repair}` keeps the file under another name and rebuilds it")
@@ -288,6 +277,16 @@ fn partition_folder(path: &Path) -> String {
         Some(it) => format!("its log dir is {log_dir}; {}", named(&it.topic, it.partition)),
         None => format!("its log dir is {log_dir}"),
     }
+}
+
+fn of_consume(error: &ConsumeError) -> Option<String> {
+    Some(match error {
+        ConsumeError::CursorFileInUse { .. } => {
+            "name another with --cursor-file, or wait for the other run to end".into()
+        }
+        ConsumeError::NoPositions { .. } => "name another with --cursor-file, or remove this one to start again".into(),
+        _ => return None,
+    })
 }
 
 fn of_storage(error: &StorageError) -> Option<String> {

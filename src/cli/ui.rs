@@ -2,8 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "the one place that talks on stderr")]
 
+use crate::disk::outlet;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::fs::FileType;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -94,15 +94,8 @@ impl Ui {
     }
 
     /// Writes data. Goes straight to the descriptor: the callers buffer, and std's stdout would look for line ends.
-    pub(crate) fn data(self, mut bytes: &[u8]) -> Result<(), OutputError> {
-        while !bytes.is_empty() {
-            match rustix::io::write(stdout(), bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(OutputError(error.into())),
-            }
-        }
-        Ok(())
+    pub(crate) fn data(self, bytes: &[u8]) -> Result<(), OutputError> {
+        Ok(outlet::write_all(stdout(), bytes)?)
     }
 
     /// A progress display on stderr: a bar of `total` bytes, or, without a total, a count. It shows itself only on a
@@ -126,39 +119,6 @@ impl Ui {
 pub(crate) fn stdout() -> BorrowedFd<'static> {
     // The descriptor is open as long as the process: std opens /dev/null in the place of a closed one.
     rustix::stdio::stdout()
-}
-
-/// Gives stdout room for `bytes` where it is a pipe with less: the reader then works while more is written. To `cat`, with
-/// 256 KiB in place of 64: half the time.
-pub(crate) fn widen_stdout(bytes: usize) {
-    // Where it is no pipe, or the user has used up what there is of such room, it goes on as it is.
-    if rustix::pipe::fcntl_getpipe_size(stdout()).is_ok_and(|size| size < bytes) {
-        let _ = rustix::pipe::fcntl_setpipe_size(stdout(), bytes);
-    }
-}
-
-/// Whether stdout goes to a file.
-pub(crate) fn stdout_is_file() -> bool {
-    stdout_type() == Some(FileType::RegularFile)
-}
-
-/// Whether stdout goes to a pipe.
-pub(crate) fn stdout_is_pipe() -> bool {
-    stdout_type() == Some(FileType::Fifo)
-}
-
-/// The bytes in stdout's pipe that its reader has not taken.
-pub(crate) fn unread_in_stdout() -> io::Result<u64> {
-    Ok(rustix::io::ioctl_fionread(stdout())?)
-}
-
-/// Whether stdout goes to a device: a terminal, or /dev/null.
-pub(crate) fn stdout_is_device() -> bool {
-    stdout_type() == Some(FileType::CharacterDevice)
-}
-
-fn stdout_type() -> Option<FileType> {
-    rustix::fs::fstat(stdout()).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
 /// Whether stdout goes to a terminal.

@@ -18,6 +18,7 @@ pub mod descriptors;
 #[cfg(any(test, feature = "faulty-disk"))]
 pub mod faulty;
 mod lock;
+pub mod outlet;
 pub mod real;
 pub mod watch;
 

@@ -5,7 +5,7 @@ use crate::disk::DiskError;
 use crate::format::properties::topic_id_to_text;
 use crate::storage::StorageError;
 use crate::units::{SetAside, TopicName};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// What can go wrong with a log dir.
@@ -191,12 +191,6 @@ pub enum LogDirError {
         /// How many were asked for.
         requested: i32,
     },
-    /// Positions are kept there by another run.
-    #[error("{} is in use by another run", path.display())]
-    CursorFileInUse {
-        /// The file.
-        path: PathBuf,
-    },
     /// Another program has locked a file that only kdir locks.
     #[error("{} is locked by another program", path.display())]
     FileLocked {
@@ -242,14 +236,6 @@ pub enum LogDirError {
         /// Which format.
         what: String,
     },
-    /// A file that was to keep a reader's positions holds something else.
-    #[error("{} keeps no positions: {what}", path.display())]
-    NoPositions {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
     /// A small file of the log dir does not say what it should.
     #[error("{} is damaged: {what}", path.display())]
     DamagedFile {
@@ -281,6 +267,23 @@ fn shown(partitions: &[i32]) -> String {
         [one] => format!("partition {one}"),
         [first, .., last] if (last - first) as usize + 1 == partitions.len() => format!("partitions {first} to {last}"),
         some => format!("partitions {}", some.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+impl LogDirError {
+    /// Whether it is about what is in one partition, so that others can be dealt with all the same. `roots` are the log
+    /// dirs, whose own files are not one partition's.
+    #[must_use]
+    pub fn is_of_a_partition<'a>(&self, mut roots: impl Iterator<Item = &'a Path>) -> bool {
+        match self {
+            Self::Storage(error) => error.is_of_a_partition(),
+            Self::FolderLost { .. }
+            | Self::PartitionSetAside { .. }
+            | Self::OtherTopicsFolder { .. }
+            | Self::Disk(_) => true,
+            Self::DamagedFile { path, .. } => roots.all(|root| path.parent() != Some(root)),
+            _ => false,
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 
 use super::{FoundTopics, LogDir, LogDirError, Origin, Partition, Result, Topic, TopicPattern, nearest, pattern};
 use crate::disk::{Disk, Folder};
-use crate::units::{SetAside, TopicName, TopicPartition};
+use crate::units::{SetAside, Timestamp, TopicName, TopicPartition};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Log dirs that are open to read. There is at least one.
@@ -46,6 +46,30 @@ impl LogDirs {
     #[must_use]
     pub fn first(&self) -> &LogDir {
         &self.0[0]
+    }
+
+    /// Opens them again: what an open log dir knows of its checkpoint files is as old as itself.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn open_again(&self) -> Result<Self> {
+        self.0.iter().map(|dir| LogDir::open(Arc::clone(&dir.disk), dir.root())).collect::<Result<_>>().map(Self)
+    }
+
+    /// Where they are.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(LogDir::root)
+    }
+
+    /// When names in each of them changed last.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn modified(&self) -> Result<Vec<Timestamp>> {
+        let of_dir = |dir: &LogDir| {
+            Ok(dir.disk.stat(dir.root())?.map_or(Timestamp::default(), |stat| Timestamp(stat.modified_ms)))
+        };
+        self.0.iter().map(of_dir).collect()
     }
 
     /// Every topic, by name, and what keeps others from being read.

@@ -162,6 +162,14 @@ pub enum StorageError {
     },
 }
 
+impl StorageError {
+    /// Whether it is about what is in one partition, so that others can be dealt with all the same.
+    #[must_use]
+    pub const fn is_of_a_partition(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Unsupported { .. } | Self::Disk(_))
+    }
+}
+
 /// What this floor returns.
 pub type Result<T> = std::result::Result<T, StorageError>;
 

@@ -90,7 +90,7 @@ impl Filter {
     }
 
     /// A position in the plain records of a batch before which no record passes, looking from `start` on; `bytes`
-    /// tells `records` from others: see [`RecordReader::ahead`](crate::storage::RecordReader::ahead).
+    /// tells `records` from others.
     #[inline]
     pub fn next_candidate(&mut self, records: &[u8], start: usize, bytes: (Offset, usize)) -> usize {
         let Some(words) = &self.words else { return start };

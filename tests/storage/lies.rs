@@ -1,11 +1,13 @@
 //! A sync that fails is everybody's: whoever acknowledges after it must not vouch for what it left in the page cache alone.
 
 use super::support::{Heard, NOW, bytes_of, disk_with_log_dir, open_log_dir, overwrite, topic_config};
+use kdir::consume::cursor_file::kept_positions;
+use kdir::consume::{CursorFile, ReaderPosition};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
-use kdir::logdir::{CursorPosition, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::logdir::{LogDir, LogDirError, NewTopic, Result, Topic};
 use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::{Advance, RecordReader, StorageError};
 use kdir::units::Timestamp;
@@ -282,6 +284,10 @@ fn start_with_a_durable_record(disk: &FaultyDisk) -> Run {
     run
 }
 
+fn lock(disk: &FaultyDisk, path: &Path) -> kdir::consume::Result<CursorFile> {
+    CursorFile::lock(&(Arc::new(disk.clone()) as Arc<dyn Disk>), path)
+}
+
 #[test]
 fn no_position_is_kept_past_what_may_not_be_durable() {
     let disk = disk("1048576");
@@ -290,9 +296,9 @@ fn no_position_is_kept_past_what_may_not_be_durable() {
     let (log_dir, file) = (open(&disk), Path::new("/d/positions"));
     let partition = kdir::units::TopicPartition::parse_folder_name("app-0").unwrap();
     let keep = || {
-        let position = CursorPosition { partition: partition.clone(), topic_id: None, offset: kdir::units::Offset(2) };
-        log_dir.lock_cursor_file(file).unwrap().keep(&log_dir.clone().into(), vec![position]).unwrap();
-        log_dir.kept_positions(file).unwrap().unwrap()[0].offset.0
+        let position = ReaderPosition { partition: partition.clone(), topic_id: None, offset: kdir::units::Offset(2) };
+        lock(&disk, file).unwrap().keep(&log_dir.clone().into(), vec![position]).unwrap();
+        kept_positions(&disk, file).unwrap().unwrap()[0].offset.0
     };
     assert_eq!(keep(), 1, "the second record may be lost yet");
     run.end().0.unwrap();
@@ -306,13 +312,13 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
     let partition = kdir::units::TopicPartition::parse_folder_name("app-0").unwrap();
     let topic = log_dir.topic(&"app".parse().unwrap()).unwrap();
     let topic_id = log_dir.partition(&topic, 0).unwrap().incarnation().unwrap();
-    let mut file = log_dir.lock_cursor_file(Path::new("/d/positions")).unwrap();
+    let mut file = lock(&disk, Path::new("/d/positions")).unwrap();
     let mut synced_to_keep = |offset| {
         disk.reset_counts();
         let offset = kdir::units::Offset(offset);
-        file.keep(&log_dir.clone().into(), vec![CursorPosition { partition: partition.clone(), topic_id, offset }])
+        file.keep(&log_dir.clone().into(), vec![ReaderPosition { partition: partition.clone(), topic_id, offset }])
             .unwrap();
-        assert_eq!(log_dir.kept_positions(Path::new("/d/positions")).unwrap().unwrap()[0].offset, offset);
+        assert_eq!(kept_positions(&disk, Path::new("/d/positions")).unwrap().unwrap()[0].offset, offset);
         disk.trace().iter().filter(|what| what.starts_with("sync /d/app-0/")).count()
     };
     assert!(synced_to_keep(0) <= 1);
@@ -336,10 +342,10 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
     }
     let from_offset_0 = synced_to_keep(39);
     assert_eq!(from_offset_0, 0, "it is below what was made durable");
-    let mut other = log_dir.lock_cursor_file(Path::new("/d/others")).unwrap();
+    let mut other = lock(&disk, Path::new("/d/others")).unwrap();
     disk.reset_counts();
     other
-        .keep(&log_dir.clone().into(), vec![CursorPosition { partition, topic_id, offset: kdir::units::Offset(41) }])
+        .keep(&log_dir.clone().into(), vec![ReaderPosition { partition, topic_id, offset: kdir::units::Offset(41) }])
         .unwrap();
     let all = disk.trace().iter().filter(|what| what.starts_with("sync /d/app-0/")).count();
     assert!(all > 10, "without both, all segments are synced: {all}");
@@ -348,10 +354,9 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
 #[test]
 fn a_cursor_file_whose_name_is_not_utf_8_is_refused() {
     let disk = disk("1048576");
-    let log_dir = open(&disk);
     let path = Path::new(std::ffi::OsStr::from_bytes(b"/d/positions-\xff"));
     let before = disk.list(Path::new("/d")).unwrap();
-    for refused in [log_dir.lock_cursor_file(path).map(drop), log_dir.kept_positions(path).map(drop)] {
+    for refused in [lock(&disk, path).map(drop), kept_positions(&disk, path).map(drop)] {
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("its name is not UTF-8"), "{told}");
     }

@@ -12,6 +12,7 @@ mod append_time;
 mod churn;
 mod closing;
 mod concurrency;
+mod consumer;
 mod decompressed_size;
 mod delayed;
 mod encoding;

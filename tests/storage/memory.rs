@@ -1,12 +1,12 @@
 //! Readers that share memory: what they show, and how much they hold.
 
 use super::support::{NOW, disk_with_partition, folder, open, open_at, view};
+use kdir::consume::merge::{Merge, OnDamage, Order, Source};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor};
 use kdir::format::record::NewRecord;
 use kdir::storage::{Bounds, Checkpoints, LogConfig, LogReader, ReadMemory, RecordReader};
 use kdir::stream::filter::{Filter, Part, Test};
-use kdir::stream::merge::{Merge, OnDamage, Order, Source};
 use kdir::units::{Offset, Timestamp};
 use regex::bytes::Regex;
 

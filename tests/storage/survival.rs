@@ -10,11 +10,14 @@
 
 use super::logdir::Writer;
 use super::support::{Heard, NOW, ROOT, open_log_dir as open, topic_config};
+use kdir::consume::cursor_file::kept_positions;
+use kdir::consume::{ConsumeError, CursorFile, ReaderPosition};
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{Alteration, Created, CursorPosition, LimitOverrides, LogDir, LogDirError, NewTopic, Result, Topic};
+use kdir::logdir::{Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Result, Topic};
 use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::check::{Finding, Problem};
 use kdir::storage::repair::DamagedRecords;
@@ -60,8 +63,22 @@ fn partition(number: i32) -> TopicPartition {
     TopicPartition { topic: name("app"), partition: number }
 }
 
-fn position_in(number: i32, offset: i64) -> CursorPosition {
-    CursorPosition { partition: partition(number), topic_id: None, offset: Offset(offset) }
+fn position_in(number: i32, offset: i64) -> ReaderPosition {
+    ReaderPosition { partition: partition(number), topic_id: None, offset: Offset(offset) }
+}
+
+fn keep(disk: &FaultyDisk, log_dir: &LogDir, position: ReaderPosition) -> Result<()> {
+    let file_system: Arc<dyn Disk> = Arc::new(disk.clone());
+    let kept = CursorFile::lock(&file_system, Path::new(POSITIONS))
+        .and_then(|mut file| file.keep(&log_dir.clone().into(), vec![position]));
+    kept.map_err(of_log_dir)
+}
+
+fn of_log_dir(error: ConsumeError) -> LogDirError {
+    match error {
+        ConsumeError::LogDir(error) => error,
+        other => panic!("{other}"),
+    }
 }
 
 fn config() -> TopicConfig {
@@ -117,10 +134,8 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
         if number == 15 {
             // The writer that never syncs has written to it: no position outlives what it may lose.
             let position = world.partitions[1].written.len() as i64;
-            log_dir
-                .lock_cursor_file(Path::new(POSITIONS))?
-                .keep(&log_dir.clone().into(), vec![position_in(1, position)])?;
-            let kept = log_dir.kept_positions(Path::new(POSITIONS))?;
+            keep(disk, &log_dir, position_in(1, position))?;
+            let kept = kept_positions(disk, Path::new(POSITIONS)).map_err(of_log_dir)?;
             assert_eq!(kept, Some(vec![position_in(1, 0)]));
         }
     }
@@ -138,7 +153,7 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
     hear(&heard, world);
     finished?;
     let position = world.partitions[2].written.len() as i64;
-    log_dir.lock_cursor_file(Path::new(POSITIONS))?.keep(&log_dir.clone().into(), vec![position_in(2, position)])?;
+    keep(disk, &log_dir, position_in(2, position))?;
     world.partitions[2].kept = position;
     retain(&log_dir, &topic, world)?;
     let finished = syncing.finish(NOW);
@@ -255,7 +270,7 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
         None => assert!(!world.other_created || world.other_deletion.is_some(), "{what}: a topic is gone"),
     }
     if world.partitions[2].kept > 0 {
-        let kept = log_dir.kept_positions(Path::new(POSITIONS)).unwrap();
+        let kept = kept_positions(disk, Path::new(POSITIONS)).unwrap();
         assert_eq!(kept, Some(vec![position_in(2, world.partitions[2].kept)]), "{what}");
     }
     // What a crash has left of a deletion is finished by the next change of topics.

@@ -1,8 +1,9 @@
 use crate::cli::Context;
-use crate::cli::args::{self, OffsetAt, PerPartition};
+use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::consume::{OffsetAt, PerPartition};
 use crate::logdir::{LogDir, Partition, Topic};
 use crate::storage::StorageError;
 use crate::units::{Offset, Timestamp, TopicName};

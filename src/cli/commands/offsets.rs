@@ -3,6 +3,7 @@ use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::consume;
 use crate::units::{Timestamp, TopicName};
 
 /// Show the first offset at or after a time, per partition
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &OffsetsArgs, context: &mut Context) -> anyhow::Result<E
     let log_dirs = context.open_to_read()?;
     let topic = log_dirs.named(&args.topic)?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    for partition in args::partitions(&topic, &args.partition)? {
+    for partition in consume::partitions_of(&topic, &args.partition)? {
         let view = log_dirs.partition(&topic, partition)?.view()?;
         let (offset, timestamp) = match at {
             At::Earliest => (Some(view.log_start_offset()), None),

@@ -1,27 +1,18 @@
-mod cursor;
-mod delivery;
-mod follow;
-mod output;
-mod pace;
-mod printer;
-mod selection;
+mod options;
+mod terminal;
 
-use crate::cli::Context;
-use crate::cli::args::{self, Delimiter, PerPartition};
+use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
-use crate::cli::exit::{self, Exit, Failures};
-use crate::cli::signals::Stop;
+use crate::cli::exit::Exit;
+use crate::cli::signals::{self, Stop};
+use crate::cli::{self, Context, ui};
+use crate::consume::pace::Speed;
+use crate::consume::{Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
+use crate::disk::outlet::Outlet;
 use crate::logdir::TopicPattern;
-use crate::stream::merge::{Merge, Order};
-use crate::stream::output::RecordFormat;
-use crate::stream::template::Template;
-use cursor::Cursor;
-use follow::{Follower, Newcomers};
-use pace::{Pace, Speed};
-use printer::Printer;
 use regex::bytes::Regex;
-use selection::{Selection, open_partitions_max};
 use std::path::PathBuf;
+use terminal::{Terminal, in_words};
 
 /// Print records
 ///
@@ -86,7 +77,7 @@ pub(crate) struct ConsumeArgs {
     skip_corrupt: bool,
     /// Where to begin when --from-offset is outside the log, in place of an error
     #[arg(long, value_name = "earliest|latest", help_heading = "Where")]
-    reset: Option<Reset>,
+    reset: Option<ResetName>,
 
     /// Go on when the end is reached, and print what is appended
     ///
@@ -124,17 +115,17 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "REGEX", help_heading = "Which")]
     key_not: Vec<Regex>,
     /// Only records with such a header
-    #[arg(long, value_name = "NAME[=REGEX]", value_parser = selection::header_test, help_heading = "Which")]
+    #[arg(long, value_name = "NAME[=REGEX]", value_parser = options::header_test, help_heading = "Which")]
     header: Vec<(String, Option<Regex>)>,
     /// Only records without such a header
-    #[arg(long, value_name = "NAME[=REGEX]", value_parser = selection::header_test, help_heading = "Which")]
+    #[arg(long, value_name = "NAME[=REGEX]", value_parser = options::header_test, help_heading = "Which")]
     header_not: Vec<(String, Option<Regex>)>,
     /// Whether records of transactions are printed that were aborted or have not ended
     ///
     /// Only a broker's producers write transactions. With `read-committed`, nothing is printed from the beginning of one on
     /// that has not ended; a warning then names its producer.
     #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
-    isolation: Isolation,
+    isolation: IsolationName,
 
     /// How partitions are merged: by timestamp, then offset, or one after the other
     #[arg(long, value_name = "ORDER", default_value = "time", help_heading = "Output")]
@@ -153,13 +144,13 @@ pub(crate) struct ConsumeArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Reset {
+enum ResetName {
     Earliest,
     Latest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Isolation {
+enum IsolationName {
     ReadUncommitted,
     ReadCommitted,
 }
@@ -182,45 +173,24 @@ fn any_bytes(text: &str) -> Result<Delimiter, String> {
 }
 
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let selection = Selection::new(args, context)?;
-    let format = record_format(args, context)?;
+    let options = options::of(args, context)?;
     let log_dirs = context.open_to_read()?;
-    let mut cursor = args.cursor_file.as_ref().map(|file| Cursor::open(&log_dirs, file)).transpose()?;
-    // Only who keeps a position has something to finish: all others end as signals end a filter.
-    let stop = cursor.as_ref().map(|_| Stop::on_signals()).transpose()?;
-    let mut newcomers = args.follow.then(|| Newcomers::new(context)).transpose()?;
-    let partitions = selection.partitions(&log_dirs)?;
-    if let Some(cursor) = &mut cursor {
-        cursor.refuse_other_topics(&partitions)?;
-    }
-    let mut failures = Failures::new(context.ui);
-    let selected = selection.sources(partitions, cursor.as_ref(), context, &mut failures)?;
-    if let Some(newcomers) = &mut newcomers {
-        newcomers.know(&selected.sources);
-        newcomers.leave_out(selected.unreadable);
-    }
-    let order = match args.order {
-        OrderName::Time => Order::Time,
-        OrderName::Partition => Order::Partition,
+    let positions = match &args.cursor_file {
+        Some(file) => Positions::CursorFile(CursorFile::lock(&context.disk, file).map_err(in_words)?),
+        None => Positions::None,
     };
-    let mut printer = Printer::new(args, context, format, stop.as_ref(), failures);
-    printer.pace = args.speed.map(Pace::new);
-    printer.skip = selected.passed_over;
-    printer.cursor = cursor;
-    printer.until = selection.until;
-    let merge = Merge::new(selected.sources, order).with_open_max(open_partitions_max());
-    let follower = newcomers.map(|newcomers| Follower::new(context, &selection, newcomers, &merge));
-    printer.print(merge, follower)
-}
-
-fn record_format(args: &ConsumeArgs, context: &Context) -> anyhow::Result<RecordFormat> {
-    if let Some(template) = &args.format {
-        let template = Template::parse(template, context.zone.clone());
-        return Ok(RecordFormat::Template(template.map_err(|error| exit::usage(format!("--format: {error}")))?));
+    // Only a run that keeps a position has something to finish: all others end as signals end a filter.
+    let stop = args.cursor_file.as_ref().map(|_| Stop::on_signals()).transpose()?;
+    let interrupt =
+        stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
+    let environment = Environment { outlet: Outlet::of(ui::stdout()), interrupt, clock: cli::now };
+    let mut terminal = Terminal::new(args, context, environment.outlet);
+    let mut tell = |event: Event<'_>| terminal.take(event);
+    let consumer = Consumer::open(&log_dirs, &options, positions, environment, &mut tell);
+    let ended = consumer.and_then(Consumer::run);
+    let exit = terminal.finish();
+    match (ended.map_err(in_words)?, stop.as_ref().and_then(Stop::signal)) {
+        (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
+        _ => Ok(exit),
     }
-    Ok(match args.output {
-        FormatName::Value => RecordFormat::Value { delimiter: args.delimiter.0.clone() },
-        FormatName::Json => RecordFormat::Json,
-        FormatName::Len32 => RecordFormat::Len32,
-    })
 }

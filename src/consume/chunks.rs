@@ -5,7 +5,8 @@
 //! been processed when the first byte of the chunk after it has been taken. Of the last chunk of a run this is not to be
 //! known, so it is a single record. Readers that work ahead, and several at one pipe, cannot be seen through.
 
-use crate::cli::ui;
+use super::Result;
+use crate::disk::outlet::{Outlet, OutletKind};
 use crate::disk::watch::{Wakers, Woken};
 use std::io;
 use std::thread;
@@ -23,8 +24,9 @@ const LOOKS_AT_ONCE: u32 = 20;
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(5);
 const PAUSE_PART: u32 = 16;
 
-/// The chunks that are written to stdout.
-pub(super) struct Delivery {
+/// The chunks that are written to a pipe.
+pub(super) struct Chunks {
+    outlet: Outlet,
     /// How large the next chunk is to be.
     size: usize,
     /// The length of the last chunk, and when it was written.
@@ -32,10 +34,10 @@ pub(super) struct Delivery {
     written: Instant,
 }
 
-impl Delivery {
-    /// `None` where stdout is not a pipe: what is written to anything else is out of kdir's hands.
-    pub(super) fn to_stdout() -> Option<Self> {
-        ui::stdout_is_pipe().then(|| Self { size: 1, last: 0, written: Instant::now() })
+impl Chunks {
+    /// `None` where the output is not a pipe: what is written to anything else is out of kdir's hands.
+    pub(super) fn to(outlet: Outlet) -> Option<Self> {
+        (outlet.kind() == OutletKind::Pipe).then(|| Self { outlet, size: 1, last: 0, written: Instant::now() })
     }
 
     /// A chunk is to be written when it has so many bytes.
@@ -54,13 +56,9 @@ impl Delivery {
     }
 
     /// Waits until all of the last chunk has been taken: then [`Woken::Look`]. Calls `on_pause` now and then.
-    pub(super) fn wait(
-        &mut self,
-        wakers: &Wakers<'_>,
-        mut on_pause: impl FnMut(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Woken> {
+    pub(super) fn wait(&mut self, wakers: &Wakers<'_>, mut on_pause: impl FnMut(&Self) -> Result<()>) -> Result<Woken> {
         let mut looks = 0;
-        while ui::unread_in_stdout()? > 0 {
+        while self.outlet.unread()? > 0 {
             looks += 1;
             if looks <= LOOKS_AT_ONCE {
                 thread::yield_now();
@@ -71,7 +69,7 @@ impl Delivery {
             match wakers.pause(pause)? {
                 Woken::Look => {}
                 // It may have taken all before it went.
-                Woken::OutputClosed if ui::unread_in_stdout()? == 0 => break,
+                Woken::OutputClosed if self.outlet.unread()? == 0 => break,
                 woken => return Ok(woken),
             }
         }
@@ -86,6 +84,6 @@ impl Delivery {
 
     /// Whether the reader has begun with the last chunk, and so has processed those before it.
     pub(super) fn is_begun(&self) -> io::Result<bool> {
-        Ok(ui::unread_in_stdout()? < self.last)
+        Ok(self.outlet.unread()? < self.last)
     }
 }

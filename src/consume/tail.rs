@@ -16,7 +16,7 @@ const GROWTH: u64 = 4;
 ///
 /// # Errors
 /// When `open` fails or the partition cannot be read.
-pub fn find<E: From<StorageError>>(
+pub(super) fn find<E: From<StorageError>>(
     count: u64,
     start: Offset,
     end: Offset,

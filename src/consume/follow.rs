@@ -1,11 +1,10 @@
 //! Waits for more in the partitions that are followed, and for partitions and topics that are added to them.
 
-use super::printer::deleted_topic;
-use super::selection::Selection;
-use crate::cli::{Context, now};
+use super::merge::{Merge, Source};
+use super::selection::Selector;
+use super::{ConsumeError, Result};
 use crate::disk::watch::{Wakers, Watch, Woken};
-use crate::logdir::LogDirError;
-use crate::stream::merge::{Merge, Source};
+use crate::logdir::{LogDirError, LogDirs};
 use crate::units::{Timestamp, TopicPartition};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,44 +14,50 @@ use std::time::Duration;
 const SAME_TICK_MS: i128 = 1000;
 
 /// Wakes up for the partitions of a merge, and asks only those that something happened to.
-pub(super) struct Follower<'a> {
-    context: &'a Context,
-    selection: &'a Selection<'a>,
+pub(super) struct Follower {
     newcomers: Newcomers,
-    /// The log dirs' own folders come first in it, then those of the partitions, in the order of the sources.
+    /// How many log dirs there are: their own folders come first in the watch.
+    roots: usize,
+    /// Those, then the folders of the partitions, in the order of the sources.
     watch: Watch,
     /// What a wait has returned; its memory is kept.
     changed: Vec<usize>,
 }
 
-impl<'a> Follower<'a> {
+impl Follower {
     /// From here on no change in the partitions of `merge` is missed: they are to be asked after this.
-    pub(super) fn new(context: &'a Context, selection: &'a Selection<'a>, newcomers: Newcomers, merge: &Merge) -> Self {
+    pub(super) fn new(log_dirs: &LogDirs, newcomers: Newcomers, merge: &Merge) -> Self {
         let mut watch = Watch::start();
-        for root in &context.roots {
-            watch.add(root);
-        }
+        let roots = log_dirs.roots().map(|root| watch.add(root)).count();
         merge.sources().iter().for_each(|source| {
             watch.add(source.records.log().view().path());
         });
-        Self { context, selection, newcomers, watch, changed: Vec::new() }
+        Self { newcomers, roots, watch, changed: Vec::new() }
     }
 
-    /// Waits for more, for one of `wakers`, or for so long, and has `merge` ask the partitions that may have more.
-    pub(super) fn wait(&mut self, wakers: &Wakers<'_>, at_most: Duration, merge: &mut Merge) -> anyhow::Result<Woken> {
+    /// Waits for more, for one of `wakers`, or for so long, and has `merge` ask the partitions that may have more. `now` is
+    /// asked where a log dir has changed.
+    pub(super) fn wait(
+        &mut self,
+        wakers: &Wakers<'_>,
+        at_most: Duration,
+        (selector, log_dirs): (&Selector<'_>, &LogDirs),
+        now: fn() -> Timestamp,
+        merge: &mut Merge,
+    ) -> Result<Woken> {
         self.changed.clear();
         let woken = self.watch.wait(wakers, at_most, &mut self.changed)?;
         if woken != Woken::Look {
             return Ok(woken);
         }
         for &number in &self.changed {
-            if let Some(source) = number.checked_sub(self.context.roots.len()) {
-                merge.look_at(source).map_err(deleted_topic)?;
+            if let Some(source) = number.checked_sub(self.roots) {
+                merge.look_at(source)?;
                 continue;
             }
-            for source in self.newcomers.look(self.selection, self.context)? {
+            for source in self.newcomers.look(selector, log_dirs, now())? {
                 self.watch.add(source.records.log().view().path());
-                merge.add(source).map_err(deleted_topic)?;
+                merge.add(source)?;
             }
         }
         Ok(woken)
@@ -69,8 +74,8 @@ pub(super) struct Newcomers {
 
 impl Newcomers {
     /// What is listed after this is known.
-    pub(super) fn new(context: &Context) -> anyhow::Result<Self> {
-        Ok(Self { known: HashSet::new(), modified: modified(context)?, listed: now() })
+    pub(super) fn new(log_dirs: &LogDirs, now: Timestamp) -> Result<Self> {
+        Ok(Self { known: HashSet::new(), modified: log_dirs.modified()?, listed: now })
     }
 
     pub(super) fn know(&mut self, sources: &[Source]) {
@@ -82,24 +87,23 @@ impl Newcomers {
         self.known.extend(partitions);
     }
 
-    /// What has come since the last time. Costs one look at each log dir, unless names have changed.
-    pub(super) fn look(&mut self, selection: &Selection<'_>, context: &Context) -> anyhow::Result<Vec<Source>> {
-        let (modified, now) = (modified(context)?, now());
+    /// What has come since the last time. Costs one stat of each log dir, unless names have changed.
+    fn look(&mut self, selector: &Selector<'_>, log_dirs: &LogDirs, now: Timestamp) -> Result<Vec<Source>> {
+        let modified = log_dirs.modified()?;
         if modified == self.modified && modified.iter().all(|&it| self.listed.since(it) > SAME_TICK_MS) {
             return Ok(Vec::new());
         }
         (self.modified, self.listed) = (modified, now);
-        // Opened anew each time: what it knows of offsets is as old as itself.
-        let log_dirs = context.open_all()?;
+        let log_dirs = log_dirs.open_again()?;
         let mut come = Vec::new();
-        let partitions = match selection.partitions(&log_dirs) {
-            // That a topic was deleted is said by whoever reads it.
+        let partitions = match selector.partitions(&log_dirs) {
+            // That a topic was deleted is told when it is read.
             Err(error) if is_gone(&error) => return Ok(come),
             partitions => partitions?,
         };
         for partition in partitions {
             if !self.known.contains(partition.id()) {
-                come.extend(selection.newcomer(&partition)?);
+                come.extend(selector.newcomer(&partition)?);
             }
         }
         self.know(&come);
@@ -107,15 +111,10 @@ impl Newcomers {
     }
 }
 
-fn modified(context: &Context) -> anyhow::Result<Vec<Timestamp>> {
-    let of_root = |root| Ok(context.disk.stat(root)?.map_or(Timestamp::default(), |stat| Timestamp(stat.modified_ms)));
-    context.roots.iter().map(|root| of_root(root)).collect()
-}
-
-fn is_gone(error: &anyhow::Error) -> bool {
+fn is_gone(error: &ConsumeError) -> bool {
     matches!(
-        error.downcast_ref(),
-        Some(
+        error,
+        ConsumeError::LogDir(
             LogDirError::TopicNotFound { .. } | LogDirError::TopicSetAside { .. } | LogDirError::NoTopicMatches { .. }
         )
     )

@@ -1,4 +1,4 @@
-//! The pauses of `--speed`.
+//! The pauses between records, as their timestamps show them.
 
 use crate::units::Timestamp;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How many times as fast as it happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Speed(f64);
+pub struct Speed(f64);
 
 impl FromStr for Speed {
     type Err = String;

@@ -9,9 +9,9 @@
 //! A partition that cannot be read ends at that point, or continues after the damage ([`OnDamage`]). The others are read to
 //! their ends.
 
-use super::filter::Filter;
-use super::json::Located;
 use crate::storage::{Advance, RecordReader, Result, StorageError};
+use crate::stream::filter::Filter;
+use crate::stream::json::Located;
 use crate::units::{Offset, Timestamp, TopicName};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -1,76 +1,67 @@
-//! The position that `--cursor-file` keeps: after the records that the reader of stdout has processed.
+//! What was written to a reader, chunk by chunk, and what of it the reader has processed.
 
-use crate::cli::Context;
-use crate::cli::exit;
-use crate::logdir::{CursorFile, CursorPosition, LogDirs, Partition};
-use crate::stream::merge::{Merge, Source};
+use super::merge::{Merge, Source};
+use super::{ConsumeError, Event, Positions, ReaderPosition, Result};
+use crate::logdir::{LogDirs, Partition};
 use crate::units::{Offset, TopicPartition};
 use std::collections::BTreeMap;
 use std::mem;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Keeping a position syncs the log and the file, so it is not done more often than this while records flow.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
-type Positions = BTreeMap<TopicPartition, CursorPosition>;
+type ByPartition = BTreeMap<TopicPartition, ReaderPosition>;
 
-pub(super) struct Cursor<'a> {
+pub(super) struct Ledger<'a> {
     log_dirs: &'a LogDirs,
-    path: PathBuf,
-    file: CursorFile,
+    positions: Positions,
     /// After what the reader has processed.
-    processed: Positions,
+    processed: ByPartition,
     /// What is different of them after the chunks of output before the last one, and after the last.
-    before_last: Positions,
-    last: Positions,
-    /// Whether the file is to be written again.
+    before_last: ByPartition,
+    last: ByPartition,
+    /// Whether the positions are to be kept again.
     has_changed: bool,
     kept: Option<Instant>,
 }
 
-impl<'a> Cursor<'a> {
-    pub(super) fn open(log_dirs: &'a LogDirs, path: &Path) -> anyhow::Result<Self> {
-        let file = log_dirs.first().lock_cursor_file(path)?;
-        let positions = log_dirs.first().kept_positions(path)?.unwrap_or_default();
-        let positions: Positions =
-            positions.into_iter().map(|position| (position.partition.clone(), position)).collect();
-        Ok(Self {
+impl<'a> Ledger<'a> {
+    /// `None` where no positions are kept.
+    pub(super) fn open(log_dirs: &'a LogDirs, positions: Positions) -> Result<Option<Self>> {
+        if matches!(positions, Positions::None) {
+            return Ok(None);
+        }
+        let processed = positions.kept()?.into_iter().map(|position| (position.partition.clone(), position)).collect();
+        Ok(Some(Self {
             log_dirs,
-            path: path.to_owned(),
-            file,
-            processed: positions,
-            before_last: Positions::new(),
-            last: Positions::new(),
-            // The file is there after every run, also where nothing was printed.
+            positions,
+            processed,
+            before_last: ByPartition::new(),
+            last: ByPartition::new(),
+            // They are there after every run, also where nothing was written.
             has_changed: true,
             kept: None,
-        })
+        }))
     }
 
     /// Where to go on in a partition.
-    pub(super) fn position(&self, partition: &Partition, context: &Context) -> anyhow::Result<Option<Offset>> {
+    pub(super) fn position(&self, partition: &Partition, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<Offset>> {
         let Some(kept) = self.processed.get(partition.id()) else { return Ok(None) };
         if kept.is_of(partition.incarnation()?) {
             return Ok(Some(kept.offset));
         }
-        context.ui.warning(&format!(
-            "ignoring the position of {} in {}: it belongs to a deleted topic of the same name",
-            partition.id(),
-            self.path.display()
-        ));
+        tell(Event::PositionIgnored { partition: partition.id() });
         Ok(None)
     }
 
     /// Refuses a file that knows other topics, and none of these.
-    pub(super) fn refuse_other_topics(&self, partitions: &[Partition]) -> anyhow::Result<()> {
+    pub(super) fn refuse_other_topics(&self, partitions: &[Partition]) -> Result<()> {
+        let Positions::CursorFile(file) = &self.positions else { return Ok(()) };
         let is_read = |topic| partitions.iter().any(|partition| &partition.id().topic == topic);
         match self.processed.keys().find(|kept| !is_read(&kept.topic)) {
-            Some(other) if !self.processed.keys().any(|kept| is_read(&kept.topic)) => Err(exit::usage(format!(
-                "{} keeps positions of {}, and of no topic that is read here: name another --cursor-file, or remove this one \
-                 to start again",
-                self.path.display(),
-                other.topic
-            ))),
+            Some(other) if !self.processed.keys().any(|kept| is_read(&kept.topic)) => {
+                Err(ConsumeError::OtherTopics { path: file.path().to_owned(), topic: other.topic.clone() })
+            }
             _ => Ok(()),
         }
     }
@@ -80,7 +71,7 @@ impl<'a> Cursor<'a> {
         self.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY)
     }
 
-    /// Whether positions may have to be kept although nothing more is printed.
+    /// Whether positions may have to be kept although nothing more is written.
     pub(super) fn is_behind(&self) -> bool {
         self.has_changed || !self.before_last.is_empty()
     }
@@ -129,16 +120,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Keeps the positions after what the reader has processed.
-    pub(super) fn keep(&mut self) -> anyhow::Result<()> {
+    pub(super) fn keep(&mut self) -> Result<()> {
         if mem::take(&mut self.has_changed) {
-            self.file.keep(self.log_dirs, self.processed.values().cloned().collect())?;
+            self.positions.keep(self.log_dirs, self.processed.values().cloned().collect())?;
         }
         self.kept = Some(Instant::now());
         Ok(())
     }
 }
 
-fn position_in(source: &Source, offset: Offset) -> CursorPosition {
+fn position_in(source: &Source, offset: Offset) -> ReaderPosition {
     let partition = TopicPartition { topic: source.topic.clone(), partition: source.partition };
-    CursorPosition { partition, topic_id: source.topic_id, offset }
+    ReaderPosition { partition, topic_id: source.topic_id, offset }
 }

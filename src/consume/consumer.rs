@@ -1,0 +1,385 @@
+//! Reads the partitions that are wanted in one order, at the pace that is wanted, to the end or on and on.
+
+use super::delivery::Delivery;
+use super::follow::{Follower, Newcomers};
+use super::merge::{Merge, Order};
+use super::pace::{Pace, Speed};
+use super::selection::{Selector, open_partitions_max};
+use super::{ConsumeError, Positions, Result, Selection};
+use crate::disk::outlet::Outlet;
+use crate::disk::watch::{Wakers, Woken};
+use crate::logdir::LogDirs;
+use crate::storage::{OpenTransaction, ReadMemory, StorageError};
+use crate::stream::output::RecordFormat;
+use crate::units::{Offset, Timestamp, TopicPartition};
+use std::mem;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// How long a pause between records lasts at most before [`Event::Paused`] comes again.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// What is read, and how it is written.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which records.
+    pub selection: Selection,
+    /// How partitions are merged.
+    pub order: Order,
+    /// How a record is written.
+    pub format: RecordFormat,
+    /// Stop after this many records.
+    pub records_max: Option<u64>,
+    /// Go on at the end of the log. The time bound of the selection ends that when it has come.
+    pub follow: bool,
+    /// Keep the pauses between records.
+    pub speed: Option<Speed>,
+}
+
+/// What a consumer works with besides the log dirs.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment<'a> {
+    /// Where records are written.
+    pub outlet: Outlet,
+    /// What may ask it to stop.
+    pub interrupt: Option<Interrupt<'a>>,
+    /// The time now.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A request to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct Interrupt<'a> {
+    /// Readable once it has come.
+    pub descriptor: BorrowedFd<'a>,
+    /// Whether it has come.
+    pub has_come: fn() -> bool,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn wakers(&self) -> Wakers<'a> {
+        let stop = self.interrupt.map(|interrupt| interrupt.descriptor);
+        Wakers { output: self.outlet.descriptor(), stop }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.interrupt.is_some_and(|interrupt| (interrupt.has_come)())
+    }
+}
+
+/// What is to be said while records are read. None of it ends the reading.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A partition has no folder yet and is empty.
+    NoFolder {
+        /// The partition.
+        partition: &'a TopicPartition,
+    },
+    /// A partition cannot be read, or not any further.
+    Failed {
+        /// Why.
+        error: ConsumeError,
+    },
+    /// A position is not used, since it belongs to a deleted topic of the same name.
+    PositionIgnored {
+        /// The partition.
+        partition: &'a TopicPartition,
+    },
+    /// Records were removed before they were read.
+    Missed {
+        /// The partition.
+        partition: &'a TopicPartition,
+        /// The first that was missed.
+        from: Offset,
+        /// Where reading goes on.
+        log_start_offset: Offset,
+    },
+    /// Damage was stepped over.
+    SteppedOver {
+        /// What is wrong, and where.
+        damage: StorageError,
+        /// Where reading goes on.
+        next_offset: Offset,
+    },
+    /// Damage was stepped over at further places.
+    SteppedOverMore {
+        /// How many.
+        places: u64,
+    },
+    /// Nothing more is shown of a partition since a transaction has not ended.
+    TransactionOpen {
+        /// The partition.
+        partition: &'a TopicPartition,
+        /// The transaction.
+        transaction: OpenTransaction,
+    },
+    /// Records were written.
+    Written {
+        /// How many so far.
+        records: u64,
+        /// How many bytes so far.
+        bytes: u64,
+    },
+    /// The next record is waited for, as there was a pause before it.
+    Paused {
+        /// How many records were written so far.
+        records: u64,
+        /// Where in time the replay is.
+        at: Timestamp,
+    },
+}
+
+/// How reading has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All was written that was wanted.
+    Complete,
+    /// Nobody reads the output any more.
+    OutputClosed,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// Reads topics.
+pub struct Consumer<'a> {
+    log_dirs: &'a LogDirs,
+    options: &'a Options,
+    selector: Selector<'a>,
+    environment: Environment<'a>,
+    tell: &'a mut dyn FnMut(Event<'_>),
+    merge: Merge,
+    follower: Option<Follower>,
+    delivery: Delivery<'a>,
+    /// Records that are passed over before the first is written.
+    skip: u64,
+    left: u64,
+    pace: Option<Pace>,
+    written: u64,
+}
+
+impl<'a> Consumer<'a> {
+    /// Opens what `options` select, where `positions` have it go on. Nothing is written yet. `tell` is called with what is to
+    /// be said, from here on.
+    ///
+    /// # Errors
+    /// When nothing can be read of what is selected, or the selection does not fit the topics.
+    pub fn open(
+        log_dirs: &'a LogDirs,
+        options: &'a Options,
+        positions: Positions,
+        environment: Environment<'a>,
+        tell: &'a mut dyn FnMut(Event<'_>),
+    ) -> Result<Self> {
+        let delivery = Delivery::new(log_dirs, positions, environment)?;
+        let selector = Selector {
+            selection: &options.selection,
+            follow: options.follow,
+            keeps_positions: delivery.ledger.is_some(),
+            memory: ReadMemory::default(),
+        };
+        let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
+        let partitions = selector.partitions(log_dirs)?;
+        delivery.refuse_other_topics(&partitions)?;
+        let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
+        let newcomers = newcomers.map(|mut newcomers| {
+            newcomers.know(&selected.sources);
+            newcomers.leave_out(selected.unreadable);
+            newcomers
+        });
+        delivery.widen();
+        let merge = Merge::new(selected.sources, options.order).with_open_max(open_partitions_max());
+        let follower = newcomers.map(|newcomers| Follower::new(log_dirs, newcomers, &merge));
+        Ok(Self {
+            log_dirs,
+            options,
+            selector,
+            environment,
+            tell,
+            merge,
+            follower,
+            delivery,
+            skip: selected.passed_over,
+            left: options.records_max.unwrap_or(u64::MAX),
+            pace: options.speed.map(Pace::new),
+            written: 0,
+        })
+    }
+
+    /// Writes what there is; when it follows, until something ends it.
+    ///
+    /// # Errors
+    /// When a topic was deleted, the output takes no more, or a position cannot be kept.
+    pub fn run(mut self) -> Result<Ended> {
+        self.delivery.note_starts(&self.merge)?;
+        let written = self.write_all();
+        self.tell_unseen();
+        // What was read before an error is the user's all the same.
+        let finished = self.delivery.finish(&self.merge, written.as_ref().ok().copied(), self.left == 0);
+        match written? {
+            Ended::OutputClosed => Ok(Ended::OutputClosed),
+            Ended::Complete | Ended::Stopped => finished,
+        }
+    }
+
+    fn write_all(&mut self) -> Result<Ended> {
+        let mut is_first = true;
+        loop {
+            // What is appended after this time is not wanted any more, so all that was appended before it is read once more.
+            let until = self.options.selection.until;
+            let is_over = until.is_some_and(|until| (self.environment.clock)() >= until);
+            if mem::take(&mut is_first) || is_over {
+                self.merge.look_again()?;
+            }
+            if let Some(ended) = self.write_what_is_there()? {
+                return Ok(ended);
+            }
+            self.tell_unseen();
+            if self.follower.is_none() {
+                self.tell_open_transactions();
+                return Ok(Ended::Complete);
+            }
+            if self.left == 0 || is_over || self.merge.is_done() {
+                return Ok(Ended::Complete);
+            }
+            if let Some(ended) = self.write_and_keep()? {
+                return Ok(ended);
+            }
+            if let Some(ended) = self.wait_for_more()? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Waits until there may be more; `Some` where reading is to end.
+    fn wait_for_more(&mut self) -> Result<Option<Ended>> {
+        let Some(follower) = &mut self.follower else { return Ok(None) };
+        let clock = self.environment.clock;
+        let until = self.options.selection.until;
+        let at_most = until.map_or(Duration::MAX, |until| Duration::from_millis(until.since(clock()).max(0) as u64));
+        let at_most = at_most.min(self.delivery.pause_before_keeping());
+        let partitions = self.merge.sources().len();
+        let (wakers, opener) = (self.environment.wakers(), (&self.selector, self.log_dirs));
+        match follower.wait(&wakers, at_most, opener, clock, &mut self.merge)? {
+            Woken::Look if self.merge.sources().len() > partitions => self.delivery.note_starts(&self.merge)?,
+            Woken::Look => {}
+            Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+            Woken::Stop => return Ok(Some(Ended::Stopped)),
+        }
+        Ok(None)
+    }
+
+    /// Writes all that can be had without waiting for the log; `Some` where reading is to end before.
+    fn write_what_is_there(&mut self) -> Result<Option<Ended>> {
+        let options = self.options;
+        let lines = options.format.line_delimiter().filter(|_| self.pace.is_none());
+        while self.left > 0 {
+            self.delivery.shown_is_done = true;
+            if self.merge.next()?.is_none() {
+                return Ok(None);
+            }
+            // Only now is it known that the buffer does not hold the last record.
+            if self.delivery.is_full() {
+                self.delivery.shown_is_done = false;
+                let ended = self.delivery.pass(&self.merge)?;
+                if let Some(ended) = ended {
+                    return Ok(Some(ended));
+                }
+                self.tell_written();
+                if self.environment.is_stopped() {
+                    return Ok(Some(Ended::Stopped));
+                }
+                self.delivery.shown_is_done = true;
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            if let Some(ended) = self.keep_pace()? {
+                return Ok(Some(ended));
+            }
+            self.delivery.add_shown(&options.format, &self.merge);
+            self.left -= 1;
+            self.written += 1;
+            // Lines need no look at each from all sides.
+            if let Some(delimiter) = lines {
+                let count = self.delivery.add_lines(delimiter, self.left, &mut self.merge);
+                self.left -= count;
+                self.written += count;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until the record that is shown is due; `Some` where reading is to end before it.
+    #[inline]
+    fn keep_pace(&mut self) -> Result<Option<Ended>> {
+        let Some(pace) = &mut self.pace else { return Ok(None) };
+        let timestamp = self.merge.shown().front().timestamp;
+        if pace.pause(timestamp).is_zero() {
+            return Ok(None);
+        }
+        self.delivery.shown_is_done = false;
+        let ended = self.wait_until_due(timestamp)?;
+        self.delivery.shown_is_done = ended.is_none();
+        Ok(ended)
+    }
+
+    fn wait_until_due(&mut self, timestamp: Timestamp) -> Result<Option<Ended>> {
+        loop {
+            if let Some(ended) = self.write_and_keep()? {
+                return Ok(Some(ended));
+            }
+            let Some(pace) = &mut self.pace else { return Ok(None) };
+            let pause = pace.pause(timestamp);
+            (self.tell)(Event::Paused { records: self.written, at: pace.stands_at(timestamp) });
+            if pause.is_zero() {
+                return Ok(None);
+            }
+            match self.environment.wakers().pause(pause.min(PAUSE_MAX))? {
+                Woken::Look => {}
+                Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop => return Ok(Some(Ended::Stopped)),
+            }
+        }
+    }
+
+    fn write_and_keep(&mut self) -> Result<Option<Ended>> {
+        let ended = self.delivery.write_and_keep(&self.merge)?;
+        if ended.is_none() {
+            self.tell_written();
+        }
+        Ok(ended)
+    }
+
+    fn tell_written(&mut self) {
+        (self.tell)(Event::Written { records: self.written, bytes: self.delivery.bytes });
+    }
+
+    /// Tells of records that could not be shown.
+    fn tell_unseen(&mut self) {
+        let unseen = self.merge.take_unseen();
+        for it in unseen.missed {
+            let partition = &TopicPartition { topic: it.topic, partition: it.partition };
+            (self.tell)(Event::Missed { partition, from: it.from, log_start_offset: it.log_start_offset });
+        }
+        for it in unseen.damaged {
+            (self.tell)(Event::SteppedOver { damage: it.damage, next_offset: it.next_offset });
+        }
+        if unseen.damaged_more > 0 {
+            (self.tell)(Event::SteppedOverMore { places: unseen.damaged_more });
+        }
+        for error in self.merge.take_failed() {
+            (self.tell)(Event::Failed { error: error.into() });
+        }
+    }
+
+    /// Tells of records that are not shown since a transaction has not ended.
+    fn tell_open_transactions(&mut self) {
+        for source in self.merge.sources() {
+            let Some(transaction) = source.records.open_transaction() else { continue };
+            let partition = &TopicPartition { topic: source.topic.clone(), partition: source.partition };
+            (self.tell)(Event::TransactionOpen { partition, transaction });
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Where a reader's positions are kept.
+
+use super::{CursorFile, Result};
+use crate::logdir::LogDirs;
+use crate::units::{Offset, TopicPartition};
+use uuid::Uuid;
+
+/// Where a reader is to go on in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderPosition {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Of the topic that it was read in; `None` where that is not known, as with a broker's.
+    pub topic_id: Option<Uuid>,
+    /// Behind the last record that was read.
+    pub offset: Offset,
+}
+
+impl ReaderPosition {
+    /// Whether it is one of the topic with that id, as far as both are known.
+    #[must_use]
+    pub fn is_of(&self, topic_id: Option<Uuid>) -> bool {
+        self.topic_id.is_none() || topic_id.is_none() || self.topic_id == topic_id
+    }
+}
+
+/// Where positions are kept between two runs.
+pub enum Positions {
+    /// Nowhere.
+    None,
+    /// In a file.
+    CursorFile(CursorFile),
+}
+
+impl Positions {
+    /// The positions that were kept last.
+    pub(super) fn kept(&self) -> Result<Vec<ReaderPosition>> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::CursorFile(file) => Ok(file.kept()?.unwrap_or_default()),
+        }
+    }
+
+    /// Keeps positions, once all before them is durable.
+    pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::CursorFile(file) => file.keep(log_dirs, positions),
+        }
+    }
+}
