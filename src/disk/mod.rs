@@ -18,6 +18,8 @@ pub mod descriptors;
 #[cfg(any(test, feature = "faulty-disk"))]
 pub mod faulty;
 mod lock;
+pub mod owner;
+pub mod process;
 pub mod real;
 pub mod watch;
 
