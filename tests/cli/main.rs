@@ -1,5 +1,5 @@
 //! The binary as a user meets it: a module per subcommand, and what lies between processes in
-//! `pipes`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
+//! `pipes`, `endings`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
 //! `formats`, `following` and `replaying`; that what it prints makes the same records again, in `round_trips`.
 
 #![allow(
@@ -23,6 +23,7 @@ mod delete_records;
 mod describe;
 mod disks;
 mod dump;
+mod endings;
 mod following;
 mod formats;
 mod full_disk;

@@ -5,12 +5,13 @@
 
 use super::ProduceArgs;
 use crate::cli::signals::Stop;
+use crate::cli::ui;
 use crate::disk::real::{Metadata, open_input, stat_input};
 use crate::stream::intake::{Input, Readiness};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub(super) struct InputName<'a> {
 /// Finds out what the inputs are, in their order. One that is missing is an error before anything is stored.
 pub(super) fn find_inputs(args: &ProduceArgs) -> anyhow::Result<Vec<InputName<'_>>> {
     let find = |path: &'_ Path| -> anyhow::Result<Metadata> {
-        if is_stdin(path) { Ok(stdin()?.metadata()?) } else { Ok(stat_input(path)?) }
+        if is_stdin(path) { Ok(ui::stdin()?.metadata()?) } else { Ok(stat_input(path)?) }
     };
     let named = args.files.iter().map(|path| &**path);
     let stdin = args.files.is_empty().then_some(Path::new("-"));
@@ -40,10 +41,6 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn stdin() -> io::Result<File> {
-    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
-}
-
 impl InputName<'_> {
     /// Whether `other` is the same file.
     pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
@@ -54,7 +51,7 @@ impl InputName<'_> {
     pub(super) fn open<'a>(&self, stop: &'a Stop) -> anyhow::Result<FileInput<'a>> {
         let stop = stop.descriptor();
         if is_stdin(self.path) {
-            return Ok(FileInput { file: stdin()?, name: "stdin".into(), stop });
+            return Ok(FileInput { file: ui::stdin()?, name: "stdin".into(), stop });
         }
         Ok(FileInput { file: open_input(self.path)?, name: self.path.display().to_string(), stop })
     }

@@ -45,7 +45,7 @@ use std::time::Instant;
 /// delimiter, or no envelope; a record without a key for a compacted topic; a partition that is not there) is stored up to
 /// it, and the line and the reason are named. With `--on-error skip` it is left out instead, and the exit status is 3.
 ///
-/// On SIGINT or SIGTERM the complete records that were read are stored and synced; a line that has only begun is not.
+/// On SIGINT, SIGTERM or SIGHUP the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
 pub(crate) struct ProduceArgs {
