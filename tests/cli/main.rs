@@ -51,6 +51,7 @@ mod selecting;
 mod set_aside;
 mod support;
 mod taking_in;
+mod terminals;
 mod timestamps;
 mod verify;
 
