@@ -39,6 +39,7 @@ mod man;
 mod misnamed;
 mod offsets;
 mod open_transactions;
+mod owners;
 mod pipes;
 mod produce;
 mod recipes;
