@@ -14,6 +14,7 @@ mod alter;
 mod bad_input;
 mod broker_root;
 mod completions;
+mod conditions;
 mod consume;
 mod copies;
 mod create;
