@@ -40,7 +40,8 @@ const BELONGS: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Paths that are allowed where `BELONGS` refuses them.
-const ALLOWED: [(&str, &str, &str); 2] = [
+const ALLOWED: [(&str, &str, &str); 3] = [
+    ("src/cli/ui.rs", "std::fs::File", "names the type of stdin, which may be a file, a pipe or a device"),
     (
         "src/produce/input.rs",
         "std::fs::File",
@@ -358,6 +359,64 @@ fn partitions_are_changed_under_their_guard_only() {
     for change in ["fn rename", "fn remove", "fn truncate"] {
         if by_path.contains(change) {
             findings.push(format!("src/disk/mod.rs: {change} by path: put it on Folder, relative to an open folder"));
+        }
+    }
+    refuse(&findings);
+}
+
+/// What panics where its output cannot be written, or ends the process. Its one place may write by system calls only.
+const TALK: [(&str, &str); 10] = [
+    ("print!", "give it to `ui.data`"),
+    ("println!", "give it to `ui.data`"),
+    ("eprint!", "say it with `ui.status`, `ui.warning` or `ui::say`"),
+    ("eprintln!", "say it with `ui.status`, `ui.warning` or `ui::say`"),
+    ("io::stdout", "give it to `ui.data`"),
+    ("io::stderr", "say it with `ui.status`, `ui.warning` or `ui::say`"),
+    ("stdio::stdout", "give it to `ui.data`, or ask the `ui` what it is"),
+    ("stdio::stderr", "say it with `ui.status`, `ui.warning` or `ui::say`"),
+    ("process::exit", "return an `Exit`: what was begun is ended in order"),
+    ("process::abort", "return an error"),
+];
+/// Where they may be named: what is asked there is whether it is a terminal, or open.
+const TALK_IN: [(&str, &[&str]); 2] = [
+    ("src/cli/ui.rs", &["io::stdout", "io::stderr", "stdio::stdout", "stdio::stderr"]),
+    ("src/cli/startup.rs", &["stdio::stdout"]),
+];
+
+#[test]
+fn output_has_one_place_and_no_panic() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        let permitted = TALK_IN.iter().find(|(path, _)| source.path == *path).map_or(&[][..], |(_, names)| names);
+        let tests = source.text.lines().position(|line| line == "#[cfg(test)]").unwrap_or(usize::MAX);
+        for (number, line) in source.code().into_iter().filter(|(number, _)| *number <= tests) {
+            for (name, instead) in TALK.iter().filter(|(name, _)| !permitted.contains(name)) {
+                if words(&line, name).next().is_some() {
+                    findings.push(format!("{}:{number}: {name}: {instead}", source.path));
+                }
+            }
+            if line.contains("clippy::print_std") {
+                findings.push(format!("{}:{number}: no lint on output is switched off: see TALK", source.path));
+            }
+            let is_std = |name| words(&line, name).next().is_some();
+            if (is_std("io::stdout") || is_std("io::stderr")) && !line.contains("is_terminal()") {
+                findings.push(format!("{}:{number}: std's stdout and stderr are asked, not written to", source.path));
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn no_code_of_ours_is_unsafe() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        for (number, line) in source.code() {
+            let is_ctors = source.path == "src/cli/startup.rs" && line == "#[ctor::ctor(unsafe)]";
+            if !is_ctors && (words(&line, "unsafe").next().is_some() || line.contains("unsafe_code")) {
+                findings
+                    .push(format!("{}:{number}: unsafe: use rustix, nix or std, which have it checked", source.path));
+            }
         }
     }
     refuse(&findings);

@@ -1,9 +1,11 @@
 //! From an error to a message, its causes, a hint and an exit code: the one place.
 
 use super::GlobalArgs;
-use super::ui::{OutputError, Ui};
+use super::signals;
+use super::ui::{ColorChoice, OutputError, Ui};
 use crate::consume::ConsumeError;
 use crate::disk::DiskError;
+use crate::disk::owner;
 use crate::disk::real::RealDisk;
 use crate::logdir::config::ConfigError;
 use crate::logdir::{LogDir, LogDirError, Meant, RepairAdvice};
@@ -30,8 +32,6 @@ const USAGE: u8 = 2;
 /// Done, but records were rejected.
 pub(crate) const REJECTED: u8 = 3;
 pub(crate) const CORRUPT: u8 = 4;
-/// What shells add to the number of a signal.
-const SIGNAL_BASE: i32 = 128;
 
 /// Wrong usage that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,17 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// Prints what clap has to say: help on stdout, errors on stderr.
 pub(crate) fn clap(error: &clap::Error) -> ExitCode {
-    // Help into a closed pipe is a quiet end, like any output.
-    let _ = error.print();
-    ExitCode::from(error.exit_code() as u8)
+    if error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::from(error.exit_code() as u8);
+    }
+    let ui = Ui::new(false, false, ColorChoice::Auto);
+    let help = error.render();
+    let help = if ui.stdout_color() { help.ansi().to_string() } else { help.to_string() };
+    match ui.data(help.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(ui, &error.into()),
+    }
 }
 
 /// The exit code of a command, after its error has been told.
@@ -55,28 +63,37 @@ pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCod
     let error = match result {
         Ok(Exit::Done) => return ExitCode::SUCCESS,
         Ok(Exit::Told(code)) => return ExitCode::from(code),
-        Ok(Exit::Signal(signal)) => return ExitCode::from((SIGNAL_BASE + signal) as u8),
+        Ok(Exit::Signal(signal)) => return ExitCode::from(signals::end_by(signal)),
         Err(error) => error,
     };
-    if let Some(OutputError(error)) = error.downcast_ref()
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        return ExitCode::SUCCESS;
-    }
-    tell(Ui::new(global.quiet, global.verbose, global.color), &error);
-    // A wait for a lock that a signal has ended: what was waited for is named, and the end is that of the signal.
-    match super::signals::current().filter(|_| is_interrupted(&error)) {
-        Some(signal) => ExitCode::from((SIGNAL_BASE + signal) as u8),
-        None => ExitCode::from(number(&error)),
-    }
+    failed(Ui::new(global.quiet, global.verbose, global.color), &error)
 }
 
-fn is_interrupted(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<DiskError>().is_some_and(DiskError::is_interrupted))
-        || matches!(
-            error.downcast_ref(),
-            Some(LogDirError::Disk(error) | LogDirError::Storage(StorageError::Disk(error))) if error.is_interrupted()
-        )
+fn failed(ui: Ui, error: &anyhow::Error) -> ExitCode {
+    // A reader that has gone wants no more, which is the end that it asked for.
+    if error.downcast_ref().is_some_and(|OutputError(error)| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    tell(ui, error);
+    // A wait for a lock that a signal has ended: what was waited for is named, and the end is that of the signal.
+    let is_interrupted = disk_errors(error).any(DiskError::is_interrupted);
+    ExitCode::from(match signals::current().filter(|_| is_interrupted) {
+        Some(signal) => signals::end_by(signal),
+        None => number(error),
+    })
+}
+
+/// What the file system said, at any depth: the errors of other floors are those of the disk where that is all they hold.
+fn disk_errors(error: &anyhow::Error) -> impl Iterator<Item = &DiskError> {
+    error.chain().filter_map(|cause| {
+        cause.downcast_ref::<DiskError>().or_else(|| match cause.downcast_ref::<LogDirError>() {
+            Some(LogDirError::Disk(error) | LogDirError::Storage(StorageError::Disk(error))) => Some(error),
+            _ => match cause.downcast_ref::<StorageError>() {
+                Some(StorageError::Disk(error)) => Some(error),
+                _ => None,
+            },
+        })
+    })
 }
 
 fn tell(ui: Ui, error: &anyhow::Error) {
@@ -163,7 +180,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if error.is::<Usage>() {
         return None;
     }
-    error.chain().find_map(|cause| {
+    let hint = error.chain().find_map(|cause| {
         if let Some(hint) = cause.downcast_ref::<LogDirError>().and_then(of_log_dir) {
             return Some(hint);
         }
@@ -171,7 +188,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             return Some(hint);
         }
         cause.downcast_ref::<StorageError>().and_then(of_storage)
-    })
+    });
+    hint.or_else(|| disk_errors(error).find_map(owner::denied).map(|denied| denied.to_string()))
 }
 
 fn of_log_dir(error: &LogDirError) -> Option<String> {

@@ -15,14 +15,13 @@ const RELEASE: (&str, &str) = ("0.1.0", "2026-11-23");
 /// How long a line of the source may be.
 const LINE: usize = 79;
 
-const EXIT_STATUS: [(&str, &str); 7] = [
+const EXIT_STATUS: [(&str, &str); 6] = [
     ("0", "Done. A reader that closed our stdout early counts as done."),
     ("1", "Failed. What was stored before the failure stays, and the message says where it stopped."),
     ("2", "Wrong usage."),
     ("3", "Done, but for records that were rejected, each of which was named."),
     ("4", "Corruption was found."),
-    ("130", "Ended by SIGINT, with everything acknowledged so far on disk."),
-    ("143", "Ended by SIGTERM, with everything acknowledged so far on disk."),
+    ("129, 130, 143", "What a shell shows after SIGHUP, SIGINT or SIGTERM. Everything acknowledged so far is on disk."),
 ];
 
 const LOG_DIR: (&str, &str) = (

@@ -10,6 +10,7 @@ mod exit;
 mod manual;
 mod report;
 mod signals;
+mod startup;
 mod ui;
 
 use crate::disk::real::RealDisk;
@@ -32,8 +33,9 @@ use ui::Ui;
 /// a directory that is laid out byte for byte as Apache Kafka lays out its own. No server: each command opens the
 /// directory, does its work and leaves. Any number of them may run at once.
 ///
-/// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found; 130 and 143 after
-/// SIGINT and SIGTERM, with everything acknowledged so far on disk.
+/// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found. SIGINT,
+/// SIGTERM and SIGHUP end it as they end other programs (a shell shows 130, 143 and 129), with everything acknowledged so far
+/// on disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "kdir",
@@ -195,8 +197,8 @@ pub fn main() -> ExitCode {
         Err(error) => return exit::clap(&error),
     };
     descriptors::raise_limit();
-    let signals = signals::outlive_file_size_limit().context("cannot handle SIGXFSZ");
-    let context = signals.and_then(|()| Context::new(&cli.global));
+    let signals = signals::outlive_file_size_limit().and_then(|()| signals::handle_as_first_process());
+    let context = signals.context("cannot handle signals").and_then(|()| Context::new(&cli.global));
     let result = context.and_then(|mut context| run(&cli.command, &mut context));
     exit::code(result, &cli.global)
 }
@@ -209,7 +211,11 @@ fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
         Command::Alter(args) => commands::alter::run(args, context),
         Command::Delete(args) => commands::delete::run(args, context),
         Command::Produce(args) => commands::produce::run(args, context),
-        Command::Consume(args) => commands::consume::run(args, context),
+        Command::Consume(args) => {
+            // With --follow it might be long before there is something to write.
+            ui::require_stdout()?;
+            commands::consume::run(args, context)
+        }
         Command::Offsets(args) => commands::offsets::run(args, context),
         Command::DeleteRecords(args) => commands::delete_records::run(args, context),
         Command::Retention(args) => commands::retention::run(args, context),

@@ -3,7 +3,7 @@
 //! JSON is one object a line; TSV has no header line, so that it goes straight into `cut` and `awk`. Both give plain
 //! numbers: bytes, and milliseconds since the epoch. A table gives sizes and times as a person reads them, times in
 //! the local zone. On a terminal that is too narrow for it, it is without seconds first, then without the columns that say
-//! they can go; what is still too wide is wrapped.
+//! they can go; what is still too wide is wrapped, but never within a word.
 
 use super::ui::{self, OutputError, Ui};
 use crate::units::{ByteSize, Timestamp};
@@ -246,24 +246,35 @@ impl<'a> Report<'a> {
     }
 
     fn natural_width(&self, layout: &Layout) -> usize {
+        self.width(layout, |text| text.chars().count())
+    }
+
+    /// With each cell wrapped at its blanks.
+    fn narrowest_width(&self, layout: &Layout) -> usize {
+        self.width(layout, |text| text.split(' ').map(|word| word.chars().count()).max().unwrap_or(0))
+    }
+
+    fn width(&self, layout: &Layout, of_text: impl Fn(&str) -> usize) -> usize {
         let width = |&at: &usize| {
-            let cells = self.rows.iter().map(|row| row[at].shown(self.zone, layout.with_seconds).chars().count());
-            cells.max().unwrap_or(0).max(self.columns[at].heading.len())
+            let cells = self.rows.iter().map(|row| of_text(&row[at].shown(self.zone, layout.with_seconds)));
+            cells.max().unwrap_or(0).max(of_text(self.columns[at].heading))
         };
         layout.shown.iter().map(|at| width(at) + GAP).sum::<usize>().saturating_sub(GAP)
     }
 
     fn table(&self, layout: &Layout) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        // Left to itself, the crate takes the width of the terminal.
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if self.ui.stdout_color() {
             table.enforce_styling();
         } else {
             table.force_no_tty();
         }
         // The padding behind the last column is cut off again.
-        if let Some(room) = self.room {
-            table.set_width(room as u16 + 1);
+        if let Some(room) = self.room.filter(|&room| self.narrowest_width(layout) <= room) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(u16::try_from(room + 1).unwrap_or(u16::MAX));
         }
         let shown = &layout.shown;
         let alignment = |at: usize| if self.columns[at].is_number { CellAlignment::Right } else { CellAlignment::Left };
@@ -325,5 +336,13 @@ mod tests {
         assert_eq!(printed(39), "TOPIC    BYTES  NEWEST\na-topic    7 B  2023-11-14 22:13\n");
         assert_eq!(printed(31), "TOPIC    NEWEST\na-topic  2023-11-14 22:13\n");
         assert_eq!(printed(24), "TOPIC    NEWEST\na-topic  2023-11-14\n         22:13\n");
+        assert_eq!(printed(19), "TOPIC    NEWEST\na-topic  2023-11-14\n         22:13\n");
+    }
+
+    #[test]
+    fn a_table_is_not_broken_within_words() {
+        for room in [1, 2, 10, 18] {
+            assert_eq!(printed(room), "TOPIC    NEWEST\na-topic  2023-11-14 22:13\n");
+        }
     }
 }

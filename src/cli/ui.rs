@@ -1,10 +1,15 @@
-//! stdout (data), stderr (status, warning, hint), colour, progress.
+//! stdout (data), stderr (status, warning, hint), colour, progress: the one place that writes to either.
+//!
+//! Talk never ends the program: what cannot be written to stderr is dropped, and the exit status says what the work did. Data
+//! that cannot be written to stdout is an error. Where either is non-blocking, as a terminal or pipe is that another program
+//! made so, kdir waits until there is room.
 
-#![allow(clippy::print_stderr, reason = "the one place that talks on stderr")]
-
+use super::startup;
 use crate::disk::outlet;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal, Write};
+use rustix::io::Errno;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,6 +30,11 @@ pub(crate) enum ColorChoice {
 #[error("cannot write to stdout")]
 pub(crate) struct OutputError(#[from] pub(crate) io::Error);
 
+/// Stdin cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read stdin")]
+pub(crate) struct InputError(#[from] io::Error);
+
 const PROGRESS_AFTER: Duration = Duration::from_millis(250);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -41,11 +51,13 @@ impl Ui {
     pub(crate) fn new(quiet: bool, verbose: bool, choice: ColorChoice) -> Self {
         let set =
             |name| std::env::var_os(name).is_some_and(|value: std::ffi::OsString| !value.is_empty() && value != "0");
+        let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let color = |is_terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                set("CLICOLOR_FORCE") || is_terminal && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
+                let is_refused = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+                set("CLICOLOR_FORCE") || is_terminal && !is_dumb && !is_refused
             }
         };
         Self {
@@ -60,33 +72,38 @@ impl Ui {
         self.stdout_color
     }
 
+    /// Whether the user wants errors only.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Something that was done.
     pub(crate) fn status(self, message: &str) {
         if !self.quiet {
-            eprintln!("{message}");
+            talk(&message);
         }
     }
 
     /// Something that only the curious want to know.
     pub(crate) fn verbose(self, message: &str) {
         if self.verbose {
-            eprintln!("{message}");
+            talk(&message);
         }
     }
 
     /// Something that went on, but not as it should.
     pub(crate) fn warning(self, message: &str) {
         if !self.quiet {
-            eprintln!("{} {message}", self.paint("warning:", "33"));
+            talk(&format!("{} {message}", self.paint("warning:", "33")));
         }
     }
 
     pub(crate) fn error(self, message: &str) {
-        eprintln!("{} {message}", self.paint("kdir:", "31;1"));
+        talk(&format!("{} {message}", self.paint("kdir:", "31;1")));
     }
 
     pub(crate) fn hint(self, message: &str) {
-        eprintln!("{} {message}", self.paint("hint:", "36"));
+        talk(&format!("{} {message}", self.paint("hint:", "36")));
     }
 
     fn paint(self, text: &str, code: &str) -> String {
@@ -95,6 +112,10 @@ impl Ui {
 
     /// Writes data. Goes straight to the descriptor: the callers buffer, and std's stdout would look for line ends.
     pub(crate) fn data(self, bytes: &[u8]) -> Result<(), OutputError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        require_stdout()?;
         Ok(outlet::write_all(stdout(), bytes)?)
     }
 
@@ -107,17 +128,32 @@ impl Ui {
 
     /// Asks a question on the terminal; only `y` or `yes` is a yes.
     pub(crate) fn confirm(self, question: &str) -> io::Result<bool> {
-        eprint!("{question} [y/N] ");
-        io::stderr().flush()?;
+        // A question that cannot be seen is not answered.
+        outlet::write_all(rustix::stdio::stderr(), format!("{question} [y/N] ").as_bytes())?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 }
 
+/// Writes a line to stderr, or drops it where that fails.
+fn talk(line: &dyn Display) {
+    let _ = outlet::write_all(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+}
+
+/// Refuses a stdout that was closed when the program was started.
+pub(crate) fn require_stdout() -> Result<(), OutputError> {
+    if startup::was_stdout_closed() { Err(OutputError(Errno::BADF.into())) } else { Ok(()) }
+}
+
+/// Refuses a stdin that was closed when the program was started.
+pub(crate) fn require_stdin() -> Result<(), InputError> {
+    if startup::was_stdin_closed() { Err(InputError(Errno::BADF.into())) } else { Ok(()) }
+}
+
 /// The descriptor of stdout.
 pub(crate) fn stdout() -> BorrowedFd<'static> {
-    // The descriptor is open as long as the process: std opens /dev/null in the place of a closed one.
+    // The descriptor is open as long as the process: std opens /dev/null in the place of a closed one (see startup.rs).
     rustix::stdio::stdout()
 }
 
@@ -126,9 +162,14 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How many columns stdout has where it is a terminal.
+/// How many columns stdout has where it is a terminal. One that does not know says 0, and then COLUMNS may say it.
 pub(crate) fn terminal_width() -> Option<usize> {
-    stdout_is_terminal().then(|| rustix::termios::tcgetwinsize(stdout()).ok()).flatten().map(|it| it.ws_col.into())
+    if !stdout_is_terminal() {
+        return None;
+    }
+    let of_terminal = rustix::termios::tcgetwinsize(stdout()).ok().map(|it| usize::from(it.ws_col));
+    let of_environment = || std::env::var("COLUMNS").ok()?.parse().ok();
+    of_terminal.filter(|&columns| columns > 0).or_else(of_environment).filter(|&columns| columns > 0)
 }
 
 /// Whether the user's terminal and pagers show more than ASCII.
@@ -140,7 +181,7 @@ pub(crate) fn is_utf8() -> bool {
 
 /// Says something from where there is no [`Ui`].
 pub(crate) fn say(message: &str) {
-    eprintln!("{message}");
+    talk(&message);
 }
 
 /// Tells of a lock that takes long.

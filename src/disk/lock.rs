@@ -8,12 +8,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
-use super::{FILE_MODE, Result, SharedLock, Stat, named};
+use super::real::{folder_of, open_or_make};
+use super::{Result, SharedLock, Stat, named};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,9 +84,7 @@ impl PosixSharedLock {
 /// nothing, so it is given up for the next.
 fn lock_file_at(path: &Path) -> Result<Option<File>> {
     loop {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-        let file = named("open", path, options.open(path))?;
+        let file = open_lock_file(path)?;
         match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => {}
             Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
@@ -99,6 +97,15 @@ fn lock_file_at(path: &Path) -> Result<Option<File>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return named("look at", path, Err(error)),
         }
+    }
+}
+
+/// A shared lock needs no more than to read the file, which may be of another user's.
+fn open_lock_file(path: &Path) -> Result<File> {
+    let folder = named("open", path, File::open(folder_of(path)))?;
+    match open_or_make(&folder, Path::new(path.file_name().unwrap_or_default())) {
+        (_, Err(Errno::ACCESS)) => named("open", path, File::open(path)),
+        (doing, opened) => named(doing, path, opened.map_err(io::Error::from)),
     }
 }
 

@@ -19,6 +19,8 @@ pub mod descriptors;
 pub mod faulty;
 mod lock;
 pub mod outlet;
+pub mod owner;
+pub mod process;
 pub mod real;
 pub mod watch;
 

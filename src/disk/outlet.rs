@@ -1,6 +1,8 @@
 //! Where output goes: a descriptor that is open, as stdout is.
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -83,9 +85,18 @@ pub fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()>
     while !bytes.is_empty() {
         match rustix::io::write(descriptor, bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_for_room(descriptor)?,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Waits until a non-blocking descriptor takes more, or until its reader is gone.
+fn wait_for_room(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    match poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,7 +5,7 @@
 use super::lock::PosixSharedLock;
 use super::{
     Access, Disk, DiskError, DiskFile, FILE_MODE, FOLDER_MODE, FileId, Folder, FolderEntry, Result, SharedLock, Stat,
-    lock, named,
+    lock, named, owner,
 };
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -82,9 +82,21 @@ pub fn open_output(path: &Path) -> Result<File> {
     named("open", path, OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path))
 }
 
+/// The folder that a name is in; that of the process where it is a name alone.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
-        open_at(CWD, path, path.to_owned(), access, *self)
+        match access {
+            Access::Read | Access::Write => open_at(CWD, path, path.to_owned(), access, *self),
+            // In its folder, whose permissions it takes.
+            Access::Create | Access::New => {
+                let folder = RealFolder::open(CWD, folder_of(path), path.to_owned(), *self)?;
+                open_at(&folder.file, Path::new(path.file_name().unwrap_or_default()), path.to_owned(), access, *self)
+            }
+        }
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>> {
@@ -110,16 +122,39 @@ impl Disk for RealDisk {
 
 /// Opens a file relative to a folder. A pipe of that name does not block: what reads it sees that it is no plain file.
 fn open_at(folder: impl AsFd, name: &Path, path: PathBuf, access: Access, disk: RealDisk) -> Result<Arc<dyn DiskFile>> {
-    let (doing, flags) = match access {
-        Access::Read => ("open", OFlags::RDONLY),
-        Access::Write => ("open", OFlags::RDWR),
-        Access::Create => ("create", OFlags::RDWR | OFlags::CREATE),
-        Access::New => ("create", OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW),
+    let (doing, opened) = match access {
+        Access::Read => ("open", open_with(&folder, name, OFlags::RDONLY)),
+        Access::Write => ("open", open_with(&folder, name, OFlags::RDWR)),
+        Access::Create => open_or_make(&folder, name),
+        Access::New => ("create", make(&folder, name)),
     };
-    let mode = Mode::from_raw_mode(FILE_MODE);
-    let opened = retry_on_intr(|| openat(&folder, name, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode));
-    let file = File::from(named(doing, &path, opened.map_err(io::Error::from))?);
+    let file = named(doing, &path, opened.map_err(io::Error::from))?;
     Ok(Arc::new(RealFile { file, path, disk }))
+}
+
+fn open_with(folder: impl AsFd, name: &Path, flags: OFlags) -> rustix::io::Result<File> {
+    let (flags, mode) = (flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::from_raw_mode(FILE_MODE));
+    Ok(File::from(retry_on_intr(|| openat(&folder, name, flags, mode))?))
+}
+
+/// Makes a file, which belongs to whom its folder belongs.
+fn make(folder: impl AsFd, name: &Path) -> rustix::io::Result<File> {
+    let file = open_with(&folder, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW)?;
+    owner::hand_over(&file, folder)?;
+    Ok(file)
+}
+
+/// Opens a file, and makes it where it is missing: what was done of these, and the file. Only who makes it may hand it over.
+pub(super) fn open_or_make(folder: impl AsFd, name: &Path) -> (&'static str, rustix::io::Result<File>) {
+    match open_with(&folder, name, OFlags::RDWR) {
+        Err(Errno::NOENT) => {}
+        opened => return ("open", opened),
+    }
+    match make(&folder, name) {
+        // Made by another process since, or a link that leads nowhere yet.
+        Err(Errno::EXIST) => ("create", open_with(&folder, name, OFlags::RDWR | OFlags::CREATE)),
+        made => ("create", made),
+    }
 }
 
 #[derive(Debug)]
@@ -307,7 +342,11 @@ impl Folder for RealFolder {
     }
 
     fn create_folder(&self, name: &str) -> Result<()> {
-        self.at("create", name, mkdirat(&self.file, name, Mode::from_raw_mode(FOLDER_MODE)))
+        let made = mkdirat(&self.file, name, Mode::from_raw_mode(FOLDER_MODE)).and_then(|()| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            owner::hand_over(retry_on_intr(|| openat(&self.file, name, flags, Mode::empty()))?, &self.file)
+        });
+        self.at("create", name, made)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {

@@ -4,7 +4,8 @@
 //! checkpoint files. Then, without the root lock, partition by partition: the folder is locked, its topic id compared, and
 //! it is renamed to the form in which a broker sets aside what it will remove, with the topic id in it. What was set aside
 //! is emptied and removed, and the renamed topic file last. On a disk that is too full to write the checkpoint files again,
-//! rows leave them when the folders are gone.
+//! rows leave them when the folders are gone. A folder that cannot be renamed, as in the lower layer of an overlay, is emptied
+//! and removed under its own name and lock.
 //!
 //! A topic whose file was renamed is gone for everybody: guards of its partitions refuse. States that a crash can leave: a
 //! `.deleted` file that nobody has locked, with any of the rest undone. The next `delete`, and a `create` of that name, do
@@ -151,7 +152,7 @@ impl LogDir {
         let name = &deletion.topic.name;
         let is_of_topic = |it: &TopicPartition| it.topic == *name && deletion.topic.partition(it.partition).is_ok();
         for partition in self.partition_folders()?.filter(is_of_topic) {
-            self.set_aside(&partition, deletion.topic_id)?;
+            self.set_aside(&partition, deletion.topic_id, on_step)?;
         }
         self.root.sync()?;
         let entries = self.root.list()?.into_iter().filter(|entry| entry.is_folder);
@@ -169,8 +170,13 @@ impl LogDir {
         Ok(self.root.sync()?)
     }
 
-    /// Renames the folder of a partition out of the way, if it is the topic's.
-    fn set_aside(&self, partition: &TopicPartition, topic_id: Uuid) -> Result<()> {
+    /// Renames the folder of a partition out of the way, if it is the topic's; or removes it where it cannot be renamed.
+    fn set_aside(
+        &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        on_step: &mut dyn FnMut(Deleting<'_>),
+    ) -> Result<()> {
         let folder_name = partition.folder_name();
         let folder = match self.root.open_folder(&folder_name) {
             Ok(folder) => folder,
@@ -180,9 +186,21 @@ impl LogDir {
         let _lock = FolderLock::take(&folder)?;
         let is_named = self.root.stat(&folder_name)?.is_some_and(|stat| stat.id == folder.id());
         if is_named && belongs_to(&*folder, topic_id)? {
-            self.root.rename(&folder_name, &set_aside_name(partition, topic_id))?;
+            self.rename_or_remove(&folder_name, &set_aside_name(partition, topic_id), on_step)?;
         }
         Ok(())
+    }
+
+    /// Renames a folder; or removes it with its files where it is in the lower layer of an overlay, as in a container's image,
+    /// since such a folder keeps its name. Its topic id goes last, so a crash in between leaves it the topic's.
+    fn rename_or_remove(&self, name: &str, to: &str, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
+        match self.root.rename(name, to) {
+            Err(error) if error.source.kind() == ErrorKind::CrossesDevices => {
+                let entries = self.root.list()?;
+                entries.iter().filter(|entry| entry.name == name).try_for_each(|it| self.remove_folder(it, on_step))
+            }
+            renamed => Ok(renamed?),
+        }
     }
 
     /// Deletes a topic that has no file: the folders that have its name now.
@@ -199,7 +217,7 @@ impl LogDir {
             let _lock = FolderLock::take(&folder)?;
             if self.root.stat(&folder_name)?.is_some_and(|stat| stat.id == folder.id()) {
                 let name = set_aside_name(&partition, Uuid::new_v4());
-                self.root.rename(&folder_name, &name)?;
+                self.rename_or_remove(&folder_name, &name, on_step)?;
                 set_aside.push(name);
             }
         }

@@ -72,6 +72,12 @@ impl<'a> InputName<'a> {
         Ok(Self { path, metadata })
     }
 
+    /// Whether it is stdin.
+    #[must_use]
+    pub fn is_stdin(&self) -> bool {
+        is_stdin(self.path)
+    }
+
     /// Its bytes, if it is a file with a size.
     #[must_use]
     pub fn size(&self) -> Option<u64> {

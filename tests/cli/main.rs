@@ -1,5 +1,5 @@
 //! The binary as a user meets it: a module per subcommand, and what lies between processes in
-//! `pipes`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
+//! `pipes`, `endings`, `kills` and `crowds`; `full_disk` is what its name says. What `consume` does at length is in `selecting`,
 //! `formats`, `following` and `replaying`; that what it prints makes the same records again, in `round_trips`.
 
 #![allow(
@@ -14,6 +14,7 @@ mod alter;
 mod bad_input;
 mod broker_root;
 mod completions;
+mod conditions;
 mod consume;
 mod copies;
 mod create;
@@ -23,6 +24,7 @@ mod delete_records;
 mod describe;
 mod disks;
 mod dump;
+mod endings;
 mod following;
 mod formats;
 mod full_disk;
@@ -38,6 +40,7 @@ mod man;
 mod misnamed;
 mod offsets;
 mod open_transactions;
+mod owners;
 mod pipes;
 mod produce;
 mod recipes;
@@ -50,6 +53,7 @@ mod selecting;
 mod set_aside;
 mod support;
 mod taking_in;
+mod terminals;
 mod timestamps;
 mod verify;
 

@@ -152,6 +152,15 @@ impl Kdir {
         self.piped(command, args)
     }
 
+    /// The program as an argument of a shell's script, as `"$@"`, with pipes.
+    pub(crate) fn process_of_script(&self, script: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_kdir")]);
+        let mut command = self.piped(command, args);
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
     fn piped(&self, mut command: Command, args: &[&str]) -> Command {
         command.env_clear().envs(self.environment()).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -371,6 +380,11 @@ impl Running {
         self.0.stdin.as_mut().unwrap().write_all(bytes.as_ref())
     }
 
+    /// Closes its stdin.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
@@ -432,16 +446,21 @@ impl Running {
         self.wait()
     }
 
-    /// Waits for its end, with its stdin open.
-    pub(crate) fn wait(mut self) -> (Option<i32>, String, String) {
+    /// Waits for its end, with its stdin open: with which code, or by which signal.
+    pub(crate) fn status(&mut self) -> ExitStatus {
         let started = Instant::now();
-        let status = loop {
+        loop {
             if let Some(status) = self.0.try_wait().unwrap() {
-                break status;
+                return status;
             }
             assert!(started.elapsed() < DEADLINE, "the process does not end");
             std::thread::sleep(Duration::from_millis(5));
-        };
+        }
+    }
+
+    /// Waits for its end, with its stdin open.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String, String) {
+        let status = self.status();
         let (mut stdout, mut stderr) = (String::new(), String::new());
         if let Some(mut pipe) = self.0.stdout.take() {
             pipe.read_to_string(&mut stdout).unwrap();

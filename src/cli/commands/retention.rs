@@ -2,9 +2,9 @@ use crate::cli::Context;
 use crate::cli::args::{self, Retention};
 use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
-use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::Unit;
-use crate::logdir::{LimitOverrides, LogDir, Partition, RetentionPlan, Topic, TopicPattern};
+use crate::logdir::{LimitOverrides, LogDir, LogDirError, Partition, RetentionPlan, Topic, TopicPattern};
 use crate::storage::retention::{Decision, Limits, Verdict};
 use crate::units::{ByteSize, Timestamp, TopicPartition};
 
@@ -17,7 +17,7 @@ use crate::units::{ByteSize, Timestamp, TopicPartition};
 ///
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
 /// topics (__*) only when named. With --dry-run every segment is listed with the reason why it goes or stays; without,
-/// those that went.
+/// those that went: nothing with --quiet, unless -o asks for JSON or TSV. Where there is no log dir yet, there is nothing to do.
 ///
 /// Columns of JSON and TSV: topic, partition, base_offset, next_offset, bytes, newest, action, reason
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,15 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
+    let opened = if args.dry_run { context.open() } else { context.open_to_write() };
+    let log_dir = match opened {
+        Err(error) if matches!(error.downcast_ref(), Some(LogDirError::Missing { .. })) => {
+            context.ui.status(&format!("{error}, so there is nothing to remove"));
+            return Ok(Exit::Done);
+        }
+        opened => opened?,
+    };
+    let shows_rows = args.dry_run || args.report.output != ReportFormat::Table || !context.ui.is_quiet();
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     let (mut removed, mut bytes) = (0, 0);
     let mut failures = Failures::new(context.ui);
@@ -75,7 +83,7 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
             if let Some(decision) = kept_by_future {
                 warn_of_future(partition.id(), decision, context);
             }
-            for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
+            for decision in plan.decisions.iter().filter(|it| shows_rows && (args.dry_run || it.verdict.goes())) {
                 let reason = match kept_by_future {
                     Some(kept) if kept == decision => "a timestamp in the future".into(),
                     _ => reason(decision.verdict, &limits),

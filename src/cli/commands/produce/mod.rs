@@ -5,7 +5,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
-use crate::cli::{Context, now};
+use crate::cli::{Context, now, ui};
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
@@ -33,7 +33,7 @@ use std::time::Instant;
 /// delimiter, or no envelope; a record without a key for a compacted topic; a partition that is not there) is stored up to
 /// it, and the line and the reason are named. With `--on-error skip` it is left out instead, and the exit status is 3.
 ///
-/// On SIGINT or SIGTERM the complete records that were read are stored and synced; a line that has only begun is not.
+/// On SIGINT, SIGTERM or SIGHUP the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
 pub(crate) struct ProduceArgs {
@@ -149,7 +149,15 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
 /// The inputs, in their order. One that is missing is an error before anything is stored.
 fn find_inputs(files: &[PathBuf]) -> anyhow::Result<Vec<InputName<'_>>> {
     let stdin = files.is_empty().then_some(Path::new("-"));
-    files.iter().map(|path| &**path).chain(stdin).map(|path| InputName::find(path).map_err(plain)).collect()
+    files.iter().map(|path| &**path).chain(stdin).map(find_input).collect()
+}
+
+fn find_input(path: &Path) -> anyhow::Result<InputName<'_>> {
+    let input = InputName::find(path).map_err(plain)?;
+    if input.is_stdin() {
+        ui::require_stdin()?;
+    }
+    Ok(input)
 }
 
 fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic> {
