@@ -4,10 +4,8 @@ use super::exit;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::logdir::{Topic, TopicPattern};
-use crate::units::{ByteSize, Duration, SetAside, Timestamp, TopicName, TopicPartition};
+use crate::units::{ByteSize, Duration, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
 use anyhow::Context as _;
-use jiff::tz::TimeZone;
-use std::cell::LazyCell;
 use std::path::Path;
 
 /// `KEY=VALUE`.
@@ -114,7 +112,7 @@ impl std::str::FromStr for PerPartition {
 }
 
 /// A point in time as the user wrote it.
-pub(crate) fn time(option: &str, text: &str, zone: &LazyCell<TimeZone>) -> anyhow::Result<Timestamp> {
+pub(crate) fn time(option: &str, text: &str, zone: &LocalZone) -> anyhow::Result<Timestamp> {
     Timestamp::parse(text, super::now(), zone).map_err(|error| exit::usage(format!("{option}: {error}")))
 }
 

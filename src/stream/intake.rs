@@ -4,12 +4,13 @@
 use super::batcher::Batcher;
 use super::framing::{Frame, Framing, LENGTH_SIZE};
 use super::json::Envelope;
+use super::line_time::{LineTime, LineTimeState};
 use super::partitioner::Partitioner;
 use super::pipeline::BatchStore;
 use super::storing::{Gathering, Storing};
 use super::{Place, StreamError};
 use crate::format::record::NewRecord;
-use crate::units::{TimeFormat, Timestamp};
+use crate::units::{Passes, Timestamp};
 use memchr::memmem::Finder;
 use std::io;
 use std::ops::Range;
@@ -58,9 +59,9 @@ pub struct RecordRule {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The timestamp of every record; otherwise the time when it was read.
     pub timestamp: Option<Timestamp>,
-    /// What each record begins with: its own time. One that does not has that of the record before it, as the later lines of
-    /// a stack trace do.
-    pub time_format: Option<TimeFormat>,
+    /// How each record has its own time. One that has none has that of the record before it, as the later lines of a stack trace
+    /// do.
+    pub line_time: Option<LineTime>,
     /// Whether an empty key or value is null.
     pub null_empty: bool,
     /// Whether each record is a JSON envelope.
@@ -135,8 +136,10 @@ pub struct Taken {
     pub bytes: u64,
     /// Records.
     pub records: u64,
-    /// Those of them that began with no time where a [`RecordRule::time_format`] was given.
+    /// Those of them that had no time where a [`RecordRule::line_time`] was given.
     pub untimed: u64,
+    /// How their local times were read that come twice.
+    pub passes: Passes,
 }
 
 /// Takes inputs in, one after the other.
@@ -216,6 +219,7 @@ impl<B: BatchStore> Intake<B> {
             needs_key,
             next_in_turn: None,
             now: Timestamp::default(),
+            line_times: LineTimeState::default(),
             taken: Taken::default(),
         };
         Self { framing, rule, router, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
@@ -232,7 +236,8 @@ impl<B: BatchStore> Intake<B> {
     /// What has been taken in so far.
     #[must_use]
     pub const fn taken(&self) -> Taken {
-        self.router.taken
+        let Router { line_times, taken, .. } = &self.router;
+        Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..*taken }
     }
 
     /// Takes all of `input` in. Whatever ends it, the records before have been passed on.
@@ -263,6 +268,7 @@ impl<B: BatchStore> Intake<B> {
         let unit = if rule.is_json { "line" } else { framing.unit() };
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;
+        router.line_times.next_input();
         router.now = router.now.max(sink.now());
         let plain = maker.is_plain(framing);
         loop {
@@ -392,8 +398,6 @@ struct RecordMaker<'a> {
     rule: &'a RecordRule,
     key_finder: Option<Finder<'a>>,
     headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
-    /// The time that the last record began with that began with one.
-    last_time: Option<Timestamp>,
 }
 
 impl<'a> RecordMaker<'a> {
@@ -402,7 +406,6 @@ impl<'a> RecordMaker<'a> {
             rule,
             key_finder: rule.key_delimiter.as_ref().map(Finder::new),
             headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
-            last_time: None,
         }
     }
 
@@ -415,7 +418,7 @@ impl<'a> RecordMaker<'a> {
             || rule.key.is_some()
             || !rule.headers.is_empty()
             || rule.key_delimiter.is_some()
-            || rule.time_format.is_some();
+            || rule.line_time.is_some();
         match framing {
             Framing::Byte(delimiter) if !has_more => Some(*delimiter),
             _ => None,
@@ -447,27 +450,15 @@ impl<'a> RecordMaker<'a> {
         if self.rule.null_empty {
             (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
         }
-        let timestamp = match &self.rule.time_format {
+        let timestamp = match &self.rule.line_time {
             None => self.rule.timestamp.unwrap_or(router.now),
-            Some(format) => match self.time(format, bytes, router) {
-                Some(timestamp) => timestamp,
-                None => {
-                    let format = format.as_str().to_owned();
-                    return sink.reject(framed, StreamError::NoTime { place: at.place(), format });
-                }
+            Some(line_time) => match line_time.of_record(bytes, router.now, &mut router.line_times) {
+                Ok(timestamp) => timestamp,
+                Err(refusal) => return sink.reject(framed, refusal.at(at.place())),
             },
         };
         let record = NewRecord { timestamp, key, value, headers: &self.headers };
         router.add(&record, None, framed, at, sink)
-    }
-
-    /// The time of a record: its own, or that of the one before it.
-    fn time<B: BatchStore>(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router<B>) -> Option<Timestamp> {
-        match format.read(bytes, router.now).filter(|time| *time >= Timestamp::NONE) {
-            Some(own) => self.last_time = Some(own),
-            None => router.taken.untimed += u64::from(self.last_time.is_some()),
-        }
-        self.last_time
     }
 
     fn take_envelope<S: IntakeSink>(
@@ -506,6 +497,7 @@ struct Router<B: BatchStore> {
     next_in_turn: Option<i32>,
     /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
     now: Timestamp,
+    line_times: LineTimeState,
     taken: Taken,
 }
 

@@ -10,6 +10,8 @@ pub mod filter;
 pub mod framing;
 pub mod intake;
 pub mod json;
+mod json_field;
+pub mod line_time;
 pub mod merge;
 pub mod output;
 pub mod partitioner;
@@ -75,12 +77,20 @@ pub enum StreamError {
         what: String,
     },
     /// No line so far began with a time.
-    #[error("{place} does not begin with a time as {format:?} has it")]
+    #[error("{place} {lacks}")]
     NoTime {
         /// Where it stands.
         place: Place,
-        /// The format.
-        format: String,
+        /// What it lacks, as in `does not begin with a time as "%F" has it`.
+        lacks: String,
+    },
+    /// A time in a zone that is not known.
+    #[error("{place} has a time {}: write an offset such as +01:00, or a name such as Europe/Berlin", in_zone(zone))]
+    UnknownZone {
+        /// Where it stands.
+        place: Place,
+        /// What the zone is called; nothing where it is missing.
+        zone: String,
     },
     /// A record without a key for a compacted topic.
     #[error("{place} has no key, and a compacted topic keeps records by key")]
@@ -123,4 +133,12 @@ impl std::fmt::Display for Place {
 
 fn shown_size(size: u64, is_exact: bool) -> String {
     if is_exact { format!("{size} bytes") } else { format!("more than {size} bytes") }
+}
+
+fn in_zone(zone: &str) -> String {
+    if zone.is_empty() {
+        "without a zone".into()
+    } else {
+        format!("in the zone {zone:?}, which is not known or has several meanings")
+    }
 }

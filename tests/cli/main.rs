@@ -50,6 +50,7 @@ mod selecting;
 mod set_aside;
 mod support;
 mod taking_in;
+mod times;
 mod timestamps;
 mod verify;
 

@@ -7,6 +7,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
+use crate::cli::times::{self, LineTimeArgs};
 use crate::cli::ui::Unit;
 use crate::cli::{Context, now};
 use crate::format::compression::Compression;
@@ -15,11 +16,11 @@ use crate::logdir::{Created, LogDir, LogDirError, NewTopic, OnSync, SyncPolicy, 
 use crate::storage::LogConfig;
 use crate::stream::batcher::{BatchLimits, Batcher};
 use crate::stream::framing::Framing;
-use crate::stream::intake::{Ended, Intake, Placement, RecordRule};
+use crate::stream::intake::{Ended, Intake, Placement, RecordRule, Taken};
 use crate::stream::partitioner::Partitioner;
 use crate::stream::pipeline::{Finishing, Pipeline};
 use crate::stream::storing::Storing;
-use crate::units::{ByteSize, Duration, TimeFormat, Timestamp, TopicName};
+use crate::units::{ByteSize, Duration, Timestamp, TopicName};
 use input::{InputName, find_inputs, total_size};
 use rejects::Rejects;
 use report::{Acknowledgements, Summary};
@@ -47,7 +48,10 @@ use std::time::Instant;
 ///
 /// On SIGINT or SIGTERM the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
+#[command(after_long_help = "Examples:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd\n  \
+                       kdir produce --create web --timestamp-format clf /var/log/nginx/access.log\n  \
+                       docker logs -t web | kdir produce --create web --timestamp-format rfc3339\n  \
+                       kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json")]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
@@ -84,15 +88,12 @@ pub(crate) struct ProduceArgs {
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::key_value, help_heading = "Records")]
     header: Vec<(String, String)>,
     /// The timestamp of every record, in place of the time it is read; -1 is none
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Records")]
-    timestamp: Option<String>,
-    /// Take each record's timestamp from the start of its line, as in '%Y-%m-%d %H:%M:%S' or '%b %d %H:%M:%S'
     ///
-    /// The format is strftime's. A format without a zone is in the local one (TZ); without a year, the time is the latest
-    /// that is no more than a day ahead. A line that does not begin with a time, as those of a stack trace, has that of
-    /// the line before it; a first line that does not is an error. At most 256 bytes of a line are looked at.
-    #[arg(long, value_name = "STRFTIME", conflicts_with = "timestamp", help_heading = "Records")]
-    timestamp_format: Option<String>,
+    /// `kdir consume --help` has the forms of times.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Records")]
+    timestamp: Option<String>,
+    #[command(flatten)]
+    line_time: LineTimeArgs,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
     null_empty: bool,
@@ -220,14 +221,15 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
         started,
     };
     let ended = take_all(&mut intake, &inputs, &stop, &mut sink);
-    let untimed = intake.taken().untimed;
+    let taken = intake.taken();
     // Its threads end here: nothing is stored after the last sync.
     drop(intake);
     let finished = sink.store().writer.finish(now()).map_err(anyhow::Error::from);
     let kept = sink.rejects.finish();
     sink.progress.finish();
     sink.tell_notices();
-    let summarized = summarize(args, context, &sink, &acknowledgements, untimed);
+    times::warn_of_passes(context.ui, taken.passes);
+    let summarized = summarize(args, context, &sink, &acknowledgements, &taken);
     // The sync comes first: if it failed, why the input ended is of no interest any more.
     finished?;
     let ended = ended?;
@@ -243,7 +245,7 @@ fn summarize(
     context: &Context,
     sink: &Sink,
     acknowledgements: &Acknowledgements,
-    untimed: u64,
+    taken: &Taken,
 ) -> anyhow::Result<()> {
     let written = std::mem::take(&mut sink.store().written);
     let summary = Summary {
@@ -253,7 +255,7 @@ fn summarize(
         names_unacknowledged: args.sync != SyncPolicy::Never,
         rejected: sink.rejects.count,
         rejected_text: sink.rejects.told(),
-        untimed,
+        untimed: taken.untimed,
         seconds: sink.started.elapsed().as_secs_f64(),
     };
     match args.output {
@@ -293,12 +295,11 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
     }
     let bytes = |text: &String| text.clone().into_bytes();
-    if is_json && args.timestamp_format.is_some() {
+    if is_json && args.line_time.is_given() {
         return Err(exit::usage("-i json has timestamps of its own: leave out --timestamp-format"));
     }
-    let time_format = args.timestamp_format.as_ref().map(|format| TimeFormat::new(format, context.zone.clone()));
-    let time_format = time_format.transpose().map_err(|error| exit::usage(format!("--timestamp-format: {error}")))?;
     let timestamp = match &args.timestamp {
+        Some(text) if text == "-1" => Some(Timestamp::NONE),
         Some(text) => Some(args::time("--timestamp", text, &context.zone)?),
         None => None,
     };
@@ -310,7 +311,7 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
         headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
         timestamp,
-        time_format,
+        line_time: args.line_time.read(&context.zone)?,
         null_empty: args.null_empty,
         is_json,
         needs_key: false,
