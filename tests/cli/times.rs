@@ -278,6 +278,22 @@ fn a_zone_of_tz_without_a_rule_has_that_of_glibc_and_an_unknown_one_is_warned_of
 }
 
 #[test]
+fn templates_print_times_as_the_c_locale_does_and_refuse_what_they_do_not_know() {
+    let kdir = Kdir::with_topic("t", &[]);
+    kdir.produce("t", &["--timestamp", "2023-11-14T22:13:20Z"], "a\n");
+    assert_eq!(kdir.text(&["consume", "t", "-f", "%T{%c}|%T{%x}"]), "Tue Nov 14 22:13:20 2023|11/14/23");
+    for (template, words) in [
+        (r"\256", r"\256 is no byte"),
+        (r"\q", r"\q is no escape"),
+        (r"\x4", r"\x4 is no byte"),
+        ("%T{%+}", "is no strftime format"),
+        ("%T{%Ey}", "is no strftime format"),
+    ] {
+        kdir.run(&["consume", "t", "-f", template]).code(2).stdout("").stderr(contains(words));
+    }
+}
+
+#[test]
 fn a_record_can_have_no_timestamp_and_none_before_1970() {
     let kdir = Kdir::with_topic("t", &[]);
     kdir.produce("t", &["--timestamp", "-1"], "a\n");
