@@ -604,7 +604,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__produce)
-            opts="-i -D -k -K -H -Z -p -z -o -d -q -v -h --create --input --delimiter --on-error --rejects --key --key-delimiter --header --timestamp --timestamp-format --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
+            opts="-i -D -k -K -H -Z -p -z -o -d -q -v -h --create --input --delimiter --on-error --rejects --key --key-delimiter --header --timestamp --timestamp-format --timestamp-regex --timestamp-field --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -663,6 +663,14 @@ _kdir() {
                     return 0
                     ;;
                 --timestamp-format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamp-regex)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamp-field)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

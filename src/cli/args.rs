@@ -4,9 +4,7 @@ use super::exit;
 use crate::logdir::TopicPattern;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
-use crate::units::{ByteSize, Duration, SetAside, Timestamp, TopicName, TopicPartition};
-use jiff::tz::TimeZone;
-use std::cell::LazyCell;
+use crate::units::{ByteSize, Duration, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
 use std::path::Path;
 
 /// `KEY=VALUE`.
@@ -56,7 +54,7 @@ pub(crate) fn delimiter(text: &str) -> Result<Delimiter, String> {
 pub(crate) struct Delimiter(pub(crate) Vec<u8>);
 
 /// A point in time as the user wrote it.
-pub(crate) fn time(option: &str, text: &str, zone: &LazyCell<TimeZone>) -> anyhow::Result<Timestamp> {
+pub(crate) fn time(option: &str, text: &str, zone: &LocalZone) -> anyhow::Result<Timestamp> {
     Timestamp::parse(text, super::now(), zone).map_err(|error| exit::usage(format!("{option}: {error}")))
 }
 

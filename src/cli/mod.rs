@@ -11,17 +11,16 @@ mod manual;
 mod report;
 mod signals;
 mod startup;
+mod times;
 mod ui;
 
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDir, LogDirError, LogDirs};
-use crate::units::Timestamp;
+use crate::units::{LocalZone, Timestamp};
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
-use jiff::tz::TimeZone;
-use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -99,8 +98,7 @@ pub(crate) struct Context {
     disk: Arc<dyn Disk>,
     /// The log dirs, at least one.
     roots: Vec<PathBuf>,
-    /// Looked for only where a time is read or shown: that can take as long as all else.
-    zone: LazyCell<TimeZone>,
+    zone: LocalZone,
 }
 
 impl Context {
@@ -109,11 +107,12 @@ impl Context {
             [] => vec![default_log_dir()?],
             given => given.to_vec(),
         };
+        let ui = Ui::new(global.quiet, global.verbose, global.color);
         Ok(Self {
-            ui: Ui::new(global.quiet, global.verbose, global.color),
+            ui,
             disk: Arc::new(RealDisk::new(ui::waiting_for_lock, signals::is_stopped)),
             roots,
-            zone: LazyCell::new(TimeZone::system),
+            zone: LocalZone::new(move || times::system_zone(ui)),
         })
     }
 

@@ -6,11 +6,9 @@
 //! they can go; what is still too wide is wrapped, but never within a word.
 
 use super::ui::{self, OutputError, Ui};
-use crate::units::{ByteSize, Timestamp};
+use crate::units::{ByteSize, LocalZone, Timestamp};
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
-use std::cell::LazyCell;
 
 /// The form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,7 +59,7 @@ impl Cell {
         }
     }
 
-    fn shown(&self, zone: &LazyCell<TimeZone>, with_seconds: bool) -> String {
+    fn shown(&self, zone: &LocalZone, with_seconds: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
@@ -137,7 +135,7 @@ pub(crate) const fn json_only(name: &'static str) -> Column {
 pub(crate) struct Report<'a> {
     ui: Ui,
     format: ReportFormat,
-    zone: &'a LazyCell<TimeZone>,
+    zone: &'a LocalZone,
     columns: &'a [Column],
     rows: Vec<Vec<Cell>>,
     /// The columns of the terminal.
@@ -164,7 +162,7 @@ const TABLE_ROWS: usize = 4096;
 const FLUSH_SIZE: usize = 64 << 10;
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a LazyCell<TimeZone>, columns: &'a [Column]) -> Self {
+    pub(crate) fn new(ui: Ui, format: ReportFormat, zone: &'a LocalZone, columns: &'a [Column]) -> Self {
         let room = ui::terminal_width();
         let (rows, widths, buffer) = (Vec::new(), Vec::new(), Vec::new());
         Self { ui, format, zone, columns, rows, room, layout: None, widths, buffer }
@@ -312,7 +310,7 @@ mod tests {
     ];
 
     fn printed(room: usize) -> String {
-        let zone: LazyCell<TimeZone> = LazyCell::new(|| TimeZone::UTC);
+        let zone = LocalZone::new(|| jiff::tz::TimeZone::UTC);
         let mut report = Report::new(Ui::new(false, false, ColorChoice::Never), ReportFormat::Table, &zone, &COLUMNS);
         report.room = Some(room);
         report.rows.push(vec![

@@ -93,13 +93,21 @@ pub enum Problem {
         /// What was announced and what came.
         what: String,
     },
-    /// No line so far began with a time.
-    #[error("{place} does not begin with a time as {format:?} has it")]
+    /// Neither it nor one before it has a time.
+    #[error("{place} {lacks}")]
     NoTime {
         /// Where it stands.
         place: Place,
-        /// The format.
-        format: String,
+        /// What it lacks, as in `does not begin with a time as "%F" has it`.
+        lacks: String,
+    },
+    /// A time in a zone that is not known.
+    #[error("{place} has a time {}: write an offset such as +01:00, or a name such as Europe/Berlin", in_zone(zone))]
+    UnknownZone {
+        /// Where it stands.
+        place: Place,
+        /// What the zone is called; nothing where it is missing.
+        zone: String,
     },
     /// A record without a key for a compacted topic.
     #[error("{place} has no key, and a compacted topic keeps records by key")]
@@ -136,4 +144,12 @@ impl std::fmt::Display for Place {
 
 fn shown_size(size: u64, is_exact: bool) -> String {
     if is_exact { format!("{size} bytes") } else { format!("more than {size} bytes") }
+}
+
+fn in_zone(zone: &str) -> String {
+    if zone.is_empty() {
+        "without a zone".into()
+    } else {
+        format!("in the zone {zone:?}, which is not known or has several meanings")
+    }
 }

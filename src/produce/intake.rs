@@ -7,6 +7,8 @@ use super::record_maker::{RecordMaker, RecordRule};
 use super::rejects::Rejects;
 use super::router::Router;
 use crate::stream::framing::{Frame, Framing, LENGTH_SIZE};
+use crate::stream::line_time::LineTimeState;
+use crate::units::Passes;
 use std::io;
 
 /// Bytes read at a time.
@@ -33,8 +35,10 @@ pub struct Taken {
     pub bytes: u64,
     /// Records.
     pub records: u64,
-    /// Those of them that began with no time where a [`RecordRule::time_format`] was given.
+    /// Those of them without a time of their own where a [`RecordRule::line_time`] was given.
     pub untimed: u64,
+    /// How their local times that come twice were read.
+    pub passes: Passes,
 }
 
 /// Takes inputs in, one after the other.
@@ -42,6 +46,7 @@ pub(super) struct Intake {
     framing: Framing,
     rule: RecordRule,
     router: Router,
+    line_times: LineTimeState,
     window: Window,
 }
 
@@ -97,12 +102,14 @@ pub(super) fn broken(input: &str, source: io::Error) -> ProduceError {
 impl Intake {
     /// An intake for one topic.
     pub(super) fn new(framing: Framing, rule: RecordRule, router: Router) -> Self {
-        Self { framing, rule, router, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
+        let line_times = LineTimeState::default();
+        Self { framing, rule, router, line_times, window: Window { buffer: vec![0; READ_SIZE], unread: 0..0 } }
     }
 
     /// What has been taken in so far.
     pub(super) const fn taken(&self) -> Taken {
-        self.router.taken
+        let Self { router, line_times, .. } = self;
+        Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken }
     }
 
     /// Ends the threads that store, and returns what was kept of inputs that made no record.
@@ -125,8 +132,9 @@ impl Intake {
     }
 
     fn take_records(&mut self, input: &mut dyn Input) -> Result<Ended> {
-        let Self { framing, rule, router, window } = self;
-        let mut maker = RecordMaker::new(rule);
+        let Self { framing, rule, router, line_times, window } = self;
+        line_times.next_input();
+        let mut maker = RecordMaker::new(rule, line_times);
         let unit = if rule.is_json { "line" } else { framing.unit() };
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;

@@ -7,7 +7,8 @@ use super::router::Router;
 use crate::format::record::NewRecord;
 use crate::stream::framing::Framing;
 use crate::stream::json::Envelope;
-use crate::units::{TimeFormat, Timestamp};
+use crate::stream::line_time::{LineTime, LineTimeState, Refusal};
+use crate::units::{Timestamp, UnknownZone};
 use memchr::memmem::Finder;
 use std::ops::Range;
 
@@ -22,9 +23,9 @@ pub struct RecordRule {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The timestamp of every record; otherwise the time when it was read.
     pub timestamp: Option<Timestamp>,
-    /// What each record begins with: its own time. One that does not has that of the record before it, as the later lines of
-    /// a stack trace do.
-    pub time_format: Option<TimeFormat>,
+    /// Where each record has a time of its own. One without has that of the record before it, as the later lines of a stack
+    /// trace do.
+    pub line_time: Option<LineTime>,
     /// Whether an empty key or value is null.
     pub null_empty: bool,
     /// Whether each record is a JSON envelope.
@@ -36,17 +37,16 @@ pub(super) struct RecordMaker<'a> {
     rule: &'a RecordRule,
     key_finder: Option<Finder<'a>>,
     headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
-    /// The time that the last record began with that began with one.
-    last_time: Option<Timestamp>,
+    line_times: &'a mut LineTimeState,
 }
 
 impl<'a> RecordMaker<'a> {
-    pub(super) fn new(rule: &'a RecordRule) -> Self {
+    pub(super) fn new(rule: &'a RecordRule, line_times: &'a mut LineTimeState) -> Self {
         Self {
             rule,
             key_finder: rule.key_delimiter.as_ref().map(Finder::new),
             headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
-            last_time: None,
+            line_times,
         }
     }
 
@@ -58,7 +58,7 @@ impl<'a> RecordMaker<'a> {
             || rule.key.is_some()
             || !rule.headers.is_empty()
             || rule.key_delimiter.is_some()
-            || rule.time_format.is_some();
+            || rule.line_time.is_some();
         match framing {
             Framing::Byte(delimiter) if !has_more => Some(*delimiter),
             _ => None,
@@ -83,27 +83,15 @@ impl<'a> RecordMaker<'a> {
         if self.rule.null_empty {
             (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
         }
-        let timestamp = match &self.rule.time_format {
+        let timestamp = match &self.rule.line_time {
             None => self.rule.timestamp.unwrap_or(router.now),
-            Some(format) => match self.time(format, bytes, router) {
-                Some(timestamp) => timestamp,
-                None => {
-                    let format = format.as_str().to_owned();
-                    return router.reject(framed, Problem::NoTime { place: at.place(), format });
-                }
+            Some(line_time) => match line_time.of_record(bytes, router.now, self.line_times) {
+                Ok(timestamp) => timestamp,
+                Err(refusal) => return router.reject(framed, refused(refusal, at)),
             },
         };
         let record = NewRecord { timestamp, key, value, headers: &self.headers };
         router.add(&record, None, framed, at)
-    }
-
-    /// The time of a record: its own, or that of the one before it.
-    fn time(&mut self, format: &TimeFormat, bytes: &[u8], router: &mut Router) -> Option<Timestamp> {
-        match format.read(bytes, router.now).filter(|time| *time >= Timestamp::NONE) {
-            Some(own) => self.last_time = Some(own),
-            None => router.taken.untimed += u64::from(self.last_time.is_some()),
-        }
-        self.last_time
     }
 
     fn take_envelope(&self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
@@ -121,5 +109,14 @@ impl<'a> RecordMaker<'a> {
             headers: &headers,
         };
         router.add(&record, envelope.partition, framed, at)
+    }
+}
+
+#[cold]
+fn refused(refusal: Refusal, at: At<'_>) -> Problem {
+    let place = at.place();
+    match refusal {
+        Refusal::NoTime(lacks) => Problem::NoTime { place, lacks },
+        Refusal::UnknownZone(UnknownZone(zone)) => Problem::UnknownZone { place, zone },
     }
 }

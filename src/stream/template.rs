@@ -13,11 +13,12 @@
 //! | `%h{NAME}` | the value of the last header of that name; nothing where there is none or it is null (ours) |
 //!
 //! Escapes: `\n` `\t` `\r`; a number (`\27` decimal, `\033` octal, `\0x1b` hexadecimal) is the byte of that number; any
-//! other character after a backslash is itself, and a backslash before a `%` or at the end is one. In four places kcat loses
-//! what was written, and this does not: `\xHH` takes two digits of any value (kcat takes those that begin with a decimal
-//! digit, and reads on after the second), `\0` is a byte (kcat ends the text there, and fails where nothing of it is left),
-//! and so is one in a header's name or value. What would print nothing of sense is refused, `\x` without digits too. A
-//! template has any number of tokens and texts; kcat takes 128.
+//! other character after a backslash that is not a letter is itself, and a backslash before a `%` or at the end is one. In four
+//! places kcat loses what was written, and this does not: `\xHH` takes two digits of any value (kcat takes those that begin
+//! with a decimal digit, and reads on after the second), `\0` is a byte (kcat ends the text there, and fails where nothing of
+//! it is left), and so is one in a header's name or value. What would print nothing of sense is refused: a number over 255, of
+//! which kcat prints the low eight bits, `\x` without two digits, another letter. A template has any number of tokens and
+//! texts; kcat takes 128.
 
 use super::json::Located;
 use crate::units::Timestamp;
@@ -209,8 +210,8 @@ fn escape(rest: &str) -> Result<(Vec<u8>, &str), String> {
         'n' => Ok((b"\n".to_vec(), after)),
         'r' => Ok((b"\r".to_vec(), after)),
         'x' => match digits(after, 16, 2) {
-            0 => Err(r"\x is no byte: give two hexadecimal digits, as in \x1e".into()),
-            count => Ok((vec![byte(&after[..count], 16)], &after[count..])),
+            2 => Ok((vec![byte(&after[..2], 16)?], &after[2..])),
+            count => Err(format!(r"\x{} is no byte: give two hexadecimal digits, as in \x1e", &after[..count])),
         },
         '0'..='9' => {
             let prefixed = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"));
@@ -221,15 +222,18 @@ fn escape(rest: &str) -> Result<(Vec<u8>, &str), String> {
                 None => (rest, 10),
             };
             let count = digits(text, radix, usize::MAX);
-            Ok((vec![byte(&text[..count], radix)], &text[count..]))
+            Ok((vec![byte(&text[..count], radix)?], &text[count..]))
+        }
+        other if other.is_ascii_alphabetic() => {
+            Err(format!(r"\{other} is no escape: use \n \t \r \\ \xHH or \0 to \255"))
         }
         other => Ok((other.to_string().into_bytes(), after)),
     }
 }
 
-/// The low eight bits of a number, as a C char takes them.
-fn byte(digits: &str, radix: u32) -> u8 {
-    u64::from_str_radix(digits, radix).unwrap_or(u64::MAX) as u8
+fn byte(digits: &str, radix: u32) -> Result<u8, String> {
+    let number = u64::from_str_radix(digits, radix).ok().and_then(|it| u8::try_from(it).ok());
+    number.ok_or_else(|| format!(r"\{digits} is no byte: numbers go up to 255 (\0377 in octal, \xff)"))
 }
 
 #[cfg(test)]
@@ -266,11 +270,12 @@ mod tests {
             ("100%%", b"100%"),
             ("%T{%Y-%m-%d %H:%M:%S%.3f %z}", b"2023-11-14 23:13:20.123 +0100"),
             ("%h{a}|%h{b}|%h{c}|%h{d}", b"||x=y|"),
-            (r"\t\n\r\\\q\", b"\t\n\r\\q\\"),
+            ("%T{%c|%x|%X|%r}", b"Tue Nov 14 23:13:20 2023|11/14/23|23:13:20|11:13:20 PM"),
+            (r"\t\n\r\\\'\", b"\t\n\r\\'\\"),
             (r"\%s|\\%s|\\\%s|\%%", b"\\val\xff|\\val\xff|\\\\val\xff|\\%"),
-            (r"\x1e\xff\x9,", b"\x1e\xff\x09,"),
+            (r"\x1e\xff\x09,", b"\x1e\xff\x09,"),
             (r"\10\033\0x1b\0X1bg\0", b"\n\x1b\x1b\x1bg\0"),
-            (r"\300", &[300_u32 as u8]),
+            (r"\255", &[255]),
             ("", b""),
             ("ü%%ü", "ü%ü".as_bytes()),
         ] {
@@ -300,6 +305,10 @@ mod tests {
             ("%h{}", 1, "names no header"),
             (r"ab\xg", 3, r"\x is no byte"),
             (r"\x", 1, r"\x is no byte"),
+            (r"\x4 ", 1, r"\x4 is no byte"),
+            (r"\256", 1, r"\256 is no byte"),
+            (r"\99999999999999999999", 1, "is no byte"),
+            (r"a\q", 2, r"\q is no escape"),
         ] {
             let error = Template::parse(template, TimeZone::UTC).unwrap_err();
             assert!(error.what.contains(words), "{template}: {error}");

@@ -1,25 +1,57 @@
-//! Times at the start of lines, by a strftime format: how logs write them.
+//! Times in lines, by a strftime format or the name of a common one: how logs write them.
+//!
+//! A zone in a line (`%z`, `%Z` or `%Q`) is read in any form that [`super::zone`] knows, and a zone that is part of the format,
+//! as the `Z` of `%FT%TZ`, is the zone of every line. A line whose zone is not known is refused. Without a zone, times are
+//! local: one that the clocks skip is read as if they had not been put forward, and of one that comes twice the second is
+//! meant once the times have stepped back ([`TimeState`]).
 
+use super::strptime::{Read, ReadZone, Strptime, TEXT_MAX};
 use super::time::Timestamp;
-use jiff::civil;
+use super::time_text::{PLAUSIBLE_MS, from_seconds};
+use super::zone::{self, LocalZone, Meaning, Zone};
+use jiff::civil::{DateTime, Time};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
-/// No line is looked at further than this.
-const PREFIX_MAX: usize = 256;
 /// A time without a year lies at most this far ahead: the clocks of two machines differ, and zones do.
 const AHEAD_MAX_MS: i64 = 24 * 3_600_000;
 /// How many years back a day is looked for: 29 February comes again after eight at most.
 const YEARS_BACK: i16 = 8;
+/// Lines step back this far without meaning it: threads write them in any order.
+const JITTER_MS: i128 = 60_000;
+/// A line this far from a local time that comes twice does not decide which it is.
+const NEAR_MS: i128 = 86_400_000;
 
-/// A format that begins lines.
+/// A format of times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeFormat {
-    format: String,
-    zone: TimeZone,
+    text: String,
+    form: Form,
+    /// Of times without a zone, and of abbreviations.
+    local: TimeZone,
 }
 
-/// A text that is no format from which times can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// The first of these that fits, after what comes before a time.
+    Any(Lead, Vec<Strptime>),
+    EpochSeconds,
+    EpochMilliseconds,
+}
+
+/// What comes before a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    Nothing,
+    /// `<34>` or `<34>1 `, or neither.
+    Priority,
+    /// All up to the first `[`.
+    Bracket,
+}
+
+const RFC_3339: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z"];
+
+/// A text that is not a format from which times can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{format:?} is no format for times: {what}")]
 pub struct TimeFormatError {
@@ -27,58 +59,230 @@ pub struct TimeFormatError {
     what: String,
 }
 
+/// A time has a zone that is not known, or that is missing: then the name is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownZone(pub String);
+
+/// What has been read so far. It decides which moment is meant by a local time that comes twice.
+#[derive(Debug, Clone, Default)]
+pub struct TimeState {
+    passes: Passes,
+    /// The zone that a line named last.
+    named: Option<(String, TimeZone)>,
+}
+
+/// How local times that come twice were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passes {
+    last: Option<Timestamp>,
+    /// How many there were.
+    pub ambiguous: u64,
+    /// How many of them were taken for the second, because the times had stepped back.
+    pub second: u64,
+}
+
+impl Passes {
+    fn moment(&mut self, time: DateTime, zone: &TimeZone) -> Timestamp {
+        let at = match zone::meaning(time, zone) {
+            Meaning::Twice(first, second) => {
+                let is_second = self.last.is_some_and(|last| {
+                    let ahead = last.since(first);
+                    let has_passed = || offset(last, zone) == offset(second, zone);
+                    (0..=NEAR_MS).contains(&ahead) && (ahead > JITTER_MS || has_passed())
+                });
+                self.ambiguous += 1;
+                self.second += u64::from(is_second);
+                if is_second { second } else { first }
+            }
+            meaning => meaning.first(),
+        };
+        self.last = Some(at);
+        at
+    }
+}
+
+fn offset(at: Timestamp, zone: &TimeZone) -> Option<jiff::tz::Offset> {
+    Some(zone.to_offset(jiff::Timestamp::from_millisecond(at.0).ok()?))
+}
+
+impl TimeState {
+    /// How local times that come twice were read.
+    #[must_use]
+    pub const fn passes(&self) -> Passes {
+        self.passes
+    }
+
+    /// The zone of that name, which is looked for only where the line before had another.
+    fn named(&mut self, name: &str) -> Option<TimeZone> {
+        if let Some((last, zone)) = &self.named
+            && last == name
+        {
+            return Some(zone.clone());
+        }
+        let Some(Zone::Known(zone)) = zone::zone(name) else { return None };
+        self.named = Some((name.to_owned(), zone.clone()));
+        Some(zone)
+    }
+}
+
+impl Lead {
+    fn skip(self, text: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Nothing => Some(text),
+            Self::Bracket => Some(&text[text.iter().position(|&it| it == b'[')? + 1..]),
+            Self::Priority => {
+                let Some(rest) = text.strip_prefix(b"<") else { return Some(text) };
+                let rest = &rest[rest.iter().take(4).position(|&it| it == b'>')? + 1..];
+                Some(rest.strip_prefix(b"1 ").unwrap_or(rest))
+            }
+        }
+    }
+}
+
 impl TimeFormat {
-    /// Reads a format as strftime has it. What names no zone is in `zone`.
+    /// Reads a format as strftime has it, or the name of one: `rfc3339`, `syslog`, `clf`, `epoch`, `epoch-ms`. What names no
+    /// zone is in `local`, which is only then looked for.
     ///
     /// # Errors
-    /// When a directive is unknown, or what the format prints cannot be read back as a day at least.
-    pub fn new(format: &str, zone: TimeZone) -> Result<Self, TimeFormatError> {
+    /// When a directive is unknown, what the format prints cannot be read back as a day at least, or its zone is not known.
+    pub fn new(format: &str, local: &LocalZone) -> Result<Self, TimeFormatError> {
         let refused = |what: String| TimeFormatError { format: format.to_owned(), what };
-        let made = Self { format: format.to_owned(), zone };
-        // What the format itself prints must be readable: so much is known before the first line.
-        let sample = Timestamp(1_700_000_000_000);
-        let mut printed = Vec::new();
-        sample.print(format, &made.zone, &mut printed).map_err(|error| refused(error.to_string()))?;
-        BrokenDownTime::parse_prefix(format, &printed).map_err(|error| refused(error.to_string()))?;
-        match made.read(&printed, sample) {
-            Some(_) => Ok(made),
-            None => Err(refused("it has to name a day, as %Y-%m-%d or %b %d do, or %s".into())),
+        let any = |lead, formats: &[&str]| -> Result<Form, String> {
+            Ok(Form::Any(lead, formats.iter().map(|it| Strptime::new(it)).collect::<Result<_, _>>()?))
+        };
+        let (form, is_named) = match format {
+            "rfc3339" => (any(Lead::Nothing, &RFC_3339), true),
+            "syslog" => (any(Lead::Priority, &[RFC_3339[0], RFC_3339[1], "%b %d %H:%M:%S%.f"]), true),
+            "clf" => (any(Lead::Bracket, &["%d/%b/%Y:%H:%M:%S %z"]), true),
+            "epoch" => (Ok(Form::EpochSeconds), true),
+            "epoch-ms" => (Ok(Form::EpochMilliseconds), true),
+            _ => (any(Lead::Nothing, &[format]), false),
+        };
+        let form = form.map_err(refused)?;
+        let needs_local = matches!(&form, Form::Any(_, formats) if formats.iter().any(Strptime::needs_local));
+        let local = if needs_local { TimeZone::clone(local) } else { TimeZone::UTC };
+        let made = Self { text: format.to_owned(), form, local };
+        if !is_named {
+            made.check().map_err(refused)?;
+        }
+        Ok(made)
+    }
+
+    /// What the format itself prints must be readable: so much is known before the first line.
+    fn check(&self) -> Result<(), String> {
+        let (sample, mut printed) = (Timestamp(1_700_000_000_000), Vec::new());
+        sample.print(&self.text, &TimeZone::UTC, &mut printed).map_err(|error| error.to_string())?;
+        if let Form::Any(_, formats) = &self.form
+            && let Some(refusal) = formats.iter().find_map(|it| it.refusal(&printed))
+        {
+            return Err(refusal);
+        }
+        match self.read(&printed, sample, &mut TimeState::default()) {
+            Ok(Some(_)) => Ok(()),
+            _ => {
+                Err("it has to name a day, as %Y-%m-%d or %b %d do, or be %s, rfc3339, syslog, clf, epoch or epoch-ms"
+                    .into())
+            }
         }
     }
 
     /// The format as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.format
+        &self.text
     }
 
-    /// The time that a line begins with. Without a year in the format, it is the latest that does not lie more than a day
-    /// ahead of `now`.
-    #[must_use]
-    pub fn read(&self, line: &[u8], now: Timestamp) -> Option<Timestamp> {
-        let prefix = &line[..line.len().min(PREFIX_MAX)];
-        let (mut time, _) = BrokenDownTime::parse_prefix(&self.format, prefix).ok()?;
-        let has_year = time.year().is_some() || time.iso_week_year().is_some() || time.timestamp().is_some();
-        if has_year {
-            return self.timestamp(&time);
+    /// The time that a text begins with; `None` where it begins with none. Without a year in the format, it is the latest that
+    /// does not lie more than a day ahead of `now`.
+    ///
+    /// # Errors
+    /// When the time has a zone that is not known, or none where the format has one.
+    pub fn read(&self, text: &[u8], now: Timestamp, state: &mut TimeState) -> Result<Option<Timestamp>, UnknownZone> {
+        let text = &text[..text.len().min(TEXT_MAX)];
+        let (lead, formats) = match &self.form {
+            Form::EpochSeconds => return Ok(number(text, true).and_then(from_seconds).filter(is_plausible)),
+            Form::EpochMilliseconds => {
+                return Ok(number(text, false).and_then(|it| it.parse().ok()).map(Timestamp).filter(is_plausible));
+            }
+            Form::Any(lead, formats) => (lead, formats),
+        };
+        let Some(text) = lead.skip(text) else { return Ok(None) };
+        let may_fit = |it: &&Strptime| formats.len() == 1 || it.may_fit(text);
+        match formats.iter().filter(may_fit).find_map(|it| it.read(text)) {
+            Some(read) => self.moment(read, now, state),
+            None => Ok(None),
         }
-        let this_year = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(self.zone.clone()).year();
-        (0..=YEARS_BACK + 1).find_map(|back| {
+    }
+
+    fn moment(
+        &self,
+        Read { mut time, zone }: Read<'_>,
+        now: Timestamp,
+        state: &mut TimeState,
+    ) -> Result<Option<Timestamp>, UnknownZone> {
+        if let Some(seconds) = time.timestamp() {
+            let (seconds, fraction) =
+                (seconds.as_second(), i64::from(time.subsec_nanosecond().unwrap_or(0) / 1_000_000));
+            return Ok(Some(Timestamp(seconds * 1000 + if seconds < 0 { -fraction } else { fraction })));
+        }
+        if time.year().is_some() || time.iso_week_year().is_some() {
+            return civil(&time).map(|civil| self.place(civil, zone, state)).transpose();
+        }
+        let Some(this_year) = jiff::Timestamp::from_millisecond(now.0).ok().map(|it| self.local.to_datetime(it).year())
+        else {
+            return Ok(None);
+        };
+        for back in 0..=YEARS_BACK + 1 {
             // Tomorrow may be next year's.
-            time.set_year(Some(this_year + 1 - back)).ok()?;
-            self.timestamp(&time).filter(|found| found.0 <= now.0.saturating_add(AHEAD_MAX_MS))
-        })
+            let has_year = time.set_year(Some(this_year + 1 - back)).is_ok();
+            let Some(civil) = has_year.then(|| civil(&time)).flatten() else { continue };
+            let before = state.passes;
+            let found = self.place(civil, zone, state)?;
+            if found.0 <= now.0.saturating_add(AHEAD_MAX_MS) {
+                return Ok(Some(found));
+            }
+            state.passes = before;
+        }
+        Ok(None)
     }
 
-    fn timestamp(&self, time: &BrokenDownTime) -> Option<Timestamp> {
-        // With an offset or seconds since the epoch the text says all itself.
-        if let Ok(timestamp) = time.to_timestamp() {
-            return Some(Timestamp(timestamp.as_millisecond()));
+    /// The moment of a time in the zone that was read with it.
+    fn place(&self, time: DateTime, zone: ReadZone<'_>, state: &mut TimeState) -> Result<Timestamp, UnknownZone> {
+        let name = match zone {
+            ReadZone::Local => return Ok(state.passes.moment(time, &self.local)),
+            ReadZone::Known(zone) => return Ok(state.passes.moment(time, zone)),
+            ReadZone::Text(name) => name,
+        };
+        if let Some((offset, _)) = zone::offset(name) {
+            return Ok(zone::moment(time, offset));
         }
-        let of_day = if time.hour().is_some() { time.to_time().ok()? } else { civil::Time::midnight() };
-        let local = time.to_date().ok()?.to_datetime(of_day);
-        Some(Timestamp(local.to_zoned(self.zone.clone()).ok()?.timestamp().as_millisecond()))
+        let unknown = || UnknownZone(String::from_utf8_lossy(name).into_owned());
+        let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or_else(unknown)?;
+        if name == "Z" {
+            return Ok(zone::moment(time, jiff::tz::Offset::UTC));
+        }
+        // What the local zone is called comes before what is called so elsewhere.
+        if let Some(at) = zone::called(time, name, &self.local) {
+            return Ok(at);
+        }
+        let zone = state.named(name).ok_or_else(unknown)?;
+        Ok(state.passes.moment(time, &zone))
     }
+}
+
+fn is_plausible(at: &Timestamp) -> bool {
+    PLAUSIBLE_MS.contains(&at.0)
+}
+
+/// The number that a text begins with.
+fn number(text: &[u8], has_fraction: bool) -> Option<&str> {
+    let end = text.iter().take_while(|&&it| it.is_ascii_digit() || has_fraction && it == b'.').count();
+    std::str::from_utf8(&text[..end]).ok().map(|number| number.trim_end_matches('.'))
+}
+
+fn civil(time: &BrokenDownTime) -> Option<DateTime> {
+    let of_day = if time.hour().is_some() { time.to_time().ok()? } else { Time::midnight() };
+    Some(time.to_date().ok()?.to_datetime(of_day))
 }
 
 #[cfg(test)]
@@ -86,10 +290,10 @@ mod tests {
     use super::*;
 
     fn read(format: &str, line: &str, now: &str) -> Option<String> {
-        let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let lazy: std::cell::LazyCell<TimeZone> = std::cell::LazyCell::new(|| TimeZone::fixed(jiff::tz::offset(1)));
-        let now = Timestamp::parse(now, Timestamp(0), &lazy).unwrap();
-        let found = TimeFormat::new(format, zone).unwrap().read(line.as_bytes(), now)?;
+        let zone = LocalZone::new(|| TimeZone::fixed(jiff::tz::offset(1)));
+        let now = Timestamp::parse(now, Timestamp(0), &zone).unwrap();
+        let found = TimeFormat::new(format, &zone).unwrap().read(line.as_bytes(), now, &mut TimeState::default());
+        let found = found.unwrap()?;
         Some(jiff::Timestamp::from_millisecond(found.0).unwrap().to_string())
     }
 
@@ -102,7 +306,7 @@ mod tests {
             ("%b %d %H:%M:%S", "Dec  1 06:55:46 LabSZ sshd[24200]:", "2025-12-01T05:55:46Z"),
             ("%Y-%m-%d %H:%M:%S,%3f", "2015-07-29 17:41:44,747 - WARN", "2015-07-29T16:41:44.747Z"),
             ("%Y-%m-%dT%H:%M:%S%.f%:z", "2026-01-02T03:04:05.678901+02:00 x", "2026-01-02T01:04:05.678Z"),
-            ("%Y-%m-%dT%H:%M:%SZ", "2026-01-02T03:04:05Z x", "2026-01-02T02:04:05Z"),
+            ("%Y-%m-%dT%H:%M:%SZ", "2026-01-02T03:04:05Z x", "2026-01-02T03:04:05Z"),
             ("%d/%b/%Y:%H:%M:%S %z", "10/Oct/2000:13:55:36 -0700] \"GET", "2000-10-10T20:55:36Z"),
             ("%s", "1700000000 x", "2023-11-14T22:13:20Z"),
             ("%Y-%m-%d", "2026-01-02 x", "2026-01-01T23:00:00Z"),
@@ -137,9 +341,14 @@ mod tests {
             ("", "name a day"),
             ("time:", "name a day"),
             ("%!", "directive"),
-            ("%Y-%m-%d %Z", "%Z"),
+            ("iso", "rfc3339"),
+            ("%Y-%m-%d %q", "%q"),
+            ("%F %T%z %Z", "two zones"),
+            ("%F %I:%M:%S", "%p"),
+            ("%F %T IST", "IST has several meanings"),
+            ("%s%f", "%f"),
         ] {
-            let error = TimeFormat::new(format, TimeZone::UTC).unwrap_err().to_string();
+            let error = TimeFormat::new(format, &LocalZone::new(|| TimeZone::UTC)).unwrap_err().to_string();
             assert!(error.contains(words), "{format}: {error}");
         }
     }

@@ -130,7 +130,7 @@ fn merges_partitions_by_timestamp_or_one_after_the_other() {
 fn merges_several_topics() {
     let kdir = timed();
     kdir.create("more", &[]);
-    kdir.produce("more", &["--timestamp", "2500"], "x\n");
+    kdir.produce("more", &["--timestamp", "@2.500"], "x\n");
     assert_eq!(kdir.text(&["consume", "app", "more"]), "a\nb\nx\nc\nd\ne\n");
 }
 
@@ -138,10 +138,10 @@ fn merges_several_topics() {
 fn since_and_until_are_exact_for_every_record() {
     let kdir = timed();
     let consume = |args: &[&str]| kdir.text(&[&["consume", "app", "--order", "partition"], args].concat());
-    assert_eq!(consume(&["--since", "2000"]), "c\nd\nb\ne\n");
-    assert_eq!(consume(&["--since", "2001"]), "c\ne\n");
-    assert_eq!(consume(&["--until", "2001"]), "a\nd\nb\n");
-    assert_eq!(consume(&["--since", "2000", "--until", "3000"]), "d\nb\n");
+    assert_eq!(consume(&["--since", "@2"]), "c\nd\nb\ne\n");
+    assert_eq!(consume(&["--since", "@2.001"]), "c\ne\n");
+    assert_eq!(consume(&["--until", "@2.001"]), "a\nd\nb\n");
+    assert_eq!(consume(&["--since", "@2", "--until", "@3"]), "d\nb\n");
     assert_eq!(consume(&["--since", "1970-01-01T00:00:03Z"]), "c\ne\n");
     assert_eq!(consume(&["--since", "1h ago"]), "");
     assert_eq!(consume(&["--until", "1h ago"]), "a\nc\nd\nb\ne\n");
@@ -150,14 +150,14 @@ fn since_and_until_are_exact_for_every_record() {
 #[test]
 fn times_that_leave_nothing_or_are_none_are_wrong_usage() {
     let kdir = timed();
-    kdir.run(&["consume", "app", "--since", "5", "--until", "5"])
+    kdir.run(&["consume", "app", "--since", "@0.005", "--until", "@0.005"])
         .code(2)
         .stdout("")
         .stderr("kdir: --since is not before --until: no record can be between them\n");
     kdir.run(&["consume", "app", "--until", "later"])
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: --until: \"later\" is no time"));
+        .stderr(starts_with("kdir: --until: invalid time \"later\": use RFC 3339"));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn stops_after_max_records() {
 #[test]
 fn json_loses_nothing() {
     let kdir = Kdir::with_topic("app", &[]);
-    kdir.produce("app", &["-k", "k", "-H", "h=1", "--timestamp", "1000"], b"v\xff\n".to_vec());
+    kdir.produce("app", &["-k", "k", "-H", "h=1", "--timestamp", "@1"], b"v\xff\n".to_vec());
     kdir.run(&["consume", "app", "-o", "json"])
         .code(0)
         .stdout(

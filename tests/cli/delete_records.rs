@@ -85,10 +85,10 @@ fn nothing_is_moved_when_one_of_the_offsets_is_refused() {
 #[test]
 fn keeps_from_the_first_record_at_or_after_a_time() {
     for (time, left) in [
-        ("0", "v0\nv1\nv2\nv3\nv4\n"),
-        ("3000", "v2\nv3\nv4\n"),
+        ("@0", "v0\nv1\nv2\nv3\nv4\n"),
+        ("@3", "v2\nv3\nv4\n"),
         ("1970-01-01T00:00:03.001Z", "v3\nv4\n"),
-        ("5001", ""),
+        ("@5.001", ""),
         ("1h ago", ""),
     ] {
         let kdir = five();
@@ -101,14 +101,14 @@ fn keeps_from_the_first_record_at_or_after_a_time() {
 fn needs_an_offset_or_a_time_and_not_both() {
     let kdir = five();
     kdir.run(&["delete-records", "app"]).code(2).stdout("").stderr(contains("--before-offset"));
-    kdir.run(&["delete-records", "app", "--before-offset", "1", "--before", "2000"])
+    kdir.run(&["delete-records", "app", "--before-offset", "1", "--before", "@2"])
         .code(2)
         .stdout("")
         .stderr(contains("cannot be used with"));
     kdir.run(&["delete-records", "app", "--before", "soon"])
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: --before: \"soon\" is no time"));
+        .stderr(starts_with("kdir: --before: invalid time \"soon\": use RFC 3339"));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_chart_in_numbers_follows_the_zone_of_the_user() {
 fn a_chart_of_an_old_or_a_half_written_log_is_drawn() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &["--timestamp", "-1"], "a\nb\n");
-    kdir.produce("app", &["--timestamp", "1000"], "c\n");
+    kdir.produce("app", &["--timestamp", "@1"], "c\n");
     crate::support::cut(&kdir.segment("app-0", 0, "log"), 1);
     assert_eq!(kdir.text(&["describe", "app", "-o", "tsv", "--chart", "day"]), "app\t\t2\t77\n");
     assert!(kdir.text(&["describe", "app", "--chart", "day"]).contains("  no timestamp  ###"));

@@ -227,7 +227,7 @@ fn three_topics() -> Kdir {
             kdir.create(topic, &[]);
         }
         let lines: String = (0..10).map(|number| format!("{topic}{partition}{number}\n")).collect();
-        kdir.produce(topic, &["-p", partition, "--batch-size", "1", "--timestamp", "1000"], lines);
+        kdir.produce(topic, &["-p", partition, "--batch-size", "1", "--timestamp", "@1"], lines);
     }
     kdir
 }

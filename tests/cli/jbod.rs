@@ -17,10 +17,10 @@ impl Disks {
         let kdir = Kdir::with_topic("app", &["-P", "3"]);
         kdir.create("solo", &[]);
         for partition in ["0", "1", "2"] {
-            let time = format!("100{partition}");
+            let time = format!("@1.00{partition}");
             kdir.produce("app", &["-p", partition, "--timestamp", &time], format!("p{partition}\n"));
         }
-        kdir.produce("solo", &["--timestamp", "2000"], "solo\n");
+        kdir.produce("solo", &["--timestamp", "@2"], "solo\n");
         ["app", "solo"].into_iter().for_each(|topic| kdir.disown(topic));
         let disks = Self { other: kdir.temp().join("other"), kdir };
         fs::create_dir(&disks.other).unwrap();

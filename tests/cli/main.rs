@@ -54,6 +54,7 @@ mod set_aside;
 mod support;
 mod taking_in;
 mod terminals;
+mod times;
 mod timestamps;
 mod verify;
 

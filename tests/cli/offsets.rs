@@ -30,13 +30,13 @@ fn earliest_is_the_log_start_offset_and_latest_the_log_end_offset() {
 fn a_time_finds_the_first_record_at_or_after_it() {
     let kdir = timed();
     for (at, row) in [
-        ("0", "app\t0\t0\t1000\n"),
-        ("1000", "app\t0\t0\t1000\n"),
-        ("1001", "app\t0\t1\t3000\n"),
-        ("2000", "app\t0\t1\t3000\n"),
-        ("3001", "app\t0\t3\t4000\n"),
+        ("@0", "app\t0\t0\t1000\n"),
+        ("@1", "app\t0\t0\t1000\n"),
+        ("@1.001", "app\t0\t1\t3000\n"),
+        ("@2", "app\t0\t1\t3000\n"),
+        ("@3.001", "app\t0\t3\t4000\n"),
         ("1970-01-01T00:00:04Z", "app\t0\t3\t4000\n"),
-        ("4001", "app\t0\t\t\n"),
+        ("@4.001", "app\t0\t\t\n"),
         ("1h ago", "app\t0\t\t\n"),
     ] {
         kdir.run(&["offsets", "app", "--at", at, "-p", "0", "-o", "tsv"]).code(0).stdout(row).stderr("");
@@ -50,7 +50,7 @@ fn shows_json_with_null_where_all_records_are_older() {
         json!({ "topic": "app", "partition": 0, "offset": 3, "timestamp": 4000 }),
         json!({ "topic": "app", "partition": 1, "offset": null, "timestamp": null }),
     ];
-    assert_eq!(kdir.json(&["offsets", "app", "--at", "4000", "-o", "json"]), expected);
+    assert_eq!(kdir.json(&["offsets", "app", "--at", "@4", "-o", "json"]), expected);
 }
 
 #[test]
@@ -61,7 +61,7 @@ TOPIC  PARTITION  OFFSET  TIMESTAMP
 app            0       3  1970-01-01 00:00:04
 app            1       -  -
 ";
-    kdir.run(&["offsets", "app", "--at", "4000"]).code(0).stdout(expected).stderr("");
+    kdir.run(&["offsets", "app", "--at", "@4"]).code(0).stdout(expected).stderr("");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_time_is_needed_and_must_be_one() {
     kdir.run(&["offsets", "app", "--at", "soon"])
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: --at: \"soon\" is no time"));
+        .stderr(starts_with("kdir: --at: invalid time \"soon\": use RFC 3339"));
 }
 
 #[test]

@@ -127,14 +127,14 @@ fn gives_every_record_the_headers_in_order() {
 fn gives_every_record_the_timestamp() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &["--timestamp", "2023-11-14T22:13:20Z"], "a\nb\n");
-    kdir.produce("app", &["--timestamp", "7"], "c\n");
+    kdir.produce("app", &["--timestamp", "@0.007"], "c\n");
     let records = kdir.records("app");
     assert_eq!(each(&records, "timestamp"), [1_700_000_000_000_i64, 1_700_000_000_000, 7]);
     assert_eq!(records[0]["timestamp_type"], "CreateTime");
     kdir.feed(&["produce", "app", "--timestamp", "soon"], "x\n")
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: --timestamp: \"soon\" is no time"));
+        .stderr(starts_with("kdir: --timestamp: invalid time \"soon\": use RFC 3339"));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_record_has_the_time_at_which_it_was_read() {
 #[test]
 fn log_append_time_wins_over_the_timestamp_of_the_record() {
     let kdir = Kdir::with_topic("app", &["-c", "message.timestamp.type=LogAppendTime"]);
-    kdir.produce("app", &["--timestamp", "7"], "a\n");
+    kdir.produce("app", &["--timestamp", "@0.007"], "a\n");
     let record = &kdir.records("app")[0];
     assert_eq!(record["timestamp_type"], "LogAppendTime");
     assert!(record["timestamp"].as_i64().unwrap() > 1_700_000_000_000);
@@ -252,11 +252,11 @@ fn the_partitioner_can_be_librdkafkas_or_none() {
 fn what_consume_writes_as_json_goes_back_in_unchanged() {
     let kdir = Kdir::with_topic("from", &["-P", "3"]);
     kdir.create("to", &["-P", "3"]);
-    kdir.produce("from", &["-K", ":", "-Z", "-H", "h=1", "-H", "h=2", "--timestamp", "1000"], "a:1\nb:\n:3\nc:\"é\\\n");
-    kdir.produce("from", &["-p", "1", "--timestamp", "2000"], b"\xff\0\n\n".to_vec());
+    kdir.produce("from", &["-K", ":", "-Z", "-H", "h=1", "-H", "h=2", "--timestamp", "@1"], "a:1\nb:\n:3\nc:\"é\\\n");
+    kdir.produce("from", &["-p", "1", "--timestamp", "@2"], b"\xff\0\n\n".to_vec());
     let lines =
         r#"{"value":"v","key_b64":"/w==","headers":[{"key_b64":"/w==","value":null},{"key":"","value_b64":"AP8="}]}"#;
-    kdir.produce("from", &["-i", "json", "--timestamp", "3000"], lines);
+    kdir.produce("from", &["-i", "json", "--timestamp", "@3"], lines);
     let written = kdir.stdout(&["consume", "from", "-o", "json"]);
     kdir.produce("to", &["-i", "json"], written.clone());
     let mut expected = json_lines(&written);
@@ -272,7 +272,7 @@ fn what_consume_writes_as_json_goes_back_in_unchanged() {
 fn an_envelope_names_partition_timestamp_key_and_null_itself() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     let lines = "{\"partition\":1,\"timestamp\":5,\"key\":\"k\",\"value\":null}\n{\"value\":\"\",\"partition\":0}\n";
-    kdir.produce("app", &["-i", "json", "--timestamp", "9"], lines);
+    kdir.produce("app", &["-i", "json", "--timestamp", "@0.009"], lines);
     let expected = [
         json!({ "topic": "app", "partition": 1, "offset": 0, "timestamp": 5, "timestamp_type": "CreateTime",
                 "key": "k", "value": null, "headers": [] }),

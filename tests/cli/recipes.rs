@@ -110,7 +110,7 @@ fn retention_runs_every_night() {
     let home = kdir.temp().join(".local/share/kdir");
     let kdir = kdir.with_log_dir(home);
     kdir.run(&["-q", "create", "app", "--retention", "1h"]).code(0);
-    kdir.produce("app", &["--timestamp", "1000"], "old\n");
+    kdir.produce("app", &["--timestamp", "@1"], "old\n");
     let crontab = recipe("Retention every night");
     let fields: Vec<&str> = crontab.splitn(6, ' ').collect();
     assert_eq!(fields[..5], ["15", "3", "*", "*", "*"]);

@@ -80,7 +80,7 @@ fn a_cursor_starts_after_what_was_printed() {
 #[test]
 fn a_cursor_passes_what_is_not_wanted_but_not_what_is_too_late() {
     let kdir = timed(&[1000, 2000, 3000, 2500, 4000]);
-    assert_eq!(resume(&kdir, &["--until", "2600", "--grep-not", "v1"]), "v0\nv3\n");
+    assert_eq!(resume(&kdir, &["--until", "@2.600", "--grep-not", "v1"]), "v0\nv3\n");
     // What was behind the first record that was too late comes again.
     assert_eq!(resume(&kdir, &["--grep-not", "v1"]), "v2\nv3\nv4\n");
     assert_eq!(resume(&kdir, &[]), "");
@@ -90,7 +90,7 @@ fn a_cursor_passes_what_is_not_wanted_but_not_what_is_too_late() {
 fn a_cursor_knows_each_partition_and_leaves_others_as_they_are() {
     let kdir = Kdir::with_topic("app", &["-P", "3"]);
     for partition in ["0", "1", "2"] {
-        kdir.produce("app", &["-p", partition, "--timestamp", "1000"], format!("a{partition}\nb{partition}\n"));
+        kdir.produce("app", &["-p", partition, "--timestamp", "@1"], format!("a{partition}\nb{partition}\n"));
     }
     assert_eq!(resume(&kdir, &["-n", "2"]), "a0\na1\n");
     assert_eq!(resume(&kdir, &["-p", "2"]), "a2\nb2\n");

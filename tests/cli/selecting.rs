@@ -89,8 +89,8 @@ fn a_tail_is_the_last_of_all_that_was_selected_in_time_order() {
         &["--grep", "77x"],
         &["-p", "1"],
         &["-p", "0,2", "--grep-not", "x"],
-        &["--until", "1000000"],
-        &["--since", "2500000", "--until", "2600000", "--grep", "x"],
+        &["--until", "@1000"],
+        &["--since", "@2500", "--until", "@2600", "--grep", "x"],
         &["--to-offset", "-10"],
         &["--to-offset", "0:500,1:2", "--from-offset", "0:300,2:latest"],
         &["--from-offset", "latest"],
@@ -147,7 +147,7 @@ fn patterns_name_topics_as_a_shell_does() {
         kdir.create(topic, &[]);
     }
     for (number, topic) in ["app-web", "app-db", "apple", "__internal"].into_iter().enumerate() {
-        kdir.produce(topic, &["--timestamp", &format!("{}", 1000 + number)], format!("{topic}\n"));
+        kdir.produce(topic, &["--timestamp", &format!("@1.00{number}")], format!("{topic}\n"));
     }
     for (patterns, expected) in [
         (&["app-*"][..], "app-web\napp-db\n"),
@@ -216,11 +216,11 @@ fn batches_that_are_too_late_are_not_decompressed_where_the_log_gave_the_time() 
 #[test]
 fn batches_that_are_too_old_are_not_decompressed() {
     let kdir = Kdir::with_topic("app", &[]);
-    for (timestamp, value) in [("1000", "old"), ("3000", "new")] {
+    for (timestamp, value) in [("@1", "old"), ("@3", "new")] {
         kdir.produce("app", &["-z", "zstd", "--timestamp", timestamp], format!("{}\n", value.repeat(100)));
     }
     make_unreadable(&kdir, 0);
-    for args in [&["--since", "2000"][..], &["--from-offset", "1"], &["--tail", "1"]] {
+    for args in [&["--since", "@2"][..], &["--from-offset", "1"], &["--tail", "1"]] {
         let expected = format!("{}\n", "new".repeat(100));
         kdir.run(&[&["consume", "app"], args].concat()).code(0).stdout(expected).stderr("");
     }
@@ -275,7 +275,7 @@ fn a_filter_finds_what_a_look_at_every_record_finds() {
             let found = offsets(&kdir, &[&format!("{option}={argument}")]);
             assert_eq!(found, expected, "KDIR_SEED={seed} {option} {pattern:?}");
             let from_the_middle =
-                offsets(&kdir, &[&format!("{option}={argument}"), "--from-offset", "5001", "--since", "1000"]);
+                offsets(&kdir, &[&format!("{option}={argument}"), "--from-offset", "5001", "--since", "@1"]);
             let expected: Vec<i64> = expected.into_iter().filter(|&offset| offset >= 5001).collect();
             assert_eq!(from_the_middle, expected, "KDIR_SEED={seed} {option} {pattern:?} from 5001");
         }

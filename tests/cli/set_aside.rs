@@ -19,7 +19,7 @@ fn set_aside(kdir: &Kdir, partition: &str, kind: &str) -> String {
 fn log_dir(kind: &str) -> (Kdir, String) {
     let kdir = Kdir::with_topic("zs", &[]);
     kdir.create("orders", &["-P", "2"]);
-    kdir.produce("zs", &["--timestamp", "1000", "--batch-size", "1"], "a\nb\nc\n");
+    kdir.produce("zs", &["--timestamp", "@1", "--batch-size", "1"], "a\nb\nc\n");
     kdir.produce("orders", &[], "one\n");
     as_a_broker_left_it(&kdir, "zs");
     let folder = set_aside(&kdir, "zs-0", kind);

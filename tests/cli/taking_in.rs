@@ -203,7 +203,7 @@ fn lines_without_a_time_have_that_of_the_line_before() {
     kdir.feed(&["produce", "app", "--timestamp-format", "%Y-%m-%d %H:%M:%S"], lines)
         .code(0)
         .stdout("")
-        .stderr(ends_with(" s\n2 records did not begin with a time and got that of the one before\n"));
+        .stderr(ends_with(" s\n2 records without a time got that of the one before\n"));
     assert_eq!(timestamps(&kdir), [1000, 1000, 1000, 2000]);
 }
 

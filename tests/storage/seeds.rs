@@ -51,7 +51,7 @@ const TEMPLATES: [&str; 10] = [
     "%T{%Y-%m-%d %H:%M:%S%.3f %z %Z}|%h{h}|%h{n}|100%%",
     "%T{%255Y %-d %y %g %c %s %N %q %^a %:Q}",
     "%T{%A %B %C %D %e %F %G %I %j %k %l %P %p %R %r %T %U %u %V %W %w %X %x %n %t %%}",
-    r"\n\t\r\\\q\x1e\xff\033\10\0x1b\0\300\%s\",
+    r"\n\t\r\\\'\x1e\xff\033\10\0x1b\0\255\%s\",
     "%q",
     "ü %T{%Y",
     r"\xg",

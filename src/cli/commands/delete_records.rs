@@ -26,7 +26,7 @@ pub(crate) struct DeleteRecordsArgs {
     #[arg(long, value_name = "P:N,...")]
     before_offset: Option<PerPartition>,
     /// The first record that stays is the first at or after this time; where all are older, none stays
-    #[arg(long = "before", value_name = "TIME")]
+    #[arg(long = "before", value_name = "TIME", allow_hyphen_values = true)]
     before_time: Option<String>,
     #[command(flatten)]
     report: ReportArgs,

@@ -59,7 +59,7 @@ fn range(partition: &Partition) -> anyhow::Result<(Offset, Offset)> {
 }
 
 /// `1 record`, `2 records`.
-fn counted(count: u64, noun: &str) -> String {
+pub(super) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 

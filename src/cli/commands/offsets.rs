@@ -11,7 +11,8 @@ use crate::units::{Timestamp, TopicName};
 /// `earliest` is the log start offset, `latest` the log end offset. For a time, the answer is the first record whose
 /// timestamp is at or after it, with that timestamp; nothing where all records are older.
 ///
-/// A time is RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch.
+/// A time is RFC 3339, a date (2026-11-22), a time of day (10:00), `yesterday 10:00`, an age (2h, -2h, '2h ago'), @SECONDS, or
+/// milliseconds since the epoch; `kdir consume --help` has all forms.
 ///
 /// Columns of JSON and TSV: topic, partition, offset, timestamp
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub(crate) struct OffsetsArgs {
     #[arg(value_parser = args::topic_to_read, add = complete::topics())]
     topic: TopicName,
     /// earliest, latest, or a time
-    #[arg(long, value_name = "earliest|latest|TIME")]
+    #[arg(long, value_name = "earliest|latest|TIME", allow_hyphen_values = true)]
     at: String,
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',')]

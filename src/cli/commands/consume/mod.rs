@@ -24,7 +24,10 @@ use terminal::{Terminal, in_words};
 /// `kdir list --all`.
 ///
 /// Offsets: `earliest`, `latest`, N, or -N for N before the end; a positive N needs one partition, or the form 0:100,1:250.
-/// Times: RFC 3339, a date such as 2026-11-22, `yesterday`, `2h ago`, or milliseconds since the epoch; exact for every record.
+/// Times, exact for every record: RFC 3339 (2026-11-22T10:00:00Z); a date, a time or both (2026-11-22, 10:00, 'yesterday
+/// 10:00'); an age (2h, -2h, '5 minutes ago'; a day has 24 hours); @SECONDS since the epoch, with a fraction or not;
+/// milliseconds since the epoch, from 1990 to 2100; what syslog, `date` and `date -R` print. A time is local (TZ) unless a
+/// zone follows: Z, UTC, +01:00, +0100, Europe/Berlin, or an abbreviation with one meaning. What can mean two times is refused.
 ///
 /// Regular expressions are those of Rust's regex crate, searched anywhere in the bytes: (?i) ignores case, ^ and $ are the
 /// ends of the value, (?m) makes them those of its lines. What is null matches none. Each of these options can be repeated;
@@ -58,10 +61,10 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]
     to_offset: Option<PerPartition>,
     /// Only records at or after this time
-    #[arg(long, value_name = "TIME", help_heading = "Where")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Where")]
     since: Option<String>,
     /// Only records before this time; with --follow, end when it has come
-    #[arg(long, value_name = "TIME", help_heading = "Where")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Where")]
     until: Option<String>,
     /// Only the last N of the records that all other options leave, over all partitions
     #[arg(long, value_name = "N", help_heading = "Where", conflicts_with = "cursor_file")]

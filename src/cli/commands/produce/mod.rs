@@ -5,6 +5,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
+use crate::cli::times::{self, LineTimeArgs};
 use crate::cli::{Context, now, ui};
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
@@ -35,7 +36,10 @@ use std::time::Instant;
 ///
 /// On SIGINT, SIGTERM or SIGHUP the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd")]
+#[command(after_long_help = "Examples:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd\n  \
+                       kdir produce --create web --timestamp-format clf /var/log/nginx/access.log\n  \
+                       docker logs -t web | kdir produce --create web --timestamp-format rfc3339\n  \
+                       kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json")]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
@@ -72,15 +76,12 @@ pub(crate) struct ProduceArgs {
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::key_value, help_heading = "Records")]
     header: Vec<(String, String)>,
     /// The timestamp of every record, in place of the time it is read; -1 is none
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Records")]
-    timestamp: Option<String>,
-    /// Take each record's timestamp from the start of its line, as in '%Y-%m-%d %H:%M:%S' or '%b %d %H:%M:%S'
     ///
-    /// The format is strftime's. A format without a zone is in the local one (TZ); without a year, the time is the latest
-    /// that is no more than a day ahead. A line that does not begin with a time, as those of a stack trace, has that of
-    /// the line before it; a first line that does not is an error. At most 256 bytes of a line are looked at.
-    #[arg(long, value_name = "STRFTIME", conflicts_with = "timestamp", help_heading = "Records")]
-    timestamp_format: Option<String>,
+    /// `kdir consume --help` has the forms of times.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Records")]
+    timestamp: Option<String>,
+    #[command(flatten)]
+    line_time: LineTimeArgs,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
     null_empty: bool,
@@ -141,6 +142,7 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let producer = Producer::new(log_dir, topic, options, Arc::new(now), report.listener()).map_err(plain)?;
     let produced = producer.run(inputs.iter().map(|input| input.open(stop.descriptor())));
     let reported = report.end(&produced);
+    times::warn_of_passes(context.ui, produced.taken.passes);
     let exit = exit_of(produced, &stop, context)?;
     reported?;
     Ok(exit)

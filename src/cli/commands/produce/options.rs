@@ -5,7 +5,7 @@ use crate::cli::{Context, args, exit};
 use crate::format::compression::Compression;
 use crate::produce::{InputName, Options, Partitioner, RecordRule, Rejects, SyncPolicy};
 use crate::stream::framing::Framing;
-use crate::units::{Duration, TimeFormat, Timestamp};
+use crate::units::{Duration, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum InputFormat {
@@ -92,12 +92,11 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
     }
     let bytes = |text: &String| text.clone().into_bytes();
-    if is_json && args.timestamp_format.is_some() {
+    if is_json && args.line_time.is_given() {
         return Err(exit::usage("-i json has timestamps of its own: leave out --timestamp-format"));
     }
-    let time_format = args.timestamp_format.as_ref().map(|format| TimeFormat::new(format, context.zone.clone()));
-    let time_format = time_format.transpose().map_err(|error| exit::usage(format!("--timestamp-format: {error}")))?;
     let timestamp = match &args.timestamp {
+        Some(text) if text == "-1" => Some(Timestamp::NONE),
         Some(text) => Some(args::time("--timestamp", text, &context.zone)?),
         None => None,
     };
@@ -109,7 +108,7 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
         headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
         timestamp,
-        time_format,
+        line_time: args.line_time.read(&context.zone)?,
         null_empty: args.null_empty,
         is_json,
     })

@@ -226,7 +226,7 @@ impl Summary<'_> {
         }
         if self.untimed > 0 {
             let untimed = counted(self.untimed, "record");
-            text.push_str(&format!("\n{untimed} did not begin with a time and got that of the one before"));
+            text.push_str(&format!("\n{untimed} without a time got that of the one before"));
         }
         if let Some(rejected) = &self.rejected_text {
             text.push_str(&format!("\n{rejected}"));
