@@ -7,17 +7,23 @@
 //! ```
 //!
 //! The frame is that of Kafka's offset checkpoints, and one of those, version 0 and without topic ids, is read as well: it
-//! counts for whatever topic has the name. The file is replaced whole, and only after everything below the positions has
-//! been made durable: a position never outlives its records. A crash leaves the old positions or the new.
+//! counts for whatever topic has the name. The file is written only after everything below the positions has been made
+//! durable: a position never outlives its records.
+//!
+//! A link is followed: what it leads to is the file. That is replaced whole, so a crash leaves the old positions or the new,
+//! and perhaps a temporary file, which the next run removes. Where no file can take its place (it is a mount of its own, as
+//! in a container, or its folder cannot be written), it is written in place, with one call: a killed process leaves the old
+//! positions or the new, and a power failure in the middle may leave a file that is refused.
 
 use super::{ConsumeError, ReaderPosition, Result};
-use crate::disk::{Access, Disk, DiskFile, Folder, atomic};
+use crate::disk::{self, Access, Disk, DiskError, DiskFile, Folder, atomic};
 use crate::format::checkpoint::{self, OffsetCheckpoint};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
 use crate::logdir::{DurableBelow, LogDirs};
 use crate::units::{Offset, TopicPartition};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,12 +52,14 @@ fn print(positions: &[ReaderPosition]) -> String {
 
 /// The file, locked: one run at a time uses it.
 pub struct CursorFile {
-    disk: Arc<dyn Disk>,
+    /// As the user named it.
     path: PathBuf,
     folder: Arc<dyn Folder>,
     name: String,
     /// Holds the lock.
     file: Arc<dyn DiskFile>,
+    /// Whether another file can take its place, as far as is known.
+    is_replaceable: bool,
     durable: DurableBelow,
 }
 
@@ -61,19 +69,24 @@ impl CursorFile {
     /// # Errors
     /// When another run uses it, its name is none for a file, or it is a device or pipe, whose place no file must take.
     pub fn lock(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
-        let (name, folder) = (name_of(path)?.to_owned(), atomic::folder_of(&**disk, path)?);
+        name_of(path)?;
         loop {
-            if disk.stat(path)?.is_some_and(|stat| !stat.is_file) {
-                return Err(no_positions(path, "it is not a regular file".into()));
+            match disk.stat(path)? {
+                Some(stat) if !stat.is_file => return Err(no_positions(path, "it is not a regular file".into())),
+                Some(_) => {}
+                // Where a link leads is known only when something is there.
+                None => drop(disk.open(path, Access::Create)?),
             }
-            let file = folder.open(&name, Access::Create)?;
+            let target = disk.resolve(path)?;
+            let (name, folder) = (name_of(&target)?.to_owned(), atomic::folder_of(&**disk, &target)?);
+            let file = folder.open(&name, Access::Write)?;
             if !file.try_lock()? {
-                return Err(ConsumeError::CursorFileInUse { path: path.to_owned() });
+                return Err(ConsumeError::CursorFileInUse { path: path.to_owned(), pid: file.holder() });
             }
             // The run that had the lock before may have replaced the file.
             if folder.stat(&name)?.is_some_and(|stat| file.stat().is_ok_and(|locked| locked.id == stat.id)) {
-                let (disk, path) = (Arc::clone(disk), path.to_owned());
-                return Ok(Self { disk, path, folder, name, file, durable: DurableBelow::default() });
+                let (path, durable) = (path.to_owned(), DurableBelow::default());
+                return Ok(Self { path, folder, name, file, is_replaceable: true, durable });
             }
         }
     }
@@ -84,12 +97,23 @@ impl CursorFile {
         &self.path
     }
 
-    /// The positions in it; `None` where it is gone or empty.
+    /// The positions in it; none in a new one.
     ///
     /// # Errors
-    /// As [`kept_positions`].
-    pub fn kept(&self) -> Result<Option<Vec<ReaderPosition>>> {
-        kept_positions(&*self.disk, &self.path)
+    /// When it cannot be read, or holds something else.
+    pub fn kept(&self) -> Result<Vec<ReaderPosition>> {
+        let damaged = |what: String| no_positions(&self.path, what);
+        let bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
+        if bytes.starts_with(VERSION.as_bytes()) {
+            return checkpoint::rows_of(VERSION, &bytes, parse).map_err(|error| damaged(error.to_string()));
+        }
+        let rows = OffsetCheckpoint::parse(&bytes).map_err(|error| damaged(error.to_string()))?.rows;
+        let position = |row: checkpoint::OffsetCheckpointRow| {
+            let topic = row.topic.parse().map_err(|error| damaged(format!("{error}")))?;
+            let partition = TopicPartition { topic, partition: row.partition };
+            Ok(ReaderPosition { partition, topic_id: None, offset: row.offset })
+        };
+        rows.into_iter().map(position).collect()
     }
 
     /// Keeps `positions` of partitions in `log_dirs`. What comes before those that the file has already is durable.
@@ -97,8 +121,7 @@ impl CursorFile {
     /// # Errors
     /// When a segment cannot be synced or the file not be written: the old positions are then still there.
     pub fn keep(&mut self, log_dirs: &LogDirs, mut positions: Vec<ReaderPosition>) -> Result<()> {
-        let known = self.kept()?.unwrap_or_default();
-        let known: HashMap<_, _> = known.into_iter().map(|it| (it.partition.clone(), it)).collect();
+        let known: HashMap<_, _> = self.kept()?.into_iter().map(|it| (it.partition.clone(), it)).collect();
         for position in &mut positions {
             let before = known.get(&position.partition);
             if before == Some(&*position) {
@@ -109,35 +132,38 @@ impl CursorFile {
             let durable = self.durable.raise(log_dirs, &position.partition, position.topic_id, position.offset)?;
             position.offset = durable.max(before);
         }
-        let temporary = format!("{}.tmp", self.name);
-        self.file = atomic::replace_locked(&*self.folder, &temporary, &self.name, print(&positions).as_bytes())?;
-        Ok(())
+        Ok(self.write(print(&positions).as_bytes())?)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> disk::Result<()> {
+        if self.is_replaceable {
+            // A name that no file of the user's has.
+            let temporary = format!(".{}.kdir.tmp", self.name);
+            match atomic::replace_locked(&*self.folder, &temporary, &self.name, bytes) {
+                Ok(file) => {
+                    self.file = file;
+                    return Ok(());
+                }
+                Err(error) if forbids_replacement(&error) => self.is_replaceable = false,
+                Err(error) => return Err(error),
+            }
+        }
+        self.file.write_at(bytes, 0)?;
+        self.file.set_len(bytes.len() as u64)?;
+        self.file.sync()
     }
 }
 
-/// The positions that were kept in `file`; `None` where there is no such file.
-///
-/// # Errors
-/// When it cannot be read, holds something else, its name is none for a file, or it is a device or pipe, whose place no
-/// file must take.
-pub fn kept_positions(disk: &dyn Disk, file: &Path) -> Result<Option<Vec<ReaderPosition>>> {
-    let damaged = |what: String| no_positions(file, what);
-    name_of(file)?;
-    if disk.stat(file)?.is_some_and(|stat| !stat.is_file) {
-        return Err(damaged("it is not a regular file".into()));
-    }
-    let Some(bytes) = atomic::read_small_at(disk, file, SIZE_MAX)? else { return Ok(None) };
-    if bytes.starts_with(VERSION.as_bytes()) {
-        let positions = checkpoint::rows_of(VERSION, &bytes, parse);
-        return positions.map(Some).map_err(|error| damaged(error.to_string()));
-    }
-    let rows = OffsetCheckpoint::parse(&bytes).map_err(|error| damaged(error.to_string()))?.rows;
-    let position = |row: checkpoint::OffsetCheckpointRow| {
-        let topic = row.topic.parse().map_err(|error| damaged(format!("{error}")))?;
-        let partition = TopicPartition { topic, partition: row.partition };
-        Ok(ReaderPosition { partition, topic_id: None, offset: row.offset })
-    };
-    rows.into_iter().map(position).collect::<Result<_>>().map(Some)
+/// Whether the system lets no other file take the place of one.
+fn forbids_replacement(error: &DiskError) -> bool {
+    matches!(
+        error.source.kind(),
+        ErrorKind::ResourceBusy
+            | ErrorKind::CrossesDevices
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+            | ErrorKind::InvalidFilename
+    )
 }
 
 /// The name of the file at `path`. The file is replaced by name, and a [`Folder`] has none that is not UTF-8.

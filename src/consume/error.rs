@@ -86,10 +86,12 @@ pub enum ConsumeError {
         topic: TopicName,
     },
     /// Positions are kept there by another run.
-    #[error("{} is in use by another run", path.display())]
+    #[error("{} is in use by {}", path.display(), pid.map_or("another run".into(), |pid| format!("pid {pid}")))]
     CursorFileInUse {
         /// The file.
         path: PathBuf,
+        /// Which run, where the system names it.
+        pid: Option<u32>,
     },
     /// A file that was to keep a reader's positions holds something else.
     #[error("{} keeps no positions: {what}", path.display())]

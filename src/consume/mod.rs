@@ -11,7 +11,7 @@
 
 mod chunks;
 mod consumer;
-pub mod cursor_file;
+mod cursor_file;
 mod delivery;
 mod error;
 mod follow;

@@ -37,7 +37,7 @@ impl Positions {
     pub(super) fn kept(&self) -> Result<Vec<ReaderPosition>> {
         match self {
             Self::None => Ok(Vec::new()),
-            Self::CursorFile(file) => Ok(file.kept()?.unwrap_or_default()),
+            Self::CursorFile(file) => file.kept(),
         }
     }
 

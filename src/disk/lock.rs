@@ -9,7 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
 use super::real::{folder_of, open_or_make};
-use super::{Result, SharedLock, Stat, named};
+use super::{FileId, Result, SharedLock, Stat, named};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -57,6 +57,31 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The process that has the exclusive flock on a file, as `/proc/locks` names it. File systems with volumes show another
+/// device there than in the file's own facts, so a single row of that inode counts as well.
+pub(super) fn holder(id: &FileId) -> Option<u32> {
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, id)
+}
+
+/// A row: `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`, with the device in hexadecimal digits.
+fn holder_in(locks: &str, id: &FileId) -> Option<u32> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_ours = words.next() == Some("FLOCK") && words.nth(1) == Some("WRITE");
+        let (pid, file) = (words.next()?.parse::<u32>().ok()?, words.next()?);
+        let mut numbers = file.split(':');
+        let mut device = || u32::from_str_radix(numbers.next()?, 16).ok();
+        let device = rustix::fs::makedev(device()?, device()?);
+        let inode = numbers.next()?.parse::<u64>().ok()?;
+        (is_ours && inode == id.inode && pid > 0).then_some((device, pid))
+    };
+    let rows: Vec<_> = locks.lines().filter_map(row).collect();
+    match (rows.iter().find(|(device, _)| *device == id.device), &rows[..]) {
+        (Some((_, pid)), _) | (None, [(_, pid)]) => Some(*pid),
+        _ => None,
     }
 }
 
@@ -148,5 +173,21 @@ mod tests {
         assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err());
         unlock(&one);
         lock_exclusive(&other, || {}, || false).unwrap();
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_the_one_of_that_file() {
+        let locks = "1: POSIX  ADVISORY  WRITE 10 08:01:7 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 11 08:01:7 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 12 08:01:7 0 EOF\n\
+                     3: FLOCK  ADVISORY  READ  13 08:01:7 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 14 08:02:7 0 EOF\n\
+                     5: FLOCK  ADVISORY  WRITE 15 00:2a:8 0 EOF\n";
+        let file = |major, minor, inode| FileId { device: rustix::fs::makedev(major, minor), inode };
+        assert_eq!(holder_in(locks, &file(8, 1, 7)), Some(11));
+        assert_eq!(holder_in(locks, &file(8, 2, 7)), Some(14));
+        assert_eq!(holder_in(locks, &file(8, 3, 7)), None, "two files have that number");
+        assert_eq!(holder_in(locks, &file(0, 43, 8)), Some(15), "a volume has a device of its own");
+        assert_eq!(holder_in(locks, &file(8, 1, 9)), None);
     }
 }

@@ -177,6 +177,8 @@ pub trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> Result<Option<Stat>>;
     /// Makes a folder; its parent must exist.
     fn create_folder(&self, path: &Path) -> Result<()>;
+    /// The path of what `path` leads to, through every link; it must be there.
+    fn resolve(&self, path: &Path) -> Result<PathBuf>;
     /// Opens a folder.
     fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>>;
     /// Takes a shared lock on a file as Kafka's `FileLock` sees it, making the file when it is missing; `None` when a
@@ -206,6 +208,8 @@ pub trait DiskFile: Send + Sync {
     fn try_lock(&self) -> Result<bool>;
     /// Waits for that lock.
     fn lock(&self) -> Result<()>;
+    /// The process that has that lock, where the system names it.
+    fn holder(&self) -> Option<u32>;
 }
 
 /// An open folder: the same one for as long as it is held, whatever its path names by then. Names are single names in it,

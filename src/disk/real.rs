@@ -107,6 +107,10 @@ impl Disk for RealDisk {
         }
     }
 
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        named("find", path, fs::canonicalize(path))
+    }
+
     fn create_folder(&self, path: &Path) -> Result<()> {
         named("create", path, DirBuilder::new().mode(FOLDER_MODE).create(path))
     }
@@ -231,6 +235,10 @@ impl DiskFile for RealFile {
     fn lock(&self) -> Result<()> {
         let RealDisk { on_wait, is_stopped } = self.disk;
         named("lock", &self.path, lock::lock_exclusive(&self.file, || on_wait(&self.path), is_stopped))
+    }
+
+    fn holder(&self) -> Option<u32> {
+        lock::holder(&Stat::of(&self.file.metadata().ok()?).id)
     }
 }
 

@@ -409,6 +409,10 @@ impl DiskFile for ClosedFile {
     fn lock(&self) -> disk::Result<()> {
         self.refused("lock")
     }
+
+    fn holder(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// What is wrong at a place without a batch.

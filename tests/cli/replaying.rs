@@ -233,8 +233,9 @@ fn a_cursor_file_is_used_by_one_run_at_a_time() {
     for position in ["", "\napp 0 1 "] {
         until("the position is kept", || fs::read_to_string(&file).is_ok_and(|text| text.contains(position)));
         kdir.run(&args[..2].iter().chain(&args[3..]).copied().collect::<Vec<_>>()).code(1).stdout("").stderr(format!(
-            "kdir: {} is in use by another run\nhint: name another with --cursor-file, or wait for the other run to end\n",
-            file.display()
+            "kdir: {} is in use by pid {}\nhint: name another with --cursor-file, or wait for the other run to end\n",
+            file.display(),
+            follower.id()
         ));
     }
     follower.signal(Signal::TERM);

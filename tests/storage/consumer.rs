@@ -1,7 +1,6 @@
 //! Topics read through the library, as `kdir consume` does it: how reading ends, and which positions it leaves.
 
 use super::support::{Heard, NOW, disk_with_log_dir, open_log_dir, overwrite};
-use kdir::consume::cursor_file::kept_positions;
 use kdir::consume::merge::Order;
 use kdir::consume::{ConsumeError, Consumer, CursorFile, Ended, Environment, Event, Interrupt, Options, Positions};
 use kdir::consume::{Result, Selection};
@@ -84,7 +83,8 @@ fn into_a_file(disk: &FaultyDisk, options: &Options) -> String {
 
 /// The positions in the two partitions.
 fn kept(disk: &FaultyDisk) -> Vec<i64> {
-    kept_positions(disk, Path::new(CURSOR)).unwrap().unwrap().iter().map(|it| it.offset.0).collect()
+    let file = CursorFile::lock(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new(CURSOR)).unwrap();
+    file.kept().unwrap().iter().map(|it| it.offset.0).collect()
 }
 
 #[test]

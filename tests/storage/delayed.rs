@@ -4,7 +4,7 @@
 use kdir::disk::real::RealDisk;
 use kdir::disk::{Access, Disk, DiskFile, FileId, Folder, FolderEntry, Result, SharedLock, Stat};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,6 +53,9 @@ impl Disk for Delayed<RealDisk> {
     }
     fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         self.before("stat").stat(path)
+    }
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        self.before("resolve").resolve(path)
     }
     fn create_folder(&self, path: &Path) -> Result<()> {
         self.before("create_folder").create_folder(path)
@@ -146,5 +149,8 @@ impl DiskFile for Delayed<Arc<dyn DiskFile>> {
     }
     fn lock(&self) -> Result<()> {
         self.before("lock").lock()
+    }
+    fn holder(&self) -> Option<u32> {
+        self.before("holder").holder()
     }
 }

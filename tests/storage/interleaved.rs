@@ -290,6 +290,7 @@ fn a_list_that_lacks_a_segment_once_hides_no_record() {
 impl Disk for LookedAt<Arc<dyn Disk>> {
     pass_on! {
         fn stat(path: &Path) -> Result<Option<Stat>>;
+        fn resolve(path: &Path) -> Result<std::path::PathBuf>;
         fn create_folder(path: &Path) -> Result<()>;
         fn share(path: &Path) -> Result<Option<Arc<dyn SharedLock>>>;
     }

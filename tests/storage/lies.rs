@@ -1,7 +1,6 @@
 //! A sync that fails is everybody's: whoever acknowledges after it must not vouch for what it left in the page cache alone.
 
 use super::support::{Heard, NOW, bytes_of, disk_with_log_dir, open_log_dir, overwrite, topic_config};
-use kdir::consume::cursor_file::kept_positions;
 use kdir::consume::{CursorFile, ReaderPosition};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
@@ -298,7 +297,7 @@ fn no_position_is_kept_past_what_may_not_be_durable() {
     let keep = || {
         let position = ReaderPosition { partition: partition.clone(), topic_id: None, offset: kdir::units::Offset(2) };
         lock(&disk, file).unwrap().keep(&log_dir.clone().into(), vec![position]).unwrap();
-        kept_positions(&disk, file).unwrap().unwrap()[0].offset.0
+        lock(&disk, file).unwrap().kept().unwrap()[0].offset.0
     };
     assert_eq!(keep(), 1, "the second record may be lost yet");
     run.end().0.unwrap();
@@ -318,7 +317,7 @@ fn only_what_a_moved_position_needs_is_synced_when_positions_are_kept() {
         let offset = kdir::units::Offset(offset);
         file.keep(&log_dir.clone().into(), vec![ReaderPosition { partition: partition.clone(), topic_id, offset }])
             .unwrap();
-        assert_eq!(kept_positions(&disk, Path::new("/d/positions")).unwrap().unwrap()[0].offset, offset);
+        assert_eq!(file.kept().unwrap()[0].offset, offset);
         disk.trace().iter().filter(|what| what.starts_with("sync /d/app-0/")).count()
     };
     assert!(synced_to_keep(0) <= 1);
@@ -356,10 +355,8 @@ fn a_cursor_file_whose_name_is_not_utf_8_is_refused() {
     let disk = disk("1048576");
     let path = Path::new(std::ffi::OsStr::from_bytes(b"/d/positions-\xff"));
     let before = disk.list(Path::new("/d")).unwrap();
-    for refused in [lock(&disk, path).map(drop), kept_positions(&disk, path).map(drop)] {
-        let told = refused.unwrap_err().to_string();
-        assert!(told.contains("its name is not UTF-8"), "{told}");
-    }
+    let told = lock(&disk, path).map(drop).unwrap_err().to_string();
+    assert!(told.contains("its name is not UTF-8"), "{told}");
     assert_eq!(disk.list(Path::new("/d")).unwrap(), before);
 }
 

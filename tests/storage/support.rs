@@ -307,6 +307,7 @@ macro_rules! pass_on_of_file {
             fn drop_cache(position: u64, size: u64) -> Result<()>;
             fn try_lock() -> Result<bool>;
             fn lock() -> Result<()>;
+            fn holder() -> Option<u32>;
         }
     };
 }

@@ -10,7 +10,6 @@
 
 use super::logdir::Writer;
 use super::support::{Heard, NOW, ROOT, open_log_dir as open, topic_config};
-use kdir::consume::cursor_file::kept_positions;
 use kdir::consume::{ConsumeError, CursorFile, ReaderPosition};
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
@@ -67,11 +66,16 @@ fn position_in(number: i32, offset: i64) -> ReaderPosition {
     ReaderPosition { partition: partition(number), topic_id: None, offset: Offset(offset) }
 }
 
+fn cursor_file(disk: &FaultyDisk) -> Result<CursorFile> {
+    CursorFile::lock(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new(POSITIONS)).map_err(of_log_dir)
+}
+
 fn keep(disk: &FaultyDisk, log_dir: &LogDir, position: ReaderPosition) -> Result<()> {
-    let file_system: Arc<dyn Disk> = Arc::new(disk.clone());
-    let kept = CursorFile::lock(&file_system, Path::new(POSITIONS))
-        .and_then(|mut file| file.keep(&log_dir.clone().into(), vec![position]));
-    kept.map_err(of_log_dir)
+    cursor_file(disk)?.keep(&log_dir.clone().into(), vec![position]).map_err(of_log_dir)
+}
+
+fn kept(disk: &FaultyDisk) -> Result<Vec<ReaderPosition>> {
+    cursor_file(disk)?.kept().map_err(of_log_dir)
 }
 
 fn of_log_dir(error: ConsumeError) -> LogDirError {
@@ -135,8 +139,7 @@ fn work(disk: &FaultyDisk, world: &mut World) -> Result<()> {
             // The writer that never syncs has written to it: no position outlives what it may lose.
             let position = world.partitions[1].written.len() as i64;
             keep(disk, &log_dir, position_in(1, position))?;
-            let kept = kept_positions(disk, Path::new(POSITIONS)).map_err(of_log_dir)?;
-            assert_eq!(kept, Some(vec![position_in(1, 0)]));
+            assert_eq!(kept(disk)?, [position_in(1, 0)]);
         }
     }
     careless.finish(NOW)?;
@@ -270,8 +273,7 @@ fn check(disk: &FaultyDisk, world: &World, has_crashed: bool, what: &str) {
         None => assert!(!world.other_created || world.other_deletion.is_some(), "{what}: a topic is gone"),
     }
     if world.partitions[2].kept > 0 {
-        let kept = kept_positions(disk, Path::new(POSITIONS)).unwrap();
-        assert_eq!(kept, Some(vec![position_in(2, world.partitions[2].kept)]), "{what}");
+        assert_eq!(kept(disk).unwrap(), [position_in(2, world.partitions[2].kept)], "{what}");
     }
     // What a crash has left of a deletion is finished by the next change of topics.
     create(&log_dir, "next", 1).unwrap();

@@ -107,6 +107,10 @@ impl DiskFile for FaultyFile {
     fn lock(&self) -> Result<()> {
         wait_for_lock(&self.path, || self.try_lock())
     }
+
+    fn holder(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl Drop for FaultyFile {
