@@ -57,21 +57,10 @@ impl Chunks {
 
     /// Waits until all of the last chunk has been taken: then [`Woken::Look`]. Calls `on_pause` now and then.
     pub(super) fn wait(&mut self, wakers: &Wakers<'_>, mut on_pause: impl FnMut(&Self) -> Result<()>) -> Result<Woken> {
-        let mut looks = 0;
-        while self.outlet.unread()? > 0 {
-            looks += 1;
-            if looks <= LOOKS_AT_ONCE {
-                thread::yield_now();
-                continue;
-            }
-            on_pause(self)?;
-            let pause = (self.written.elapsed() / PAUSE_PART).clamp(*PAUSES.start(), *PAUSES.end());
-            match wakers.pause(pause)? {
-                Woken::Look => {}
-                // It may have taken all before it went.
-                Woken::OutputClosed if self.outlet.unread()? == 0 => break,
-                woken => return Ok(woken),
-            }
+        let (outlet, written) = (self.outlet, self.written);
+        let (woken, looks) = wait_until_empty(outlet, wakers, written, || on_pause(self))?;
+        if woken != Woken::Look {
+            return Ok(woken);
         }
         let last = self.last as usize;
         if self.written.elapsed() <= PROMPT {
@@ -86,4 +75,31 @@ impl Chunks {
     pub(super) fn is_begun(&self) -> io::Result<bool> {
         Ok(self.outlet.unread()? < self.last)
     }
+}
+
+/// Waits until a pipe is empty that was written to at that time: then [`Woken::Look`], after so many looks. Calls `on_pause`
+/// now and then.
+pub(super) fn wait_until_empty(
+    outlet: Outlet,
+    wakers: &Wakers<'_>,
+    written: Instant,
+    mut on_pause: impl FnMut() -> Result<()>,
+) -> Result<(Woken, u32)> {
+    let mut looks = 0;
+    while outlet.unread()? > 0 {
+        looks += 1;
+        if looks <= LOOKS_AT_ONCE {
+            thread::yield_now();
+            continue;
+        }
+        on_pause()?;
+        let pause = (written.elapsed() / PAUSE_PART).clamp(*PAUSES.start(), *PAUSES.end());
+        match wakers.pause(pause)? {
+            Woken::Look => {}
+            // It may have taken all before it went.
+            Woken::OutputClosed if outlet.unread()? == 0 => break,
+            woken => return Ok((woken, looks)),
+        }
+    }
+    Ok((Woken::Look, looks))
 }

@@ -5,14 +5,13 @@ use super::follow::{Follower, Newcomers};
 use super::merge::{Merge, Order};
 use super::pace::{Pace, Speed};
 use super::selection::{Selector, open_partitions_max};
-use super::{ConsumeError, Positions, Result, Selection};
+use super::{Commit, ConsumeError, Positions, Result, Selection};
 use crate::disk::outlet::Outlet;
 use crate::disk::watch::{Wakers, Woken};
 use crate::logdir::LogDirs;
 use crate::storage::{OpenTransaction, ReadMemory, StorageError};
 use crate::stream::output::RecordFormat;
 use crate::units::{Offset, Timestamp, TopicPartition};
-use std::mem;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -41,6 +40,8 @@ pub struct Options {
 pub struct Environment<'a> {
     /// Where records are written.
     pub outlet: Outlet,
+    /// When a position passes a record.
+    pub commit: Commit<'a>,
     /// What may ask it to stop.
     pub interrupt: Option<Interrupt<'a>>,
     /// The time now.
@@ -59,7 +60,7 @@ pub struct Interrupt<'a> {
 impl<'a> Environment<'a> {
     pub(super) fn wakers(&self) -> Wakers<'a> {
         let stop = self.interrupt.map(|interrupt| interrupt.descriptor);
-        Wakers { output: self.outlet.descriptor(), stop }
+        Wakers { output: self.outlet.descriptor(), stop, input: None }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -113,6 +114,11 @@ pub enum Event<'a> {
         partition: &'a TopicPartition,
         /// The transaction.
         transaction: OpenTransaction,
+    },
+    /// The reader has not acknowledged all that was written.
+    Unacknowledged {
+        /// How many records.
+        records: usize,
     },
     /// Records were written.
     Written {
@@ -211,24 +217,38 @@ impl<'a> Consumer<'a> {
     /// # Errors
     /// When a topic was deleted, the output takes no more, or a position cannot be kept.
     pub fn run(mut self) -> Result<Ended> {
-        self.delivery.note_starts(&self.merge)?;
+        let begun = self.begin();
+        self.tell_unseen();
+        begun?;
         let written = self.write_all();
         self.tell_unseen();
         // What was read before an error is the user's all the same.
         let finished = self.delivery.finish(&self.merge, written.as_ref().ok().copied(), self.left == 0);
+        if self.delivery.unacknowledged() > 0 && written.is_ok() {
+            (self.tell)(Event::Unacknowledged { records: self.delivery.unacknowledged() });
+        }
         match written? {
             Ended::OutputClosed => Ok(Ended::OutputClosed),
             Ended::Complete | Ended::Stopped => finished,
         }
     }
 
+    /// Goes to the first record that is wanted, and keeps where that is.
+    fn begin(&mut self) -> Result<()> {
+        self.merge.look_again()?;
+        self.delivery.shown_is_done = true;
+        while self.skip > 0 && self.merge.next()?.is_some() {
+            self.skip -= 1;
+        }
+        self.delivery.note_starts(&self.merge)
+    }
+
     fn write_all(&mut self) -> Result<Ended> {
-        let mut is_first = true;
         loop {
             // What is appended after this time is not wanted any more, so all that was appended before it is read once more.
             let until = self.options.selection.until;
             let is_over = until.is_some_and(|until| (self.environment.clock)() >= until);
-            if mem::take(&mut is_first) || is_over {
+            if is_over {
                 self.merge.look_again()?;
             }
             if let Some(ended) = self.write_what_is_there()? {
@@ -259,7 +279,7 @@ impl<'a> Consumer<'a> {
         let at_most = until.map_or(Duration::MAX, |until| Duration::from_millis(until.since(clock()).max(0) as u64));
         let at_most = at_most.min(self.delivery.pause_before_keeping());
         let partitions = self.merge.sources().len();
-        let (wakers, opener) = (self.environment.wakers(), (&self.selector, self.log_dirs));
+        let (wakers, opener) = (self.delivery.wakers(), (&self.selector, self.log_dirs));
         match follower.wait(&wakers, at_most, opener, clock, &mut self.merge)? {
             Woken::Look if self.merge.sources().len() > partitions => self.delivery.note_starts(&self.merge)?,
             Woken::Look => {}
@@ -272,7 +292,7 @@ impl<'a> Consumer<'a> {
     /// Writes all that can be had without waiting for the log; `Some` where reading is to end before.
     fn write_what_is_there(&mut self) -> Result<Option<Ended>> {
         let options = self.options;
-        let lines = options.format.line_delimiter().filter(|_| self.pace.is_none());
+        let lines = options.format.line_delimiter().filter(|_| self.pace.is_none() && self.delivery.takes_lines());
         while self.left > 0 {
             self.delivery.shown_is_done = true;
             if self.merge.next()?.is_none() {
@@ -290,10 +310,6 @@ impl<'a> Consumer<'a> {
                     return Ok(Some(Ended::Stopped));
                 }
                 self.delivery.shown_is_done = true;
-            }
-            if self.skip > 0 {
-                self.skip -= 1;
-                continue;
             }
             if let Some(ended) = self.keep_pace()? {
                 return Ok(Some(ended));
@@ -336,7 +352,7 @@ impl<'a> Consumer<'a> {
             if pause.is_zero() {
                 return Ok(None);
             }
-            match self.environment.wakers().pause(pause.min(PAUSE_MAX))? {
+            match self.delivery.wakers().pause(pause.min(PAUSE_MAX))? {
                 Woken::Look => {}
                 Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
                 Woken::Stop => return Ok(Some(Ended::Stopped)),

@@ -1,9 +1,10 @@
 //! Records on their way to a reader: the buffer that they are gathered in, the output, and where positions are kept, what
 //! the reader has processed.
 //!
-//! Into a pipe, positions go by [`Chunks`]. Into anything else, what is written counts as processed.
+//! What counts as processed is a matter of [`Evidence`].
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, wait_until_empty};
+use super::evidence::Evidence;
 use super::ledger::Ledger;
 use super::merge::Merge;
 use super::output::Output;
@@ -12,7 +13,7 @@ use crate::disk::watch::{Wakers, Woken};
 use crate::logdir::{LogDirs, Partition};
 use crate::stream::output::RecordFormat;
 use crate::units::Offset;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes gathered before they are written. A pipe has twice that room: its reader has half of it while the other half is
 /// filled, and with more at once it took 1.4 times as long. Into a file, more at once took up to four times as long where
@@ -20,13 +21,18 @@ use std::time::Duration;
 const OUTPUT_SIZE: usize = 128 << 10;
 /// How long a wait lasts at most before the pipe is asked again: nothing wakes kdir when a reader has emptied it.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long acknowledgements of what was written are waited for after a request to stop, or when the output is closed.
+const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Delivery<'a> {
     environment: Environment<'a>,
     pub(super) ledger: Option<Ledger<'a>>,
-    /// Where positions are kept of what is written to a pipe.
-    chunks: Option<Chunks>,
+    evidence: Evidence<'a>,
     buffer: Vec<u8>,
+    /// The buffer is full when it has so many bytes.
+    size: usize,
+    /// Whether it matters which record is the last in the buffer.
+    is_tracked: bool,
     last_record: LastRecord,
     output: Output,
     /// Whether the record that the merge has shown last is in the buffer, or was written before.
@@ -46,11 +52,22 @@ struct LastRecord {
 impl<'a> Delivery<'a> {
     pub(super) fn new(log_dirs: &'a LogDirs, positions: Positions, environment: Environment<'a>) -> Result<Self> {
         let ledger = Ledger::open(log_dirs, positions)?;
+        let evidence = match &ledger {
+            Some(_) => Evidence::new(environment.commit, environment.outlet),
+            None => Evidence::Written,
+        };
+        let (is_tracked, size) = match &evidence {
+            Evidence::Chunks(chunks) => (true, chunks.size()),
+            Evidence::Acks(_) => (true, OUTPUT_SIZE),
+            Evidence::Written | Evidence::Taken { .. } => (false, OUTPUT_SIZE),
+        };
         Ok(Self {
             environment,
-            chunks: ledger.as_ref().and_then(|_| Chunks::to(environment.outlet)),
             ledger,
+            evidence,
             buffer: Vec::with_capacity(OUTPUT_SIZE + (OUTPUT_SIZE >> 2)),
+            size,
+            is_tracked,
             last_record: LastRecord::default(),
             output: Output::new(environment.outlet),
             shown_is_done: false,
@@ -60,7 +77,7 @@ impl<'a> Delivery<'a> {
 
     /// Gives the output as much room as makes its reader fast, where nothing depends on what is in it.
     pub(super) fn widen(&self) {
-        if self.ledger.is_none() {
+        if !matches!(self.evidence, Evidence::Chunks(_)) {
             self.environment.outlet.widen(OUTPUT_SIZE * 2);
         }
     }
@@ -69,14 +86,14 @@ impl<'a> Delivery<'a> {
         self.ledger.as_ref().map_or(Ok(()), |ledger| ledger.refuse_other_topics(partitions))
     }
 
-    /// How many bytes make the buffer full.
-    fn size(&self) -> usize {
-        self.chunks.as_ref().map_or(OUTPUT_SIZE, Chunks::size)
-    }
-
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.buffer.len() >= self.size()
+        self.buffer.len() >= self.size
+    }
+
+    /// Whether records may be added many at a time.
+    pub(super) const fn takes_lines(&self) -> bool {
+        !matches!(self.evidence, Evidence::Acks(_))
     }
 
     /// Adds the record that the merge has shown.
@@ -84,16 +101,26 @@ impl<'a> Delivery<'a> {
     pub(super) fn add_shown(&mut self, format: &RecordFormat, merge: &Merge) {
         let start = self.buffer.len();
         format.write(&merge.shown().front(), &mut self.buffer);
-        if self.chunks.is_some() && self.buffer.len() > start {
-            self.last_record = LastRecord { start, shown: Some(merge.shown_at()) };
+        if self.is_tracked {
+            self.track(start, merge.shown_at());
+        }
+    }
+
+    fn track(&mut self, start: usize, shown: (usize, Offset)) {
+        if let Evidence::Acks(acks) = &mut self.evidence {
+            acks.add(shown);
+            // The next record has to wait.
+            self.size = if acks.is_full() { 0 } else { OUTPUT_SIZE };
+        } else if self.buffer.len() > start {
+            self.last_record = LastRecord { start, shown: Some(shown) };
         }
     }
 
     /// Adds the records that come next, `records_max` at most, as lines. Returns how many there were.
     #[inline]
     pub(super) fn add_lines(&mut self, delimiter: u8, records_max: u64, merge: &mut Merge) -> u64 {
-        let count = merge.append_lines(delimiter, (records_max, self.size()), &mut self.buffer);
-        if self.chunks.is_some() && count > 0 {
+        let count = merge.append_lines(delimiter, (records_max, self.size), &mut self.buffer);
+        if self.is_tracked && count > 0 {
             // A value that holds the delimiter is more than one line to the reader, too.
             let lines = &self.buffer[..self.buffer.len() - 1];
             let start = memchr::memrchr(delimiter, lines).map_or(0, |end| end + 1);
@@ -104,13 +131,16 @@ impl<'a> Delivery<'a> {
 
     /// Passes a full buffer on; `Some` where reading is to end before.
     pub(super) fn pass(&mut self, merge: &Merge) -> Result<Option<Ended>> {
-        if self.chunks.is_some() || self.ledger.as_ref().is_some_and(Ledger::is_due) {
-            let ended = self.write()?;
-            if ended.is_none() {
-                self.note(merge);
-                self.keep_if_due()?;
+        if self.is_tracked || self.ledger.as_ref().is_some_and(Ledger::is_due) {
+            if let Some(ended) = self.write()? {
+                return Ok(Some(ended));
             }
-            return Ok(ended);
+            if let Some(ended) = self.wait_for_acks(merge)? {
+                return Ok(Some(ended));
+            }
+            self.note(merge)?;
+            self.keep_if_due()?;
+            return Ok(None);
         }
         self.bytes += self.buffer.len() as u64;
         self.output.pass(&mut self.buffer).map_err(ConsumeError::Output)?;
@@ -119,7 +149,14 @@ impl<'a> Delivery<'a> {
 
     /// Writes all that was added, and keeps a position if one is due; `Some` where reading is to end before.
     pub(super) fn write_and_keep(&mut self, merge: &Merge) -> Result<Option<Ended>> {
-        let ended = self.write_and_note(merge)?;
+        let mut ended = self.write_and_note(merge)?;
+        if let Evidence::Acks(acks) = &mut self.evidence {
+            acks.take(merge)?;
+            if acks.has_ended() && ended.is_none() {
+                ended = Some(Ended::OutputClosed);
+            }
+            self.note(merge)?;
+        }
         self.keep_if_due()?;
         Ok(ended)
     }
@@ -133,13 +170,14 @@ impl<'a> Delivery<'a> {
                 return Ok(Some(ended));
             }
             if let Some(ledger) = &mut self.ledger {
-                ledger.note(merge, self.shown_is_done, shown);
+                let left = |place| shown.filter(|(it, _)| *it == place).map(|(_, offset)| offset);
+                ledger.note(merge, self.shown_is_done, left);
             }
             self.buffer.extend_from_slice(&last);
         }
         let ended = self.write()?;
         if ended.is_none() {
-            self.note(merge);
+            self.note(merge)?;
         }
         Ok(ended)
     }
@@ -148,7 +186,8 @@ impl<'a> Delivery<'a> {
     /// end before.
     fn write(&mut self) -> Result<Option<Ended>> {
         let bytes = self.buffer.len();
-        if self.chunks.is_some() {
+        let is_chunk = matches!(self.evidence, Evidence::Chunks(_));
+        if is_chunk {
             if bytes == 0 {
                 return Ok(None);
             }
@@ -162,8 +201,9 @@ impl<'a> Delivery<'a> {
             }
         }
         self.output.write(&mut self.buffer).map_err(ConsumeError::Output)?;
-        if let (Some(chunks), Some(ledger)) = (&mut self.chunks, &mut self.ledger) {
+        if let (Evidence::Chunks(chunks), Some(ledger)) = (&mut self.evidence, &mut self.ledger) {
             chunks.note(bytes);
+            self.size = chunks.size();
             ledger.begin_chunk();
         }
         self.last_record = LastRecord::default();
@@ -172,27 +212,60 @@ impl<'a> Delivery<'a> {
     }
 
     /// Notes that what the merge has shown is written.
-    fn note(&mut self, merge: &Merge) {
-        let Some(ledger) = &mut self.ledger else { return };
-        ledger.note(merge, self.shown_is_done, None);
-        if self.chunks.as_ref().is_none_or(Chunks::is_unused) {
-            ledger.process_all();
+    fn note(&mut self, merge: &Merge) -> Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        match &mut self.evidence {
+            Evidence::Written => {
+                ledger.note(merge, self.shown_is_done, |_| None);
+                ledger.process_all();
+            }
+            Evidence::Chunks(chunks) => {
+                ledger.note(merge, self.shown_is_done, |_| None);
+                if chunks.is_unused() {
+                    ledger.process_all();
+                }
+            }
+            // A newer note would put off what is noted already.
+            Evidence::Taken { noted } => {
+                if ledger.has_before_last() && self.environment.outlet.unread()? > self.bytes - *noted {
+                    return Ok(());
+                }
+                ledger.process_before_last();
+                ledger.note(merge, self.shown_is_done, |_| None);
+                ledger.begin_chunk();
+                *noted = self.bytes;
+            }
+            Evidence::Acks(acks) => {
+                acks.take_changed();
+                let first = acks.first_in_flight();
+                ledger.note(merge, self.shown_is_done, |place| first.get(&place).copied());
+                ledger.process_all();
+            }
         }
+        Ok(())
     }
 
     /// Keeps where partitions begin of which no position is kept: `latest` or a time means another offset in the next run.
     pub(super) fn note_starts(&mut self, merge: &Merge) -> Result<()> {
         self.ledger.as_mut().map_or(Ok(()), |ledger| {
-            ledger.note_starts(merge);
-            ledger.keep()
+            ledger.note_starts(merge, self.shown_is_done);
+            ledger.keep(self.environment.outlet)
         })
     }
 
     fn keep_if_due(&mut self) -> Result<()> {
-        match &mut self.ledger {
-            Some(ledger) if ledger.is_due() => keep(ledger, self.chunks.as_ref()),
-            _ => Ok(()),
+        if self.ledger.as_ref().is_some_and(Ledger::is_due) { self.keep() } else { Ok(()) }
+    }
+
+    /// Keeps the positions after what the reader is known to have processed.
+    fn keep(&mut self) -> Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let outlet = self.environment.outlet;
+        // After a failure it is not known how much was written.
+        if !self.output.has_failed() && self.evidence.is_past_before_last(outlet, self.bytes)? {
+            ledger.process_before_last();
         }
+        ledger.keep(outlet)
     }
 
     /// How long a wait lasts at most before positions may have to be kept.
@@ -200,18 +273,28 @@ impl<'a> Delivery<'a> {
         if self.ledger.as_ref().is_some_and(Ledger::is_behind) { PAUSE_MAX } else { Duration::MAX }
     }
 
+    /// What ends a wait.
+    pub(super) fn wakers(&self) -> Wakers<'a> {
+        let input = if let Evidence::Acks(acks) = &self.evidence { acks.input() } else { None };
+        Wakers { input, ..self.environment.wakers() }
+    }
+
+    /// How many records were written that are not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        if let Evidence::Acks(acks) = &self.evidence { acks.in_flight() } else { 0 }
+    }
+
     /// Writes what is left, and where a position is kept, waits for the reader to take it. `so_far` is how reading has ended,
     /// `None` after an error, and `has_all` whether the reader has got all that was asked for. Returns how all has ended.
     pub(super) fn finish(&mut self, merge: &Merge, so_far: Option<Ended>, has_all: bool) -> Result<Ended> {
-        let finished = match so_far {
-            None | Some(Ended::Complete) => self.finish_complete(merge, has_all),
+        let finished = match (so_far, &self.evidence) {
+            (_, Evidence::Acks(_)) => self.finish_acknowledged(merge, so_far),
+            (None | Some(Ended::Complete), _) => self.finish_complete(merge, has_all),
             // After a signal kdir does not wait for the reader, so the position stays before what is in the pipe.
-            Some(ended) if self.chunks.is_some() => Ok(ended),
-            Some(ended) => self.write_and_note(merge).map(|_| ended),
+            (Some(ended), Evidence::Chunks(_) | Evidence::Taken { .. }) => Ok(ended),
+            (Some(ended), Evidence::Written) => self.write_and_note(merge).map(|_| ended),
         };
-        if let Some(ledger) = &mut self.ledger {
-            keep(ledger, self.chunks.as_ref())?;
-        }
+        self.keep()?;
         finished
     }
 
@@ -235,18 +318,78 @@ impl<'a> Delivery<'a> {
         Ok(Ended::Complete)
     }
 
+    /// As [`Self::finish`], where the reader acknowledges records: it is shown the end of the output, so that it finishes what
+    /// it has. After an error nothing is waited for.
+    fn finish_acknowledged(&mut self, merge: &Merge, so_far: Option<Ended>) -> Result<Ended> {
+        let Some(mut ended) = so_far else {
+            self.note(merge)?;
+            return Ok(Ended::Complete);
+        };
+        if ended == Ended::Complete {
+            self.write()?;
+        }
+        self.environment.outlet.end().map_err(ConsumeError::Output)?;
+        let mut until = (ended != Ended::Complete).then(|| Instant::now() + GRACE);
+        while let Evidence::Acks(acks) = &mut self.evidence {
+            acks.take(merge)?;
+            let (is_over, has_changed) = (acks.in_flight() == 0 || acks.has_ended(), acks.has_changed());
+            if has_changed {
+                self.note(merge)?;
+            }
+            self.keep_if_due()?;
+            let left = until.map_or(PAUSE_MAX, |until| until.saturating_duration_since(Instant::now()).min(PAUSE_MAX));
+            if is_over || left.is_zero() {
+                break;
+            }
+            // A request to stop stays there, and does not end a second wait.
+            let stop = if until.is_none() { self.wakers().stop } else { None };
+            if (Wakers { stop, ..self.wakers() }).pause(left)? == Woken::Stop {
+                (ended, until) = (Ended::Stopped, Some(Instant::now() + GRACE));
+            }
+        }
+        self.note(merge)?;
+        // The signal that has ended the reader, and with it the acknowledgements, may have come here as well.
+        Ok(if self.environment.is_stopped() { Ended::Stopped } else { ended })
+    }
+
+    /// Where records are acknowledged, waits until another may be written; `Some` where reading is to end before.
+    fn wait_for_acks(&mut self, merge: &Merge) -> Result<Option<Ended>> {
+        while let Evidence::Acks(acks) = &mut self.evidence {
+            acks.take(merge)?;
+            if !acks.is_full() {
+                self.size = OUTPUT_SIZE;
+                break;
+            }
+            if acks.has_ended() {
+                return Ok(Some(Ended::OutputClosed));
+            }
+            self.note(merge)?;
+            self.keep_if_due()?;
+            match self.wakers().pause(PAUSE_MAX)? {
+                Woken::Look => {}
+                Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop => return Ok(Some(Ended::Stopped)),
+            }
+        }
+        Ok(None)
+    }
+
     /// Where a position is kept of what goes into a pipe, waits until the last chunk has been taken.
     fn wait_until_taken(&mut self) -> Result<Woken> {
-        let wakers: Wakers<'_> = self.environment.wakers();
-        let (Some(chunks), Some(ledger)) = (&mut self.chunks, &mut self.ledger) else { return Ok(Woken::Look) };
-        chunks.wait(&wakers, |chunks| if ledger.is_due() { keep(ledger, Some(chunks)) } else { Ok(()) })
+        let (outlet, wakers) = (self.environment.outlet, self.environment.wakers());
+        let Some(ledger) = &mut self.ledger else { return Ok(Woken::Look) };
+        match &mut self.evidence {
+            Evidence::Written | Evidence::Acks(_) => Ok(Woken::Look),
+            Evidence::Taken { .. } => Ok(wait_until_empty(outlet, &wakers, Instant::now(), || Ok(()))?.0),
+            Evidence::Chunks(chunks) => chunks.wait(&wakers, |chunks: &Chunks| {
+                if !ledger.is_due() {
+                    return Ok(());
+                }
+                if chunks.is_begun()? {
+                    ledger.process_before_last();
+                }
+                ledger.keep(outlet)
+            }),
+        }
     }
-}
-
-/// Keeps the positions after what the reader is known to have processed.
-fn keep(ledger: &mut Ledger<'_>, chunks: Option<&Chunks>) -> Result<()> {
-    if chunks.map_or(Ok(false), Chunks::is_begun)? {
-        ledger.process_before_last();
-    }
-    ledger.keep()
 }

@@ -93,6 +93,16 @@ pub enum ConsumeError {
         /// Which run, where the system names it.
         pid: Option<u32>,
     },
+    /// A line acknowledges nothing that can be.
+    #[error("line {line} of the acknowledgements, {text}: {what}")]
+    BadAck {
+        /// Which line, from 1.
+        line: u64,
+        /// What it says.
+        text: String,
+        /// Why it cannot be.
+        what: &'static str,
+    },
     /// A file that was to keep a reader's positions holds something else.
     #[error("{} keeps no positions: {what}", path.display())]
     NoPositions {

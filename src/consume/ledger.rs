@@ -2,14 +2,17 @@
 
 use super::merge::{Merge, Source};
 use super::{ConsumeError, Event, Positions, ReaderPosition, Result};
+use crate::disk::outlet::{Outlet, OutletKind};
 use crate::logdir::{LogDirs, Partition};
 use crate::units::{Offset, TopicPartition};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// Keeping a position syncs the log and the file, so it is not done more often than this while records flow.
-const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// Keeping a position syncs the log and the file. While records flow it is done again after so many times as long as it
+/// took, so that a run that is killed repeats little, and within these limits.
+const KEEP_PART: u32 = 16;
+const KEEP_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 type ByPartition = BTreeMap<TopicPartition, ReaderPosition>;
 
 pub(super) struct Ledger<'a> {
@@ -22,7 +25,8 @@ pub(super) struct Ledger<'a> {
     last: ByPartition,
     /// Whether the positions are to be kept again.
     has_changed: bool,
-    kept: Option<Instant>,
+    /// When they were kept last, and how long after that they are due again.
+    kept: Option<(Instant, Duration)>,
 }
 
 impl<'a> Ledger<'a> {
@@ -54,6 +58,11 @@ impl<'a> Ledger<'a> {
         Ok(None)
     }
 
+    /// Whether there is a position in one of them.
+    pub(super) fn knows_any_of(&self, partitions: &[Partition]) -> bool {
+        partitions.iter().any(|partition| self.processed.contains_key(partition.id()))
+    }
+
     /// Refuses a file that knows other topics, and none of these.
     pub(super) fn refuse_other_topics(&self, partitions: &[Partition]) -> Result<()> {
         let Positions::CursorFile(file) = &self.positions else { return Ok(()) };
@@ -68,7 +77,7 @@ impl<'a> Ledger<'a> {
 
     /// Whether it is time to keep the positions.
     pub(super) fn is_due(&self) -> bool {
-        self.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY)
+        self.kept.is_none_or(|(kept, pause)| kept.elapsed() >= pause)
     }
 
     /// Whether positions may have to be kept although nothing more is written.
@@ -76,16 +85,21 @@ impl<'a> Ledger<'a> {
         self.has_changed || !self.before_last.is_empty()
     }
 
+    /// Whether something was noted before the last chunk that the reader is not known to have processed.
+    pub(super) fn has_before_last(&self) -> bool {
+        !self.before_last.is_empty()
+    }
+
     /// One more chunk of output has been written.
     pub(super) fn begin_chunk(&mut self) {
         self.before_last.append(&mut self.last);
     }
 
-    /// Notes where `merge` is: all before it has been written, but for the record that `left` names as [`Merge::shown_at`]
-    /// does. `shown_is_done` as in [`Merge::next_offsets`].
-    pub(super) fn note(&mut self, merge: &Merge, shown_is_done: bool, left: Option<(usize, Offset)>) {
+    /// Notes where `merge` is: all before it has been written, but for what comes from the offset on that `left` has for one
+    /// of its sources. `shown_is_done` as in [`Merge::next_offsets`].
+    pub(super) fn note(&mut self, merge: &Merge, shown_is_done: bool, left: impl Fn(usize) -> Option<Offset>) {
         for (place, (source, next)) in merge.next_offsets(shown_is_done).enumerate() {
-            let offset = left.filter(|(it, _)| *it == place).map_or(next, |(_, offset)| offset);
+            let offset = left(place).unwrap_or(next);
             let position = position_in(source, offset);
             let noted = [&self.last, &self.before_last, &self.processed];
             let before = noted.into_iter().find_map(|positions| positions.get(&position.partition));
@@ -95,9 +109,9 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Notes where `merge` begins in partitions that nothing was kept of, before it shows any of their records.
-    pub(super) fn note_starts(&mut self, merge: &Merge) {
-        for (source, offset) in merge.next_offsets(false) {
+    /// Notes where `merge` begins in partitions that nothing was kept of, before any of their records is written.
+    pub(super) fn note_starts(&mut self, merge: &Merge, shown_is_done: bool) {
+        for (source, offset) in merge.next_offsets(shown_is_done) {
             let position = position_in(source, offset);
             let kept = self.processed.get(&position.partition);
             if kept.is_none_or(|kept| !kept.is_of(position.topic_id)) {
@@ -119,12 +133,17 @@ impl<'a> Ledger<'a> {
         self.process_before_last();
     }
 
-    /// Keeps the positions after what the reader has processed.
-    pub(super) fn keep(&mut self) -> Result<()> {
+    /// Keeps the positions after what the reader has processed. A file that was written to is made durable before.
+    pub(super) fn keep(&mut self, outlet: Outlet) -> Result<()> {
+        let started = Instant::now();
         if mem::take(&mut self.has_changed) {
+            if outlet.kind() == OutletKind::File {
+                outlet.sync().map_err(ConsumeError::Output)?;
+            }
             self.positions.keep(self.log_dirs, self.processed.values().cloned().collect())?;
         }
-        self.kept = Some(Instant::now());
+        let pause = (started.elapsed() * KEEP_PART).clamp(*KEEP_EVERY.start(), *KEEP_EVERY.end());
+        self.kept = Some((Instant::now(), pause));
         Ok(())
     }
 }

@@ -9,11 +9,13 @@
 //! that a power failure may take. [`Positions`] says where positions are kept; one is known by its topic's id, not by name
 //! alone.
 
+mod acks;
 mod chunks;
 mod consumer;
 mod cursor_file;
 mod delivery;
 mod error;
+mod evidence;
 mod follow;
 mod ledger;
 pub mod merge;
@@ -27,6 +29,7 @@ mod tail;
 pub use consumer::{Consumer, Ended, Environment, Event, Interrupt, Options};
 pub use cursor_file::CursorFile;
 pub use error::{ConsumeError, Result};
+pub use evidence::Commit;
 pub use positions::{Positions, ReaderPosition};
 pub use range::{OffsetAt, PerPartition, RangeEnd, Reset};
 pub use selection::{Isolation, Selection, partitions_of};

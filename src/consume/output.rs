@@ -63,6 +63,11 @@ impl Output {
         Ok(())
     }
 
+    /// Whether something was not written that was to be.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     /// Waits until no more buffers than that are on their way.
     fn take_back(&mut self, on_the_way_max: usize) -> io::Result<()> {
         if self.has_failed {

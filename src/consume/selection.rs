@@ -48,7 +48,7 @@ pub struct Selection {
     pub since: Option<Timestamp>,
     /// Only records before this time.
     pub until: Option<Timestamp>,
-    /// Only the last so many of all that the rest of the selection leaves.
+    /// Only the last so many of all that the rest of the selection leaves, unless a position says where to go on.
     pub tail: Option<u64>,
     /// Which records.
     pub filter: Filter,
@@ -137,9 +137,10 @@ impl Selector<'_> {
     ) -> Result<Selected> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
         let is_limited = partitions.len() > open_partitions_max();
+        let tail = self.selection.tail.filter(|_| !ledger.is_some_and(|ledger| ledger.knows_any_of(&partitions)));
         let (mut selected, mut found) = (Selected::default(), 0_u64);
         for partition in partitions {
-            match self.source_of(&partition, chunk, ledger, tell) {
+            match self.source_of(&partition, (chunk, tail), ledger, tell) {
                 Ok(Some((mut source, records))) => {
                     if is_limited {
                         source.records.close()?;
@@ -155,7 +156,7 @@ impl Selector<'_> {
                 Err(error) => return Err(error),
             }
         }
-        selected.passed_over = self.selection.tail.map_or(0, |count| found.saturating_sub(count));
+        selected.passed_over = tail.map_or(0, |count| found.saturating_sub(count));
         Ok(selected)
     }
 
@@ -163,7 +164,7 @@ impl Selector<'_> {
     fn source_of(
         &self,
         partition: &Partition,
-        chunk: usize,
+        (chunk, tail): (usize, Option<u64>),
         ledger: Option<&Ledger<'_>>,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<(Source, u64)>> {
@@ -173,7 +174,7 @@ impl Selector<'_> {
         }
         let mut range = self.range(&view, partition, ledger, tell)?;
         let mut found = 0;
-        if let Some(count) = self.selection.tail {
+        if let Some(count) = tail {
             let open = |from, to| -> Result<Option<Source>> {
                 self.source(LogReader::new(view.clone(), chunk), partition, from, Some(to)).map(Some)
             };

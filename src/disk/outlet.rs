@@ -3,6 +3,7 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -24,9 +25,17 @@ pub enum OutletKind {
 pub struct Outlet {
     descriptor: BorrowedFd<'static>,
     kind: OutletKind,
+    is_stdout: bool,
 }
 
 impl Outlet {
+    /// The program's standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        // The descriptor is open as long as the process: std opens /dev/null in the place of a closed one.
+        Self { is_stdout: true, ..Self::of(rustix::stdio::stdout()) }
+    }
+
     /// The output of a descriptor.
     #[must_use]
     pub fn of(descriptor: BorrowedFd<'static>) -> Self {
@@ -36,7 +45,7 @@ impl Outlet {
             Ok(FileType::CharacterDevice) => OutletKind::Device,
             _ => OutletKind::Other,
         };
-        Self { descriptor, kind }
+        Self { descriptor, kind, is_stdout: false }
     }
 
     /// What it is connected to.
@@ -57,6 +66,29 @@ impl Outlet {
     /// When the system takes no more.
     pub fn write(self, bytes: &[u8]) -> io::Result<()> {
         write_all(self.descriptor, bytes)
+    }
+
+    /// Makes what was written to a file durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(self) -> io::Result<()> {
+        match rustix::fs::fdatasync(self.descriptor) {
+            // It has no disk beneath it.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+            synced => Ok(synced?),
+        }
+    }
+
+    /// Shows the reader of the standard output its end, while the program goes on.
+    ///
+    /// # Errors
+    /// When /dev/null cannot take its place.
+    pub fn end(self) -> io::Result<()> {
+        if self.is_stdout {
+            rustix::stdio::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
+        }
+        Ok(())
     }
 
     /// The bytes in a pipe that its reader has not taken.

@@ -30,6 +30,8 @@ pub struct Wakers<'a> {
     pub output: BorrowedFd<'a>,
     /// Readable when the program is to stop.
     pub stop: Option<BorrowedFd<'a>>,
+    /// Readable when there is something else to see to: the wait ends as with a change.
+    pub input: Option<BorrowedFd<'a>>,
 }
 
 impl Wakers<'_> {
@@ -46,7 +48,7 @@ impl Wakers<'_> {
     /// # Errors
     /// When the system cannot tell.
     pub fn is_output_closed(&self) -> io::Result<bool> {
-        let output = Wakers { output: self.output, stop: None };
+        let output = Wakers { output: self.output, stop: None, input: None };
         Ok(output.pause(Duration::ZERO)? == Woken::OutputClosed)
     }
 
@@ -57,6 +59,7 @@ impl Wakers<'_> {
         let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
         descriptors.extend(self.stop.map(readable));
         descriptors.extend(change.map(readable));
+        descriptors.extend(self.input.map(readable));
         match poll(&mut descriptors, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -336,7 +339,7 @@ mod tests {
         }
 
         fn wait(&mut self, at_most: Duration) -> Vec<usize> {
-            let wakers = Wakers { output: self.output.as_fd(), stop: None };
+            let wakers = Wakers { output: self.output.as_fd(), stop: None, input: None };
             let mut changed = Vec::new();
             assert_eq!(self.watch.wait(&wakers, at_most, &mut changed).unwrap(), Woken::Look);
             changed.sort_unstable();

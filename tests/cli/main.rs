@@ -19,6 +19,7 @@ mod consume;
 mod copies;
 mod create;
 mod crowds;
+mod cursors;
 mod delete;
 mod delete_records;
 mod describe;

@@ -70,6 +70,28 @@ fn logs_are_aggregated_with_their_source() {
     );
 }
 
+#[test]
+fn a_reader_says_which_records_are_done() {
+    let kdir = Kdir::with_topic("orders", &["-P", "2"]);
+    kdir.produce("orders", &[], "one\ntwo\nthree\nfour\n");
+    let recipe = recipe("Say which records are done");
+    // The second order cannot be billed at first.
+    let script = format!("bill() {{ [ $1 != two ] || [ -e open ] && echo billed $1; }}\n{recipe}");
+    for (billed, kept) in [(&["one", "three", "four"][..], "orders 1 0 "), (&["two", "four"], "orders 1 2 ")] {
+        let mut command = shell(&kdir, &script);
+        // kdir goes with the shell.
+        command.process_group(0);
+        let mut running = Running::start(command);
+        let group = rustix::process::Pid::from_raw(running.id() as i32).unwrap();
+        let lines = running.lines();
+        billed.iter().for_each(|order| assert_eq!(next(&lines), format!("billed {order}")));
+        let text = || fs::read_to_string(kdir.temp().join("billing.position")).unwrap();
+        until("it is kept", || text().contains("orders 0 2 ") && text().contains(kept));
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        fs::write(kdir.temp().join("open"), "").unwrap();
+    }
+}
+
 fn append(path: &str, line: &str) {
     use std::io::Write;
     fs::File::options().append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();

@@ -2,7 +2,9 @@
 
 use super::support::{Heard, NOW, disk_with_log_dir, open_log_dir, overwrite};
 use kdir::consume::merge::Order;
-use kdir::consume::{ConsumeError, Consumer, CursorFile, Ended, Environment, Event, Interrupt, Options, Positions};
+use kdir::consume::{
+    Commit, ConsumeError, Consumer, CursorFile, Ended, Environment, Event, Interrupt, Options, Positions,
+};
 use kdir::consume::{Result, Selection};
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
@@ -64,7 +66,7 @@ fn consume(
     let file_system: Arc<dyn Disk> = Arc::new(disk.clone());
     let log_dirs = LogDirs::open(&file_system, &["/d".into()]).unwrap();
     let positions = Positions::CursorFile(CursorFile::lock(&file_system, Path::new(CURSOR))?);
-    let environment = Environment { outlet, interrupt, clock: || NOW };
+    let environment = Environment { outlet, commit: Commit::Processed, interrupt, clock: || NOW };
     Consumer::open(&log_dirs, options, positions, environment, tell)?.run()
 }
 

@@ -5,13 +5,17 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::signals::{self, Stop};
-use crate::cli::{self, Context, ui};
+use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
-use crate::consume::{Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
+use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
 use crate::disk::outlet::Outlet;
+use crate::disk::real::open_input;
 use crate::logdir::TopicPattern;
+use anyhow::Context as _;
 use regex::bytes::Regex;
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use terminal::{Terminal, in_words};
 
 /// Print records
@@ -45,7 +49,8 @@ use terminal::{Terminal, in_words};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir consume app --since '2h ago' --until '1h ago' -o json\n  \
                        kdir consume app --tail 10 -F --grep ERROR\n  \
-                       kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'")]
+                       kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'\n  \
+                       kdir consume app --cursor-file app.cursor | while read -r line; do echo \"$line\"; done")]
 pub(crate) struct ConsumeArgs {
     /// The topics, by name or pattern
     #[arg(required = true, value_parser = args::topic_pattern, add = complete::topics())]
@@ -67,7 +72,9 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Where")]
     until: Option<String>,
     /// Only the last N of the records that all other options leave, over all partitions
-    #[arg(long, value_name = "N", help_heading = "Where", conflicts_with = "cursor_file")]
+    ///
+    /// With --cursor-file, that is where the first run begins; the next go on at the positions in the file.
+    #[arg(long, value_name = "N", help_heading = "Where")]
     tail: Option<u64>,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "N", help_heading = "Where")]
@@ -90,17 +97,40 @@ pub(crate) struct ConsumeArgs {
     follow: bool,
     /// Start after what FILE says, and keep there what was printed
     ///
-    /// Without the file, start where --from-offset says. It is written before the first record, about once a second and at
-    /// the end, and only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
+    /// Without the file, start where --from-offset or --tail says. It is written before the first record, about once a second
+    /// and at the end, and only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
     /// record to 32 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader
     /// comes back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or
     /// for a reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
     /// that was killed, or whose reader was, prints some records again and skips none but, of a reader that dies at the very
-    /// end, the last. What cannot be seen: readers that work ahead of what they have processed, and several that read from one
-    /// pipe. In a file, a socket or a terminal a record counts when it is written. What --until leaves out is there for the
-    /// next run. One run at a time can use a file. A topic that was deleted and created again is read from its start.
+    /// end, the last. What cannot be seen: readers that read on before they have processed what they have, as xargs does while a
+    /// command runs and mawk until its buffer is full (but for `mawk -W interactive`), and several that read from one pipe; for
+    /// these there is --ack. In a socket or a terminal a record counts when it is written, in a file when it is durable. What --until leaves out is there for the next run.
+    ///
+    /// One run at a time can use a file. A link is followed. Where FILE cannot be replaced, as with one that is mounted into a
+    /// container, it is written in place. A topic that was deleted and created again is read from its start.
     #[arg(long, value_name = "FILE", help_heading = "Going on")]
     cursor_file: Option<PathBuf>,
+    /// When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe
+    ///
+    /// `taken` is as fast as no cursor file. What a reader has taken into its own buffers and not processed when it is killed
+    /// is skipped by the next run: up to 64 KiB with most programs, all that it has read with some.
+    #[arg(long, value_name = "WHEN", default_value = "processed", help_heading = "Going on", requires = "cursor_file")]
+    commit: CommitName,
+    /// Read from descriptor FD which records are done [default: 0, stdin]
+    ///
+    /// A record counts for --cursor-file when it is acknowledged. A line is `ok`, or empty, for the oldest record that is not
+    /// yet acknowledged; or P:N for all of partition P up to offset N; or P=N for that record alone. With several topics,
+    /// TOPIC:P:N and TOPIC:P=N. The first line says which of these all others are. After the last record, stdout is closed and
+    /// the rest of the acknowledgements waited for; when they end, so does kdir. A line that acknowledges what was not printed
+    /// is an error.
+    #[arg(long, value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    #[arg(value_parser = descriptor, help_heading = "Going on", requires = "cursor_file", conflicts_with = "commit")]
+    ack: Option<u32>,
+    /// With --ack, print no more records than N that are not acknowledged
+    #[arg(long, value_name = "N", default_value = "1000", help_heading = "Going on", requires = "ack")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    max_in_flight: u16,
     /// Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast
     #[arg(long, value_name = "X", help_heading = "Going on")]
     speed: Option<Speed>,
@@ -153,6 +183,12 @@ enum ResetName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum CommitName {
+    Processed,
+    Taken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum IsolationName {
     ReadUncommitted,
     ReadCommitted,
@@ -175,6 +211,24 @@ fn any_bytes(text: &str) -> Result<Delimiter, String> {
     args::escaped_bytes(text).map(Delimiter)
 }
 
+/// A descriptor to read from.
+fn descriptor(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(1 | 2) => Err("records and messages are written there: expected 0, or 3 or more".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("expected the number of a descriptor, as in --ack=3 3< FILE".into()),
+    }
+}
+
+/// The descriptor that acknowledgements are read from.
+fn open_acks(number: u32) -> anyhow::Result<OwnedFd> {
+    if number == 0 {
+        return Ok(io::stdin().as_fd().try_clone_to_owned()?);
+    }
+    let opened = open_input(Path::new(&format!("/dev/fd/{number}")));
+    Ok(opened.with_context(|| format!("--ack={number}: the descriptor cannot be read"))?.into())
+}
+
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let options = options::of(args, context)?;
     let log_dirs = context.open_to_read()?;
@@ -186,7 +240,13 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let stop = args.cursor_file.as_ref().map(|_| Stop::on_signals()).transpose()?;
     let interrupt =
         stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
-    let environment = Environment { outlet: Outlet::of(ui::stdout()), interrupt, clock: cli::now };
+    let acks = args.ack.map(open_acks).transpose()?;
+    let commit = match (&acks, args.commit) {
+        (Some(input), _) => Commit::Acknowledged { input: input.as_fd(), in_flight_max: args.max_in_flight.into() },
+        (None, CommitName::Processed) => Commit::Processed,
+        (None, CommitName::Taken) => Commit::Taken,
+    };
+    let environment = Environment { outlet: Outlet::stdout(), commit, interrupt, clock: cli::now };
     let mut terminal = Terminal::new(args, context, environment.outlet);
     let mut tell = |event: Event<'_>| terminal.take(event);
     let consumer = Consumer::open(&log_dirs, &options, positions, environment, &mut tell);

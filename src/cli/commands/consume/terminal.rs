@@ -56,6 +56,10 @@ impl<'a> Terminal<'a> {
                     transaction.offset, transaction.producer_id
                 ));
             }
+            Event::Unacknowledged { records } => {
+                let were = if records == 1 { "1 record was" } else { &*format!("{records} records were") };
+                ui.warning(&format!("{were} not acknowledged: the next run prints what was not"));
+            }
             Event::Written { records, bytes } => {
                 if let (Some(progress), None) = (&mut self.progress, self.args.speed) {
                     progress.set(records, || ByteSize(bytes).to_string());

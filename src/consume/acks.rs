@@ -1,0 +1,254 @@
+//! What a reader acknowledges, line by line, of the records that were written to it.
+//!
+//! ```text
+//! ok               the oldest record that is not acknowledged; an empty line is the same
+//! P:N              all of partition P up to offset N
+//! P=N              the record at offset N of partition P alone
+//! TOPIC:P:N        with several topics, and TOPIC:P=N
+//! ```
+//!
+//! The first line says which of the three forms all others have. A position is before the first record that is not
+//! acknowledged. What was acknowledged may be so again; what was never written may not.
+
+use super::merge::{Merge, Source};
+use super::{ConsumeError, Result};
+use crate::units::Offset;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// A longer line is none of these.
+const LINE_MAX: usize = 1024;
+
+/// The three forms of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Oldest,
+    UpTo,
+    One,
+}
+
+pub(super) struct Acks<'a> {
+    input: BorrowedFd<'a>,
+    in_flight_max: usize,
+    /// The records that were written or are about to be, and are not acknowledged, in their order: which of
+    /// [`Merge::sources`], and the offset.
+    in_flight: VecDeque<(usize, Offset)>,
+    /// The last offset that was written of each source.
+    last: HashMap<usize, Offset>,
+    form: Option<Form>,
+    /// A line of which the end has not come.
+    rest: Vec<u8>,
+    line: u64,
+    has_ended: bool,
+    /// Whether something was acknowledged that is not noted.
+    has_changed: bool,
+}
+
+impl<'a> Acks<'a> {
+    pub(super) fn new(input: BorrowedFd<'a>, in_flight_max: usize) -> Self {
+        Self {
+            input,
+            in_flight_max: in_flight_max.max(1),
+            in_flight: VecDeque::new(),
+            last: HashMap::new(),
+            form: None,
+            rest: Vec::new(),
+            line: 0,
+            has_ended: false,
+            has_changed: false,
+        }
+    }
+
+    /// A record is about to be written.
+    pub(super) fn add(&mut self, (place, offset): (usize, Offset)) {
+        self.in_flight.push_back((place, offset));
+        self.last.insert(place, offset);
+    }
+
+    /// Whether no more may be written before something is acknowledged.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight.len() >= self.in_flight_max
+    }
+
+    /// How many records are not acknowledged.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Readable when more is acknowledged; `None` once nothing more can be.
+    pub(super) fn input(&self) -> Option<BorrowedFd<'a>> {
+        (!self.has_ended).then_some(self.input)
+    }
+
+    /// Whether the reader will not acknowledge any more.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether something was acknowledged since this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Whether something was acknowledged that [`Self::take_changed`] has not returned.
+    pub(super) const fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// The first record of each source that is not acknowledged.
+    pub(super) fn first_in_flight(&self) -> HashMap<usize, Offset> {
+        let mut first = HashMap::new();
+        for &(place, offset) in &self.in_flight {
+            first.entry(place).or_insert(offset);
+        }
+        first
+    }
+
+    /// Takes what was acknowledged, without a wait.
+    pub(super) fn take(&mut self, merge: &Merge) -> Result<()> {
+        let mut bytes = [0; 4096];
+        while !self.has_ended && self.is_readable()? {
+            match rustix::io::read(self.input, &mut bytes) {
+                Ok(0) => {
+                    self.has_ended = true;
+                    // As `printf ok` leaves it.
+                    let last = std::mem::take(&mut self.rest);
+                    if !last.is_empty() {
+                        self.take_line(&last, merge)?;
+                    }
+                }
+                Ok(count) => self.take_bytes(&bytes[..count], merge)?,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return Err(ConsumeError::Wait(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_readable(&self) -> io::Result<bool> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut [PollFd::from_borrowed_fd(self.input, PollFlags::IN)], Some(&now)) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_bytes(&mut self, mut bytes: &[u8], merge: &Merge) -> Result<()> {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let mut line = std::mem::take(&mut self.rest);
+            line.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            self.take_line(&line, merge)?;
+        }
+        self.rest.extend_from_slice(bytes);
+        if self.rest.len() > LINE_MAX {
+            return Err(self.refused("a line that long".into(), "it is longer than any acknowledgement"));
+        }
+        Ok(())
+    }
+
+    fn take_line(&mut self, line: &[u8], merge: &Merge) -> Result<()> {
+        self.line += 1;
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end_matches('\r');
+        let refused = |what| self.refused(format!("{text:?}"), what);
+        let parsed = parse(text).ok_or_else(|| refused("it is not `ok`, PARTITION:OFFSET or PARTITION=OFFSET"))?;
+        if *self.form.get_or_insert(parsed.form) != parsed.form {
+            return Err(
+                self.refused(format!("{text:?}"), "the first line has another form, and all must have the same")
+            );
+        }
+        if parsed.form == Form::Oldest {
+            return match self.in_flight.pop_front() {
+                Some(_) => {
+                    self.has_changed = true;
+                    Ok(())
+                }
+                None => Err(self.refused(format!("{text:?}"), "all records that were printed are acknowledged")),
+            };
+        }
+        let place = parsed.place_in(merge.sources()).map_err(|what| self.refused(format!("{text:?}"), what))?;
+        if self.last.get(&place).is_none_or(|&last| parsed.offset > last) {
+            return Err(self.refused(format!("{text:?}"), "no record with that offset was printed"));
+        }
+        let before = self.in_flight.len();
+        match parsed.form {
+            Form::UpTo => self.in_flight.retain(|&(it, offset)| it != place || offset > parsed.offset),
+            _ => self.in_flight.retain(|&it| it != (place, parsed.offset)),
+        }
+        self.has_changed |= self.in_flight.len() < before;
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, text: String, what: &'static str) -> ConsumeError {
+        ConsumeError::BadAck { line: self.line, text, what }
+    }
+}
+
+/// A line that was understood.
+struct Line<'a> {
+    form: Form,
+    topic: Option<&'a str>,
+    partition: i32,
+    offset: Offset,
+}
+
+fn parse(text: &str) -> Option<Line<'_>> {
+    if matches!(text, "" | "ok") {
+        return Some(Line { form: Form::Oldest, topic: None, partition: 0, offset: Offset::ZERO });
+    }
+    let end = text.rfind([':', '='])?;
+    let form = if text[end..].starts_with('=') { Form::One } else { Form::UpTo };
+    let (topic, partition) = match text[..end].rsplit_once(':') {
+        Some((topic, partition)) => (Some(topic), partition),
+        None => (None, &text[..end]),
+    };
+    let (partition, offset) = (partition.parse().ok()?, text[end + 1..].parse::<i64>().ok()?);
+    Some(Line { form, topic, partition, offset: Offset(offset) })
+}
+
+impl Line<'_> {
+    /// Which of the sources it means.
+    fn place_in(&self, sources: &[Source]) -> std::result::Result<usize, &'static str> {
+        let is_meant = |source: &Source| {
+            source.partition == self.partition && self.topic.is_none_or(|topic| source.topic.as_str() == topic)
+        };
+        let mut meant = sources.iter().enumerate().filter(|(_, source)| is_meant(source)).map(|(place, _)| place);
+        match (meant.next(), meant.next()) {
+            (Some(place), None) => Ok(place),
+            (Some(_), Some(_)) => Err("several topics have that partition: write TOPIC:PARTITION:OFFSET"),
+            (None, _) => Err("no such partition is read"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_understood_or_refused() {
+        for (text, expected) in [
+            ("", Some((Form::Oldest, None, 0, 0))),
+            ("ok", Some((Form::Oldest, None, 0, 0))),
+            ("0:7", Some((Form::UpTo, None, 0, 7))),
+            ("12=7", Some((Form::One, None, 12, 7))),
+            ("app:1:7", Some((Form::UpTo, Some("app"), 1, 7))),
+            ("app:1=7", Some((Form::One, Some("app"), 1, 7))),
+            ("OK", None),
+            ("7", None),
+            ("0:", None),
+            (":7", None),
+            ("0:7:x", None),
+            ("0 : 7", None),
+        ] {
+            let parsed = parse(text).map(|it| (it.form, it.topic, it.partition, it.offset.0));
+            assert_eq!(parsed, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What `kdir consume --cursor-file` keeps: in which file, from where on, and when a record counts.
+
+use crate::support::{Chance, Kdir, Running, next, seed, until};
+use predicates::str::{contains, starts_with};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn numbered(count: u64) -> Kdir {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], (1..=count).map(|number| format!("{number}\n")).collect::<String>());
+    kdir
+}
+
+fn consume(kdir: &Kdir, file: &Path, args: &[&str]) -> String {
+    kdir.text(&[&["consume", "app", "--cursor-file", file.to_str().unwrap()], args].concat())
+}
+
+/// The offset that a cursor file has for the first partition of the topic.
+fn position(file: &Path) -> u64 {
+    let text = fs::read_to_string(file).unwrap();
+    let row = text.lines().find_map(|line| line.strip_prefix("app 0 ")).expect("it has the partition");
+    row.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_link_to_a_cursor_file_is_followed() {
+    let kdir = numbered(3);
+    let (link, target) = (kdir.temp().join("link"), kdir.temp().join("there/cursor"));
+    fs::create_dir(kdir.temp().join("there")).unwrap();
+    symlink("there/cursor", &link).unwrap();
+    assert_eq!(consume(&kdir, &link, &["-n", "2"]), "1\n2\n");
+    assert!(link.is_symlink());
+    assert_eq!(position(&target), 2);
+    assert_eq!(consume(&kdir, &target, &[]), "3\n");
+    assert_eq!(fs::read_dir(kdir.temp().join("there")).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn files_beside_a_cursor_file_stay_as_they_are() {
+    let kdir = numbered(3);
+    let file = kdir.temp().join("cursor");
+    let (other, secret) = (kdir.temp().join("cursor.tmp"), kdir.temp().join("secret"));
+    fs::write(&other, "mine").unwrap();
+    fs::write(&secret, "secret").unwrap();
+    symlink(&secret, kdir.temp().join(".cursor.kdir.tmp")).unwrap();
+    assert_eq!(consume(&kdir, &file, &[]), "1\n2\n3\n");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+    assert_eq!(position(&file), 3);
+}
+
+#[test]
+fn a_cursor_file_that_no_other_can_take_the_place_of_is_written_in_place() {
+    let kdir = numbered(12);
+    // A name to which nothing can be added.
+    let file = kdir.temp().join("c".repeat(255));
+    assert_eq!(consume(&kdir, &file, &["-n", "2"]), "1\n2\n");
+    let inode = fs::metadata(&file).unwrap().ino();
+    assert_eq!(consume(&kdir, &file, &["-n", "9"]).lines().count(), 9);
+    assert_eq!(position(&file), 11);
+    assert_eq!(consume(&kdir, &file, &[]), "12\n");
+    assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
+}
+
+#[test]
+fn a_cursor_file_that_cannot_be_written_is_an_error_before_the_first_record() {
+    let kdir = numbered(3);
+    let file = kdir.temp().join("nowhere/cursor");
+    kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+        .code(1)
+        .stdout("")
+        .stderr(starts_with(format!("kdir: cannot create {}: No such file", file.display())));
+}
+
+#[test]
+fn a_tail_is_where_a_cursor_begins() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    for partition in ["0", "1"] {
+        for number in 1..=5 {
+            let at = format!("{number}000");
+            kdir.produce("app", &["-p", partition, "--timestamp", &at], format!("{partition} {number}\n"));
+        }
+    }
+    let file = kdir.temp().join("cursor");
+    // Nothing is taken, and yet the next run knows where the first began.
+    assert_eq!(piped(&kdir, "consume app --tail 3", "true"), "");
+    kdir.produce("app", &["-p", "0", "--timestamp", "6000"], "0 6\n");
+    assert_eq!(consume(&kdir, &file, &["--tail", "3"]), "1 4\n0 5\n1 5\n0 6\n");
+    kdir.produce("app", &["-p", "1"], (7..=20).map(|number| format!("1 {number}\n")).collect::<String>());
+    assert_eq!(consume(&kdir, &file, &["--tail", "3"]).lines().count(), 14, "it goes on at the positions");
+}
+
+/// What `reader` prints of the output of `consume`, with the position in the file `cursor`.
+fn piped(kdir: &Kdir, consume: &str, reader: &str) -> String {
+    let (program, file) = (env!("CARGO_BIN_EXE_kdir"), kdir.temp().join("cursor"));
+    let script = format!("{program} {consume} --cursor-file {} | {{ {reader}; }}", file.display());
+    let mut shell = Command::new("/bin/sh");
+    let output = shell.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn readers_that_buffer_and_go_early_see_again_what_they_have_not_dealt_with() {
+    let kdir = numbered(20_000);
+    let readers = [
+        ("python3 -c 'import sys; [print(next(sys.stdin), end=\"\") for it in range(3)]'", 3),
+        ("jq -n '[limit(4; inputs)]'", 4),
+        ("head -n 1", 1),
+        ("sed 1q", 1),
+        ("grep -m 1 -x 500", 500),
+    ];
+    for (reader, dealt_with) in readers {
+        let _ = fs::remove_file(kdir.temp().join("cursor"));
+        piped(&kdir, "consume app", reader);
+        let position = position(&kdir.temp().join("cursor"));
+        assert!(
+            position <= dealt_with,
+            "{reader}: {dealt_with} records were dealt with, and the position is {position}"
+        );
+    }
+}
+
+#[test]
+fn with_commit_taken_a_position_passes_what_was_taken_and_no_more() {
+    let kdir = numbered(200_000);
+    let file = kdir.temp().join("cursor");
+    assert_eq!(piped(&kdir, "consume app --commit taken", "wc -l").trim(), "200000");
+    assert_eq!(position(&file), 200_000);
+    fs::remove_file(&file).unwrap();
+    piped(&kdir, "consume app --commit taken", "sleep 0.3");
+    assert_eq!(position(&file), 0, "nothing was taken");
+    // A follower's last record counts as well.
+    fs::remove_file(&file).unwrap();
+    let args =
+        ["consume", "app", "-F", "--from-offset", "-2", "--commit", "taken", "--cursor-file", file.to_str().unwrap()];
+    let mut follower = Running::start(kdir.process(&args));
+    let lines = follower.lines();
+    assert_eq!([next(&lines), next(&lines)], ["199999", "200000"]);
+    until("the position is kept", || position(&file) == 200_000);
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait().0, Some(143));
+}
+
+/// A run that is told on its stdin what is done.
+fn acknowledged(kdir: &Kdir, args: &[&str]) -> Running {
+    let file = kdir.temp().join("cursor");
+    let mut command =
+        kdir.process(&[&["consume", "app", "--ack", "--cursor-file", file.to_str().unwrap()], args].concat());
+    command.stdin(Stdio::piped());
+    Running::start(command)
+}
+
+#[test]
+fn what_is_acknowledged_in_order_counts_and_nothing_else() {
+    let kdir = numbered(5);
+    let mut consumer = acknowledged(&kdir, &[]);
+    let lines = consumer.lines();
+    (1..=5).for_each(|number| assert_eq!(next(&lines), number.to_string()));
+    consumer.write("ok\n\nok");
+    let (code, _, stderr) = consumer.end();
+    assert_eq!(
+        (code, &*stderr),
+        (Some(0), "warning: 2 records were not acknowledged: the next run prints what was not\n")
+    );
+    assert_eq!(position(&kdir.temp().join("cursor")), 3);
+    // The end of stdout comes before that of the acknowledgements, for a reader that writes them when it ends.
+    let mut consumer = acknowledged(&kdir, &[]);
+    let lines = consumer.lines();
+    assert_eq!([next(&lines), next(&lines)], ["4", "5"]);
+    assert!(lines.recv().is_err(), "stdout has ended");
+    consumer.write("ok\nok\n");
+    assert_eq!(consumer.wait(), (Some(0), String::new(), String::new()));
+    assert_eq!(position(&kdir.temp().join("cursor")), 5);
+}
+
+#[test]
+fn a_record_that_is_acknowledged_out_of_order_waits_for_those_before_it() {
+    let kdir = numbered(5);
+    let file = kdir.temp().join("cursor");
+    for (acks, expected) in [("0=1\n0=0\n0=3\n", 2), ("0=3\n0=4\n", 2), ("0:2\n", 3), ("0:4\n0:4\n0:3\n", 5)] {
+        let mut consumer = acknowledged(&kdir, &[]);
+        let lines = consumer.lines();
+        let begin = if file.exists() { position(&file) } else { 0 };
+        (begin..5).for_each(|_| drop(next(&lines)));
+        consumer.write(acks);
+        assert_eq!(consumer.end().0, Some(0));
+        assert_eq!(position(&file), expected, "{acks:?}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_not_printed_is_an_error_and_counts_for_nothing() {
+    let kdir = numbered(5);
+    for (acks, what) in [
+        ("ok\n0:2\n", "line 2 of the acknowledgements, \"0:2\": the first line has another form"),
+        ("0:0\n0:3\n", "line 2 of the acknowledgements, \"0:3\": no record with that offset was printed"),
+        ("0=0\n1=0\n", "line 2 of the acknowledgements, \"1=0\": no such partition is read"),
+        (
+            "ok\ndone\n",
+            "line 2 of the acknowledgements, \"done\": it is not `ok`, PARTITION:OFFSET or PARTITION=OFFSET",
+        ),
+    ] {
+        let _ = fs::remove_file(kdir.temp().join("cursor"));
+        let mut consumer = acknowledged(&kdir, &["--max-in-flight", "3", "-F"]);
+        let lines = consumer.lines();
+        (1..=3).for_each(|number| assert_eq!(next(&lines), number.to_string()));
+        consumer.write(acks);
+        let (code, _, stderr) = consumer.end();
+        assert_eq!(code, Some(1), "{acks:?}");
+        assert!(stderr.contains(what), "{stderr}");
+        assert_eq!(position(&kdir.temp().join("cursor")), 1, "{acks:?}");
+    }
+}
+
+#[test]
+fn no_more_records_are_printed_than_may_be_unacknowledged() {
+    let kdir = numbered(5);
+    let mut consumer = acknowledged(&kdir, &["--max-in-flight", "2", "-F"]);
+    let lines = consumer.lines();
+    assert_eq!([next(&lines), next(&lines)], ["1", "2"]);
+    assert!(lines.recv_timeout(Duration::from_millis(300)).is_err());
+    for number in 3..=5 {
+        consumer.write("ok\n");
+        assert_eq!(next(&lines), number.to_string());
+    }
+    consumer.write("ok\nok\n");
+    until("all is kept", || position(&kdir.temp().join("cursor")) == 5);
+    consumer.signal(Signal::TERM);
+    assert_eq!(consumer.wait(), (Some(143), String::new(), String::new()));
+}
+
+#[test]
+fn acknowledgements_need_a_cursor_file_and_no_other_rule() {
+    let kdir = numbered(1);
+    let file = kdir.temp().join("cursor");
+    let file = file.to_str().unwrap();
+    kdir.run(&["consume", "app", "--ack"]).code(2).stderr(contains("--cursor-file"));
+    kdir.run(&["consume", "app", "--commit", "taken"]).code(2).stderr(contains("--cursor-file"));
+    kdir.run(&["consume", "app", "--cursor-file", file, "--ack", "--commit", "taken"])
+        .code(2)
+        .stderr(contains("--commit"));
+    kdir.run(&["consume", "app", "--cursor-file", file, "--ack=1"])
+        .code(2)
+        .stderr(contains("expected 0, or 3 or more"));
+    kdir.run(&["consume", "app", "--cursor-file", file, "--ack=77"])
+        .code(1)
+        .stdout("")
+        .stderr(starts_with("kdir: --ack=77: the descriptor cannot be read"));
+}
+
+/// A pipeline in a process group of its own, each of its two processes with its pid in a file.
+struct Pipeline<'a> {
+    kdir: &'a Kdir,
+    shell: Running,
+}
+
+impl<'a> Pipeline<'a> {
+    /// Runs `consume` into `reader`, for which a shell is replaced.
+    fn start(kdir: &'a Kdir, consume: &str, reader: &str) -> Self {
+        for name in ["kdir.pid", "reader.pid"] {
+            let _ = fs::remove_file(kdir.temp().join(name));
+        }
+        let script = format!(
+            "(echo $$ > /dev/null; exec sh -c 'echo $$ > kdir.pid; exec {} {consume} --cursor-file cursor') | \
+             (exec sh -c 'echo $$ > reader.pid; exec {reader}')",
+            env!("CARGO_BIN_EXE_kdir")
+        );
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").current_dir(kdir.temp());
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        Self { kdir, shell: Running::start(command) }
+    }
+
+    fn kill(&self, name: &str) {
+        let pid = fs::read_to_string(self.kdir.temp().join(name)).unwrap_or_default();
+        if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
+            // It may have ended.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+
+    fn end(self) {
+        // Both may have ended.
+        let group = Pid::from_raw(self.shell.id() as i32).unwrap();
+        let _ = kill_process_group(group, Signal::KILL);
+        self.shell.wait();
+    }
+}
+
+/// Ends a pipeline in one of four ways when its reader is at record `at`, and returns the first offset of the next run.
+fn next_after(kdir: &Kdir, consume: &str, at: u64, way: usize) -> u64 {
+    for name in ["cursor", "ready"] {
+        let _ = fs::remove_file(kdir.temp().join(name));
+    }
+    // It buffers as much as it can, and stays at that record.
+    let reader = "import sys, time\nfor number, line in enumerate(sys.stdin, 1):\n    if number == int(sys.argv[1]):\n        \
+                  open('ready', 'w').close()\n        time.sleep(60)\n";
+    fs::write(kdir.temp().join("reader.py"), reader).unwrap();
+    let reader = format!("python3 -S -E reader.py {at}");
+    let pipeline = Pipeline::start(kdir, consume, &reader);
+    until("the reader is at the record", || kdir.temp().join("ready").exists());
+    // Time for kdir to go as far as it may.
+    std::thread::sleep(Duration::from_millis(60));
+    let group = Pid::from_raw(pipeline.shell.id() as i32).unwrap();
+    match way {
+        0 => pipeline.kill("kdir.pid"),
+        1 => pipeline.kill("reader.pid"),
+        2 => kill_process_group(group, Signal::KILL).unwrap(),
+        _ => kill_process_group(group, Signal::INT).unwrap(),
+    }
+    std::thread::sleep(Duration::from_millis(60));
+    pipeline.end();
+    position(&kdir.temp().join("cursor"))
+}
+
+fn a_kill_skips_nothing(size: usize) {
+    let kdir = Kdir::with_topic("app", &[]);
+    let padding = "x".repeat(size - 9);
+    kdir.produce("app", &[], (1..=120).map(|number| format!("{number:08}{padding}\n")).collect::<String>());
+    for way in 0..4 {
+        for (at, consume) in [(1, "consume app"), (2, "consume app"), (100, "consume app"), (120, "consume app -F")] {
+            let next = next_after(&kdir, consume, at, way);
+            assert!(next < at, "way {way} at record {at}: the next run begins with record {}", next + 1);
+        }
+    }
+}
+
+#[test]
+fn a_kill_of_either_end_of_a_pipe_or_both_skips_no_small_record() {
+    a_kill_skips_nothing(10);
+}
+
+#[test]
+fn a_kill_of_either_end_of_a_pipe_or_both_skips_no_large_record() {
+    a_kill_skips_nothing(100 << 10);
+}
+
+/// Kills pipelines again and again that write down what they have handled.
+fn killed_at_random(times: u64) {
+    const RECORDS: u64 = 60_000;
+    let seed = seed();
+    println!("KDIR_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let kdir = numbered(RECORDS);
+    // A record is handled when its line is in the file.
+    let reader =
+        "import sys\nout = open('handled', 'ab', buffering=0)\nfor line in sys.stdin.buffer:\n    out.write(line)\n";
+    fs::write(kdir.temp().join("reader.py"), reader).unwrap();
+    let handled = || -> Vec<u64> {
+        let text = fs::read_to_string(kdir.temp().join("handled")).unwrap_or_default();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.parse().ok()).collect()
+    };
+    let (mut seen, mut repeated_most, mut kills, mut passes) = (0, 0, 0, 0);
+    while kills < times {
+        let _ = fs::remove_file(kdir.temp().join("handled"));
+        let pipeline = Pipeline::start(&kdir, "consume app", "python3 -S -E reader.py");
+        // It may have nothing left to handle.
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) && !kdir.temp().join("handled").exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        chance.pause(Duration::from_millis(60));
+        match kills % 3 {
+            0 => pipeline.kill("kdir.pid"),
+            1 => pipeline.kill("reader.pid"),
+            _ => drop(kill_process_group(Pid::from_raw(pipeline.shell.id() as i32).unwrap(), Signal::KILL)),
+        }
+        kills += 1;
+        std::thread::sleep(Duration::from_millis(5));
+        pipeline.end();
+        let records = handled();
+        let Some((&first, &last)) = records.first().zip(records.last()) else { continue };
+        assert!(first <= seen + 1, "KDIR_SEED={seed}: run {kills} began with {first} after {seen} were handled");
+        assert!(records.windows(2).all(|pair| pair[1] == pair[0] + 1), "KDIR_SEED={seed}: run {kills} has a gap");
+        repeated_most = repeated_most.max(seen + 1 - first);
+        seen = seen.max(last);
+        if seen == RECORDS {
+            (seen, passes) = (0, passes + 1);
+            fs::remove_file(kdir.temp().join("cursor")).unwrap();
+        }
+    }
+    println!("{kills} kills, {passes} passes, {repeated_most} records repeated at most");
+    assert!(passes > 0 || seen > 0, "nothing was handled");
+}
+
+#[test]
+fn a_pipeline_that_is_killed_at_random_handles_each_record() {
+    killed_at_random(30);
+}
+
+#[test]
+#[ignore = "takes minutes: a thousand kills"]
+fn a_pipeline_that_is_killed_a_thousand_times_at_random_handles_each_record() {
+    killed_at_random(1000);
+}
