@@ -174,7 +174,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__consume)
-            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --cursor-file --speed --grep --grep-not --key --key-not --header --header-not --isolation --order --output --format --delimiter --log-dir --quiet --verbose --color --help"
+            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --cursor-file --commit --ack --max-in-flight --speed --grep --grep-not --key --key-not --header --header-not --isolation --order --output --format --delimiter --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -221,6 +221,18 @@ _kdir() {
                     return 0
                     ;;
                 --cursor-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --commit)
+                    COMPREPLY=($(compgen -W "processed taken" -- "${cur}"))
+                    return 0
+                    ;;
+                --ack)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-in-flight)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -148,6 +148,10 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -s n -l max-records -
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l reset -d 'Where to begin when --from-offset is outside the log, in place of an error' -r -f -a "earliest\t''
 latest\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l cursor-file -d 'Start after what FILE says, and keep there what was printed' -r -F
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l commit -d 'When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe' -r -f -a "processed\t''
+taken\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l ack -d 'Read from descriptor FD which records are done [default: 0, stdin]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l max-in-flight -d 'With --ack, print no more records than N that are not acknowledged' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l speed -d 'Keep the pauses that the timestamps show, divided by X: 1 is as it happened, 10 ten times as fast' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep -d 'Only records whose value matches' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep-not -d 'Only records whose value does not match' -r

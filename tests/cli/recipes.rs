@@ -88,6 +88,9 @@ fn a_reader_says_which_records_are_done() {
         let text = || fs::read_to_string(kdir.temp().join("billing.position")).unwrap();
         until("it is kept", || text().contains("orders 0 2 ") && text().contains(kept));
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        let file = fs::File::open(kdir.temp().join("billing.position")).unwrap();
+        let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        until("kdir has ended", || rustix::fs::flock(&file, lock).is_ok());
         fs::write(kdir.temp().join("open"), "").unwrap();
     }
 }
