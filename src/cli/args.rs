@@ -5,14 +5,25 @@ use crate::logdir::TopicPattern;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::units::{ByteSize, Duration, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
-use std::path::Path;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use std::path::{Path, PathBuf};
+
+/// A path, also an empty one.
+pub(crate) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
 
 /// `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".into()),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
     }
+}
+
+/// `NAME=VALUE` of a header.
+pub(crate) fn name_value(text: &str) -> Result<(String, String), String> {
+    key_value(text).map_err(|_| format!("{text:?} is not NAME=VALUE"))
 }
 
 /// Bytes with the escapes `\n`, `\t`, `\r`, `\0`, `\\` and `\xHH`.
@@ -34,10 +45,10 @@ pub(crate) fn escaped_bytes(text: &str) -> Result<Vec<u8>, String> {
                 let digits: String = rest.by_ref().take(2).collect();
                 let is_byte = digits.len() == 2 && digits.bytes().all(|it| it.is_ascii_hexdigit());
                 let byte = is_byte.then(|| u8::from_str_radix(&digits, 16).ok()).flatten();
-                byte.ok_or_else(|| format!("\\x{digits} is no byte: give two hexadecimal digits"))?
+                byte.ok_or_else(|| format!("\\x{digits} is not a byte: give two hexadecimal digits"))?
             }
-            Some(other) => return Err(format!("\\{other} is no escape: use \\n \\t \\r \\0 \\\\ or \\xHH")),
-            None => return Err("a \\ stands at the end: write \\\\ for a backslash".into()),
+            Some(other) => return Err(format!("\\{other} is not an escape: use \\n \\t \\r \\0 \\\\ or \\xHH")),
+            None => return Err("a single \\ at the end: write \\\\ for a backslash".into()),
         });
     }
     Ok(bytes)
@@ -63,8 +74,9 @@ pub(crate) fn configure(
     config: &mut TopicConfig,
     pairs: &[(String, String)],
     retention: Option<&Retention>,
-    retention_bytes: Option<ByteSize>,
+    retention_bytes: Option<RetentionBytes>,
 ) -> anyhow::Result<Vec<String>> {
+    refuse_contradictions(pairs, retention, retention_bytes)?;
     let mut warnings = Vec::new();
     let mut set = |config: &mut TopicConfig, key: &str, value: &str| -> anyhow::Result<()> {
         warnings.extend(config.set(key, value)?.map(|warning| warning.to_string()));
@@ -78,11 +90,50 @@ pub(crate) fn configure(
         Some(Retention::For(duration)) => set(config, "retention.ms", &duration.0.to_string())?,
         None => {}
     }
-    if let Some(ByteSize(bytes)) = retention_bytes {
+    if let Some(RetentionBytes(bytes)) = retention_bytes {
         set(config, "retention.bytes", &bytes.to_string())?;
     }
     config.validate()?;
     Ok(warnings)
+}
+
+/// One key has one value, whichever of the options gives it.
+fn refuse_contradictions(
+    pairs: &[(String, String)],
+    retention: Option<&Retention>,
+    retention_bytes: Option<RetentionBytes>,
+) -> anyhow::Result<()> {
+    for (place, (key, value)) in pairs.iter().enumerate() {
+        if let Some((_, other)) = pairs[..place].iter().find(|(other, given)| other == key && given != value) {
+            return Err(exit::usage(format!("--config {key} is given twice, as {other} and as {value}")));
+        }
+    }
+    let shorthands = [
+        ("--retention", "retention.ms", retention.is_some()),
+        ("--retention-bytes", "retention.bytes", retention_bytes.is_some()),
+    ];
+    for (option, key, _) in shorthands.into_iter().filter(|(.., is_given)| *is_given) {
+        if pairs.iter().any(|(other, _)| other == key) {
+            return Err(exit::usage(format!("{option} cannot be used with --config {key}: both set {key}")));
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes a partition keeps; -1 is no limit, as in Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RetentionBytes(pub(crate) i64);
+
+impl std::str::FromStr for RetentionBytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if matches!(text, "unlimited" | "-1") {
+            return Ok(Self(-1));
+        }
+        let ByteSize(bytes) = text.parse().map_err(|error| format!("{error}, or unlimited"))?;
+        Ok(Self(i64::try_from(bytes).unwrap_or(i64::MAX)))
+    }
 }
 
 /// How long records are kept.
@@ -107,18 +158,13 @@ impl std::str::FromStr for Retention {
 pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
     match text.parse::<i32>() {
         Ok(count) if (1..=PARTITIONS_MAX).contains(&count) => Ok(count),
-        _ => Err(format!("expected a number of partitions from 1 to {PARTITIONS_MAX}")),
+        _ => Err(format!("{text:?} is not a number of partitions: use 1 to {PARTITIONS_MAX}")),
     }
 }
 
 /// A topic name.
 pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
     text.parse().map_err(|error: crate::units::name::TopicNameError| explained(text, error.to_string()))
-}
-
-/// A topic name, or that of a folder that was set aside.
-pub(crate) fn topic_to_read(text: &str) -> Result<TopicName, String> {
-    SetAside::parse(text).map_or_else(|| topic(text), |folder| Ok(folder.folder))
 }
 
 /// A topic name, or a pattern for several.

@@ -1,8 +1,8 @@
 //! From an error to a message, its causes, a hint and an exit code: the one place.
 
-use super::GlobalArgs;
 use super::signals;
 use super::ui::{ColorChoice, OutputError, Ui};
+use super::{Cli, Command};
 use crate::consume::ConsumeError;
 use crate::disk::DiskError;
 use crate::disk::owner;
@@ -27,20 +27,41 @@ pub(crate) enum Exit {
     Signal(i32),
 }
 
-const FAILED: u8 = 1;
-const USAGE: u8 = 2;
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
 /// Done, but records were rejected.
 pub(crate) const REJECTED: u8 = 3;
 pub(crate) const CORRUPT: u8 = 4;
 
-/// Wrong usage that clap cannot see.
+/// Wrong usage that clap cannot see, and perhaps what to type instead.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Usage(String);
+#[error("{message}")]
+struct Usage {
+    message: String,
+    hint: Option<String>,
+}
 
 /// An error of usage.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-    Usage(message.into()).into()
+    Usage { message: message.into(), hint: None }.into()
+}
+
+/// An error of usage, with what to type instead.
+pub(crate) fn advised_usage(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Usage { message: message.into(), hint: Some(hint.into()) }.into()
+}
+
+/// A failure of which only the command knows what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Advised {
+    message: String,
+    hint: String,
+}
+
+/// A failure with a hint of the command's own.
+pub(crate) fn advised(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Advised { message: message.into(), hint: hint.into() }.into()
 }
 
 /// Prints what clap has to say: help on stdout, errors on stderr.
@@ -54,27 +75,32 @@ pub(crate) fn clap(error: &clap::Error) -> ExitCode {
     let help = if ui.stdout_color() { help.ansi().to_string() } else { help.to_string() };
     match ui.data(help.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(ui, &error.into()),
+        Err(error) => {
+            let error = error.into();
+            failed(ui, &error, hint(&error))
+        }
     }
 }
 
 /// The exit code of a command, after its error has been told.
-pub(crate) fn code(result: anyhow::Result<Exit>, global: &GlobalArgs) -> ExitCode {
+pub(crate) fn code(result: anyhow::Result<Exit>, cli: &Cli) -> ExitCode {
     let error = match result {
         Ok(Exit::Done) => return ExitCode::SUCCESS,
         Ok(Exit::Told(code)) => return ExitCode::from(code),
         Ok(Exit::Signal(signal)) => return ExitCode::from(signals::end_by(signal)),
         Err(error) => error,
     };
-    failed(Ui::new(global.quiet, global.verbose, global.color), &error)
+    let ui = Ui::new(cli.global.quiet, cli.global.verbose, cli.global.color);
+    let hint = of_command(&error, &cli.command).or_else(|| hint(&error));
+    failed(ui, &error, hint)
 }
 
-fn failed(ui: Ui, error: &anyhow::Error) -> ExitCode {
+fn failed(ui: Ui, error: &anyhow::Error, hint: Option<String>) -> ExitCode {
     // A reader that has gone wants no more, which is the end that it asked for.
     if error.downcast_ref().is_some_and(|OutputError(error)| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    tell(ui, error);
+    tell(ui, error, hint);
     // A wait for a lock that a signal has ended: what was waited for is named, and the end is that of the signal.
     let is_interrupted = disk_errors(error).any(DiskError::is_interrupted);
     ExitCode::from(match signals::current().filter(|_| is_interrupted) {
@@ -96,9 +122,9 @@ fn disk_errors(error: &anyhow::Error) -> impl Iterator<Item = &DiskError> {
     })
 }
 
-fn tell(ui: Ui, error: &anyhow::Error) {
+fn tell(ui: Ui, error: &anyhow::Error, hint: Option<String>) {
     ui.error(&message(error));
-    if let Some(hint) = hint(error) {
+    if let Some(hint) = hint {
         ui.hint(&hint);
     }
 }
@@ -117,7 +143,7 @@ impl Failures {
     /// Tells of one.
     pub(crate) fn tell(&mut self, error: impl Into<anyhow::Error>) {
         let error = error.into();
-        tell(self.ui, &error);
+        tell(self.ui, &error, hint(&error));
         self.worst = self.worst.max(number(&error));
     }
 
@@ -175,10 +201,23 @@ fn number(error: &anyhow::Error) -> u8 {
     if is_corrupt { CORRUPT } else { FAILED }
 }
 
+/// What helps with one command only.
+fn of_command(error: &anyhow::Error, command: &Command) -> Option<String> {
+    match (error.downcast_ref()?, command) {
+        (LogDirError::TopicNotFound { topic, meant: None, .. }, Command::Produce(_)) if !topic.is_internal() => {
+            Some(format!("make it with `kdir create {topic}`, or add --create"))
+        }
+        _ => None,
+    }
+}
+
 /// The command to run next, where one helps.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    if error.is::<Usage>() {
-        return None;
+    if let Some(Usage { hint, .. }) = error.downcast_ref() {
+        return hint.clone();
+    }
+    if let Some(Advised { hint, .. }) = error.downcast_ref() {
+        return Some(hint.clone());
     }
     let hint = error.chain().find_map(|cause| {
         if let Some(hint) = cause.downcast_ref::<LogDirError>().and_then(of_log_dir) {
@@ -215,12 +254,10 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
              its records"
                 .into()
         }
-        LogDirError::TopicNotFound { topic, meant: Some(Meant::Topic(nearest)), .. } => {
-            format!("did you mean {nearest}? `kdir list` shows what is there, `kdir create {topic}` makes the topic")
+        LogDirError::TopicNotFound { meant: Some(Meant::Topic(nearest)), .. } => {
+            format!("did you mean {nearest}? `kdir list` shows what is there")
         }
-        LogDirError::TopicNotFound { topic, .. } => {
-            format!("make it with `kdir create {topic}`, or produce with --create; `kdir list` shows what is there")
-        }
+        LogDirError::TopicNotFound { .. } => "`kdir list` shows what is there".into(),
         LogDirError::TopicSetAside { folders, .. } => {
             let folder = &folders[0];
             let all = if folders.len() > 1 { "; `kdir list --all` shows all of them" } else { "" };

@@ -13,6 +13,7 @@ mod signals;
 mod startup;
 mod times;
 mod ui;
+mod usage;
 
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, descriptors};
@@ -41,6 +42,7 @@ use ui::Ui;
     version,
     after_long_help = "Example:\n  echo hello | kdir produce --create greetings\n  kdir consume greetings",
     max_term_width = 100,
+    args_override_self = true,
     disable_help_subcommand = true
 )]
 pub struct Cli {
@@ -57,7 +59,7 @@ pub(crate) struct GlobalArgs {
     /// list, describe, consume, offsets and verify read the log dirs of a broker that has several as one: give the option once
     /// for each.
     #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR")]
-    #[arg(env = "KDIR_LOG_DIR", hide_env_values = true)]
+    #[arg(env = "KDIR_LOG_DIR", hide_env_values = true, value_parser = args::any_path())]
     log_dir: Vec<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long, global = true, help_heading = GLOBAL)]
@@ -73,11 +75,13 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Create(commands::create::CreateArgs),
+    #[command(alias = "ls")]
     List(commands::list::ListArgs),
     Describe(commands::describe::DescribeArgs),
     Alter(commands::alter::AlterArgs),
     Delete(commands::delete::DeleteArgs),
     Produce(commands::produce::ProduceArgs),
+    #[command(alias = "cat")]
     Consume(commands::consume::ConsumeArgs),
     Offsets(commands::offsets::OffsetsArgs),
     DeleteRecords(commands::delete_records::DeleteRecordsArgs),
@@ -103,8 +107,16 @@ pub(crate) struct Context {
 
 impl Context {
     fn new(global: &GlobalArgs) -> anyhow::Result<Self> {
+        let is_empty = |name: &Path| name.as_os_str().is_empty();
         let roots = match &global.log_dir[..] {
             [] => vec![default_log_dir()?],
+            // A variable that is set to nothing is not set.
+            [name] if is_empty(name) && std::env::var_os("KDIR_LOG_DIR").is_some_and(|it| it.is_empty()) => {
+                vec![default_log_dir()?]
+            }
+            given if given.iter().any(|name| is_empty(name)) => {
+                return Err(exit::usage("--log-dir is empty: name a directory"));
+            }
             given => given.to_vec(),
         };
         let ui = Ui::new(global.quiet, global.verbose, global.color);
@@ -180,9 +192,18 @@ fn now() -> Timestamp {
 }
 
 /// The command line as clap knows it.
+///
+/// A number with a minus is the value of the option before it: what takes values takes those as well, to use or to refuse.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    fn take_negative_numbers(command: clap::Command) -> clap::Command {
+        let take = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        command.mut_args(take).mut_subcommands(take_negative_numbers)
+    }
+    take_negative_numbers(Cli::command())
 }
 
 /// Runs the program.
@@ -191,15 +212,15 @@ pub fn main() -> ExitCode {
     if let Some(code) = complete::answer() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match usage::parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::clap(&error),
+        Err(code) => return code,
     };
     descriptors::raise_limit();
     let signals = signals::outlive_file_size_limit().and_then(|()| signals::handle_as_first_process());
     let context = signals.context("cannot handle signals").and_then(|()| Context::new(&cli.global));
     let result = context.and_then(|mut context| run(&cli.command, &mut context));
-    exit::code(result, &cli.global)
+    exit::code(result, &cli)
 }
 
 fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {

@@ -29,7 +29,7 @@ impl std::str::FromStr for OffsetAt {
                 Ok(offset) if offset < 0 => Ok(Self::BeforeEnd(offset.checked_neg().unwrap_or(i64::MAX))),
                 Ok(_) if text.starts_with('-') => Ok(Self::BeforeEnd(0)),
                 Ok(offset) => Ok(Self::At(offset)),
-                Err(_) => Err(format!("{text:?} is no offset: expected earliest, latest, N, or -N (N before the end)")),
+                Err(_) => Err(format!("{text:?} is not an offset: use earliest, latest, N, or -N (N before the end)")),
             },
         }
     }
@@ -57,7 +57,7 @@ impl std::str::FromStr for PerPartition {
                 Some((partition.trim().parse().ok().filter(|it| *it >= 0)?, offset.trim()))
             });
             let (partition, offset) =
-                parsed.ok_or_else(|| format!("{pair:?} is no PARTITION:OFFSET, as in 0:100,1:250"))?;
+                parsed.ok_or_else(|| format!("{pair:?} is not PARTITION:OFFSET, as in 0:100,1:250"))?;
             if each.iter().any(|&(other, _)| other == partition) {
                 return Err(format!("partition {partition} is named twice"));
             }

@@ -78,6 +78,29 @@ impl LogView {
         Err(self.deleted())
     }
 
+    /// The first record with the largest timestamp of all, and that timestamp; `None` where no record has one.
+    ///
+    /// # Errors
+    /// When the disk fails or the log is corrupt.
+    pub fn offset_of_largest_timestamp(&self) -> Result<Option<(Offset, Timestamp)>> {
+        let Some(largest) = self.summary()?.newest_timestamp().and_then(Timestamp::known) else { return Ok(None) };
+        if let Some(found) = self.offset_for_time(largest)? {
+            return Ok(Some(found));
+        }
+        // That of a record below the log start, which shares its segment with records above it: the largest of these is
+        // searched for between the first that is found and the one that is too large.
+        let Some(mut found) = self.offset_for_time(Timestamp(0))? else { return Ok(None) };
+        let mut too_large = largest.0;
+        while too_large - found.1.0 > 1 {
+            let middle = found.1.0 + (too_large - found.1.0) / 2;
+            match self.offset_for_time(Timestamp(middle))? {
+                Some(later) => found = later,
+                None => too_large = middle,
+            }
+        }
+        Ok(Some(found))
+    }
+
     /// Also says whether all segments were there: where one is gone, what was seen of those before it is not of the same
     /// moment.
     fn summarize(&self) -> Result<(Summary, bool)> {

@@ -9,7 +9,7 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no size: expected bytes, or a number with KB MB GB TB (1000) or KiB MiB GiB TiB (1024)")]
+#[error("{text:?} is not a size: use bytes, or a number with KB MB GB TB (1000) or KiB MiB GiB TiB (1024)")]
 pub struct ByteSizeError {
     text: String,
 }

@@ -109,3 +109,18 @@ fn a_brokers_topic_is_listed_as_it_lies_there() {
     let expected = format!("a\t1\t0\t0\nb\t2\t3\t{}\n", bytes_of_b(&kdir));
     kdir.run(&["list", "-o", "tsv"]).code(0).stdout(expected).stderr("");
 }
+
+#[test]
+fn topics_are_named_or_given_by_a_pattern() {
+    let kdir = Kdir::with_topic("app-a", &[]);
+    kdir.create("app-b", &[]);
+    kdir.create("other", &[]);
+    let rows = |topics: &[&str]| kdir.text(&[&["list", "-o", "tsv"], topics].concat());
+    assert_eq!(rows(&["app-*"]), "app-a\t1\t0\t0\napp-b\t1\t0\t0\n");
+    assert_eq!(rows(&["other", "app-b"]), "app-b\t1\t0\t0\nother\t1\t0\t0\n");
+    kdir.run(&["list", "nope"])
+        .code(1)
+        .stdout("")
+        .stderr(predicates::str::starts_with("kdir: there is no topic nope in "));
+    kdir.run(&["list", "x*"]).code(1).stdout("").stderr(predicates::str::contains("x*"));
+}

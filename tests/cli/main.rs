@@ -41,6 +41,7 @@ mod man;
 mod misnamed;
 mod offsets;
 mod open_transactions;
+mod options;
 mod owners;
 mod pipes;
 mod produce;
@@ -88,7 +89,7 @@ fn a_log_dir_option_wins_over_the_environment_and_an_empty_one_is_refused() {
     kdir.run(&["-q", "create", "app", "-d", other.to_str().unwrap()]).code(0).stdout("").stderr("");
     assert!(other.join("app.json").is_file());
     assert!(!kdir.log_dir().exists());
-    kdir.run(&["list", "--log-dir", ""]).code(2).stdout("").stderr(predicates::str::contains("'--log-dir <DIR>'"));
+    kdir.run(&["list", "--log-dir", ""]).code(2).stdout("").stderr("kdir: --log-dir is empty: name a directory\n");
 }
 
 #[test]
@@ -98,6 +99,10 @@ fn without_a_log_dir_option_the_data_home_is_used() {
     command.env_remove("KDIR_LOG_DIR").env("XDG_DATA_HOME", kdir.temp().join("data"));
     command.assert().code(0).stdout("").stderr("");
     assert!(kdir.temp().join("data/kdir/app.json").is_file());
+    let mut command = kdir.command(&["-q", "create", "app"]);
+    command.env("KDIR_LOG_DIR", "").env("XDG_DATA_HOME", kdir.temp().join("empty"));
+    command.assert().code(0).stdout("").stderr("");
+    assert!(kdir.temp().join("empty/kdir/app.json").is_file(), "a variable that is set to nothing is not set");
     let mut command = kdir.command(&["-q", "create", "app"]);
     command.env_remove("KDIR_LOG_DIR").env("HOME", kdir.temp().join("home"));
     command.assert().code(0).stdout("").stderr("");

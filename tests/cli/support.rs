@@ -103,6 +103,16 @@ impl Kdir {
         self.command(args).assert()
     }
 
+    /// Runs the program on a terminal of 80 columns, where that is typed. Answers with the exit code and all that is shown.
+    pub(crate) fn on_a_terminal(&self, args: &[&str], typed: &str) -> (i32, String) {
+        let line = args.iter().fold(env!("CARGO_BIN_EXE_kdir").to_owned(), |line, arg| format!("{line} '{arg}'"));
+        let script = format!("stty cols 80 rows 24; exec {line}");
+        let mut command = assert_cmd::Command::new("script");
+        command.env_clear().envs(self.environment()).env("PATH", std::env::var("PATH").unwrap()).timeout(DEADLINE);
+        let output = command.args(["-qec", &script, "/dev/null"]).write_stdin(typed).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    }
+
     /// Runs the program with that stdin.
     pub(crate) fn feed(&self, args: &[&str], stdin: impl Into<Vec<u8>>) -> Assert {
         self.command(args).write_stdin(stdin).assert()

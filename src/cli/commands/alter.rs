@@ -1,9 +1,9 @@
 use crate::cli::Context;
-use crate::cli::args::{self, Retention, configure};
+use crate::cli::args::{self, Retention, RetentionBytes, configure};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::logdir::{Alteration, LogDirError};
-use crate::units::{ByteSize, TopicName};
+use crate::units::TopicName;
 
 /// Change a topic's configuration, or add partitions
 ///
@@ -24,9 +24,9 @@ pub(crate) struct AlterArgs {
     /// How long records are kept: 7d, 36h, 90s, or forever
     #[arg(long, value_name = "DURATION")]
     retention: Option<Retention>,
-    /// How many bytes a partition keeps: 10GB, 512MiB
+    /// How many bytes a partition keeps: 10GB, 512MiB, or unlimited
     #[arg(long, value_name = "SIZE")]
-    retention_bytes: Option<ByteSize>,
+    retention_bytes: Option<RetentionBytes>,
     /// How many partitions the topic is to have; more than now
     #[arg(short = 'P', long, value_name = "N", value_parser = args::partition_count)]
     partitions: Option<i32>,
@@ -36,7 +36,12 @@ pub(crate) fn run(args: &AlterArgs, context: &mut Context) -> anyhow::Result<Exi
     let changes_config =
         !args.config.is_empty() || !args.unset.is_empty() || args.retention.is_some() || args.retention_bytes.is_some();
     if !changes_config && args.partitions.is_none() {
-        return Err(exit::usage("nothing to change: give --config, --unset, --retention or --partitions"));
+        return Err(exit::usage(
+            "nothing to change: give --config, --unset, --retention, --retention-bytes or --partitions",
+        ));
+    }
+    if let Some((key, _)) = args.config.iter().find(|(key, _)| args.unset.contains(key)) {
+        return Err(exit::usage(format!("--unset {key} cannot be used with --config {key}")));
     }
     let mut warnings = Vec::new();
     let change = |topic: &crate::logdir::Topic| -> Result<Alteration, Refusal> {

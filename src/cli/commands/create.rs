@@ -1,10 +1,10 @@
-use crate::cli::args::{self, Retention};
+use crate::cli::args::{self, Retention, RetentionBytes};
 use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::{Context, args::configure};
 use crate::logdir::config::TopicConfig;
 use crate::logdir::{Created, LogDirError, NewTopic};
-use crate::units::{ByteSize, TopicName};
+use crate::units::TopicName;
 
 /// Create a topic
 ///
@@ -26,9 +26,9 @@ pub(crate) struct CreateArgs {
     /// How long records are kept: 7d, 36h, 90s, or forever [default: 7d, as in Kafka]
     #[arg(long, value_name = "DURATION")]
     retention: Option<Retention>,
-    /// How many bytes a partition keeps: 10GB, 512MiB [default: no limit]
+    /// How many bytes a partition keeps: 10GB, 512MiB, or unlimited [default: unlimited]
     #[arg(long, value_name = "SIZE")]
-    retention_bytes: Option<ByteSize>,
+    retention_bytes: Option<RetentionBytes>,
     /// A topic configuration of Kafka's, such as segment.bytes=64MiB (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = args::key_value, add = complete::config())]
     config: Vec<(String, String)>,

@@ -1,7 +1,9 @@
 use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
-use crate::logdir::{Partition, Topic};
+use crate::logdir::{LogDirError, LogDirs, Origin, Partition, Topic, TopicPattern};
 use crate::units::{SetAside, SetAsideKind, TopicPartition};
 use serde_json::Value;
 
@@ -19,8 +21,13 @@ use serde_json::Value;
 /// topic_partition, the partition that a folder is of. A topic name that Kafka has cut, to fit a folder name, ends in `*` there.
 /// JSON has also exact: false where a topic may hold fewer records.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'")]
+#[command(
+    after_long_help = "Examples:\n  kdir list 'app-*'\n  kdir list -o json | jq -r 'select(.bytes > 1e9) | .topic'"
+)]
 pub(crate) struct ListArgs {
+    /// The topics, by name or pattern (see `kdir consume`); all without one
+    #[arg(value_parser = args::topic_pattern, add = complete::topics())]
+    topic: Vec<TopicPattern>,
     /// List also the folders of partitions that were set aside
     #[arg(short, long)]
     all: bool,
@@ -51,9 +58,7 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     let columns: &[Column] = if args.all { &ALL_COLUMNS } else { &COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     let mut failures = Failures::new(context.ui);
-    let mut found = log_dirs.find_topics()?;
-    let set_aside = std::mem::take(&mut found.set_aside);
-    let topics = super::readable(found, &mut failures);
+    let (topics, set_aside) = named(args, &log_dirs, &mut failures)?;
     let cleaned = log_dirs.cleaned_topics()?;
     for topic in &topics {
         let is_compacted = topic.is_compacted() || cleaned.contains(&topic.name);
@@ -83,6 +88,30 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
         context.ui.hint("`kdir list --all` shows them; `kdir consume FOLDER` reads one");
     }
     Ok(failures.exit())
+}
+
+/// The topics that are meant, and the folders that were set aside of those; without a name, all that are there.
+fn named(args: &ListArgs, log_dirs: &LogDirs, failures: &mut Failures) -> anyhow::Result<(Vec<Topic>, Vec<SetAside>)> {
+    let mut found = log_dirs.find_topics()?;
+    let mut set_aside = std::mem::take(&mut found.set_aside);
+    if args.topic.is_empty() {
+        return Ok((super::readable(found, failures), set_aside));
+    }
+    let is_named = |folder: &SetAside| {
+        args.topic.iter().any(|it| it.matches(&folder.partition.topic) || it.matches(&folder.folder))
+    };
+    set_aside.retain(is_named);
+    let mut topics = match log_dirs.matching_topics(&args.topic) {
+        // What is left of it is listed.
+        Err(LogDirError::TopicSetAside { .. } | LogDirError::NoTopicMatches { .. })
+            if args.all && !set_aside.is_empty() =>
+        {
+            Vec::new()
+        }
+        found => found?,
+    };
+    topics.retain(|topic| !args.all || topic.origin != Origin::SetAside);
+    Ok((topics, set_aside))
 }
 
 /// A compacted log may hold fewer records than its offsets say.

@@ -1,5 +1,5 @@
 use crate::cli::Context;
-use crate::cli::args::{self, Retention};
+use crate::cli::args::{self, Retention, RetentionBytes};
 use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
@@ -32,9 +32,9 @@ pub(crate) struct RetentionArgs {
     /// In place of the topics' retention.ms: 7d, 36h, 90s, or forever
     #[arg(long, value_name = "DURATION")]
     retention: Option<Retention>,
-    /// In place of the topics' retention.bytes: 10GB, 512MiB
+    /// In place of the topics' retention.bytes: 10GB, 512MiB, or unlimited
     #[arg(long, value_name = "SIZE")]
-    retention_bytes: Option<ByteSize>,
+    retention_bytes: Option<RetentionBytes>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -137,7 +137,7 @@ fn overrides(args: &RetentionArgs) -> LimitOverrides {
         Retention::Forever => -1,
         Retention::For(duration) => duration.0,
     });
-    let retention_bytes = args.retention_bytes.map(|ByteSize(bytes)| i64::try_from(bytes).unwrap_or(i64::MAX));
+    let retention_bytes = args.retention_bytes.map(|RetentionBytes(bytes)| bytes);
     LimitOverrides { retention_ms, retention_bytes }
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct ProduceArgs {
     #[arg(value_name = "BYTES", value_parser = args::delimiter, help_heading = "Records")]
     key_delimiter: Option<Delimiter>,
     /// A header for every record (can be repeated)
-    #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::key_value, help_heading = "Records")]
+    #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::name_value, help_heading = "Records")]
     header: Vec<(String, String)>,
     /// The timestamp of every record, in place of the time it is read; -1 is none
     ///
