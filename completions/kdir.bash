@@ -392,7 +392,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__delete__subcmd__records)
-            opts="-o -d -q -v -h --before-offset --before --output --log-dir --quiet --verbose --color --help"
+            opts="-y -n -o -d -q -v -h --before-offset --before --yes --dry-run --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

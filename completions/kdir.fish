@@ -49,7 +49,7 @@ complete -c kdir -n "__fish_kdir_needs_command" -f -a "completions" -d 'Print a 
 complete -c kdir -n "__fish_kdir_needs_command" -f -a "man" -d 'Print a manual page'
 complete -c kdir -n "__fish_kdir_using_subcommand create" -s P -l partitions -d 'How many partitions' -r
 complete -c kdir -n "__fish_kdir_using_subcommand create" -l retention -d 'How long records are kept: 7d, 36h, 90s, or forever [default: 7d, as in Kafka]' -r
-complete -c kdir -n "__fish_kdir_using_subcommand create" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB [default: no limit]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand create" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB, or unlimited [default: unlimited]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand create" -s c -l config -d 'A topic configuration of Kafka\'s, such as segment.bytes=64MiB (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand create" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand create" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
@@ -87,7 +87,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand describe" -s h -l help -d 'Pri
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -s c -l config -d 'A topic configuration of Kafka\'s, such as segment.bytes=64MiB (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -l unset -d 'A key that goes back to Kafka\'s default (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -l retention -d 'How long records are kept: 7d, 36h, 90s, or forever' -r
-complete -c kdir -n "__fish_kdir_using_subcommand alter" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB' -r
+complete -c kdir -n "__fish_kdir_using_subcommand alter" -l retention-bytes -d 'How many bytes a partition keeps: 10GB, 512MiB, or unlimited' -r
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -s P -l partitions -d 'How many partitions the topic is to have; more than now' -r
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand alter" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
@@ -177,7 +177,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kdir -n "__fish_kdir_using_subcommand offsets" -l at -d 'earliest, latest, or a time' -r
+complete -c kdir -n "__fish_kdir_using_subcommand offsets" -l at -d 'earliest, latest, max-timestamp, or a time' -r
 complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s p -l partition -d 'Only these partitions' -r
 complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
@@ -189,8 +189,8 @@ never\t'Never'"
 complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand offsets" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before-offset -d 'The new log start offsets, by partition; `latest` is the log end; one number where there is one partition' -r
-complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before -d 'The first record that stays is the first at or after this time; where all are older, none stays' -r
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before-offset -d 'The new log start offsets, by partition: N, -N to keep the last N, or `latest` to delete all; one number where there is one partition' -r
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l before -d 'Delete records older than this time: all before the first record at or after it' -r
 complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
 tsv\t'Tab-separated columns without a header'"
@@ -198,11 +198,13 @@ complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s d -l log-di
 complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s y -l yes -d 'Do not ask'
+complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s n -l dry-run -d 'Show what would be deleted; change nothing'
 complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand delete-records" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -l retention -d 'In place of the topics\' retention.ms: 7d, 36h, 90s, or forever' -r
-complete -c kdir -n "__fish_kdir_using_subcommand retention" -l retention-bytes -d 'In place of the topics\' retention.bytes: 10GB, 512MiB' -r
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -l retention-bytes -d 'In place of the topics\' retention.bytes: 10GB, 512MiB, or unlimited' -r
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for a person'
 json\t'One JSON object a line'
 tsv\t'Tab-separated columns without a header'"

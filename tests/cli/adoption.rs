@@ -36,7 +36,7 @@ fn a_lost_topic_file_is_named_and_nothing_is_done_by_defaults() {
         &["retention", "--retention", "1d"],
         &["alter", "app", "-P", "3"],
         &["create", "app"],
-        &["delete-records", "app", "--before-offset", "0:latest"],
+        &["delete-records", "--yes", "app", "--before-offset", "0:latest"],
     ] {
         kdir.run(args).code(4).stdout("").stderr(lost());
     }

@@ -83,7 +83,7 @@ fn one_offset_for_several_partitions_is_wrong_usage() {
 #[test]
 fn an_offset_outside_the_log_is_refused_with_the_range() {
     let kdir = five();
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "2"]).code(0).stderr("");
     for offset in ["1", "6"] {
         kdir.run(&["consume", "app", "--from-offset", offset]).code(1).stdout("").stderr(format!(
             "kdir: app-0: offset {offset} is outside the log, which goes from 2 (log start offset) to 5 (log end offset)\n\

@@ -11,7 +11,7 @@ fn needs_yes_without_a_terminal() {
     kdir.feed(&["delete", "app"], "y\n")
         .code(2)
         .stdout("")
-        .stderr("kdir: deleting asks on a terminal; elsewhere it needs --yes\n");
+        .stderr("kdir: delete asks on a terminal; elsewhere it needs --yes\n");
     assert!(kdir.path("app.json").is_file());
 }
 
@@ -23,7 +23,7 @@ fn removes_folders_topic_file_and_checkpoint_rows() {
         // A roll is what brings the recovery point to its file.
         kdir.produce(topic, &["--batch-size", "1"], "1\n2\n3\n4\n");
         let before = if topic == "app" { "0:1,1:1" } else { "0:1" };
-        kdir.run(&["-q", "delete-records", topic, "--before-offset", before]).code(0).stderr("");
+        kdir.run(&["-q", "delete-records", "--yes", topic, "--before-offset", before]).code(0).stderr("");
     }
     let rows = |file: &str| fs::read_to_string(kdir.path(file)).unwrap();
     let files = ["recovery-point-offset-checkpoint", "log-start-offset-checkpoint"];
@@ -44,12 +44,26 @@ fn removes_folders_topic_file_and_checkpoint_rows() {
 fn a_topic_made_again_begins_at_offset_0() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "1\n2\n3\n");
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "2"]).code(0).stderr("");
     kdir.run(&["-q", "delete", "app", "-y"]).code(0).stdout("").stderr("");
     kdir.create("app", &[]);
     kdir.produce("app", &[], "new\n");
     let records = kdir.records("app");
     assert_eq!((records.len(), &records[0]["offset"]), (1, &0.into()));
+}
+
+#[test]
+fn answered_with_no_the_topic_is_kept_and_the_exit_status_is_1() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.create("other", &[]);
+    let (code, shown) = kdir.on_a_terminal(&["delete", "app", "other"], "n\ny\n");
+    assert!(shown.contains("topic app is kept\r\n") && shown.contains("deleted topic other\r\n"), "{shown}");
+    assert_eq!(code, 1, "{shown}");
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]), "app\t1\t0\t0\n");
+    let (code, shown) = kdir.on_a_terminal(&["delete", "app"], "\u{4}");
+    assert_eq!(code, 1, "{shown}");
+    let (code, shown) = kdir.on_a_terminal(&["delete", "app"], "yes\n");
+    assert_eq!(code, 0, "{shown}");
 }
 
 #[test]
@@ -75,5 +89,5 @@ fn a_topic_that_is_not_there_is_named_and_nothing_is_deleted() {
 fn the_topic_to_delete_is_a_topic_name() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.run(&["delete", "..", "-y"]).code(2).stdout("").stderr(contains("a topic name is not . or .."));
-    kdir.run(&["delete", "-y"]).code(2).stdout("").stderr(contains("<TOPIC>"));
+    kdir.run(&["delete", "-y"]).code(2).stdout("").stderr(starts_with("kdir: delete needs TOPIC\n"));
 }

@@ -203,7 +203,7 @@ fn a_batch_over_several_days_is_drawn_as_its_records_lie() {
         let bytes: u64 = rows.iter().map(|row| row["bytes"].as_u64().unwrap()).sum();
         assert_eq!(bytes, kdir.segment("app-0", 0, "log").metadata().unwrap().len());
         // What was deleted is not drawn.
-        kdir.run(&["-q", "delete-records", "app", "--before-offset", "4"]).code(0).stderr("");
+        kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "4"]).code(0).stderr("");
         let rows = kdir.text(&["describe", "app", "--chart", "day", "-o", "tsv"]);
         assert_eq!(rows.lines().map(|line| line.split('\t').nth(2).unwrap()).collect::<String>(), "111");
     }

@@ -84,7 +84,7 @@ fn offsets_of_a_later_segment_are_absolute() {
 #[test]
 fn shows_checkpoint_files() {
     let kdir = three();
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "2"]).code(0).stderr("");
     let starts = kdir.path("log-start-offset-checkpoint");
     assert_eq!(dump(&kdir, &starts), [json!({ "file": starts, "topic": "app", "partition": 0, "offset": 2 })]);
     let epochs = kdir.path("app-0/leader-epoch-checkpoint");

@@ -318,7 +318,7 @@ fn partitions_that_a_full_disk_has_no_room_for_can_be_made_later() {
 #[test]
 fn records_that_cannot_be_deleted_on_a_full_disk_stay() {
     let disk = small_disk();
-    let args = ["-q", "delete-records", "app", "--before-offset", "0:5"];
+    let args = ["-q", "delete-records", "--yes", "app", "--before-offset", "0:5"];
     for room in BOTH {
         let after = |kdir: &Kdir, run: &Output| {
             assert_eq!(count(kdir, "app"), if run.status.success() { 15 } else { 20 });
@@ -361,7 +361,9 @@ fn retention_frees_a_full_disk_of_what_was_deleted_up_to_the_log_end() {
     {
         let before = |kdir: &Kdir| {
             before(kdir);
-            kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:latest,1:latest"]).code(0).stderr("");
+            kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "0:latest,1:latest"])
+                .code(0)
+                .stderr("");
         };
         let after = |kdir: &Kdir, _: &Output| {
             let expected = [0, 1].map(|partition| format!("app\t{partition}\t10\t10\t1\t0\t\t\n")).concat();
@@ -380,7 +382,7 @@ fn a_topic_deleted_on_a_full_disk_frees_it() {
     let before = |kdir: &Kdir| {
         some_segments(kdir);
         // Both checkpoint files hold rows of it.
-        kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:5"]).code(0).stderr("");
+        kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "0:5"]).code(0).stderr("");
         kdir.create("other", &[]);
     };
     let after = |kdir: &Kdir, _: &Output| {

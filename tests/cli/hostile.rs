@@ -146,7 +146,7 @@ fn a_link_in_the_place_of_a_temporary_file_is_not_written_through() {
     symlink(&victim, kdir.temp().join("cursor.tmp")).unwrap();
     symlink(&victim, kdir.path("log-start-offset-checkpoint.tmp")).unwrap();
     kdir.run(&["consume", "app", "--cursor-file", cursor.to_str().unwrap()]).code(0).stdout("one\n").stderr("");
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:1"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "0:1"]).code(0).stderr("");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "somebody's own\n");
     assert!(fs::symlink_metadata(&cursor).unwrap().is_file());
 }

@@ -167,7 +167,7 @@ fn commands_that_write_take_one_log_dir() {
         &["produce", "app"],
         &["alter", "app", "-c", "retention.ms=1"],
         &["delete", "app", "--yes"],
-        &["delete-records", "app", "--before", "2024-01-01"],
+        &["delete-records", "--yes", "app", "--before", "2024-01-01"],
         &["retention", "app", "--dry-run"],
         &["retention", "app"],
         &["repair"],

@@ -164,18 +164,19 @@ fn more_segments_than_files_may_be_open_are_rolled_and_opened_again() {
 fn records_are_deleted_from_more_partitions_than_files_may_be_open() {
     let (kdir, written) = many_partitions();
     let starts = |args: &[&str]| {
-        let all = [&["delete-records", "many", "-o", "tsv"], args].concat();
+        let all = [&["delete-records", "--yes", "many", "-o", "tsv"], args].concat();
         let (code, stdout, stderr) = Running::start(kdir.process_with_few_files(FILES, &all)).end();
         assert_eq!((code, &*stderr), (Some(0), ""));
         stdout
     };
-    let all_at = |start: i64| (0..PARTITIONS).map(|number| format!("many\t{number}\t{start}\n")).collect::<String>();
+    let all_at =
+        |start: i64| (0..PARTITIONS).map(|number| format!("many\t{number}\t{start}\t{start}\n")).collect::<String>();
     assert_eq!(starts(&["--before", "2000-01-01"]), all_at(0));
     assert_eq!(kdir.values("many").lines().collect::<Vec<_>>(), written);
     let each: Vec<String> = (0..PARTITIONS).map(|number| format!("{number}:2")).collect();
-    assert_eq!(starts(&["--before-offset", &each.join(",")]), all_at(2));
+    assert_eq!(starts(&["--before-offset", &each.join(",")]), all_at(2, 2));
     assert_eq!(kdir.values("many").lines().collect::<Vec<_>>(), written[2 * PARTITIONS..]);
-    assert_eq!(starts(&["--before-offset", "latest"]), all_at(3));
+    assert_eq!(starts(&["--before-offset", "latest"]), all_at(3, 1));
     assert_eq!(kdir.values("many"), "");
 }
 

@@ -222,7 +222,7 @@ fn while_a_broker_has_the_log_dir_it_can_be_read_and_not_written() {
         &["create", "new"][..],
         &["alter", "app", "-P", "2"],
         &["delete", "app", "-y"],
-        &["delete-records", "app", "--before-offset", "1"],
+        &["delete-records", "--yes", "app", "--before-offset", "1"],
         &["retention"],
     ] {
         kdir.run(args).code(1).stdout("").stderr(refused());

@@ -125,7 +125,7 @@ fn makes_a_damaged_topic_file_anew_without_a_limit_on_retention() {
 fn keeps_the_log_starts_that_a_damaged_checkpoint_still_tells() {
     let kdir = topic();
     kdir.create("other", &[]);
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "5"]).code(0);
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "5"]).code(0);
     let file = kdir.path("log-start-offset-checkpoint");
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("0\n1\n", "0\n2\n")).unwrap();
     kdir.run(&["consume", "app"]).code(4).stdout("");

@@ -336,7 +336,7 @@ fn a_position_past_the_end_is_an_error_and_one_before_the_start_goes_on() {
         .stderr(starts_with("kdir: app-0: offset 9 is outside the log, which goes from 0"));
     assert_eq!(resume(&kdir, &["--reset", "latest"]), "");
     fs::write(file, "0\n1\napp 0 1\n").unwrap();
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "2"]).code(0).stderr("");
     kdir.run(&["consume", "app", "--cursor-file", file])
         .code(0)
         .stdout("v2\n")

@@ -70,7 +70,7 @@ fn the_active_segment_is_not_exempt_and_offsets_go_on() {
 fn what_delete_records_left_goes_first() {
     let kdir = segments();
     kdir.run(&["-q", "alter", "app", "--retention", "forever"]).code(0).stderr("");
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "2"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "2"]).code(0).stderr("");
     let expected = [0, 1].map(|base| format!("{base} remove below the log start offset"));
     assert_eq!(decisions(&kdir, &[]), expected);
     assert_eq!(kdir.values("app"), "v2\nv3\nv4\n");
@@ -80,9 +80,9 @@ fn what_delete_records_left_goes_first() {
 fn what_was_deleted_up_to_the_log_end_goes_with_the_active_segment() {
     let kdir = Kdir::with_topic("app", &["-c", "retention.ms=-1"]);
     kdir.produce("app", &[], "v0\nv1\n");
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "1"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "1"]).code(0).stderr("");
     assert_eq!(decisions(&kdir, &["-n"]), ["0 keep no limit is set"]);
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "latest"]).code(0).stderr("");
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "latest"]).code(0).stderr("");
     let gone = ["0 remove below the log start offset"];
     assert_eq!(decisions(&kdir, &["-n"]), gone);
     assert_eq!(decisions(&kdir, &[]), gone);

@@ -251,7 +251,7 @@ fn nothing_changes_a_folder_that_was_set_aside() {
         &["produce", "--create", &folder],
         &["alter", &folder, "-c", "retention.ms=1"],
         &["delete", &folder, "--yes"],
-        &["delete-records", &folder, "--before", "2024-01-01"],
+        &["delete-records", "--yes", &folder, "--before", "2024-01-01"],
         &["retention", &folder, "--retention", "1ms"],
         &["repair", &folder],
     ] {

@@ -35,7 +35,7 @@ fn a_chart_counts_each_record_where_its_own_timestamp_is() {
     }
     let kdir = Kdir::with_topic("app", &["-c", "message.timestamp.type=LogAppendTime"]);
     kdir.produce("app", &[], "a\nb\nc\n");
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "1"]).code(0);
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "1"]).code(0);
     assert_eq!(chart(&kdir).iter().map(|(_, records)| records).sum::<i64>(), 2);
 }
 
@@ -86,10 +86,10 @@ fn first_is_of_the_first_record_that_is_there() {
     let oldest = || kdir.json(&["describe", "app", "-o", "json"])[0]["oldest"].clone();
     assert_eq!(oldest(), DAY);
     for (offset, first) in [("1", 3 * DAY), ("2", 2 * DAY)] {
-        kdir.run(&["-q", "delete-records", "app", "--before-offset", offset]).code(0);
+        kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", offset]).code(0);
         assert_eq!((oldest(), kdir.records("app")[0]["timestamp"].clone()), (first.into(), first.into()));
     }
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "latest"]).code(0);
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "latest"]).code(0);
     assert_eq!(oldest(), Value::Null);
 }
 
@@ -124,7 +124,7 @@ fn retention_names_the_segment_whose_timestamp_in_the_future_keeps_all_after_it(
     kdir.run(&["retention"]).code(0).stderr(format!("{warning}removed 1 segment, 69 B\n"));
     // As Kafka's arithmetic has it, nothing else goes; the hint is the way on.
     assert_eq!(kdir.values("app").lines().count(), 3);
-    kdir.run(&["-q", "delete-records", "app", "--before-offset", "0:2"]).code(0);
+    kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "0:2"]).code(0);
     kdir.run(&["retention"]).code(0).stderr(starts_with("removed 3 segments, "));
     assert_eq!(kdir.values("app"), "");
 }

@@ -218,7 +218,7 @@ fn records_deleted(kdir: &Kdir) -> History {
     create(kdir, "deleted", &["-c", SMALL_SEGMENTS]);
     let stored = records(0..1500);
     kdir.produce("deleted", &SMALL_BATCHES, lines(&stored));
-    kdir.run(&["-q", "delete-records", "deleted", "--before-offset", "0:700"]).code(0);
+    kdir.run(&["-q", "delete-records", "--yes", "deleted", "--before-offset", "0:700"]).code(0);
     kdir.run(&["-q", "retention", "deleted"]).code(0);
     let first = files(kdir, "deleted", ".log").remove(0);
     let [none_before, inside] = [0, 700].map(|offset| kdir.segment("deleted-0", offset, "log"));

@@ -45,7 +45,7 @@ fn writers_refuse_while_a_broker_runs_and_readers_read(kafka: Kafka) {
         &["retention", "quiet", "--retention", "1s"],
         &["retention"],
         &["delete", "quiet", "--yes"],
-        &["delete-records", "quiet", "--before-offset", "0:1"],
+        &["delete-records", "--yes", "quiet", "--before-offset", "0:1"],
     ];
     for args in writers {
         let said = kdir.feed(args, "a line\n").code(1).stdout("");

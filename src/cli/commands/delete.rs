@@ -2,7 +2,7 @@ use super::list::totals;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::complete;
-use crate::cli::exit::{self, Exit, Failures};
+use crate::cli::exit::{self, Exit, FAILED, Failures};
 use crate::cli::ui::Unit;
 use crate::logdir::{Deleting, TopicPattern};
 use crate::units::ByteSize;
@@ -11,7 +11,8 @@ use std::io::IsTerminal;
 /// Delete topics and all their records
 ///
 /// Asks on a terminal and needs --yes elsewhere. A deletion that was interrupted is finished by the next `create` or
-/// `delete`; the topic is gone as soon as it has begun.
+/// `delete`; the topic is gone as soon as it has begun. A topic whose question is answered with no is kept, and the exit status
+/// is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
@@ -25,10 +26,11 @@ pub(crate) struct DeleteArgs {
 
 pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Exit> {
     if !args.yes && !std::io::stdin().is_terminal() {
-        return Err(exit::usage("deleting asks on a terminal; elsewhere it needs --yes"));
+        return Err(exit::usage("delete asks on a terminal; elsewhere it needs --yes"));
     }
     let log_dir = context.open_to_write()?;
     let topics = log_dir.matching_topics(&args.topic)?;
+    let mut ended = Exit::Done;
     for topic in topics {
         if !args.yes {
             // What cannot be read is named before the question.
@@ -41,7 +43,8 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
                 ByteSize(bytes)
             );
             if !context.ui.confirm(&question)? {
-                context.ui.status(&format!("topic {} stays", topic.name));
+                context.ui.status(&format!("topic {} is kept", topic.name));
+                ended = Exit::Told(FAILED);
                 continue;
             }
         }
@@ -65,5 +68,5 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
         context.ui.status(&format!("deleted topic {}", topic.name));
     }
     super::warn_of_kept(&log_dir, context)?;
-    Ok(Exit::Done)
+    Ok(ended)
 }

@@ -1,46 +1,89 @@
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::complete;
-use crate::cli::exit::{self, Exit};
+use crate::cli::exit::{self, Exit, FAILED};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::consume::{OffsetAt, PerPartition};
 use crate::logdir::{LogDir, Partition, Topic};
 use crate::storage::StorageError;
 use crate::units::{Offset, Timestamp, TopicName};
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 
 /// Delete records before an offset or a time
 ///
 /// Moves the log start offset forward: what lies below it is not shown any more, from now on. The bytes go when
 /// `kdir retention` next runs, segment by segment. It never moves back. A topic that is only compacted refuses.
 ///
-/// Columns of JSON and TSV: topic, partition, log_start_offset
+/// Asks on a terminal and needs --yes elsewhere. Answered with no, it deletes nothing and the exit status is 1.
+///
+/// Columns of JSON and TSV: topic, partition, log_start_offset, deleted_records (the offsets between the log start before
+/// and after; a compacted topic may have held fewer records)
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  kdir delete-records app --before-offset 0:1000,1:2500")]
+#[command(after_long_help = "Examples:\n  kdir delete-records app --before '7 days ago' --dry-run\n  \
+                       kdir delete-records app --before-offset 0:1000,1:2500 --yes")]
 #[group(id = "before", required = true, multiple = false, args = ["before_offset", "before_time"])]
 pub(crate) struct DeleteRecordsArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
     topic: TopicName,
-    /// The new log start offsets, by partition; `latest` is the log end; one number where there is one partition
+    /// The new log start offsets, by partition: N, -N to keep the last N, or `latest` to delete all; one number where there is
+    /// one partition
     #[arg(long, value_name = "P:N,...")]
     before_offset: Option<PerPartition>,
-    /// The first record that stays is the first at or after this time; where all are older, none stays
+    /// Delete records older than this time: all before the first record at or after it
     #[arg(long = "before", value_name = "TIME", allow_hyphen_values = true)]
     before_time: Option<String>,
+    /// Do not ask
+    #[arg(short, long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Show what would be deleted; change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     #[command(flatten)]
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 3] =
-    [text("topic", "TOPIC"), number("partition", "PARTITION"), number("log_start_offset", "LOG START")];
+const COLUMNS: [Column; 4] = [
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("log_start_offset", "LOG START"),
+    number("deleted_records", "DELETED"),
+];
+
+/// A partition, its log start offset, and what that is to be.
+struct Target {
+    partition: Partition,
+    start: Offset,
+    new_start: Offset,
+}
+
+impl Target {
+    /// What lies between the two.
+    fn records(&self) -> i64 {
+        (self.new_start.0 - self.start.0).max(0)
+    }
+}
 
 pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let before_time = match &args.before_time {
         Some(text) => Some(args::time("--before", text, &context.zone)?),
         None => None,
     };
-    let log_dir = context.open_to_write()?;
+    if args.before_offset.as_ref().is_some_and(names_minus_one) {
+        return Err(exit::advised_usage(
+            "--before-offset -1 is not an offset: to Kafka's kafka-delete-records it means all records",
+            "use `latest` to delete all records, or N: the offset of the first record to keep",
+        ));
+    }
+    let is_asked = !args.yes && !args.dry_run;
+    if is_asked && !std::io::stdin().is_terminal() {
+        return Err(exit::advised_usage(
+            "delete-records asks on a terminal; elsewhere it needs --yes",
+            "--dry-run shows what would be deleted",
+        ));
+    }
+    let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
     let topic = log_dir.topic(&args.topic)?;
     let targets = match (&args.before_offset, before_time) {
         // The offset is decided and applied through one handle: never on one topic for another of its name.
@@ -48,26 +91,72 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
         (None, Some(time)) => by_time(&log_dir, &topic, time)?,
         (None, None) => return Err(exit::usage("give --before-offset or --before")),
     };
+    if is_asked && !confirm(&topic, &targets, context)? {
+        context.ui.status("nothing was deleted");
+        return Ok(Exit::Told(FAILED));
+    }
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    let mut moved = Vec::new();
-    let targets = targets.iter().map(|(partition, offset)| (partition, *offset));
-    let deleted = log_dir.delete_records_of(targets, crate::cli::now(), |partition, start| {
-        moved.push((partition.id().partition, start));
+    let row = |target: &Target, start: Offset| {
+        let partition = target.partition.id();
+        let records = (start.0 - target.start.0).max(0);
+        vec![
+            Cell::text(&partition.topic),
+            Cell::Number(partition.partition.into()),
+            Cell::Number(start.0),
+            Cell::Number(records),
+        ]
+    };
+    if args.dry_run {
+        targets.iter().try_for_each(|target| report.row(row(target, target.new_start.max(target.start))))?;
+        report.finish()?;
+        return Ok(Exit::Done);
+    }
+    let mut moved = BTreeMap::new();
+    let each = targets.iter().map(|target| (&target.partition, target.new_start));
+    let deleted = log_dir.delete_records_of(each, crate::cli::now(), |partition, start| {
+        moved.insert(partition.id().partition, start);
     });
-    for (number, start) in moved {
-        report.row(vec![Cell::text(&topic.name), Cell::Number(number.into()), Cell::Number(start.0)])?;
+    for target in &targets {
+        if let Some(&start) = moved.get(&target.partition.id().partition) {
+            report.row(row(target, start))?;
+        }
     }
     deleted?;
     report.finish()?;
     Ok(Exit::Done)
 }
 
-fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow::Result<Vec<(Partition, Offset)>> {
+/// -1, which Kafka takes for the high watermark and the rest of kdir for the last record.
+fn names_minus_one(offsets: &PerPartition) -> bool {
+    let is_it = |at: &OffsetAt| *at == OffsetAt::BeforeEnd(1);
+    match offsets {
+        PerPartition::All(at) => is_it(at),
+        PerPartition::Each(each) => each.iter().any(|(_, at)| is_it(at)),
+    }
+}
+
+fn confirm(topic: &Topic, targets: &[Target], context: &Context) -> anyhow::Result<bool> {
+    let records: i64 = targets.iter().map(Target::records).sum();
+    let concerned = targets.iter().filter(|target| target.records() > 0).count();
+    // There is nothing to ask about.
+    if records == 0 {
+        return Ok(true);
+    }
+    let question = format!(
+        "delete {} in {} of topic {}?",
+        super::counted(records as u64, "record"),
+        super::counted(concerned as u64, "partition"),
+        topic.name
+    );
+    Ok(context.ui.confirm(&question)?)
+}
+
+fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow::Result<Vec<Target>> {
     let each: BTreeMap<i32, OffsetAt> = match offsets {
         PerPartition::Each(each) => each.iter().copied().collect(),
         PerPartition::All(OffsetAt::At(_)) if topic.partitions.len() != 1 => {
             return Err(exit::usage(format!(
-                "topic {} has {} partitions: name each offset's, as in 0:100,1:250",
+                "topic {} has {} partitions: give each its offset, as in 0:100,1:250",
                 topic.name,
                 topic.partitions.len()
             )));
@@ -90,33 +179,38 @@ fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow:
                 log_start_offset: start,
                 log_end_offset: end,
             };
-            return Err(anyhow::Error::from(out_of_range).context(partition.id().to_string()));
+            return Err(exit::advised(
+                format!("{}: {out_of_range}", partition.id()),
+                "`latest` deletes all records; `kdir offsets TOPIC --at latest` shows the log end offsets"
+                    .replace("TOPIC", topic.name.as_str()),
+            ));
         }
-        let offset = match at {
+        let new_start = match at {
             OffsetAt::Earliest => start,
             OffsetAt::Latest => end,
             OffsetAt::At(offset) => Offset(offset),
             OffsetAt::BeforeEnd(count) => Offset(end.0.saturating_sub(count)).max(start),
         };
-        targets.push((partition, offset));
+        targets.push(Target { partition, start, new_start });
     }
     Ok(targets)
 }
 
-fn by_time(log_dir: &LogDir, topic: &Topic, time: Timestamp) -> anyhow::Result<Vec<(Partition, Offset)>> {
+fn by_time(log_dir: &LogDir, topic: &Topic, time: Timestamp) -> anyhow::Result<Vec<Target>> {
     let mut targets = Vec::new();
     for partition in log_dir.partitions(topic)? {
         let view = partition.view()?;
         if !view.has_folder() {
             continue;
         }
-        let offset = match view.offset_for_time(time)? {
+        let start = view.log_start_offset();
+        let new_start = match view.offset_for_time(time)? {
             Some((offset, _)) => offset,
             None => view.log_end_offset()?,
         };
         drop(view);
         partition.let_go()?;
-        targets.push((partition, offset));
+        targets.push(Target { partition, start, new_start });
     }
     Ok(targets)
 }
