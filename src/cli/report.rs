@@ -36,6 +36,8 @@ pub(crate) enum Cell {
     Number(i64),
     Bytes(u64),
     Time(Timestamp),
+    /// A time, and now: where there is little room, as few characters as tell how far apart the two are.
+    Moment(Timestamp, Timestamp),
     /// There may be fewer.
     AtMost(i64),
     /// There is a record, and it has no timestamp.
@@ -59,6 +61,14 @@ impl Cell {
         }
     }
 
+    /// A time that is shown short where there is little room.
+    pub(crate) fn moment(timestamp: Option<Timestamp>, now: Timestamp) -> Self {
+        match timestamp {
+            Some(timestamp) if timestamp != Timestamp::NONE => Self::Moment(timestamp, now),
+            _ => Self::Nothing,
+        }
+    }
+
     fn shown(&self, zone: &LocalZone, with_seconds: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -73,6 +83,8 @@ impl Cell {
                 }
                 shown
             }
+            Self::Moment(timestamp, now) if !with_seconds => short_time(*timestamp, *now, zone),
+            Self::Moment(timestamp, _) => timestamp.to_civil_or_year(zone),
             Self::Json(_) => String::new(),
             Self::Nothing => "-".into(),
         }
@@ -81,7 +93,10 @@ impl Cell {
     fn plain(&self) -> String {
         match self {
             Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
-            Self::Number(number) | Self::AtMost(number) | Self::Time(Timestamp(number)) => number.to_string(),
+            Self::Number(number)
+            | Self::AtMost(number)
+            | Self::Time(Timestamp(number))
+            | Self::Moment(Timestamp(number), _) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
             Self::Json(_) | Self::NoTimestamp | Self::Nothing => String::new(),
         }
@@ -90,12 +105,31 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => text.as_str().into(),
-            Self::Number(number) | Self::AtMost(number) | Self::Time(Timestamp(number)) => (*number).into(),
+            Self::Number(number)
+            | Self::AtMost(number)
+            | Self::Time(Timestamp(number))
+            | Self::Moment(Timestamp(number), _) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),
             Self::Json(value) => value.clone(),
             Self::NoTimestamp | Self::Nothing => Value::Null,
         }
     }
+}
+
+/// `10:05` of today, `11-22` of the months around, else the year.
+fn short_time(timestamp: Timestamp, now: Timestamp, zone: &LocalZone) -> String {
+    const MONTHS_AROUND_MS: i128 = 300 * 86_400_000;
+    let (shown, today) = (timestamp.to_civil_or_year(zone), now.to_civil(zone));
+    let (Some((date, time)), Some((today, _))) = (shown.split_once(' '), today.split_once(' ')) else { return shown };
+    if shown.starts_with("year ") {
+        return shown;
+    }
+    let short = match timestamp.since(now).abs() {
+        _ if date == today => time.get(..5),
+        apart if apart < MONTHS_AROUND_MS => date.get(5..),
+        _ => date.get(..4),
+    };
+    short.unwrap_or(&shown).to_owned()
 }
 
 /// A column: its name in JSON, and its heading in a table; an empty heading keeps it out of tables.

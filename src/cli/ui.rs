@@ -84,6 +84,10 @@ impl Ui {
         }
     }
 
+    pub(crate) fn is_verbose(self) -> bool {
+        self.verbose
+    }
+
     /// Something that only the curious want to know.
     pub(crate) fn verbose(self, message: &str) {
         if self.verbose {
@@ -203,7 +207,7 @@ impl Unit {
             (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {msg}",
             (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
             (Self::Records, _) => "{spinner} {human_pos} records  {msg}",
-            (Self::Segments, _) => "{spinner} {human_pos} segments removed  {msg}",
+            (Self::Segments, _) => "{spinner} {human_pos} segments deleted  {msg}",
         };
         ProgressStyle::with_template(template).expect("the templates are constant")
     }

@@ -2,7 +2,7 @@
 
 use super::{Partition, Result};
 use crate::storage::Notice;
-use crate::storage::retention::{self, Decision, Limits, Plan};
+use crate::storage::retention::{self, Decision, Limits, Plan, PlanTimes};
 use crate::units::Timestamp;
 
 /// How often a log is planned without a lock before it is held for that.
@@ -24,6 +24,8 @@ pub struct RetentionPlan {
     pub plan: Plan,
     /// The limits that were asked.
     pub limits: Limits,
+    /// When the records were written that are deleted and kept, as it was planned.
+    pub times: PlanTimes,
 }
 
 impl Partition {
@@ -33,7 +35,10 @@ impl Partition {
     /// When the topic was deleted, the log is corrupt at its end, or the disk fails.
     pub fn plan_retention(&self, overrides: LimitOverrides, now: Timestamp) -> Result<RetentionPlan> {
         let limits = self.limits(Limits::of(&*self.config()?), overrides)?;
-        Ok(RetentionPlan { plan: retention::plan(&self.view()?, &limits, now)?, limits })
+        let view = self.view()?;
+        let plan = retention::plan(&view, &limits, now)?;
+        let times = plan.times(&view)?;
+        Ok(RetentionPlan { plan, limits, times })
     }
 
     /// Applies retention. The log is planned without a lock and the plan applied piece by piece, so that producers wait for
@@ -119,6 +124,7 @@ impl RetentionPlan {
         let Plan { decisions, log_end_offset } = self.plan;
         let kept = decisions.into_iter().filter(|decision| !decision.verdict.goes());
         let decisions = removed.into_iter().chain(kept).collect();
-        Self { plan: Plan { decisions, log_end_offset }, limits: self.limits }
+        let (limits, times) = (self.limits, self.times);
+        Self { plan: Plan { decisions, log_end_offset }, limits, times }
     }
 }

@@ -92,6 +92,19 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
+/// When the records were written that a plan deletes, and the first that it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlanTimes {
+    /// The log start offset before: records below it are deleted already.
+    pub log_start_offset: Offset,
+    /// The timestamp of the first record that is deleted.
+    pub deleted_first: Option<Timestamp>,
+    /// The largest timestamp that is deleted.
+    pub deleted_largest: Option<Timestamp>,
+    /// The timestamp of the first record that is kept.
+    pub kept_first: Option<Timestamp>,
+}
+
 /// What one run would do to a partition: a decision for each segment, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
@@ -112,6 +125,43 @@ impl Plan {
     pub fn kept_by_future(&self, now: Timestamp) -> Option<&Decision> {
         let is_ahead = |decision: &Decision| decision.largest_timestamp.is_some_and(|it| it.is_far_ahead_of(now));
         self.decisions.iter().find(|decision| decision.verdict == Verdict::WithinLimits && is_ahead(decision))
+    }
+
+    /// The first segment that is kept, if it holds anything.
+    #[must_use]
+    pub fn first_kept(&self) -> Option<&Decision> {
+        self.decisions.iter().find(|decision| !decision.verdict.goes()).filter(|it| it.verdict != Verdict::EmptyActive)
+    }
+
+    /// When the records were written that are deleted and kept, from the log that the plan is of. Reads as few segments as the
+    /// plan did, and those that go by their size or their offsets.
+    ///
+    /// # Errors
+    /// When the disk fails or the log is corrupt.
+    pub fn times(&self, view: &LogView) -> Result<PlanTimes> {
+        let mut times = PlanTimes { log_start_offset: view.log_start_offset(), ..PlanTimes::default() };
+        for decision in self.going() {
+            let (base, next) = (decision.segment.base_offset, decision.next_offset);
+            if times.deleted_first.is_some() && decision.largest_timestamp.is_some() {
+                times.deleted_largest = times.deleted_largest.max(decision.largest_timestamp);
+                continue;
+            }
+            let Some((_, found)) = view.segment_times(base, next)? else { continue };
+            times.deleted_largest = times.deleted_largest.max(decision.largest_timestamp.or(found.largest));
+            if times.deleted_first.is_none() {
+                times.deleted_first = view.first_of(found.first, base, next)?;
+            }
+        }
+        if let Some(kept) = self.first_kept() {
+            let (base, next) = (kept.segment.base_offset, kept.next_offset);
+            let start = base.max(times.log_start_offset);
+            times.kept_first = match view.segment_times(base, next)? {
+                Some((_, found)) if start == base => view.first_of(found.first, base, next)?,
+                Some(_) => view.first_within(start, next)?,
+                None => None,
+            };
+        }
+        Ok(times)
     }
 
     /// The log start offset afterwards.

@@ -116,9 +116,7 @@ impl LogView {
             let first_timestamp = match first {
                 // Records below the log start are hidden.
                 _ if base_offset < log_start_offset => self.first_within(log_start_offset, next_offset)?,
-                FirstTime::Inside => self.first_within(base_offset, next_offset)?,
-                FirstTime::At(timestamp) => Some(timestamp),
-                FirstTime::NoRecord => None,
+                first => self.first_of(first, base_offset, next_offset)?,
             };
             summaries.push(SegmentSummary { segment, next_offset, first_timestamp, largest_timestamp });
         }
@@ -131,8 +129,17 @@ impl LogView {
         Ok((Summary { log_start_offset, log_end_offset, segments: summaries, open_transactions }, is_whole))
     }
 
+    /// The timestamp of the first record of the segment between two offsets.
+    pub(super) fn first_of(&self, first: FirstTime, from: Offset, end: Offset) -> Result<Option<Timestamp>> {
+        match first {
+            FirstTime::Inside => self.first_within(from, end),
+            FirstTime::At(timestamp) => Ok(Some(timestamp)),
+            FirstTime::NoRecord => Ok(None),
+        }
+    }
+
     /// The timestamp of the first record between two offsets.
-    fn first_within(&self, from: Offset, end: Offset) -> Result<Option<Timestamp>> {
+    pub(super) fn first_within(&self, from: Offset, end: Offset) -> Result<Option<Timestamp>> {
         if from >= end {
             return Ok(None);
         }

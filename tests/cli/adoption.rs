@@ -78,7 +78,7 @@ fn a_repair_writes_a_lost_topic_file_again_and_no_record_is_deleted_by_it() {
         let unlimited = serde_json::json!({ "retention.ms": "-1", "retention.bytes": "-1" });
         assert_eq!(described[0]["config"], unlimited);
         assert!(!kdir.entries("").iter().any(|name| name.ends_with(".damaged")), "there was none to keep");
-        kdir.run(&["retention"]).code(0).stdout("").stderr("removed 0 segments, 0 B\n");
+        kdir.run(&["retention"]).code(0).stdout("").stderr("deleted 0 segments, 0 records, 0 B\n");
         kdir.produce("app", &[], "7\n");
         assert_eq!(kdir.values("app").lines().count(), 7);
         kdir.assert_sound();

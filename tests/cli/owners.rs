@@ -182,7 +182,7 @@ fn without_a_home_and_in_a_folder_that_is_gone_it_works_with_a_log_dir() {
 #[test]
 fn retention_of_a_log_dir_that_is_not_there_yet_is_done_and_quiet_says_nothing() {
     let kdir = Kdir::new();
-    let told = format!("there is no log dir {}, so there is nothing to remove\n", kdir.log_dir().display());
+    let told = format!("there is no log dir {}, so there is nothing to delete\n", kdir.log_dir().display());
     for args in [&["retention"][..], &["retention", "--dry-run"], &["retention", "app"]] {
         kdir.run(args).code(0).stdout("").stderr(told.clone());
         kdir.run(&[&["-q"], args].concat()).code(0).stdout("").stderr("");

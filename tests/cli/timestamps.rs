@@ -117,15 +117,15 @@ fn retention_names_the_segment_whose_timestamp_in_the_future_keeps_all_after_it(
     let warning = "warning: app-0: the segment at offset 1 has a timestamp in the future, year 55840 (microseconds?): \
                    retention.ms keeps it and all after it\n\
                    hint: `kdir delete-records app --before-offset 0:2` lets retention remove it\n";
-    kdir.run(&["retention", "-n", "-o", "tsv"])
+    kdir.run(&["-v", "retention", "-n", "-o", "tsv"])
         .code(0)
         .stdout(contains(format!("app\t0\t1\t2\t69\t{MICROSECONDS}\tkeep\ta timestamp in the future\n")))
-        .stderr(format!("{warning}would remove 1 segment, 69 B\n"));
-    kdir.run(&["retention"]).code(0).stderr(format!("{warning}removed 1 segment, 69 B\n"));
+        .stderr(format!("{warning}would delete 1 segment, 1 record, 69 B\n"));
+    kdir.run(&["retention"]).code(0).stderr(format!("{warning}deleted 1 segment, 1 record, 69 B\n"));
     // As Kafka's arithmetic has it, nothing else goes; the hint is the way on.
     assert_eq!(kdir.values("app").lines().count(), 3);
     kdir.run(&["-q", "delete-records", "--yes", "app", "--before-offset", "0:2"]).code(0);
-    kdir.run(&["retention"]).code(0).stderr(starts_with("removed 3 segments, "));
+    kdir.run(&["retention"]).code(0).stderr(starts_with("deleted 3 segments, "));
     assert_eq!(kdir.values("app"), "");
 }
 
@@ -133,10 +133,10 @@ fn retention_names_the_segment_whose_timestamp_in_the_future_keeps_all_after_it(
 fn retention_warns_of_no_timestamp_that_keeps_nothing() {
     let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=100", "-c", "retention.ms=-1"]);
     produce(&kdir, &["--batch-size", "1"], &[MICROSECONDS, DAY]);
-    kdir.run(&["retention", "-n"]).code(0).stderr("would remove 0 segments, 0 B\n");
+    kdir.run(&["retention", "-n"]).code(0).stderr("would delete 0 segments, 0 records, 0 B\n");
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &["--timestamp", "now"], "v\n");
-    kdir.run(&["retention", "-n"]).code(0).stderr("would remove 0 segments, 0 B\n");
+    kdir.run(&["retention", "-n"]).code(0).stderr("would delete 0 segments, 0 records, 0 B\n");
 }
 
 #[test]

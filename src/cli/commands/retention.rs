@@ -6,27 +6,35 @@ use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number,
 use crate::cli::ui::Unit;
 use crate::logdir::{LimitOverrides, LogDir, LogDirError, Partition, RetentionPlan, Topic, TopicPattern};
 use crate::storage::retention::{Decision, Limits, Verdict};
-use crate::units::{ByteSize, Timestamp, TopicPartition};
+use crate::units::{ByteSize, Duration, Offset, Timestamp, TopicPartition};
 
 /// Apply retention once
 ///
-/// Whole segments go, oldest first, by Kafka's own three passes: those below the log start offset, then those that
+/// Deletes whole segments, oldest first, by Kafka's own three passes: those below the log start offset, then those that
 /// retention.bytes does without, then those whose largest timestamp is older than retention.ms. The active segment is not
 /// exempt. Nothing else in kdir ever deletes data on its own. A segment with a timestamp in the future, and with it all that
 /// follow, is kept until then, as by a broker of Kafka 4: a warning names it.
 ///
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
-/// topics (__*) only when named. With --dry-run every segment is listed with the reason why it goes or stays; without,
-/// those that went: nothing with --quiet, unless -o asks for JSON or TSV. Where there is no log dir yet, there is nothing to do.
+/// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. Where there is no log dir yet,
+/// there is nothing to delete.
 ///
-/// Columns of JSON and TSV: topic, partition, base_offset, next_offset, bytes, newest, action, reason
+/// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
+/// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
+/// --dry-run all partitions are listed, else those of which something was deleted. With --verbose, a row a segment with the
+/// reason why it is deleted or kept. On a narrow terminal a time of today is 10:05, one of the months around 11-22, any other
+/// the year.
+///
+/// Columns of JSON and TSV: topic, partition, deleted_segments, deleted_records, deleted_bytes, deleted_from, deleted_to,
+/// kept_records, kept_bytes, kept_from, kept_until; with --verbose: topic, partition, base_offset, next_offset, bytes, newest,
+/// action, reason. A compacted topic may hold fewer records.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  kdir retention --dry-run app")]
+#[command(after_long_help = "Examples:\n  kdir retention --dry-run app\n  kdir retention --dry-run --verbose app")]
 pub(crate) struct RetentionArgs {
     /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
     topic: Vec<TopicPattern>,
-    /// Show what would go, and why; change nothing
+    /// Show what would be deleted; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// In place of the topics' retention.ms: 7d, 36h, 90s, or forever
@@ -39,7 +47,22 @@ pub(crate) struct RetentionArgs {
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 8] = [
+/// All of a row fits 80 columns, for names and numbers that are not too long.
+const COLUMNS: [Column; 11] = [
+    text("topic", "TOPIC"),
+    number("partition", "P"),
+    number("deleted_segments", "SEGS"),
+    number("deleted_records", "RECORDS"),
+    number("deleted_bytes", "BYTES"),
+    text("deleted_from", "FROM"),
+    text("deleted_to", "TO"),
+    number("kept_records", "KEPT"),
+    number("kept_bytes", "BYTES"),
+    text("kept_from", "OLDEST"),
+    text("kept_until", "UNTIL"),
+];
+
+const SEGMENT_COLUMNS: [Column; 8] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
     number("base_offset", "BASE OFFSET"),
@@ -54,14 +77,17 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let opened = if args.dry_run { context.open() } else { context.open_to_write() };
     let log_dir = match opened {
         Err(error) if matches!(error.downcast_ref(), Some(LogDirError::Missing { .. })) => {
-            context.ui.status(&format!("{error}, so there is nothing to remove"));
+            context.ui.status(&format!("{error}, so there is nothing to delete"));
             return Ok(Exit::Done);
         }
         opened => opened?,
     };
-    let shows_rows = args.dry_run || args.report.output != ReportFormat::Table || !context.ui.is_quiet();
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
-    let (mut removed, mut bytes) = (0, 0);
+    let by_segment = context.ui.is_verbose();
+    let columns: &[Column] = if by_segment { &SEGMENT_COLUMNS } else { &COLUMNS };
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
+    // A table is for a person, who has asked for nothing to be said.
+    let is_shown = args.dry_run || args.report.output != ReportFormat::Table || !context.ui.is_quiet();
+    let (mut removed, mut records, mut bytes) = (0, 0, 0);
     let mut failures = Failures::new(context.ui);
     let overrides = overrides(args);
     for topic in chosen(args, &log_dir, context, &mut failures)? {
@@ -72,31 +98,43 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
             } else {
                 apply(&partition, overrides, now, context)
             };
-            let RetentionPlan { plan, limits } = match planned {
+            let planned = match planned {
                 Ok(planned) => planned,
                 Err(error) => {
                     failures.tell(error);
                     continue;
                 }
             };
+            let RetentionPlan { plan, limits, .. } = &planned;
             let kept_by_future = plan.kept_by_future(now);
             if let Some(decision) = kept_by_future {
                 warn_of_future(partition.id(), decision, context);
             }
-            for decision in plan.decisions.iter().filter(|it| shows_rows && (args.dry_run || it.verdict.goes())) {
-                let reason = match kept_by_future {
-                    Some(kept) if kept == decision => "a timestamp in the future".into(),
-                    _ => reason(decision.verdict, &limits),
-                };
-                report.row(row(&topic, partition.id().partition, decision, reason))?;
+            let deleted = Amount::of(plan.going(), Offset::ZERO);
+            if by_segment && is_shown {
+                for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
+                    let reason = match kept_by_future {
+                        Some(kept) if kept == decision => "a timestamp in the future".into(),
+                        _ => reason(decision.verdict, limits),
+                    };
+                    report.row(segment_row(&topic, partition.id().partition, decision, reason))?;
+                }
+            } else if is_shown && (args.dry_run || deleted.segments > 0) {
+                report.row(row(partition.id(), &planned, &deleted, now))?;
             }
-            removed += plan.going().count() as u64;
-            bytes += plan.going().map(|decision| decision.segment.size).sum::<u64>();
+            removed += deleted.segments;
+            records += deleted.records;
+            bytes += deleted.bytes;
         }
     }
     report.finish()?;
-    let verb = if args.dry_run { "would remove" } else { "removed" };
-    context.ui.status(&format!("{verb} {}, {}", super::counted(removed, "segment"), ByteSize(bytes)));
+    let verb = if args.dry_run { "would delete" } else { "deleted" };
+    context.ui.status(&format!(
+        "{verb} {}, {}, {}",
+        super::counted(removed, "segment"),
+        super::counted(records as u64, "record"),
+        ByteSize(bytes)
+    ));
     Ok(failures.exit())
 }
 
@@ -173,7 +211,47 @@ fn apply(
     Ok(planned?)
 }
 
-fn row(topic: &Topic, partition: i32, decision: &Decision, reason: String) -> Vec<Cell> {
+/// How much is in some segments.
+#[derive(Default)]
+struct Amount {
+    segments: u64,
+    records: i64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn of<'a>(decisions: impl Iterator<Item = &'a Decision>, start: Offset) -> Self {
+        decisions.fold(Self::default(), |sum, it| Self {
+            segments: sum.segments + 1,
+            records: sum.records + (it.next_offset - it.segment.base_offset.max(start)).max(0),
+            bytes: sum.bytes + it.segment.size,
+        })
+    }
+}
+
+fn row(partition: &TopicPartition, planned: &RetentionPlan, deleted: &Amount, now: Timestamp) -> Vec<Cell> {
+    let RetentionPlan { plan, limits, times } = planned;
+    let kept = Amount::of(plan.decisions.iter().filter(|it| !it.verdict.goes()), times.log_start_offset);
+    let has_time_limit = limits.deletes && limits.retention_ms >= 0;
+    let until = plan.first_kept().filter(|_| has_time_limit).and_then(|it| it.largest_timestamp);
+    let until = until.map(|largest| Timestamp(largest.0.saturating_add(limits.retention_ms)));
+    let (from, to) = if deleted.segments > 0 { (times.deleted_first, times.deleted_largest) } else { (None, None) };
+    vec![
+        Cell::text(&partition.topic),
+        Cell::Number(partition.partition.into()),
+        Cell::Number(deleted.segments as i64),
+        Cell::Number(deleted.records),
+        Cell::Bytes(deleted.bytes),
+        Cell::moment(from, now),
+        Cell::moment(to, now),
+        Cell::Number(kept.records),
+        Cell::Bytes(kept.bytes),
+        Cell::moment(times.kept_first, now),
+        Cell::moment(until, now),
+    ]
+}
+
+fn segment_row(topic: &Topic, partition: i32, decision: &Decision, reason: String) -> Vec<Cell> {
     vec![
         Cell::text(&topic.name),
         Cell::Number(partition.into()),
@@ -181,7 +259,7 @@ fn row(topic: &Topic, partition: i32, decision: &Decision, reason: String) -> Ve
         Cell::Number(decision.next_offset.0),
         Cell::Bytes(decision.segment.size),
         Cell::time(decision.largest_timestamp),
-        Cell::text(if decision.verdict.goes() { "remove" } else { "keep" }),
+        Cell::text(if decision.verdict.goes() { "delete" } else { "keep" }),
         Cell::Text(reason),
     ]
 }
@@ -189,11 +267,16 @@ fn row(topic: &Topic, partition: i32, decision: &Decision, reason: String) -> Ve
 fn reason(verdict: Verdict, limits: &Limits) -> String {
     match verdict {
         Verdict::BelowLogStart => "below the log start offset".into(),
-        Verdict::OverSize => format!("the rest is at least retention.bytes={}", limits.retention_bytes),
-        Verdict::TooOld => format!("older than retention.ms={}", limits.retention_ms),
+        Verdict::OverSize => {
+            let limit = u64::try_from(limits.retention_bytes).unwrap_or_default();
+            format!("the rest has retention.bytes={} ({})", limits.retention_bytes, ByteSize(limit))
+        }
+        Verdict::TooOld => {
+            format!("older than retention.ms={} ({})", limits.retention_ms, Duration(limits.retention_ms).rounded())
+        }
         Verdict::WithinLimits if limits.retention_ms < 0 && limits.retention_bytes < 0 => "no limit is set".into(),
         Verdict::WithinLimits => "within the limits".into(),
-        Verdict::BehindOneThatStays => "a segment before it stays".into(),
+        Verdict::BehindOneThatStays => "a segment before it is kept".into(),
         Verdict::EmptyActive => "the active segment, empty".into(),
     }
 }
