@@ -28,7 +28,13 @@ const BELONGS: [(&str, &[&str], &str); 8] = [
     ("std::fs", &["src/disk/"], "take a `disk::Disk`: the file system has one door"),
     (
         "serde_json",
-        &["src/stream/json.rs", "src/stream/json_field.rs", "src/logdir/topic.rs", "src/cli/"],
+        &[
+            "src/stream/json.rs",
+            "src/stream/json_field.rs",
+            "src/stream/json_value.rs",
+            "src/logdir/topic.rs",
+            "src/cli/",
+        ],
         "keep JSON to small structs made for it, in one of those files",
     ),
     ("crc_fast", &["src/format/crc.rs"], "call `format::crc::crc32c`, so that CRC-32C and plain CRC-32 never mix"),

@@ -11,7 +11,7 @@ use crate::disk::watch::{Wakers, Woken};
 use crate::logdir::LogDirs;
 use crate::storage::{OpenTransaction, ReadMemory, StorageError};
 use crate::stream::output::RecordFormat;
-use crate::units::{Offset, Timestamp, TopicPartition};
+use crate::units::{self, Offset, Timestamp, TopicPartition};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub records_max: Option<u64>,
     /// Go on at the end of the log. The time bound of the selection ends that when it has come.
     pub follow: bool,
+    /// End when so long nothing was written that was waited for.
+    pub idle_timeout: Option<units::Duration>,
     /// Keep the pauses between records.
     pub speed: Option<Speed>,
 }
@@ -162,6 +164,13 @@ pub struct Consumer<'a> {
     left: u64,
     pace: Option<Pace>,
     written: u64,
+    idle: Idle,
+}
+
+/// Since when nothing was written, and how many records were by then.
+struct Idle {
+    since: Timestamp,
+    written: u64,
 }
 
 impl<'a> Consumer<'a> {
@@ -209,6 +218,7 @@ impl<'a> Consumer<'a> {
             left: options.records_max.unwrap_or(u64::MAX),
             pace: options.speed.map(Pace::new),
             written: 0,
+            idle: Idle { since: (environment.clock)(), written: 0 },
         })
     }
 
@@ -220,10 +230,12 @@ impl<'a> Consumer<'a> {
         let begun = self.begin();
         self.tell_unseen();
         begun?;
+        self.delivery.add(&self.options.format.heading());
         let written = self.write_all();
         self.tell_unseen();
         // What was read before an error is the user's all the same.
         let finished = self.delivery.finish(&self.merge, written.as_ref().ok().copied(), self.left == 0);
+        self.tell_written();
         if self.delivery.unacknowledged() > 0 && written.is_ok() {
             (self.tell)(Event::Unacknowledged { records: self.delivery.unacknowledged() });
         }
@@ -259,7 +271,7 @@ impl<'a> Consumer<'a> {
                 self.tell_open_transactions();
                 return Ok(Ended::Complete);
             }
-            if self.left == 0 || is_over || self.merge.is_done() {
+            if self.left == 0 || is_over || self.merge.is_done() || self.is_idle_for_too_long() {
                 return Ok(Ended::Complete);
             }
             if let Some(ended) = self.write_and_keep()? {
@@ -271,13 +283,30 @@ impl<'a> Consumer<'a> {
         }
     }
 
+    /// Whether nothing has come for as long as is waited for.
+    fn is_idle_for_too_long(&mut self) -> bool {
+        let now = (self.environment.clock)();
+        // A clock that was set back does not make the wait longer.
+        if self.idle.written != self.written || now < self.idle.since {
+            self.idle = Idle { since: now, written: self.written };
+        }
+        self.idle_left(now).is_some_and(|left| left.is_zero())
+    }
+
+    fn idle_left(&self, now: Timestamp) -> Option<Duration> {
+        let left = i128::from(self.options.idle_timeout?.0) - now.since(self.idle.since);
+        Some(Duration::from_millis(left.clamp(0, i128::from(i64::MAX)) as u64))
+    }
+
     /// Waits until there may be more; `Some` where reading is to end.
     fn wait_for_more(&mut self) -> Result<Option<Ended>> {
+        let idle_left = self.idle_left((self.environment.clock)());
         let Some(follower) = &mut self.follower else { return Ok(None) };
         let clock = self.environment.clock;
         let until = self.options.selection.until;
         let at_most = until.map_or(Duration::MAX, |until| Duration::from_millis(until.since(clock()).max(0) as u64));
         let at_most = at_most.min(self.delivery.pause_before_keeping());
+        let at_most = idle_left.map_or(at_most, |left| at_most.min(left));
         let partitions = self.merge.sources().len();
         let (wakers, opener) = (self.delivery.wakers(), (&self.selector, self.log_dirs));
         match follower.wait(&wakers, at_most, opener, clock, &mut self.merge)? {

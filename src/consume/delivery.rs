@@ -96,6 +96,11 @@ impl<'a> Delivery<'a> {
         !matches!(self.evidence, Evidence::Acks(_))
     }
 
+    /// Adds bytes that belong to no record.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// Adds the record that the merge has shown.
     #[inline]
     pub(super) fn add_shown(&mut self, format: &RecordFormat, merge: &Merge) {

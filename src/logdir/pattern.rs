@@ -29,7 +29,7 @@ pub enum TopicPatternError {
     #[error(transparent)]
     Name(#[from] TopicNameError),
     /// A pattern that cannot be read.
-    #[error("{text:?} is no pattern: {what}")]
+    #[error("{text:?} is not a pattern: {what}")]
     Glob {
         /// The pattern.
         text: String,

@@ -45,12 +45,18 @@ pub struct Located<'a> {
 /// Appends the envelope of a record and a newline. Field by field, records of 100 bytes take half the time of a struct that
 /// serde serializes.
 pub fn write(it: &Located<'_>, out: &mut Vec<u8>) {
+    write_place(it, out);
+    write_from_offset(it, out);
+}
+
+/// Appends the beginning of an envelope, up to the offset.
+#[inline(always)]
+pub fn write_place(it: &Located<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topic\":");
     write_text(it.topic, out);
     out.extend_from_slice(b",\"partition\":");
     write_json(&it.partition, out);
     out.extend_from_slice(b",\"offset\":");
-    write_from_offset(it, out);
 }
 
 /// Appends the rest of an envelope, from the offset on, and a newline.
@@ -89,7 +95,7 @@ pub fn write_headers(it: &Located<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends what follows the name of a field that holds bytes, from the end of the name on.
-fn write_part(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+pub(super) fn write_part(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     let Some(bytes) = bytes else { return out.extend_from_slice(b"\":null") };
     if let Ok(text) = std::str::from_utf8(bytes) {
         out.extend_from_slice(b"\":");

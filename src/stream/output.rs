@@ -1,7 +1,9 @@
 //! Records to bytes.
 
+use super::columns::Rows;
 use super::json::{self, Located};
 use super::template::Template;
+use super::{hex, json_value};
 
 /// How records are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,14 @@ pub enum RecordFormat {
     Len32,
     /// As a template says.
     Template(Template),
+    /// A JSON envelope a line, with the value in it as JSON.
+    JsonValue,
+    /// A row of named columns.
+    Rows(Rows),
+    /// Byte by byte, for a person.
+    Hex,
+    /// Not at all: records are only counted.
+    Nothing,
 }
 
 impl RecordFormat {
@@ -26,6 +36,15 @@ impl RecordFormat {
         match self {
             Self::Value { delimiter } => <[u8; 1]>::try_from(&delimiter[..]).ok().map(|[byte]| byte),
             _ => None,
+        }
+    }
+
+    /// What comes before the first record.
+    #[must_use]
+    pub fn heading(&self) -> Vec<u8> {
+        match self {
+            Self::Rows(rows) => rows.heading(),
+            _ => Vec::new(),
         }
     }
 
@@ -40,6 +59,10 @@ impl RecordFormat {
             }
             Self::Json => json::write(it, out),
             Self::Template(template) => template.write(it, out),
+            Self::JsonValue => json_value::write(it, out),
+            Self::Rows(rows) => rows.write(it, out),
+            Self::Hex => hex::write(it, out),
+            Self::Nothing => {}
             Self::Len32 => {
                 out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                 out.extend_from_slice(value);

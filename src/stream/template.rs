@@ -191,7 +191,7 @@ fn token(rest: &str) -> Result<(Piece, &str), String> {
         other => {
             // As it is printed to a terminal, where a control character would do something.
             let other = if other.is_control() { other.escape_default().to_string() } else { other.to_string() };
-            return Err(format!("%{other} is no token; {TOKENS}"));
+            return Err(format!("%{other} is not a token; {TOKENS}"));
         }
     };
     Ok((piece, after))
@@ -293,12 +293,12 @@ mod tests {
     #[test]
     fn what_is_no_template_is_refused_with_its_place() {
         for (template, column, words) in [
-            ("%q", 1, "%q is no token"),
-            ("äb %q", 4, "%q is no token"),
+            ("%q", 1, "%q is not a token"),
+            ("äb %q", 4, "%q is not a token"),
             ("a%", 2, "nothing follows the %"),
             (r"a\%", 3, "nothing follows the %"),
-            ("%\x1b", 1, r"%\u{1b} is no token"),
-            ("\n%\n", 2, r"%\n is no token"),
+            ("%\x1b", 1, r"%\u{1b} is not a token"),
+            ("\n%\n", 2, r"%\n is not a token"),
             ("%T{%Y", 1, "never closed"),
             ("%T{}", 1, "names no format"),
             ("%s %T{%!}", 4, "is no strftime format"),

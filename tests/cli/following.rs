@@ -133,3 +133,27 @@ fn what_cannot_be_followed_is_told() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.run(&["consume", "app", "-F", "-p", "7"]).code(1).stdout("").stderr(contains("has no partition 7"));
 }
+
+#[test]
+fn a_follow_ends_when_nothing_was_printed_for_so_long() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "a\n");
+    let start = std::time::Instant::now();
+    kdir.run(&["consume", "app", "-F", "--idle-timeout", "300ms"]).code(0).stdout("a\n").stderr("");
+    assert!(start.elapsed() >= std::time::Duration::from_millis(300));
+    let mut running =
+        Running::start(kdir.process(&["consume", "app", "-F", "--grep", "^[ab]$", "--idle-timeout", "2s"]));
+    let lines = running.lines();
+    assert_eq!(next(&lines), "a");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    kdir.produce("app", &[], "b\n");
+    assert_eq!(next(&lines), "b");
+    // What comes and does not match does not make the wait longer.
+    let start = std::time::Instant::now();
+    for _ in 0..8 {
+        kdir.produce("app", &[], "no\n");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(running.end().0, Some(0));
+    assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
+}

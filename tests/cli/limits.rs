@@ -169,9 +169,10 @@ fn records_are_deleted_from_more_partitions_than_files_may_be_open() {
         assert_eq!((code, &*stderr), (Some(0), ""));
         stdout
     };
-    let all_at =
-        |start: i64| (0..PARTITIONS).map(|number| format!("many\t{number}\t{start}\t{start}\n")).collect::<String>();
-    assert_eq!(starts(&["--before", "2000-01-01"]), all_at(0));
+    let all_at = |start: i64, deleted: i64| {
+        (0..PARTITIONS).map(|number| format!("many\t{number}\t{start}\t{deleted}\n")).collect::<String>()
+    };
+    assert_eq!(starts(&["--before", "2000-01-01"]), all_at(0, 0));
     assert_eq!(kdir.values("many").lines().collect::<Vec<_>>(), written);
     let each: Vec<String> = (0..PARTITIONS).map(|number| format!("{number}:2")).collect();
     assert_eq!(starts(&["--before-offset", &each.join(",")]), all_at(2, 2));

@@ -171,3 +171,36 @@ fn a_topic_that_is_not_there_is_not_made_by_every_command() {
         .stdout("")
         .stderr(predicates::str::ends_with("\nhint: make it with `kdir create nope`, or add --create\n"));
 }
+
+/// The examples of the help of these commands, as they are printed there.
+#[test]
+fn the_examples_of_the_help_work() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.create("app-1", &[]);
+    kdir.create("orders", &[]);
+    let lines: String = (0..3000).map(|it| format!("alice:{it}\n")).collect();
+    kdir.produce("app", &["-p", "0", "-K", ":", "-H", "source=web"], lines);
+    kdir.produce("app-1", &[], "v\n");
+    kdir.produce("app", &["-p", "1"], "exact text\nERROR\n".repeat(1300));
+    let program = kdir::cli::command();
+    for name in ["consume", "offsets", "list", "retention", "delete-records"] {
+        let help = program.find_subcommand(name).unwrap().get_after_long_help().unwrap().to_string();
+        let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  kdir ")).collect();
+        assert!(!examples.is_empty(), "{name} has no example");
+        for example in examples.into_iter().filter(|it| !it.contains(" | ")) {
+            // What follows a topic without end is ended here; nothing is waited for as long as a person would.
+            let ends = if example.contains("-F") && !example.contains("--idle-timeout") {
+                " --idle-timeout 200ms"
+            } else {
+                ""
+            };
+            let example = format!("{example}{ends}").replace("30s", "200ms");
+            let words = shlex::split(&example).unwrap();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let status = if name == "retention" { "would delete 0 segments, 0 records, 0 B\n" } else { "" };
+            let run = kdir.run(&words).code(0).stderr(status);
+            let is_silent = example.contains("2h ago") && name == "consume";
+            assert!(!run.get_output().stdout.is_empty() || is_silent, "{example} prints nothing");
+        }
+    }
+}

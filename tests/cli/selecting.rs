@@ -59,7 +59,7 @@ fn what_is_no_regular_expression_is_refused_with_its_place() {
     kdir.run(&["consume", "app", "--grep", "a("])
         .code(2)
         .stdout("")
-        .stderr(contains("--grep <REGEX>").and(contains("unclosed group")));
+        .stderr(contains("--grep: ").and(contains("unclosed group")));
     kdir.run(&["consume", "app", "--header", "=x"]).code(2).stdout("").stderr(contains("expected NAME or NAME=REGEX"));
     kdir.run(&["consume", "app", "--header", "h=["]).code(2).stdout("").stderr(contains("unclosed character class"));
 }
@@ -95,18 +95,11 @@ fn a_tail_is_the_last_of_all_that_was_selected_in_time_order() {
         &["--to-offset", "0:500,1:2", "--from-offset", "0:300,2:latest"],
         &["--from-offset", "latest"],
         &["--grep", "nothing has this"],
-        &["--order", "partition"],
     ] {
         let whole = all(selected);
         for count in [0, 1, 2, 3, 10, 333, 5000] {
             let tail = all(&[selected, &["--tail", &count.to_string()]].concat());
-            let expected = if selected.contains(&"partition") {
-                // Of each partition as much as the last records by offset need.
-                let from = whole.len().saturating_sub(count);
-                whole[from..].to_vec()
-            } else {
-                whole[whole.len().saturating_sub(count)..].to_vec()
-            };
+            let expected = &whole[whole.len().saturating_sub(count)..];
             assert_eq!(tail, expected, "{selected:?} --tail {count}");
         }
     }
@@ -164,7 +157,7 @@ fn patterns_name_topics_as_a_shell_does() {
         starts_with(format!("kdir: no topic in {} matches x*\n", kdir.log_dir().display()))
             .and(contains("`kdir list`")),
     );
-    kdir.run(&["consume", "a[b"]).code(2).stdout("").stderr(contains("\"a[b\" is no pattern"));
+    kdir.run(&["consume", "a[b"]).code(2).stdout("").stderr(contains("\"a[b\" is not a pattern"));
     assert_eq!(kdir.text(&["describe", "app-*", "-o", "tsv"]).lines().count(), 2);
     kdir.run(&["-q", "verify", "app*"]).code(0).stdout("").stderr("");
     kdir.run(&["-q", "delete", "app-*", "--yes"]).code(0).stderr("");
@@ -279,5 +272,53 @@ fn a_filter_finds_what_a_look_at_every_record_finds() {
             let expected: Vec<i64> = expected.into_iter().filter(|&offset| offset >= 5001).collect();
             assert_eq!(from_the_middle, expected, "KDIR_SEED={seed} {option} {pattern:?} from 5001");
         }
+    }
+}
+
+#[test]
+fn key_and_value_are_compared_byte_by_byte() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-K", ":"], "a.b:1\naxb:1.5\na:1\na.bc:1x5\n:1\n");
+    let values = |args: &[&str]| kdir.text(&[&["consume", "app", "-f", "%k=%s "], args].concat());
+    assert_eq!(values(&["--key-is", "a.b"]), "a.b=1 ");
+    assert_eq!(values(&["--key-is", ""]), "=1 ");
+    assert_eq!(values(&["--value-is", "1.5"]), "axb=1.5 ");
+    assert_eq!(values(&["--value-is", "1", "--key-is", "a"]), "a=1 ");
+    assert_eq!(values(&["--key-is", "^a$"]), "");
+    assert_eq!(values(&["--key-is", "-1"]), "");
+    kdir.produce("app", &["-i", "raw"], "two\nlines\n");
+    assert_eq!(values(&["--value-is", "two\nlines\n"]), "=two\nlines\n ");
+    assert_eq!(values(&["--value-is", "two\nlines"]), "");
+}
+
+#[test]
+fn records_are_only_counted() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &[], "a\nb\nb\n\n");
+    let count = |args: &[&str]| kdir.text(&[&["consume", "app", "--count"], args].concat());
+    assert_eq!(count(&[]), "4\n");
+    assert_eq!(count(&["--grep", "b"]), "2\n");
+    assert_eq!(count(&["--grep", "x"]), "0\n");
+    assert_eq!(count(&["--tail", "3", "-n", "2"]), "2\n");
+    assert_eq!(count(&["-F", "-n", "3"]), "3\n");
+}
+
+#[test]
+fn the_exit_status_says_whether_anything_was_printed_if_it_is_asked_for() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "a\nb\n");
+    kdir.run(&["consume", "app", "--grep", "x"]).code(0).stdout("").stderr("");
+    kdir.run(&["consume", "app", "--grep", "x", "--exit-status"]).code(1).stdout("").stderr("");
+    kdir.run(&["consume", "app", "--grep", "x", "--exit-status", "--count"]).code(1).stdout("0\n").stderr("");
+    kdir.run(&["consume", "app", "--grep", "a", "--exit-status"]).code(0).stdout("a\n").stderr("");
+    kdir.run(&["consume", "app", "--header", "typo", "--exit-status"]).code(1).stdout("").stderr("");
+}
+
+#[test]
+fn isolation_is_spelled_as_kafka_spells_it_too() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "a\n");
+    for level in ["read_committed", "read-committed", "read_uncommitted", "read-uncommitted"] {
+        assert_eq!(kdir.text(&["consume", "app", "--isolation", level]), "a\n");
     }
 }

@@ -47,6 +47,7 @@ fn options() -> Options {
         format: RecordFormat::Value { delimiter: b"\n".to_vec() },
         records_max: None,
         follow: false,
+        idle_timeout: None,
         speed: None,
     }
 }

@@ -76,7 +76,7 @@ pub struct Compression {
 #[non_exhaustive]
 pub enum CompressionError {
     /// There is no such codec.
-    #[error("{name:?} is no codec: expected none, gzip, snappy, lz4 or zstd, and a level as in zstd:3")]
+    #[error("{name:?} is not a codec: use none, gzip, snappy, lz4 or zstd, and a level as in zstd:3")]
     Codec {
         /// What was given.
         name: String,

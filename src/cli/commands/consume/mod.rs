@@ -3,7 +3,7 @@ mod terminal;
 
 use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, FAILED};
 use crate::cli::signals::{self, Stop};
 use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
@@ -11,8 +11,11 @@ use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, In
 use crate::disk::outlet::Outlet;
 use crate::disk::real::open_input;
 use crate::logdir::TopicPattern;
+use crate::stream::columns::Column;
+use crate::units::Duration;
 use anyhow::Context as _;
 use regex::bytes::Regex;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,7 +44,11 @@ use terminal::{Terminal, in_words};
 /// The exit status is then 4, or 1 for an error of the operating system.
 ///
 /// Formats (-o): `value` is the bytes of the value and the delimiter; `json` an envelope a line, in which nothing is lost;
-/// `len32` a big-endian 32-bit length before each value. In `value` and `len32` a null value looks like an empty one.
+/// `len32` a big-endian 32-bit length before each value; `csv` and `tsv` are rows of --columns; `hex` shows key, value and
+/// headers byte by byte. In `value` and `len32` a null value looks like an empty one.
+///
+/// CSV begins with a line of names; null is nothing there, and an empty text "". TSV has no such line; null is \N, and \t \n \r
+/// \\ are written as escapes.
 ///
 /// Templates (-f) have kcat's tokens: %s value, %S its length (-1 is null), %R the same as 4 big-endian bytes, %k key, %K its
 /// length, %T timestamp in ms, %h headers, %t topic, %p partition, %o offset, %% a percent sign; and of our own %T{FORMAT}
@@ -49,6 +56,12 @@ use terminal::{Terminal, in_words};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir consume app --since '2h ago' --until '1h ago' -o json\n  \
                        kdir consume app --tail 10 -F --grep ERROR\n  \
+                       kdir consume app -o csv --columns time,key,value,header:source\n  \
+                       kdir consume app -o json --value-as json\n  \
+                       kdir consume app -o hex -n 1\n  \
+                       kdir consume app --key-is alice --count\n  \
+                       kdir consume app --value-is 'exact text' --exit-status\n  \
+                       kdir consume app -F --idle-timeout 30s\n  \
                        kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'\n  \
                        kdir consume app --cursor-file app.cursor | while read -r line; do echo \"$line\"; done")]
 pub(crate) struct ConsumeArgs {
@@ -71,7 +84,7 @@ pub(crate) struct ConsumeArgs {
     /// Only records before this time; with --follow, end when it has come
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Where")]
     until: Option<String>,
-    /// Only the last N of the records that all other options leave, over all partitions
+    /// Print only the last N matching records by time, across all partitions
     ///
     /// With --cursor-file, that is where the first run begins; the next go on at the positions in the file.
     #[arg(long, value_name = "N", help_heading = "Where")]
@@ -95,6 +108,9 @@ pub(crate) struct ConsumeArgs {
     /// its offsets can be given again.
     #[arg(short = 'F', long, help_heading = "Going on")]
     follow: bool,
+    /// With --follow, end when no record was printed for this long
+    #[arg(long, value_name = "DURATION", help_heading = "Going on")]
+    idle_timeout: Option<Duration>,
     /// Start after what FILE says, and keep there what was printed
     ///
     /// Without the file, start where --from-offset or --tail says. It is written before the first record, about once a second
@@ -148,6 +164,12 @@ pub(crate) struct ConsumeArgs {
     /// Only records whose key does not match
     #[arg(long, value_name = "REGEX", help_heading = "Which")]
     key_not: Vec<Regex>,
+    /// Only records whose key is exactly this
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, help_heading = "Which")]
+    key_is: Option<OsString>,
+    /// Only records whose value is exactly this
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, help_heading = "Which")]
+    value_is: Option<OsString>,
     /// Only records with such a header
     #[arg(long, value_name = "NAME[=REGEX]", value_parser = options::header_test, help_heading = "Which")]
     header: Vec<(String, Option<Regex>)>,
@@ -160,8 +182,11 @@ pub(crate) struct ConsumeArgs {
     /// that has not ended; a warning then names its producer.
     #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
     isolation: IsolationName,
+    /// Exit with status 1 when no record was printed, as grep does
+    #[arg(long, help_heading = "Which")]
+    exit_status: bool,
 
-    /// How partitions are merged: by timestamp, then offset, or one after the other
+    /// How partitions are merged: by timestamp, then offset, or one after the other, which --tail cannot be used with
     #[arg(long, value_name = "ORDER", default_value = "time", help_heading = "Output")]
     order: OrderName,
     /// Form of a record
@@ -171,10 +196,24 @@ pub(crate) struct ConsumeArgs {
     #[arg(short, long, value_name = "TEMPLATE", allow_hyphen_values = true, help_heading = "Output")]
     #[arg(conflicts_with_all = ["output", "delimiter"])]
     format: Option<String>,
-    /// What follows each value: any bytes, or none; \n \t \r \0 \\ and \xHH are understood
+    /// Columns of -o csv and tsv: topic, partition, offset, timestamp (ms), time (RFC 3339), key, value, header:NAME [default:
+    /// topic,partition,offset,timestamp,key,value]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Output")]
+    columns: Vec<Column>,
+    /// In -o json, the value as a string, or as the JSON that it is
+    ///
+    /// With `json`, a value that is not JSON is base64 in value_b64, and so is the JSON value null, since "value":null is a
+    /// record without a value.
+    #[arg(long, value_name = "text|json", help_heading = "Output")]
+    value_as: Option<ValueAs>,
+    /// Print only how many records there are
+    #[arg(long, help_heading = "Output")]
+    #[arg(conflicts_with_all = ["output", "format", "delimiter", "cursor_file", "speed"])]
+    count: bool,
+    /// What follows each value: any bytes, or none; \n \t \r \0 \\ and \xHH are understood [default: \n]
     #[arg(short = 'D', long, allow_hyphen_values = true)]
-    #[arg(value_name = "BYTES", default_value = r"\n", value_parser = any_bytes, help_heading = "Output")]
-    delimiter: Delimiter,
+    #[arg(value_name = "BYTES", value_parser = any_bytes, help_heading = "Output")]
+    delimiter: Option<Delimiter>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -191,7 +230,9 @@ enum CommitName {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum IsolationName {
+    #[value(alias = "read_uncommitted")]
     ReadUncommitted,
+    #[value(alias = "read_committed")]
     ReadCommitted,
 }
 
@@ -206,6 +247,15 @@ enum FormatName {
     Value,
     Json,
     Len32,
+    Csv,
+    Tsv,
+    Hex,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ValueAs {
+    Text,
+    Json,
 }
 
 fn any_bytes(text: &str) -> Result<Delimiter, String> {
@@ -252,8 +302,15 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let mut tell = |event: Event<'_>| terminal.take(event);
     let consumer = Consumer::open(&log_dirs, &options, positions, environment, &mut tell);
     let ended = consumer.and_then(Consumer::run);
-    let exit = terminal.finish();
-    match (ended.map_err(in_words)?, stop.as_ref().and_then(Stop::signal)) {
+    let (mut exit, records) = (terminal.finish(), terminal.records);
+    let ended = ended.map_err(in_words)?;
+    if args.count {
+        context.ui.data(format!("{records}\n").as_bytes())?;
+    }
+    if args.exit_status && records == 0 && exit == Exit::Done {
+        exit = Exit::Told(FAILED);
+    }
+    match (ended, stop.as_ref().and_then(Stop::signal)) {
         (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
         _ => Ok(exit),
     }

@@ -1,26 +1,36 @@
 //! From arguments to what a consumer is asked for.
 
-use super::{ConsumeArgs, FormatName, IsolationName, OrderName, ResetName};
+use super::{ConsumeArgs, FormatName, IsolationName, OrderName, ResetName, ValueAs};
 use crate::cli::args;
 use crate::cli::{Context, exit};
 use crate::consume::merge::{OnDamage, Order};
 use crate::consume::{Isolation, Options, Reset, Selection};
+use crate::stream::columns::{Column, Rows, Separation};
 use crate::stream::filter::{Filter, Part, Test};
 use crate::stream::output::RecordFormat;
 use crate::stream::template::Template;
 use regex::bytes::Regex;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 pub(super) fn of(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Options> {
     let order = match args.order {
         OrderName::Time => Order::Time,
         OrderName::Partition => Order::Partition,
     };
+    if args.idle_timeout.is_some() && !args.follow {
+        return Err(exit::usage("--idle-timeout can only be used with --follow"));
+    }
+    if order == Order::Partition && args.tail.is_some() {
+        return Err(exit::usage("--tail prints the last records by time: it cannot be used with --order partition"));
+    }
     Ok(Options {
         selection: selection(args, context)?,
         order,
         format: record_format(args, context)?,
         records_max: args.max_records,
         follow: args.follow,
+        idle_timeout: args.idle_timeout,
         speed: args.speed,
     })
 }
@@ -51,7 +61,7 @@ fn selection(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Selection>
         since,
         until,
         tail: args.tail,
-        filter: filter(args),
+        filter: filter(args)?,
         isolation: match args.isolation {
             IsolationName::ReadUncommitted => Isolation::ReadUncommitted,
             IsolationName::ReadCommitted => Isolation::ReadCommitted,
@@ -61,28 +71,72 @@ fn selection(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Selection>
 }
 
 fn record_format(args: &ConsumeArgs, context: &Context) -> anyhow::Result<RecordFormat> {
+    refuse_other_forms(args)?;
     if let Some(template) = &args.format {
         let template = Template::parse(template, context.zone.clone());
         return Ok(RecordFormat::Template(template.map_err(|error| exit::usage(format!("--format: {error}")))?));
     }
+    if args.count {
+        return Ok(RecordFormat::Nothing);
+    }
     Ok(match args.output {
-        FormatName::Value => RecordFormat::Value { delimiter: args.delimiter.0.clone() },
+        FormatName::Value => {
+            let delimiter = args.delimiter.as_ref().map_or_else(|| b"\n".to_vec(), |given| given.0.clone());
+            RecordFormat::Value { delimiter }
+        }
+        FormatName::Json if args.value_as == Some(ValueAs::Json) => RecordFormat::JsonValue,
         FormatName::Json => RecordFormat::Json,
         FormatName::Len32 => RecordFormat::Len32,
+        FormatName::Csv => RecordFormat::Rows(Rows::new(Separation::Csv, columns(args))),
+        FormatName::Tsv => RecordFormat::Rows(Rows::new(Separation::Tsv, columns(args))),
+        FormatName::Hex => RecordFormat::Hex,
     })
+}
+
+/// Each option of a form belongs to some forms only.
+fn refuse_other_forms(args: &ConsumeArgs) -> anyhow::Result<()> {
+    let is_rows = matches!(args.output, FormatName::Csv | FormatName::Tsv);
+    let (is_value, is_json) = (args.output == FormatName::Value, args.output == FormatName::Json);
+    for (option, is_given, is_allowed, forms) in [
+        ("--delimiter", args.delimiter.is_some(), is_value, "value"),
+        ("--columns", !args.columns.is_empty(), is_rows, "csv or tsv"),
+        ("--value-as", args.value_as.is_some(), is_json, "json"),
+    ] {
+        if is_given && (!is_allowed || args.count) {
+            return Err(exit::usage(format!("{option} can only be used with -o {forms}")));
+        }
+    }
+    Ok(())
+}
+
+fn columns(args: &ConsumeArgs) -> Vec<Column> {
+    match &args.columns[..] {
+        [] => {
+            let (place, what) = ([Column::Topic, Column::Partition, Column::Offset], [Column::Key, Column::Value]);
+            place.into_iter().chain([Column::Timestamp]).chain(what).collect()
+        }
+        given => given.to_vec(),
+    }
+}
+
+/// Matches these bytes and nothing else.
+fn exactly(bytes: &OsStr) -> anyhow::Result<Regex> {
+    let escaped: String = bytes.as_bytes().iter().map(|byte| format!(r"\x{byte:02x}")).collect();
+    Regex::new(&format!(r"(?-u)\A{escaped}\z"))
+        .map_err(|_| exit::usage("what --key-is or --value-is compare with is too long"))
 }
 
 /// `NAME` or `NAME=REGEX`.
 pub(super) fn header_test(text: &str) -> Result<(String, Option<Regex>), String> {
     let (name, pattern) = text.split_once('=').map_or((text, None), |(name, pattern)| (name, Some(pattern)));
     if name.is_empty() {
-        return Err("expected NAME or NAME=REGEX".into());
+        return Err(format!("{text:?} is not NAME or NAME=REGEX"));
     }
     let pattern = pattern.map(|it| it.parse::<Regex>().map_err(|error| error.to_string())).transpose()?;
     Ok((name.to_owned(), pattern))
 }
 
-fn filter(args: &ConsumeArgs) -> Filter {
+fn filter(args: &ConsumeArgs) -> anyhow::Result<Filter> {
     let test = |part: Part, pattern: Option<&Regex>, inverted| Test { part, pattern: pattern.cloned(), inverted };
     let mut tests = Vec::new();
     for (part, patterns, inverted) in [
@@ -93,9 +147,14 @@ fn filter(args: &ConsumeArgs) -> Filter {
     ] {
         tests.extend(patterns.iter().map(|pattern| test(part.clone(), Some(pattern), inverted)));
     }
+    for (part, exact) in [(Part::Key, &args.key_is), (Part::Value, &args.value_is)] {
+        if let Some(bytes) = exact {
+            tests.push(test(part, Some(&exactly(bytes)?), false));
+        }
+    }
     for (headers, inverted) in [(&args.header, false), (&args.header_not, true)] {
         let part = |name: &str| Part::Header(name.as_bytes().to_vec());
         tests.extend(headers.iter().map(|(name, pattern)| test(part(name), pattern.as_ref(), inverted)));
     }
-    Filter::new(tests)
+    Ok(Filter::new(tests))
 }

@@ -14,6 +14,8 @@ pub(super) struct Terminal<'a> {
     /// Partitions that could not be read.
     failures: Failures,
     progress: Option<Progress>,
+    /// How many records were printed.
+    pub(super) records: u64,
 }
 
 impl<'a> Terminal<'a> {
@@ -25,7 +27,7 @@ impl<'a> Terminal<'a> {
             outlet.kind() == OutletKind::File && !args.follow
         };
         let progress = is_shown.then(|| context.ui.progress(None, Unit::Records));
-        Self { args, context, failures: Failures::new(context.ui), progress }
+        Self { args, context, failures: Failures::new(context.ui), progress, records: 0 }
     }
 
     pub(super) fn take(&mut self, event: Event<'_>) {
@@ -61,6 +63,7 @@ impl<'a> Terminal<'a> {
                 ui.warning(&format!("{were} not acknowledged: the next run prints what was not"));
             }
             Event::Written { records, bytes } => {
+                self.records = records;
                 if let (Some(progress), None) = (&mut self.progress, self.args.speed) {
                     progress.set(records, || ByteSize(bytes).to_string());
                 }
