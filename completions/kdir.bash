@@ -174,7 +174,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__consume)
-            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --cursor-file --commit --ack --max-in-flight --speed --grep --grep-not --key --key-not --header --header-not --isolation --order --output --format --delimiter --log-dir --quiet --verbose --color --help"
+            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --idle-timeout --cursor-file --speed --grep --grep-not --key --key-not --key-is --value-is --header --header-not --isolation --exit-status --order --output --format --columns --value-as --count --delimiter --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -220,6 +220,10 @@ _kdir() {
                     COMPREPLY=($(compgen -W "earliest latest" -- "${cur}"))
                     return 0
                     ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --cursor-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -256,6 +260,14 @@ _kdir() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --key-is)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --value-is)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --header)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -273,11 +285,11 @@ _kdir() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "value json len32" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "value json len32 csv tsv hex" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "value json len32" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "value json len32 csv tsv hex" -- "${cur}"))
                     return 0
                     ;;
                 --format)
@@ -286,6 +298,14 @@ _kdir() {
                     ;;
                 -f)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --value-as)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --delimiter)

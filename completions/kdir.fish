@@ -143,10 +143,11 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -l from-offset -d 'Wh
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l to-offset -d 'Where to stop; the record at this offset is not printed' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l since -d 'Only records at or after this time' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l until -d 'Only records before this time; with --follow, end when it has come' -r
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -l tail -d 'Only the last N of the records that all other options leave, over all partitions' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l tail -d 'Print only the last N matching records by time, across all partitions' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s n -l max-records -d 'Stop after this many records' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l reset -d 'Where to begin when --from-offset is outside the log, in place of an error' -r -f -a "earliest\t''
 latest\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l idle-timeout -d 'With --follow, end when no record was printed for this long' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l cursor-file -d 'Start after what FILE says, and keep there what was printed' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l commit -d 'When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe' -r -f -a "processed\t''
 taken\t''"
@@ -157,23 +158,33 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep -d 'Only reco
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l grep-not -d 'Only records whose value does not match' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l key -d 'Only records whose key matches' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l key-not -d 'Only records whose key does not match' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l key-is -d 'Only records whose key is exactly this' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l value-is -d 'Only records whose value is exactly this' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l header -d 'Only records with such a header' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l header-not -d 'Only records without such a header' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l isolation -d 'Whether records of transactions are printed that were aborted or have not ended' -r -f -a "read-uncommitted\t''
 read-committed\t''"
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -l order -d 'How partitions are merged: by timestamp, then offset, or one after the other' -r -f -a "time\t''
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l order -d 'How partitions are merged: by timestamp, then offset, or one after the other, which --tail cannot be used with' -r -f -a "time\t''
 partition\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s o -l output -d 'Form of a record' -r -f -a "value\t''
 json\t''
-len32\t''"
+len32\t''
+csv\t''
+tsv\t''
+hex\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s f -l format -d 'Print each record by a template, as in -f \'%T %k %s\\n\'' -r
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'What follows each value: any bytes, or none; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l columns -d 'Columns of -o csv and tsv: topic, partition, offset, timestamp (ms), time (RFC 3339), key, value, header:NAME [default: topic,partition,offset,timestamp,key,value]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l value-as -d 'In -o json, the value as a string, or as the JSON that it is' -r -f -a "text\t''
+json\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'What follows each value: any bytes, or none; \\n \\t \\r \\0 \\\\ and \\xHH are understood [default: \\n]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l skip-corrupt -d 'Skip corrupt batches and continue after them; the log is not changed'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s F -l follow -d 'Go on when the end is reached, and print what is appended'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l exit-status -d 'Exit with status 1 when no record was printed, as grep does'
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -l count -d 'Print only how many records there are'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -212,7 +223,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand retention" -s d -l log-dir -d 
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
-complete -c kdir -n "__fish_kdir_using_subcommand retention" -s n -l dry-run -d 'Show what would go, and why; change nothing'
+complete -c kdir -n "__fish_kdir_using_subcommand retention" -s n -l dry-run -d 'Show what would be deleted; change nothing'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand retention" -s h -l help -d 'Print help (see more with \'--help\')'

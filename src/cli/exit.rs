@@ -176,7 +176,16 @@ fn message(error: &anyhow::Error) -> String {
             message = format!("{message}: {cause}");
         }
     }
-    message
+    without_error_number(message)
+}
+
+/// What the system says of an error, without the number that it has for it.
+fn without_error_number(message: String) -> String {
+    let Some((before, number)) = message.rsplit_once(" (os error ") else { return message };
+    match number.split_once(')') {
+        Some((_, after)) => format!("{before}{after}"),
+        None => message,
+    }
 }
 
 fn number(error: &anyhow::Error) -> u8 {
@@ -203,7 +212,7 @@ fn number(error: &anyhow::Error) -> u8 {
 
 /// What helps with one command only.
 fn of_command(error: &anyhow::Error, command: &Command) -> Option<String> {
-    match (error.downcast_ref()?, command) {
+    match (error.chain().find_map(|cause| cause.downcast_ref())?, command) {
         (LogDirError::TopicNotFound { topic, meant: None, .. }, Command::Produce(_)) if !topic.is_internal() => {
             Some(format!("make it with `kdir create {topic}`, or add --create"))
         }

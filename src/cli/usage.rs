@@ -34,7 +34,6 @@ const HABITS: &[Habit] = &[
         &["-g", "-G", "--group", "--consumer-group"],
         "use --cursor-file FILE to go on where the last run ended",
     ),
-    (&["produce"], &["-P", "--partitions"], "use `kdir create TOPIC -P N` first"),
     (
         &["produce"],
         &["--sync-always", "--acks", "--request-required-acks"],
@@ -198,7 +197,10 @@ impl Wrong<'_> {
         if !option.starts_with('-') {
             return (format!("{} has no place for {argument:?}", self.name()), self.see_help());
         }
-        let message = format!("{} has no option {option}", self.name());
+        let message = match self.name() {
+            "kdir" => format!("there is no option {option} before a command"),
+            name => format!("{name} has no option {option}"),
+        };
         let hint = self.habit(option).or_else(|| self.nearest_option(option)).or_else(|| self.see_help());
         (message, hint)
     }

@@ -196,10 +196,17 @@ fn definition(key: &str) -> Result<&'static Definition, ConfigError> {
     if REMOVED.contains(&key) {
         return Err(ConfigError::RemovedKey { key: key.to_owned() });
     }
-    Err(ConfigError::UnknownKey {
-        key: key.to_owned(),
-        nearest: nearest(key, DEFINITIONS.iter().map(|definition| definition.key)),
-    })
+    let mut keys = DEFINITIONS.iter().map(|definition| definition.key);
+    let nearest = in_milliseconds(key).or_else(|| nearest(key, keys.by_ref()));
+    Err(ConfigError::UnknownKey { key: key.to_owned(), nearest })
+}
+
+/// The key of a topic for one of a broker that counts in larger units: `log.retention.hours`.
+fn in_milliseconds(key: &str) -> Option<&'static str> {
+    let (name, unit) = key.strip_prefix("log.").unwrap_or(key).rsplit_once('.')?;
+    let is_meant = |key: &str| key.strip_suffix(".ms") == Some(name);
+    let is_time = matches!(unit, "days" | "hours" | "minutes" | "seconds");
+    DEFINITIONS.iter().map(|definition| definition.key).find(|key| is_time && is_meant(key))
 }
 
 impl Definition {
@@ -426,6 +433,8 @@ mod tests {
         for (key, words) in [
             ("retenton.ms", "did you mean retention.ms?"),
             ("segment.byte", "did you mean segment.bytes?"),
+            ("retention.hours", "did you mean retention.ms?"),
+            ("log.roll.hours", "there is no topic configuration log.roll.hours"),
             ("colour", "there is no topic configuration colour"),
             ("message.format.version", "removed in Kafka 4.0"),
         ] {

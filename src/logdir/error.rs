@@ -182,7 +182,9 @@ pub enum LogDirError {
         partitions: Vec<i32>,
     },
     /// Partitions are only ever added.
-    #[error("the topic {topic} has {current} partitions, and {requested} would not be more: partitions are only added")]
+    #[error(
+        "topic {topic} already has {current} partitions; the partition count can only be increased, not set to {requested}"
+    )]
     NotMorePartitions {
         /// The topic.
         topic: TopicName,

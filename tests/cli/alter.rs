@@ -69,7 +69,7 @@ fn refuses_fewer_and_as_many_partitions() {
     let kdir = Kdir::with_topic("app", &["-P", "3"]);
     for count in ["2", "3"] {
         kdir.run(&["alter", "app", "-P", count]).code(1).stdout("").stderr(format!(
-            "kdir: the topic app has 3 partitions, and {count} would not be more: partitions are only added\n"
+            "kdir: topic app already has 3 partitions; the partition count can only be increased, not set to {count}\n"
         ));
     }
     assert_eq!(kdir.text(&["describe", "app", "-o", "tsv"]).lines().count(), 3);

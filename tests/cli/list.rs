@@ -117,7 +117,7 @@ fn topics_are_named_or_given_by_a_pattern() {
     kdir.create("other", &[]);
     let rows = |topics: &[&str]| kdir.text(&[&["list", "-o", "tsv"], topics].concat());
     assert_eq!(rows(&["app-*"]), "app-a\t1\t0\t0\napp-b\t1\t0\t0\n");
-    assert_eq!(rows(&["other", "app-b"]), "app-b\t1\t0\t0\nother\t1\t0\t0\n");
+    assert_eq!(rows(&["other", "app-b"]), "other\t1\t0\t0\napp-b\t1\t0\t0\n");
     kdir.run(&["list", "nope"])
         .code(1)
         .stdout("")

@@ -26,6 +26,7 @@ mod describe;
 mod disks;
 mod dump;
 mod endings;
+mod errors;
 mod following;
 mod formats;
 mod full_disk;

@@ -20,7 +20,7 @@ use std::io::IsTerminal;
 /// Columns of JSON and TSV: topic, partition, log_start_offset, deleted_records (the offsets between the log start before
 /// and after; a compacted topic may have held fewer records)
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  kdir delete-records app --before '7 days ago' --dry-run\n  \
+#[command(after_long_help = "Examples:\n  kdir delete-records app --before '7d ago' --dry-run\n  \
                        kdir delete-records app --before-offset 0:1000,1:2500 --yes")]
 #[group(id = "before", required = true, multiple = false, args = ["before_offset", "before_time"])]
 pub(crate) struct DeleteRecordsArgs {

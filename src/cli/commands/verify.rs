@@ -31,7 +31,7 @@ use std::time::Duration;
 ///
 /// Columns of JSON and TSV: topic, partition, path, position, offset, severity, problem, what, meaning
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example:\n  kdir verify app && kdir repair --dry-run app")]
+#[command(after_long_help = "Example:\n  kdir verify app || kdir repair --dry-run app")]
 pub(crate) struct VerifyArgs {
     /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
