@@ -192,7 +192,7 @@ fn names_every_subcommand_in_every_shells_script() {
 #[test]
 fn refuses_a_shell_that_it_does_not_know() {
     let kdir = Kdir::new();
-    kdir.run(&["completions", "tcsh"]).code(2).stdout("").stderr(contains("possible values: bash"));
+    kdir.run(&["completions", "tcsh"]).code(2).stdout("").stderr(contains("is not bash"));
     kdir.run(&["completions"]).code(2).stdout("").stderr(contains("<SHELL>"));
 }
 

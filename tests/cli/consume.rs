@@ -77,7 +77,7 @@ fn one_offset_for_several_partitions_is_wrong_usage() {
         .code(2)
         .stdout("")
         .stderr("kdir: --from-offset names partition 0, and -p leaves it out\n");
-    kdir.run(&["consume", "app", "--from-offset", "x"]).code(2).stdout("").stderr(contains("is no offset"));
+    kdir.run(&["consume", "app", "--from-offset", "x"]).code(2).stdout("").stderr(contains("is not an offset"));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_topic_or_partition_that_is_not_there_is_named() {
     let kdir = timed();
     kdir.run(&["consume", "nope"]).code(1).stdout("").stderr(
         starts_with(format!("kdir: there is no topic nope in {}\nhint: ", kdir.log_dir().display()))
-            .and(contains("kdir create nope")),
+            .and(contains("`kdir list`")),
     );
     kdir.run(&["consume", "appp"]).code(1).stdout("").stderr(contains("\nhint: did you mean app? `kdir list` shows"));
     kdir.run(&["consume", "app", "-p", "0,2"])

@@ -83,7 +83,7 @@ fn refuses_a_number_of_partitions_that_is_no_number_from_1_on() {
         kdir.run(&["create", "app", &format!("--partitions={count}")])
             .code(2)
             .stdout("")
-            .stderr(contains("expected a number of partitions from 1 to 100000"));
+            .stderr(contains("is not a number of partitions: use 1 to 100000"));
     }
     assert!(!kdir.log_dir().exists(), "nothing is made when a check fails");
 }
@@ -150,7 +150,7 @@ fn refuses_a_value_that_is_out_of_range() {
     ] {
         kdir.run(&["create", "app", "-c", pair]).code(2).stdout("").stderr(contains(reason));
     }
-    kdir.run(&["create", "app", "-c", "retention.ms"]).code(2).stdout("").stderr(contains("expected KEY=VALUE"));
+    kdir.run(&["create", "app", "-c", "retention.ms"]).code(2).stdout("").stderr(contains("is not KEY=VALUE"));
     kdir.run(&["create", "app", "-c", "min.compaction.lag.ms=2", "-c", "max.compaction.lag.ms=1"])
         .code(2)
         .stdout("")

@@ -129,7 +129,7 @@ fn a_file_of_an_unknown_kind_is_wrong_usage() {
             .stdout("")
             .stderr(starts_with(format!("kdir: {name} is not a file that dump knows: expected a .log, .index, ")));
     }
-    kdir.run(&["dump"]).code(2).stdout("").stderr(contains("<FILE>"));
+    kdir.run(&["dump"]).code(2).stdout("").stderr(contains("needs FILE"));
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn files_have_the_permissions_that_the_umask_leaves_and_are_never_writable_by_al
         let kdir = Kdir::new();
         let line = format!(
             "umask {umask}; k={}; $k -q create app -P 2 -c segment.bytes=100 && yes | head -n 9 | $k -q produce app \
-             --batch-size 1 && $k -q delete-records app --before-offset 0:1",
+             --batch-size 1 && $k -q delete-records --yes app --before-offset 0:1",
             env!("CARGO_BIN_EXE_kdir")
         );
         let mut shell = std::process::Command::new("sh");

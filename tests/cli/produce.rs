@@ -120,7 +120,7 @@ fn gives_every_record_the_headers_in_order() {
     kdir.produce("app", &["-H", "a=1", "-H", "b=x=y", "-H", "a="], "v\nw\n");
     let headers = json!([{ "key": "a", "value": "1" }, { "key": "b", "value": "x=y" }, { "key": "a", "value": "" }]);
     assert_eq!(each(&kdir.records("app"), "headers"), [&headers, &headers]);
-    kdir.feed(&["produce", "app", "-H", "a"], "v\n").code(2).stdout("").stderr(contains("expected KEY=VALUE"));
+    kdir.feed(&["produce", "app", "-H", "a"], "v\n").code(2).stdout("").stderr(contains("is not NAME=VALUE"));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn any_bytes_can_end_a_record() {
     kdir.create("null", &[]);
     kdir.produce("null", &["-D", r"\0"], "a\nb\0c\0");
     assert_eq!(each(&kdir.records("null"), "value"), ["a\nb", "c"]);
-    kdir.feed(&["produce", "app", "-D", r"\q"], "a").code(2).stdout("").stderr(contains(r"\q is no escape"));
+    kdir.feed(&["produce", "app", "-D", r"\q"], "a").code(2).stdout("").stderr(contains(r"\q is not an escape"));
 }
 
 #[test]
@@ -483,7 +483,7 @@ fn a_topic_or_log_dir_that_is_not_there_is_named_with_the_way_to_make_it() {
     kdir.create("other", &[]);
     kdir.feed(&["produce", "app"], "a\n").code(1).stdout("").stderr(format!(
         "kdir: there is no topic app in {}\n\
-         hint: make it with `kdir create app`, or produce with --create; `kdir list` shows what is there\n",
+         hint: make it with `kdir create app`, or add --create\n",
         kdir.log_dir().display()
     ));
     assert!(!kdir.path("app-0").exists());

@@ -273,7 +273,7 @@ fn a_deletion_of_ours_that_has_not_ended_is_no_reason_for_anything() {
     fs::rename(kdir.path("t.json"), kdir.path(&format!("{topic_id}.deleted"))).unwrap();
     fs::rename(kdir.path("t-0"), kdir.path(&format!("t-0.{id}-delete"))).unwrap();
     kdir.run(&["list"]).code(0).stdout("").stderr(starts_with("there are no topics in "));
-    kdir.run(&["consume", "t"]).code(1).stderr(contains("hint: make it with `kdir create t`"));
+    kdir.run(&["consume", "t"]).code(1).stderr(contains("hint: `kdir list` shows what is there"));
     kdir.create("t", &[]);
     kdir.produce("t", &[], "new\n");
     assert_eq!(kdir.values("t"), "new\n");
