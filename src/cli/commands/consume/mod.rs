@@ -121,8 +121,8 @@ pub(crate) struct ConsumeArgs {
     /// that was killed, or whose reader was, prints some records again and skips none but, of a reader that dies at the very
     /// end, the last. What cannot be seen: readers that read on before they have processed what they have, as xargs does while a
     /// command runs and mawk until its buffer is full (but for `mawk -W interactive`), and several that read from one pipe; for
-    /// these there is --ack. In a socket or a terminal a record counts when it is written, in a file when it is
-    /// durable. What --until leaves out is there for the next run.
+    /// these there is --ack. In a socket or a terminal a record counts when it is written, in a file when it is durable.
+    /// What --until leaves out is there for the next run.
     ///
     /// One run at a time can use a file. A link is followed. Where FILE cannot be replaced, as with one that is mounted into a
     /// container, it is written in place. A topic that was deleted and created again is read from its start.
