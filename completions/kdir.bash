@@ -636,12 +636,20 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__produce)
-            opts="-i -D -k -K -H -Z -p -z -o -d -q -v -h --create --input --delimiter --on-error --rejects --key --key-delimiter --header --timestamp --timestamp-format --timestamp-regex --timestamp-field --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
+            opts="-P -i -D -k -K -H -Z -p -z -o -d -q -v -h --create --partitions --input --delimiter --value-as --rate --on-error --rejects --key --key-delimiter --header --headers-delimiter --timestamp --timestamp-delimiter --timestamp-format --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --partitions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -P)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --input)
                     COMPREPLY=($(compgen -W "lines json len32 raw" -- "${cur}"))
                     return 0
@@ -655,6 +663,14 @@ _kdir() {
                     return 0
                     ;;
                 -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --value-as)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -690,7 +706,15 @@ _kdir() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --headers-delimiter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --timestamp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamp-delimiter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -104,21 +104,25 @@ complete -c kdir -n "__fish_kdir_using_subcommand delete" -s y -l yes -d 'Do not
 complete -c kdir -n "__fish_kdir_using_subcommand delete" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand delete" -s v -l verbose -d 'Say more of what is done'
 complete -c kdir -n "__fish_kdir_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s P -l partitions -d 'How many partitions a topic has that --create makes [default: 1]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s i -l input -d 'How the input is cut into records' -r -f -a "lines\t''
 json\t''
 len32\t''
 raw\t''"
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -s D -l delimiter -d 'What ends a record: any bytes; \\n \\t \\r \\0 \\\\ and \\xHH are understood' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s D -l delimiter -d 'What ends a record of -i lines: any bytes; \\n \\t \\r \\0 \\\\ and \\xHH are understood [default: \\n]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l value-as -d 'What the value of an envelope of -i json is: a string, whose text is stored, or any JSON, stored as it is written' -r -f -a "text\t''
+json\t''"
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l rate -d 'Take in at most this many records, or with a unit bytes, a second: 100, 10MiB' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l on-error -d 'What to do about an input that makes no record: stop there, or leave it out and go on [default: stop]' -r -f -a "stop\t''
 skip\t''"
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l rejects -d 'Add what is left out to the end of FILE, as it stood in the input; means --on-error skip' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s k -l key -d 'The key of every record' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What stands between key and value of each record, as in -K \'\\t\'' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What ends the key of each record, as in -K \'\\t\'; the first one counts, and keys that hold it need -i json' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record; NAME alone has a null value (can be repeated)' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l headers-delimiter -d 'What ends the headers at the start of each record, before its key: `name:value,name:value`' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 is none' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or rfc3339' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-regex -d 'Take it from where REGEX matches in the line: from its first group, or from all of it [default format: rfc3339]' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-field -d 'Take it from the field NAME of the JSON object that the line is [default format: rfc3339]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-delimiter -d 'What ends the timestamp at the start of each record, before its headers: ms since the epoch' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or \'%b %d %H:%M:%S\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s p -l partition -d 'The partition for every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l partitioner -d 'How keys choose a partition: as Kafka\'s Java client, as librdkafka\'s `consistent`, or not at all' -r -f -a "murmur2\t''
 crc32\t''
@@ -133,7 +137,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand produce" -s d -l log-dir -d 'T
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l create -d 'Make the topic, with one partition and Kafka\'s defaults, where it is missing'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l create -d 'Make the topic, with Kafka\'s defaults, where it is missing'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s Z -l null-empty -d 'Store empty keys and values as null'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s v -l verbose -d 'Say more of what is done'

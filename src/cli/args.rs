@@ -6,6 +6,8 @@ use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::units::{ByteSize, Duration, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// A path, also an empty one.
@@ -21,9 +23,31 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `NAME=VALUE` of a header.
-pub(crate) fn name_value(text: &str) -> Result<(String, String), String> {
-    key_value(text).map_err(|_| format!("{text:?} is not NAME=VALUE"))
+/// Bytes of an argument, as they are.
+pub(crate) fn bytes(text: OsString) -> Bytes {
+    Bytes(text.into_vec())
+}
+
+/// `NAME=VALUE`, in bytes; a header without = has a null value.
+pub(crate) fn header(text: OsString) -> Result<Header, String> {
+    let text = text.into_vec();
+    match text.iter().position(|&byte| byte == b'=') {
+        Some(equals) => Ok(Header { name: text[..equals].to_vec(), value: Some(text[equals + 1..].to_vec()) }),
+        None if text.is_empty() => Err("a header is NAME=VALUE, or NAME for a null value".into()),
+        None => Ok(Header { name: text, value: None }),
+    }
+}
+
+/// A header of a record.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// The number of one partition.
+pub(crate) fn partition_number(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| "expected the number of one partition".into())
 }
 
 /// Bytes with the escapes `\n`, `\t`, `\r`, `\0`, `\\` and `\xHH`.
@@ -39,6 +63,9 @@ pub(crate) fn escaped_bytes(text: &str) -> Result<Vec<u8>, String> {
             Some('n') => b'\n',
             Some('t') => b'\t',
             Some('r') => b'\r',
+            Some('0') if rest.as_str().starts_with(|next: char| next.is_ascii_digit()) => {
+                return Err("\\0 with a digit after it is not an escape: write a byte as \\xHH, as in \\x1e".into());
+            }
             Some('0') => 0,
             Some('\\') => b'\\',
             Some('x') => {
@@ -61,6 +88,10 @@ pub(crate) fn delimiter(text: &str) -> Result<Delimiter, String> {
 }
 
 /// Bytes of an argument. A type of its own, since clap takes a `Vec` for several values.
+#[derive(Debug, Clone)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+/// The same with escapes, and not empty.
 #[derive(Debug, Clone)]
 pub(crate) struct Delimiter(pub(crate) Vec<u8>);
 
@@ -204,7 +235,7 @@ mod tests {
         {
             assert_eq!(delimiter(text).unwrap().0, bytes, "{text}");
         }
-        for text in ["", r"\", r"\q", r"\x1", r"\xzz", r"\x+f"] {
+        for text in ["", r"\", r"\q", r"\x1", r"\xzz", r"\x+f", r"\036", r"a\00"] {
             assert!(delimiter(text).is_err(), "{text}");
         }
     }

@@ -166,6 +166,11 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether stdin comes from a terminal.
+pub(crate) fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// How many columns stdout has where it is a terminal. One that does not know says 0, and then COLUMNS may say it.
 pub(crate) fn terminal_width() -> Option<usize> {
     if !stdout_is_terminal() {
@@ -204,7 +209,7 @@ pub(crate) enum Unit {
 impl Unit {
     fn style(self, has_total: bool) -> ProgressStyle {
         let template = match (self, has_total) {
-            (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {msg}",
+            (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
             (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
             (Self::Records, _) => "{spinner} {human_pos} records  {msg}",
             (Self::Segments, _) => "{spinner} {human_pos} segments deleted  {msg}",

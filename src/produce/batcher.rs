@@ -1,10 +1,12 @@
 //! Gathers records into batches, one being filled for each partition that records go to.
 
 use super::Result;
+use super::input_prefix::{InputPosition, InputPrefix};
 use super::pipeline::{Filling, Pipeline};
 use crate::format::header::BATCH_HEADER_SIZE;
 use crate::format::record::NewRecord;
 use crate::units::Timestamp;
+use std::sync::Arc;
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +23,32 @@ pub(super) struct Batcher {
     /// By partition number; made when the first record comes.
     fillings: Vec<Option<Filling>>,
     pipeline: Pipeline,
+    /// Where the next record begins.
+    position: InputPosition,
+    prefix: Arc<InputPrefix>,
 }
 
 impl Batcher {
     /// Batches for partitions below `partitions_max`.
-    pub(super) fn new(limits: BatchLimits, pipeline: Pipeline, partitions_max: usize) -> Self {
+    pub(super) fn new(
+        limits: BatchLimits,
+        pipeline: Pipeline,
+        partitions_max: usize,
+        prefix: Arc<InputPrefix>,
+    ) -> Self {
         let fillings = std::iter::repeat_with(|| None).take(partitions_max).collect();
-        Self { limits, fillings, pipeline }
+        Self { limits, fillings, pipeline, position: InputPosition::default(), prefix }
+    }
+
+    /// What was taken in so far, with what was rejected.
+    pub(super) const fn position(&self) -> InputPosition {
+        self.position
+    }
+
+    /// Notes that so much of the input goes into no batch.
+    pub(super) fn leave_out(&mut self, records: u64, bytes: usize) {
+        self.position.records += records;
+        self.position.bytes += bytes as u64;
     }
 
     /// Whether even a batch that holds `record` alone would be too large before compression.
@@ -55,8 +76,14 @@ impl Batcher {
         let limits = self.limits;
         let filling =
             self.fillings[place].get_or_insert_with(|| Filling::new(limits.batch_size.min(limits.batch_size_max)));
+        if filling.builder.is_empty() {
+            filling.origin.begins = self.position;
+            self.prefix.begins(self.position);
+        }
         filling.builder.push(record);
-        filling.input_bytes += input_bytes as u64;
+        filling.origin.input_bytes += input_bytes as u64;
+        self.position.records += 1;
+        self.position.bytes += input_bytes as u64;
         Ok(())
     }
 
@@ -70,9 +97,15 @@ impl Batcher {
         timestamp: Timestamp,
     ) -> (usize, i32) {
         let limit = self.limits.batch_size.min(self.limits.batch_size_max);
-        let Some(Filling { builder, input_bytes }) = &mut self.fillings[partition as usize] else { return (0, 0) };
+        let Some(Filling { builder, origin }) = &mut self.fillings[partition as usize] else { return (0, 0) };
+        if builder.is_empty() {
+            // Its first record says where it begins.
+            return (0, 0);
+        }
         let (bytes, records) = builder.push_lines(lines, delimiter, timestamp, limit);
-        *input_bytes += bytes as u64;
+        origin.input_bytes += bytes as u64;
+        self.position.records += records as u64;
+        self.position.bytes += bytes as u64;
         (bytes, records)
     }
 
@@ -103,6 +136,7 @@ impl Batcher {
                 *place = Some(self.pipeline.store(partition, filled)?);
             }
         }
+        self.prefix.taken(self.position);
         Ok(())
     }
 }

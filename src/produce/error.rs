@@ -53,8 +53,8 @@ pub enum ProduceError {
 pub enum Problem {
     /// A record does not fit a batch.
     #[error(
-        "{place} is too large: {}, and the batch that holds it may have {limit} (the smaller of max.message.bytes and \
-         segment.bytes)",
+        "{place} is too large: {}, and the batch that holds it, with some 70 bytes of its own, may have {limit} (the smaller \
+         of max.message.bytes and segment.bytes)",
         shown_size(*size, *size_is_exact)
     )]
     RecordTooLarge {
@@ -74,6 +74,32 @@ pub enum Problem {
         place: Place,
         /// What was looked for.
         delimiter: String,
+    },
+    /// A record without what ends its timestamp or its headers.
+    #[error("{place} has no {field} delimiter {delimiter:?}")]
+    NoFieldDelimiter {
+        /// Where it stands.
+        place: Place,
+        /// `timestamp` or `headers`.
+        field: &'static str,
+        /// What was looked for.
+        delimiter: String,
+    },
+    /// A timestamp or a header that cannot be read.
+    #[error("{place}: {text:?} is not {expected}")]
+    BadField {
+        /// Where it stands.
+        place: Place,
+        /// Its first bytes.
+        text: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A text that begins with a byte order mark.
+    #[error("{place} begins with a byte order mark (the bytes EF BB BF): remove it first, as `tail -c +4` does")]
+    ByteOrderMark {
+        /// Where it stands.
+        place: Place,
     },
     /// A line that is no envelope.
     #[error("{place}, column {column}: {what}")]

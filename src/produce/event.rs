@@ -1,6 +1,7 @@
 //! What a run reports while it goes on.
 
 use super::error::Problem;
+use super::input_prefix::InputPosition;
 use super::intake::Taken;
 use crate::units::Offset;
 use std::sync::Arc;
@@ -25,7 +26,12 @@ pub enum Event<'a> {
     /// An input was left out, since it makes no record.
     Rejected(&'a Problem),
     /// Records have become durable.
-    Durable(Acknowledged),
+    Durable {
+        /// Which.
+        stretch: Acknowledged,
+        /// How much of the input is durable or was rejected by now, without a gap; `None` where a writer has no input.
+        input: Option<InputPosition>,
+    },
     /// A sync beside the intake has failed: an input that waits is to be woken and to end with
     /// [`Readiness::Stop`](super::Readiness::Stop).
     SyncFailed,

@@ -33,6 +33,11 @@ pub trait Input {
     /// # Errors
     /// When the input is broken.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Readiness>;
+    /// Waits until the time is up, whatever there is to read.
+    ///
+    /// # Errors
+    /// When the input is broken.
+    fn pause(&mut self, duration: Duration) -> io::Result<Readiness>;
     /// Reads; 0 is the end.
     ///
     /// # Errors
@@ -115,18 +120,13 @@ impl Input for FileInput<'_> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Readiness> {
-        let timeout = timeout.map(|it| Timespec { tv_sec: it.as_secs() as i64, tv_nsec: i64::from(it.subsec_nanos()) });
-        let mut descriptors =
-            [PollFd::new(&self.file, PollFlags::IN), PollFd::from_borrowed_fd(self.stop, PollFlags::IN)];
-        loop {
-            match poll(&mut descriptors, timeout.as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) if !descriptors[1].revents().is_empty() => return Ok(Readiness::Stop),
-                Ok(0) => return Ok(Readiness::NotReady),
-                Ok(_) => return Ok(Readiness::Ready),
-            }
-        }
+        let descriptors =
+            &mut [PollFd::from_borrowed_fd(self.stop, PollFlags::IN), PollFd::new(&self.file, PollFlags::IN)];
+        poll_for(descriptors, timeout)
+    }
+
+    fn pause(&mut self, duration: Duration) -> io::Result<Readiness> {
+        poll_for(&mut [PollFd::from_borrowed_fd(self.stop, PollFlags::IN)], Some(duration))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -135,6 +135,20 @@ impl Input for FileInput<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+        }
+    }
+}
+
+/// Waits for one of the descriptors; the first is that of a stop.
+fn poll_for(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<Readiness> {
+    let timeout = timeout.map(|it| Timespec { tv_sec: it.as_secs() as i64, tv_nsec: i64::from(it.subsec_nanos()) });
+    loop {
+        match poll(descriptors, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) if !descriptors[0].revents().is_empty() => return Ok(Readiness::Stop),
+            Ok(0) => return Ok(Readiness::NotReady),
+            Ok(_) => return Ok(Readiness::Ready),
         }
     }
 }

@@ -107,9 +107,9 @@ impl Intake {
     }
 
     /// What has been taken in so far.
-    pub(super) const fn taken(&self) -> Taken {
+    pub(super) fn taken(&self) -> Taken {
         let Self { router, line_times, .. } = self;
-        Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken }
+        Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken() }
     }
 
     /// Ends the threads that store, and returns what was kept of inputs that made no record.
@@ -139,7 +139,7 @@ impl Intake {
         let (mut number, mut searched, mut ended) = (0, 0, false);
         window.unread = 0..0;
         router.now = router.now.max((router.clock)());
-        let plain = maker.is_plain(framing);
+        let plain = maker.is_plain(framing).filter(|_| router.pacer.is_none());
         loop {
             if let Some(delimiter) = plain
                 && searched == 0
@@ -156,7 +156,13 @@ impl Intake {
                     number += 1;
                     window.unread.start += next;
                     searched = 0;
+                    router.pace(next, input)?;
                     continue;
+                }
+                // An input that is one record is so if it is empty, too.
+                Frame::End if number == 0 && matches!(framing, Framing::Raw) => {
+                    maker.take(&[], 0..0, at, router)?;
+                    return Ok(Ended::Complete);
                 }
                 Frame::End => return Ok(Ended::Complete),
                 Frame::Cut { announced } => {
@@ -233,7 +239,7 @@ impl<'a> Oversize<'a> {
                 return Ok(Ended::Complete);
             }
             if router.rejects.skips() {
-                router.rejects.write(&unread[..piece])?;
+                router.reject_piece(&unread[..piece])?;
             }
             passed += piece as u64;
             window.unread.start += piece;

@@ -10,6 +10,7 @@
 //! never acknowledged.
 
 use super::error::{ProduceError, Result};
+use super::input_prefix::Origin;
 use crate::format::batch::{self, BatchBuilder};
 use crate::format::compression::{Codec, Compression, Compressor};
 use std::collections::VecDeque;
@@ -28,9 +29,9 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 /// More workers than this have nothing to do beside one intake.
 const WORKERS_MAX: usize = 8;
 
-/// Stores batches of one partition, in order, each made of so many bytes of the input. After an error, those before the one
+/// Stores batches of one partition, in order, and is told what each was made of. After an error, those before the one
 /// that failed may have been stored.
-pub(super) type StoreBatches = Box<dyn FnMut(i32, &mut [&mut [u8]], &[u64]) -> Result<()> + Send>;
+pub(super) type StoreBatches = Box<dyn FnMut(i32, &mut [&mut [u8]], &[Origin]) -> Result<()> + Send>;
 
 /// How batches are finished.
 #[derive(Debug, Clone, Copy)]
@@ -78,19 +79,19 @@ struct Handed {
 pub(super) struct Filling {
     /// Its records.
     pub(super) builder: BatchBuilder,
-    /// Bytes of the input that they were made of.
-    pub(super) input_bytes: u64,
+    /// What they were made of.
+    pub(super) origin: Origin,
 }
 
 impl Filling {
     /// An empty batch with room for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { builder: BatchBuilder::new(capacity), input_bytes: 0 }
+        Self { builder: BatchBuilder::new(capacity), origin: Origin::default() }
     }
 
     fn clear(&mut self) {
         self.builder.clear();
-        self.input_bytes = 0;
+        self.origin = Origin::default();
     }
 }
 
@@ -286,10 +287,10 @@ impl Shared {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         for of_one in group.chunk_by_mut(|one, other| one.partition == other.partition) {
             let partition = of_one[0].partition;
-            let input_bytes: Vec<u64> = of_one.iter().map(|handed| handed.filling.input_bytes).collect();
+            let origins: Vec<Origin> = of_one.iter().map(|handed| handed.filling.origin).collect();
             let mut batches: Vec<&mut [u8]> =
                 of_one.iter_mut().map(|handed| handed.filling.builder.finished()).collect();
-            store(partition, &mut batches, &input_bytes)?;
+            store(partition, &mut batches, &origins)?;
         }
         Ok(())
     }
@@ -407,10 +408,10 @@ mod tests {
 
     /// A batch of one value: a number behind so much to compress that batches are not finished in their order.
     fn fill(mut filling: Filling, number: usize) -> Filling {
-        assert!(filling.builder.is_empty() && filling.input_bytes == 0, "what comes back is empty");
+        assert!(filling.builder.is_empty() && filling.origin == Origin::default(), "what comes back is empty");
         let value = format!("{}{number}", "x".repeat(number * 7919 % 40_000));
         filling.builder.push(&NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() });
-        filling.input_bytes = value.len() as u64;
+        filling.origin.input_bytes = value.len() as u64;
         filling
     }
 

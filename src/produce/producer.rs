@@ -3,10 +3,12 @@
 use super::Result;
 use super::batcher::{BatchLimits, Batcher};
 use super::error::ProduceError;
-use super::event::Listener;
+use super::event::{Event, Listener};
 use super::gathering::{Gathering, Storing};
 use super::input::Input;
+use super::input_prefix::{InputPosition, InputPrefix, Origin};
 use super::intake::{Ended, Intake, Taken};
+use super::pacer::{Pacer, Rate};
 use super::partitioner::Partitioner;
 use super::pipeline::{Finishing, Pipeline};
 use super::record_maker::RecordRule;
@@ -49,6 +51,8 @@ pub struct Options {
     pub linger: Duration,
     /// When records are made durable.
     pub sync: SyncPolicy,
+    /// How fast records are taken in at most.
+    pub rate: Option<Rate>,
     /// What becomes of inputs that make no record.
     pub rejects: Rejects,
 }
@@ -57,7 +61,9 @@ pub struct Options {
 pub struct Producer {
     intake: Intake,
     store: SharedStore,
+    prefix: Arc<InputPrefix>,
     clock: Clock,
+    listener: Listener,
 }
 
 /// What a run has done.
@@ -67,6 +73,8 @@ pub struct Produced {
     pub written: BTreeMap<i32, Written>,
     /// What was taken in.
     pub taken: Taken,
+    /// How much of the input is durable or was rejected, without a gap.
+    pub durable_input: InputPosition,
     /// How many inputs were left out.
     pub rejected: u64,
     /// What was done to partitions beside appending.
@@ -89,43 +97,55 @@ impl Producer {
         let batch_size_max = config.batch_size_max();
         let batch_size = options.batch_size.min(batch_size_max as u64) as usize;
         let compression = options.compression.unwrap_or_else(|| topic.compression());
-        let writer = TopicWriter::new(log_dir, topic, options.sync, Arc::clone(&listener))?;
+        let prefix = Arc::<InputPrefix>::default();
+        let writer = TopicWriter::new(log_dir, topic, options.sync, with_input(&prefix, &listener))?;
         let gathering = gathering(&options, &writer);
-        let store = Arc::new(Mutex::new(Store::new(writer, Arc::clone(&clock))));
+        let store =
+            Arc::new(Mutex::new(Store::new(writer, Arc::clone(&clock), Arc::clone(&prefix), Arc::clone(&listener))));
         let pipeline = pipeline(&store, Finishing { compression, batch_size_max }, batch_size);
         let partitions_max = partitions.last().map_or(0, |&last| last as usize + 1);
-        let Options { framing, rule, partition, partitioner, rejects, .. } = options;
+        let Options { framing, rule, partition, partitioner, rejects, rate, .. } = options;
         let router = Router {
             placement: Placement { partition, partitioner, partition_count },
             partitions,
-            batcher: Batcher::new(BatchLimits { batch_size, batch_size_max }, pipeline, partitions_max),
+            batcher: Batcher::new(
+                BatchLimits { batch_size, batch_size_max },
+                pipeline,
+                partitions_max,
+                Arc::clone(&prefix),
+            ),
             batch_size_max,
             gathering,
             needs_key: config.cleanup_policy.compact,
             next_in_turn: None,
             now: Timestamp::default(),
-            taken: Taken::default(),
+            rejected: InputPosition::default(),
             store: Arc::clone(&store),
             rejects: rejects.ending_each_in(framing.delimiter()),
             clock: Arc::clone(&clock),
-            listener,
+            listener: Arc::clone(&listener),
+            pacer: rate.map(|rate| Pacer::new(rate, clock())),
         };
-        Ok(Self { intake: Intake::new(framing, rule, router), store, clock })
+        Ok(Self { intake: Intake::new(framing, rule, router), store, prefix, clock, listener })
     }
 
     /// Takes inputs in, one after the other, each opened when its turn comes, and ends in order.
     pub fn run<I: Input>(self, inputs: impl IntoIterator<Item = Result<I>>) -> Produced {
-        let Self { mut intake, store, clock } = self;
+        let Self { mut intake, store, prefix, clock, listener } = self;
         let ended = take_all(&mut intake, inputs);
         let taken = intake.taken();
         // The threads that store end here: nothing is stored after the last sync.
         let rejects = intake.into_rejects();
         let mut store = locked(&store);
         let finished = store.writer.finish(clock()).map_err(ProduceError::from);
+        for (stretch, input) in prefix.take_held() {
+            listener(Event::Durable { stretch, input: Some(input) });
+        }
         let kept = rejects.sync();
         Produced {
             written: std::mem::take(&mut store.written),
             taken,
+            durable_input: prefix.position(),
             rejected: rejects.count(),
             notices: store.writer.take_notices(),
             // If the sync failed, why the input ended is of no interest any more.
@@ -144,10 +164,23 @@ fn take_all<I: Input>(intake: &mut Intake, inputs: impl IntoIterator<Item = Resu
     Ok(Ended::Complete)
 }
 
+/// Adds to what a writer reports how much of the input it makes durable.
+fn with_input(prefix: &Arc<InputPrefix>, listener: &Listener) -> Listener {
+    let (prefix, listener) = (Arc::clone(prefix), Arc::clone(listener));
+    Arc::new(move |event| match event {
+        Event::Durable { stretch, .. } => {
+            if let Some(input) = prefix.durable(&stretch) {
+                listener(Event::Durable { stretch, input: Some(input) });
+            }
+        }
+        event => listener(event),
+    })
+}
+
 fn pipeline(store: &SharedStore, finishing: Finishing, batch_size: usize) -> Pipeline {
     let store = Arc::clone(store);
-    let store_batches = Box::new(move |partition, batches: &mut [&mut [u8]], input_bytes: &[u64]| {
-        Ok(locked(&store).store(partition, batches, input_bytes)?)
+    let store_batches = Box::new(move |partition, batches: &mut [&mut [u8]], origins: &[Origin]| {
+        Ok(locked(&store).store(partition, batches, origins)?)
     });
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     Pipeline::new(store_batches, finishing, batch_size, processors)

@@ -6,7 +6,7 @@ use super::intake::At;
 use super::router::Router;
 use crate::format::record::NewRecord;
 use crate::stream::framing::Framing;
-use crate::stream::json::Envelope;
+use crate::stream::json::{Envelope, Values};
 use crate::stream::line_time::{LineTime, LineTimeState, Refusal};
 use crate::units::{Timestamp, UnknownZone};
 use memchr::memmem::Finder;
@@ -19,6 +19,10 @@ pub struct RecordRule {
     pub key: Option<Vec<u8>>,
     /// What stands between key and value of each.
     pub key_delimiter: Option<Vec<u8>>,
+    /// What ends the headers before that: `name:value,name:value`, as Kafka's console tools have it.
+    pub headers_delimiter: Option<Vec<u8>>,
+    /// What ends the timestamp before that, in ms since the epoch.
+    pub timestamp_delimiter: Option<Vec<u8>>,
     /// On every record.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The timestamp of every record; otherwise the time when it was read.
@@ -30,13 +34,35 @@ pub struct RecordRule {
     pub null_empty: bool,
     /// Whether each record is a JSON envelope.
     pub is_json: bool,
+    /// What the value of an envelope is.
+    pub values: Values,
+}
+
+type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// What finds the fields before the key.
+struct FieldFinders<'a> {
+    timestamp: Option<Finder<'a>>,
+    headers: Option<Finder<'a>>,
+}
+
+impl<'a> FieldFinders<'a> {
+    fn new(rule: &'a RecordRule) -> Option<Self> {
+        let (timestamp, headers) = (rule.timestamp_delimiter.as_ref(), rule.headers_delimiter.as_ref());
+        let any = timestamp.is_some() || headers.is_some();
+        any.then(|| Self { timestamp: timestamp.map(Finder::new), headers: headers.map(Finder::new) })
+    }
 }
 
 /// Makes a record of the bytes of each frame.
 pub(super) struct RecordMaker<'a> {
     rule: &'a RecordRule,
     key_finder: Option<Finder<'a>>,
-    headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+    fields: Option<FieldFinders<'a>>,
+    headers: Vec<Header<'a>>,
+    /// Memory for the headers of a record, its own ones and those of every record.
+    all_headers: Vec<Header<'static>>,
     line_times: &'a mut LineTimeState,
 }
 
@@ -45,6 +71,8 @@ impl<'a> RecordMaker<'a> {
         Self {
             rule,
             key_finder: rule.key_delimiter.as_ref().map(Finder::new),
+            fields: FieldFinders::new(rule),
+            all_headers: Vec::new(),
             headers: rule.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect(),
             line_times,
         }
@@ -58,6 +86,7 @@ impl<'a> RecordMaker<'a> {
             || rule.key.is_some()
             || !rule.headers.is_empty()
             || rule.key_delimiter.is_some()
+            || self.fields.is_some()
             || rule.line_time.is_some();
         match framing {
             Framing::Byte(delimiter) if !has_more => Some(*delimiter),
@@ -72,31 +101,97 @@ impl<'a> RecordMaker<'a> {
         if self.rule.is_json {
             return self.take_envelope(framed, bytes, at, router);
         }
-        let (mut key, mut value) = (self.rule.key.as_deref(), Some(bytes));
-        if let Some(finder) = &self.key_finder {
-            let Some(split) = finder.find(bytes) else {
-                let delimiter = String::from_utf8_lossy(finder.needle()).into_owned();
-                return router.reject(framed, Problem::NoKeyDelimiter { place: at.place(), delimiter });
-            };
-            (key, value) = (Some(&bytes[..split]), Some(&bytes[split + finder.needle().len()..]));
+        if self.fields.is_some() {
+            return self.take_fields(framed, bytes, at, router);
         }
-        if self.rule.null_empty {
-            (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
-        }
+        let (key, value) = match self.key_and_value(bytes, at) {
+            Ok(found) => found,
+            Err(problem) => return router.reject(framed, problem),
+        };
         let timestamp = match &self.rule.line_time {
             None => self.rule.timestamp.unwrap_or(router.now),
             Some(line_time) => match line_time.of_record(bytes, router.now, self.line_times) {
                 Ok(timestamp) => timestamp,
-                Err(refusal) => return router.reject(framed, refused(refusal, at)),
+                Err(refusal) => return router.reject(framed, refused(refusal, bytes, at)),
             },
         };
         let record = NewRecord { timestamp, key, value, headers: &self.headers };
         router.add(&record, None, framed, at)
     }
 
+    /// Key and value of what is left when the fields before them are taken off.
+    #[inline]
+    fn key_and_value<'b>(&self, bytes: &'b [u8], at: At<'_>) -> std::result::Result<KeyAndValue<'b>, Problem>
+    where
+        'a: 'b,
+    {
+        let (mut key, mut value) = (self.rule.key.as_deref(), Some(bytes));
+        if let Some(finder) = &self.key_finder {
+            let Some(split) = finder.find(bytes) else {
+                let delimiter = String::from_utf8_lossy(finder.needle()).into_owned();
+                return Err(Problem::NoKeyDelimiter { place: at.place(), delimiter });
+            };
+            (key, value) = (Some(&bytes[..split]), Some(&bytes[split + finder.needle().len()..]));
+        }
+        if self.rule.null_empty {
+            (key, value) = (key.filter(|key| !key.is_empty()), value.filter(|value| !value.is_empty()));
+        }
+        Ok((key, value))
+    }
+
+    /// Makes a record that begins with its timestamp, its headers, or both.
+    fn take_fields(&mut self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+        let mut headers = recycled(std::mem::take(&mut self.all_headers));
+        headers.extend_from_slice(&self.headers);
+        let made = match self.fields(bytes, at, &mut headers) {
+            Ok((own_time, (key, value))) => {
+                let timestamp = own_time.or(self.rule.timestamp).unwrap_or(router.now);
+                router.add(&NewRecord { timestamp, key, value, headers: &headers }, None, framed, at)
+            }
+            Err(problem) => router.reject(framed, problem),
+        };
+        self.all_headers = recycled(headers);
+        made
+    }
+
+    /// Time, and key and value; adds the headers to those there are.
+    fn fields<'b>(
+        &self,
+        mut rest: &'b [u8],
+        at: At<'_>,
+        headers: &mut Vec<Header<'b>>,
+    ) -> std::result::Result<(Option<Timestamp>, KeyAndValue<'b>), Problem>
+    where
+        'a: 'b,
+    {
+        let (mut timestamp, Some(finders)) = (None, &self.fields) else { return Ok((None, (None, Some(rest)))) };
+        if let Some(finder) = &finders.timestamp {
+            let field = split_off(&mut rest, finder, "timestamp", at)?;
+            let own =
+                console_timestamp(field).ok_or_else(|| bad_field(at, field, "a timestamp in ms since the epoch"))?;
+            timestamp = Some(own);
+        }
+        if let Some(finder) = &finders.headers {
+            let field = split_off(&mut rest, finder, "headers", at)?;
+            for header in field.split(|&byte| byte == b',').filter(|_| !field.is_empty() && field != b"NO_HEADERS") {
+                let colon = memchr::memchr(b':', header).ok_or_else(|| bad_field(at, header, "a header NAME:VALUE"))?;
+                headers.push((&header[..colon], Some(&header[colon + 1..])));
+            }
+        }
+        Ok((timestamp, self.key_and_value(rest, at)?))
+    }
+
     fn take_envelope(&self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+        if bytes.trim_ascii().is_empty() {
+            // No envelope, and nothing that could be lost.
+            router.leave_out(1, framed.len());
+            return Ok(());
+        }
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            return router.reject(framed, Problem::ByteOrderMark { place: at.place() });
+        }
         let refused = |(column, what)| Problem::BadJson { place: at.place(), column, what };
-        let envelope = match Envelope::parse(bytes) {
+        let envelope = match Envelope::parse(bytes, self.rule.values) {
             Ok(envelope) if envelope.timestamp.is_none_or(|timestamp| timestamp >= Timestamp::NONE) => envelope,
             Ok(_) => return router.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
             Err(refusal) => return router.reject(framed, refused(refusal)),
@@ -113,10 +208,53 @@ impl<'a> RecordMaker<'a> {
 }
 
 #[cold]
-fn refused(refusal: Refusal, at: At<'_>) -> Problem {
+fn refused(refusal: Refusal, line: &[u8], at: At<'_>) -> Problem {
     let place = at.place();
     match refusal {
+        Refusal::NoTime(_) if line.starts_with(BYTE_ORDER_MARK) => Problem::ByteOrderMark { place },
         Refusal::NoTime(lacks) => Problem::NoTime { place, lacks },
         Refusal::UnknownZone(UnknownZone(zone)) => Problem::UnknownZone { place, zone },
     }
+}
+
+/// What some editors put at the front of a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The same memory for headers of another record.
+fn recycled<'b>(mut headers: Vec<Header<'_>>) -> Vec<Header<'b>> {
+    headers.clear();
+    // An empty vector of the same layout: the memory stays.
+    headers.into_iter().map(|_| -> Header<'b> { unreachable!("it was cleared") }).collect()
+}
+
+/// Takes a field and its delimiter off the front.
+fn split_off<'b>(
+    rest: &mut &'b [u8],
+    finder: &Finder<'_>,
+    field: &'static str,
+    at: At<'_>,
+) -> std::result::Result<&'b [u8], Problem> {
+    let Some(end) = finder.find(rest) else {
+        let delimiter = String::from_utf8_lossy(finder.needle()).into_owned();
+        return Err(Problem::NoFieldDelimiter { place: at.place(), field, delimiter });
+    };
+    let found = &rest[..end];
+    *rest = &rest[end + finder.needle().len()..];
+    Ok(found)
+}
+
+/// A timestamp as Kafka's console consumer prints it, with the type before it, or the number alone.
+fn console_timestamp(field: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(field).ok()?;
+    if text == "NO_TIMESTAMP" {
+        return Some(Timestamp::NONE);
+    }
+    let number = text.strip_prefix("CreateTime:").or_else(|| text.strip_prefix("LogAppendTime:")).unwrap_or(text);
+    number.parse().ok().map(Timestamp).filter(|timestamp| *timestamp >= Timestamp::NONE)
+}
+
+fn bad_field(at: At<'_>, field: &[u8], expected: &'static str) -> Problem {
+    const SHOWN_MAX: usize = 64;
+    let text = String::from_utf8_lossy(&field[..field.len().min(SHOWN_MAX)]).into_owned();
+    Problem::BadField { place: at.place(), text, expected }
 }

@@ -6,13 +6,15 @@ use super::error::Problem;
 use super::event::{Event, Listener};
 use super::gathering::Gathering;
 use super::input::{Input, Readiness};
+use super::input_prefix::InputPosition;
 use super::intake::{At, Taken, broken};
+use super::pacer::Pacer;
 use super::partitioner::Partitioner;
 use super::producer::Clock;
 use super::rejects::Rejects;
 use super::store::{SharedStore, locked};
 use crate::format::record::NewRecord;
-use crate::units::Timestamp;
+use crate::units::{Passes, Timestamp};
 
 /// Where records go.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +41,14 @@ pub(super) struct Router {
     pub(super) next_in_turn: Option<i32>,
     /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
     pub(super) now: Timestamp,
-    pub(super) taken: Taken,
+    /// What went into no record.
+    pub(super) rejected: InputPosition,
     pub(super) store: SharedStore,
     pub(super) rejects: Rejects,
     pub(super) clock: Clock,
     pub(super) listener: Listener,
+    /// Where the input is to be held back.
+    pub(super) pacer: Option<Pacer>,
 }
 
 impl Router {
@@ -68,8 +73,6 @@ impl Router {
                 None => self.in_turn()?,
             },
         };
-        self.taken.records += 1;
-        self.taken.bytes += framed.len() as u64;
         self.batcher.add(partition, record, framed.len())
     }
 
@@ -80,8 +83,6 @@ impl Router {
         let only = partition.or((partition_count == 1).then_some(0));
         let Some(partition) = only.filter(|_| !self.needs_key) else { return (0, 0) };
         let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp.unwrap_or(self.now));
-        self.taken.records += records as u64;
-        self.taken.bytes += bytes as u64;
         (bytes, records as u64)
     }
 
@@ -112,10 +113,28 @@ impl Router {
                 readiness => return Ok(readiness),
             }
         }
+        self.store()?;
+        wait(input, None)
+    }
+
+    fn store(&mut self) -> Result<()> {
         self.batcher.flush()?;
         self.gathering.is_stored();
-        self.sync_point()?;
-        wait(input, None)
+        self.sync_point()
+    }
+
+    /// Pauses where the record of so many bytes that was just taken in came ahead of its time; what was gathered is stored
+    /// before. Once a stop was asked for, what has been read is taken in without a pause.
+    pub(super) fn pace(&mut self, bytes: usize, input: &mut dyn Input) -> Result<()> {
+        let Some(pacer) = &mut self.pacer else { return Ok(()) };
+        let Some(pause) = pacer.take(bytes, || (self.clock)()) else { return Ok(()) };
+        self.store()?;
+        let paused = input.pause(pause).map_err(|source| broken(input.name(), source))?;
+        self.has_read();
+        if paused == Readiness::Stop {
+            self.pacer = None;
+        }
+        Ok(())
     }
 
     /// A place where the input may stand still: everything read so far has been stored.
@@ -123,10 +142,10 @@ impl Router {
         Ok(locked(&self.store).writer.sync_point()?)
     }
 
-    /// Notes that something was read.
+    /// Notes that time has gone by with a read or a pause.
     pub(super) fn has_read(&mut self) {
         self.now = self.now.max((self.clock)());
-        (self.listener)(Event::Progress(self.taken));
+        (self.listener)(Event::Progress(self.taken()));
     }
 
     /// Leaves an input out that makes no record, of which this is all or the last piece.
@@ -139,7 +158,29 @@ impl Router {
             return Err(problem.into());
         }
         self.rejects.take(last_piece)?;
+        self.leave_out(1, last_piece.len());
         (self.listener)(Event::Rejected(&problem));
         Ok(())
+    }
+
+    /// Takes a piece of an input that makes no record, whose end has not come.
+    pub(super) fn reject_piece(&mut self, piece: &[u8]) -> Result<()> {
+        self.rejects.write(piece)?;
+        self.leave_out(0, piece.len());
+        Ok(())
+    }
+
+    /// Notes that so much of the input goes into no record.
+    pub(super) fn leave_out(&mut self, records: u64, bytes: usize) {
+        self.rejected.records += records;
+        self.rejected.bytes += bytes as u64;
+        self.batcher.leave_out(records, bytes);
+    }
+
+    /// What has become records so far.
+    pub(super) fn taken(&self) -> Taken {
+        let InputPosition { records, bytes } = self.batcher.position();
+        let (records, bytes) = (records - self.rejected.records, bytes - self.rejected.bytes);
+        Taken { records, bytes, untimed: 0, passes: Passes::default() }
     }
 }

@@ -1,5 +1,7 @@
 //! Stores the batches of a run and counts them.
 
+use super::event::{Event, Listener};
+use super::input_prefix::{InputPrefix, Origin};
 use super::producer::Clock;
 use super::topic_writer::TopicWriter;
 use crate::logdir::Result;
@@ -24,6 +26,8 @@ pub(super) struct Store {
     pub(super) writer: TopicWriter,
     pub(super) written: BTreeMap<i32, Written>,
     clock: Clock,
+    prefix: Arc<InputPrefix>,
+    listener: Listener,
 }
 
 /// The store of a run, which its intake asks and the threads of its pipeline write to.
@@ -34,11 +38,11 @@ pub(super) fn locked(store: &SharedStore) -> MutexGuard<'_, Store> {
 }
 
 impl Store {
-    pub(super) fn new(writer: TopicWriter, clock: Clock) -> Self {
-        Self { writer, written: BTreeMap::new(), clock }
+    pub(super) fn new(writer: TopicWriter, clock: Clock, prefix: Arc<InputPrefix>, listener: Listener) -> Self {
+        Self { writer, written: BTreeMap::new(), clock, prefix, listener }
     }
 
-    /// Stores batches of one partition, in order, each made of so many bytes of the input.
+    /// Stores batches of one partition, in order.
     ///
     /// # Errors
     /// When one cannot be stored; those before it may have been.
@@ -46,7 +50,7 @@ impl Store {
         &mut self,
         partition: i32,
         mut batches: &mut [&mut [u8]],
-        mut input_bytes: &[u64],
+        mut origins: &[Origin],
     ) -> Result<()> {
         while !batches.is_empty() {
             let appended = self.writer.append(partition, batches, (self.clock)())?;
@@ -55,10 +59,13 @@ impl Store {
             let none = Written { base_offset, last_offset, records: 0, input_bytes: 0 };
             let written = self.written.entry(partition).or_insert(none);
             written.last_offset = last_offset;
-            let (of_these, rest) = input_bytes.split_at(appended.batch_count);
-            written.input_bytes += of_these.iter().sum::<u64>();
-            input_bytes = rest;
+            let (of_these, rest) = origins.split_at(appended.batch_count);
+            written.input_bytes += of_these.iter().map(|origin| origin.input_bytes).sum::<u64>();
+            origins = rest;
             written.records += (last_offset - base_offset + 1) as u64;
+            for (stretch, input) in self.prefix.stored(partition, last_offset, of_these) {
+                (self.listener)(Event::Durable { stretch, input: Some(input) });
+            }
         }
         Ok(())
     }

@@ -261,10 +261,10 @@ impl Shared {
     fn sync(&self, it: &Synced, wanted_for: SyncFor) -> Result<()> {
         let durable = make_durable(it, wanted_for).inspect_err(|_| self.state().has_failed = true)?;
         let partition = it.partition.id().partition;
-        for stretch in &durable.stretches {
-            let acknowledged =
-                Acknowledged { partition, base_offset: Offset(*stretch.start()), last_offset: Offset(*stretch.end()) };
-            (self.listener)(Event::Durable(acknowledged));
+        for offsets in &durable.stretches {
+            let (base_offset, last_offset) = (Offset(*offsets.start()), Offset(*offsets.end()));
+            let stretch = Acknowledged { partition, base_offset, last_offset };
+            (self.listener)(Event::Durable { stretch, input: None });
         }
         if let Some(recovery_point) = durable.recovery_point {
             pending(it).recovery_point_is_due(recovery_point);

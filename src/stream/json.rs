@@ -15,12 +15,15 @@
 use crate::format::header::TimestampType;
 use crate::format::record::Record;
 use crate::units::{Offset, Timestamp};
-use base64::Engine;
 use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as BASE64};
+use base64::{DecodeError, Engine, alphabet};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::Write;
 use std::marker::PhantomData;
@@ -128,8 +131,8 @@ fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "H: Deserialize<'de>"))]
-struct EnvelopeIn<'a, H> {
+#[serde(deny_unknown_fields, bound(deserialize = "H: Deserialize<'de>, V: Deserialize<'de>"))]
+struct EnvelopeIn<'a, H, V> {
     #[serde(default, rename = "topic")]
     _topic: IgnoredAny,
     #[serde(default)]
@@ -146,8 +149,8 @@ struct EnvelopeIn<'a, H> {
     key: Option<Text<'a>>,
     #[serde(default, borrow)]
     key_b64: Option<Text<'a>>,
-    #[serde(default, borrow, alias = "payload", deserialize_with = "present")]
-    value: Option<Option<Text<'a>>>,
+    #[serde(default, alias = "payload", deserialize_with = "present")]
+    value: Option<Option<V>>,
     #[serde(default, borrow)]
     value_b64: Option<Text<'a>>,
     #[serde(default)]
@@ -208,7 +211,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 Ok(Text(Cow::Borrowed(bytes)))
             }
 
+            /// What held an escape.
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                if bytes.windows(2).any(|pair| pair[0] == 0xed && pair[1] >= 0xa0) {
+                    return Err(E::custom("half of a surrogate pair is not a character: give such bytes as base64"));
+                }
                 Ok(Text(Cow::Owned(bytes.to_vec())))
             }
         }
@@ -216,9 +223,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// Any JSON, as it is written.
+struct JsonText<'a>(&'a RawValue);
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&'a RawValue>::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'a> From<JsonText<'a>> for Text<'a> {
+    fn from(JsonText(json): JsonText<'a>) -> Self {
+        Self(Cow::Borrowed(json.get().as_bytes()))
+    }
+}
+
 /// Tells a field that is null from one that is not there.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'de>>>, D::Error> {
-    Option::<Text<'de>>::deserialize(deserializer).map(Some)
+fn present<'de, V: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<V>>, D::Error> {
+    Option::<V>::deserialize(deserializer).map(Some)
 }
 
 /// Column and reason of a line that is no envelope.
@@ -226,6 +248,16 @@ type Refusal = (usize, String);
 
 /// A header name or value.
 type HeaderParts<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
+/// What the value of an envelope is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Values {
+    /// A string, whose text is the record's value.
+    #[default]
+    Text,
+    /// Any JSON, which is the record's value as it is written.
+    Json,
+}
 
 /// A record as an envelope gives it.
 #[derive(Debug, PartialEq, Eq)]
@@ -247,11 +279,18 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// Column and reason, when it is no envelope.
-    pub fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(line: &'a [u8], values: Values) -> Result<Self, Refusal> {
+        match values {
+            Values::Text => Self::parse_with::<Text<'a>>(line),
+            Values::Json => Self::parse_with::<JsonText<'a>>(line),
+        }
+    }
+
+    fn parse_with<V: Deserialize<'a> + Into<Text<'a>>>(line: &'a [u8]) -> Result<Self, Refusal> {
         // Two forms rather than an element that is either: only where text is asked for may it hold any bytes.
-        match serde_json::from_slice::<Object<EnvelopeIn<'a, Object<WholeHeader<'a>>>>>(line) {
+        match serde_json::from_slice::<Object<EnvelopeIn<'a, Object<WholeHeader<'a>>, V>>>(line) {
             Ok(Object(parsed)) => Self::new(parsed, line, whole_headers),
-            Err(error) => match serde_json::from_slice::<Object<EnvelopeIn<'a, HalfHeader<'a>>>>(line) {
+            Err(error) => match serde_json::from_slice::<Object<EnvelopeIn<'a, HalfHeader<'a>, V>>>(line) {
                 Ok(Object(parsed)) => Self::new(parsed, line, half_headers),
                 // The form that went further is the one that was meant.
                 Err(other) => Err(refusal(if other.column() > error.column() { &other } else { &error })),
@@ -259,7 +298,11 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    fn new<H>(parsed: EnvelopeIn<'a, H>, line: &[u8], headers: MakeHeaders<'a, H>) -> Result<Self, Refusal> {
+    fn new<H, V: Into<Text<'a>>>(
+        parsed: EnvelopeIn<'a, H, V>,
+        line: &[u8],
+        headers: MakeHeaders<'a, H>,
+    ) -> Result<Self, Refusal> {
         if parsed.value.is_none() && parsed.value_b64.is_none() {
             return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
         }
@@ -268,7 +311,7 @@ impl<'a> Envelope<'a> {
             partition: parsed.partition,
             timestamp: parsed.timestamp.map(Timestamp),
             key: either(parsed.key, parsed.key_b64, "key")?,
-            value: either(parsed.value.flatten(), parsed.value_b64, "value")?,
+            value: either(parsed.value.flatten().map(V::into), parsed.value_b64, "value")?,
             headers,
         })
     }
@@ -279,7 +322,23 @@ type MakeHeaders<'a, H> = fn(Vec<H>) -> Result<Vec<HeaderParts<'a>>, String>;
 
 fn refusal(error: &serde_json::Error) -> Refusal {
     let text = error.to_string();
-    let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what).to_owned();
+    let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
+    let what = match (error.classify(), what.strip_prefix("invalid type: ").and_then(|it| it.split_once(", expected ")))
+    {
+        (Category::Eof, _) => "the line ends within the envelope: one is on one line, as `jq -c` prints it".to_owned(),
+        (Category::Syntax, _) if error.column() <= 1 => {
+            "not a JSON envelope such as {\"value\":\"text\"}; for plain lines leave out -i json".to_owned()
+        }
+        (_, Some((found, expected))) => {
+            let named = |what| match what {
+                "map" => "an object",
+                "sequence" | "a sequence" => "a list",
+                what => what,
+            };
+            format!("expected {}, not {}", named(expected), named(found))
+        }
+        (_, None) => what.to_owned(),
+    };
     (error.column().max(1), what)
 }
 
@@ -304,11 +363,20 @@ fn half_headers(parsed: Vec<HalfHeader<'_>>) -> Result<Vec<HeaderParts<'_>>, Str
     Ok(headers)
 }
 
+/// Decodes base64 in either alphabet, padded or not.
+fn decode(base64: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let is_url_safe = memchr::memchr2(b'-', b'_', base64).is_some();
+    let alphabet = if is_url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    GeneralPurpose::new(alphabet, LENIENT).decode(base64)
+}
+
 fn either<'a>(text: Option<Text<'a>>, base64: Option<Text<'a>>, what: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
     match (text, base64) {
         (None, None) => Ok(None),
         (Some(Text(text)), None) => Ok(Some(text)),
-        (None, Some(Text(base64))) => match BASE64.decode(base64) {
+        (None, Some(Text(base64))) => match decode(&base64) {
             Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
             Err(error) => Err((1, format!("{what} is not base64: {error}"))),
         },
@@ -359,14 +427,14 @@ mod tests {
             r#"{"topic":"app","partition":2,"offset":7,"tstype":"create","ts":1700000000123,"broker":1,"#,
             r#""headers":["a","1","b",null,"a",""],"key":"k","payload":"v\u0000"}"#
         );
-        let envelope = Envelope::parse(line.as_bytes()).unwrap();
+        let envelope = Envelope::parse(line.as_bytes(), Values::Text).unwrap();
         assert_eq!((envelope.partition, envelope.timestamp), (Some(2), Some(Timestamp(1_700_000_000_123))));
         assert_eq!((envelope.key.as_deref(), envelope.value.as_deref()), (Some(&b"k"[..]), Some(&b"v\0"[..])));
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (b"b", None), (b"a", Some(b""))]);
-        let tombstone = Envelope::parse(br#"{"key":null,"payload":null}"#).unwrap();
+        let tombstone = Envelope::parse(br#"{"key":null,"payload":null}"#, Values::Text).unwrap();
         assert_eq!((tombstone.key, tombstone.value), (None, None));
-        let bytes = Envelope::parse(b"{\"headers\":[\"\xfe\",\"\xfd\"],\"payload\":\"\xff\"}").unwrap();
+        let bytes = Envelope::parse(b"{\"headers\":[\"\xfe\",\"\xfd\"],\"payload\":\"\xff\"}", Values::Text).unwrap();
         assert_eq!(bytes.value.as_deref(), Some(&b"\xff"[..]));
         assert_eq!(bytes.headers, [(Cow::Borrowed(&b"\xfe"[..]), Some(Cow::Borrowed(&b"\xfd"[..])))]);
     }
@@ -374,10 +442,10 @@ mod tests {
     #[test]
     fn what_is_no_envelope_is_refused_with_its_column() {
         for (line, column, words) in [
-            ("", 1, "EOF"),
-            ("{", 1, "EOF"),
-            ("plain text", 1, "expected value"),
-            (r#"{"value":1}"#, 10, "invalid type"),
+            ("", 1, "ends within"),
+            ("{", 1, "ends within"),
+            ("plain text", 1, "not a JSON envelope"),
+            (r#"{"value":1}"#, 10, "expected a string, not integer `1`"),
             (r#"{"key":"k"}"#, 11, "has a value"),
             (r#"{"vlaue":"x"}"#, 8, "unknown field"),
             (r#"{"value":"x","value_b64":"eA=="}"#, 1, "twice"),
@@ -385,18 +453,50 @@ mod tests {
             (r#"{"value":"x"} trailing"#, 15, "trailing"),
             (r#"{"value":"x","headers":[{"value":"v"}]}"#, 39, "has a key"),
             (r#"{"value":"x","headers":["a"]}"#, 29, "followed by no value"),
-            (r#"{"value":"x","headers":["a",{}]}"#, 28, "invalid type: map, expected a string"),
-            (r#"{"value":"x","headers":[{"key":"a"},"b"]}"#, 39, "invalid type: string \"b\", expected an object"),
+            (r#"{"value":"x","headers":["a",{}]}"#, 28, "expected a string, not an object"),
+            (
+                r#"{"value":"x","headers":[{"key":"a"},"b"]}"#,
+                39,
+                "expected an object, as in {\"key\":\"k\",\"value\":\"v\"}, not string \"b\"",
+            ),
             (r#"{"value":"x","headers":[null,"a"]}"#, 34, "has a name"),
-            (r#"{"value":"x","headers":[7]}"#, 25, "invalid type"),
-            (r#"{"value":"x","headers":[["a",null,"b",null]]}"#, 25, "invalid type: sequence"),
-            (r#"["t",0,1,5,"x",1,"k",null,"v"]"#, 1, "invalid type: sequence, expected an object"),
+            (r#"{"value":"x","headers":[7]}"#, 25, "not integer `7`"),
+            (r#"{"value":"x","headers":[["a",null,"b",null]]}"#, 25, "not a list"),
+            (r#"["t",0,1,5,"x",1,"k",null,"v"]"#, 1, "expected an object"),
             (r#"{"value":"x","payload":"y"}"#, 22, "duplicate field"),
-            (r#"{"value":{"a":1}}"#, 9, "invalid type"),
+            (r#"{"value":{"a":1}}"#, 9, "expected a string, not an object"),
+            (r#"{"value":"x","headers":{"a":"b"}}"#, 23, "expected a list, not an object"),
+            (r#"{"value":"\ud800"}"#, 17, "half of a surrogate pair"),
         ] {
-            let (at, what) = Envelope::parse(line.as_bytes()).unwrap_err();
+            let (at, what) = Envelope::parse(line.as_bytes(), Values::Text).unwrap_err();
             assert!(what.contains(words), "{line}: {what}");
             assert_eq!(at, column, "{line}: {what}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_any_json_as_it_is_written() {
+        for (line, value) in [
+            (r#"{"value":{"a": [1,2.50,"x\u0041"]}}"#, Some(r#"{"a": [1,2.50,"x\u0041"]}"#)),
+            (r#"{"value":"text"}"#, Some(r#""text""#)),
+            (r#"{"payload":-0.10}"#, Some("-0.10")),
+            (r#"{"value":null}"#, None),
+            (r#"{"value_b64":"eA"}"#, Some("x")),
+        ] {
+            let envelope = Envelope::parse(line.as_bytes(), Values::Json).unwrap();
+            assert_eq!(envelope.value.as_deref(), value.map(str::as_bytes), "{line}");
+        }
+        let (column, what) = Envelope::parse(br#"{"value":{"a":}}"#, Values::Json).unwrap_err();
+        assert_eq!((column, what.as_str()), (15, "expected value"));
+    }
+
+    #[test]
+    fn base64_of_either_alphabet_is_decoded_padded_or_not() {
+        for text in ["+/+/", "-_-_", "+/8=", "+/8", "-_8", "-_8="] {
+            let line = format!("{{\"value_b64\":\"{text}\"}}");
+            let envelope = Envelope::parse(line.as_bytes(), Values::Text).unwrap();
+            let expected: &[u8] = if text.len() > 3 && !text.ends_with('=') { b"\xfb\xff\xbf" } else { b"\xfb\xff" };
+            assert_eq!(envelope.value.as_deref(), Some(expected), "{text}");
         }
     }
 
@@ -408,7 +508,7 @@ mod tests {
             headers in proptest::collection::vec((any::<Vec<u8>>(), any::<Bytes>()), 0..4),
         ) {
             let line = through(&key, &value, &headers);
-            let envelope = Envelope::parse(line.trim_end_matches('\n').as_bytes()).unwrap();
+            let envelope = Envelope::parse(line.trim_end_matches('\n').as_bytes(), Values::Text).unwrap();
             prop_assert_eq!(envelope.partition, Some(3));
             prop_assert_eq!(envelope.timestamp, Some(Timestamp(7)));
             prop_assert_eq!(envelope.key.map(Cow::into_owned), key);

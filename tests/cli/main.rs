@@ -46,6 +46,8 @@ mod options;
 mod owners;
 mod pipes;
 mod produce;
+mod produce_events;
+mod produce_records;
 mod recipes;
 mod repair;
 mod replaying;

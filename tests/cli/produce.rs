@@ -120,7 +120,7 @@ fn gives_every_record_the_headers_in_order() {
     kdir.produce("app", &["-H", "a=1", "-H", "b=x=y", "-H", "a="], "v\nw\n");
     let headers = json!([{ "key": "a", "value": "1" }, { "key": "b", "value": "x=y" }, { "key": "a", "value": "" }]);
     assert_eq!(each(&kdir.records("app"), "headers"), [&headers, &headers]);
-    kdir.feed(&["produce", "app", "-H", "a"], "v\n").code(2).stdout("").stderr(contains("is not NAME=VALUE"));
+    kdir.feed(&["produce", "app", "-H", ""], "v\n").code(2).stdout("").stderr(contains("NAME=VALUE"));
 }
 
 #[test]
@@ -287,10 +287,9 @@ fn malformed_json_is_named_by_line_and_column_and_what_came_before_is_kept() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     for (line, message) in [
         ("{\"value\":}", "line 2 of stdin, column 10: expected value"),
-        ("{\"value\":\"x\"", "line 2 of stdin, column 12: EOF while parsing an object"),
-        ("", "line 2 of stdin, column 1: EOF while parsing a value"),
+        ("{\"value\":\"x\"", "line 2 of stdin, column 12: the line ends within the envelope"),
         ("{\"key\":\"k\"}", "an envelope has a value (null for a tombstone), or value_b64"),
-        ("{\"value\":1}", "line 2 of stdin, column 10: invalid type: integer `1`, expected a string"),
+        ("{\"value\":1}", "line 2 of stdin, column 10: expected a string, not integer `1`"),
         ("{\"value\":\"x\",\"colour\":1}", "unknown field `colour`"),
         ("{\"value\":\"x\",\"partition\":7}", "line 2 of stdin is for partition 7, which the topic does not have"),
         ("{\"value_b64\":\"?\"}", "line 2 of stdin, column 1: value is not base64"),
@@ -375,8 +374,8 @@ fn a_record_over_the_limit_is_named_by_line_and_size_and_what_came_before_is_kep
     let long = "x".repeat(300);
     // 61 of the batch, 2 for the record's length, 7 around 300 of value.
     kdir.feed(&["-q", "produce", "app"], format!("one\ntwo\n{long}\nthree\n")).code(1).stdout("").stderr(
-        "kdir: line 3 of stdin is too large: 300 bytes, and the batch that holds it may have 200 \
-             (the smaller of max.message.bytes and segment.bytes)\n",
+        "kdir: line 3 of stdin is too large: 300 bytes, and the batch that holds it, with some 70 bytes \
+         of its own, may have 200 (the smaller of max.message.bytes and segment.bytes)\n",
     );
     assert_eq!(kdir.values("app"), "one\ntwo\n");
 }
@@ -397,8 +396,8 @@ fn a_record_far_over_the_limit_is_measured_and_not_kept_in_memory() {
     input.resize(5 << 20, b'x');
     input.push(b'\n');
     kdir.feed(&["-q", "produce", "app"], input).code(1).stdout("").stderr(
-        "kdir: line 2 of stdin is too large: 5242876 bytes, and the batch that holds it may have 1048588 \
-             (the smaller of max.message.bytes and segment.bytes)\n",
+        "kdir: line 2 of stdin is too large: 5242876 bytes, and the batch that holds it, with some 70 bytes \
+         of its own, may have 1048588 (the smaller of max.message.bytes and segment.bytes)\n",
     );
     assert_eq!(kdir.values("app"), "one\n");
 }
@@ -410,8 +409,8 @@ fn a_record_as_large_as_the_limit_fits() {
     kdir.produce("app", &[], line.clone());
     assert_eq!(kdir.values("app"), line);
     kdir.feed(&["-q", "produce", "app"], "x".repeat(301)).code(1).stdout("").stderr(
-        "kdir: line 1 of stdin is too large: 301 bytes, and the batch that holds it may have 370 \
-             (the smaller of max.message.bytes and segment.bytes)\n",
+        "kdir: line 1 of stdin is too large: 301 bytes, and the batch that holds it, with some 70 bytes \
+         of its own, may have 370 (the smaller of max.message.bytes and segment.bytes)\n",
     );
 }
 

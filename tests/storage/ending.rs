@@ -52,6 +52,10 @@ impl Input for Script<'_> {
         Ok(if has_failed { Readiness::Stop } else { Readiness::Ready })
     }
 
+    fn pause(&mut self, _: Duration) -> io::Result<Readiness> {
+        Ok(Readiness::NotReady)
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.steps.is_empty() {
             return Ok(0);
@@ -91,13 +95,14 @@ fn run(sync: SyncPolicy, inputs: Vec<Vec<Step>>, fails_at: Option<u64>) -> (Prod
         batch_size: 64 << 10,
         linger: Duration::ZERO,
         sync,
+        rate: None,
         rejects: Rejects::stop(),
     };
     let heard = Arc::new(Mutex::new(Vec::new()));
     let events = Arc::clone(&heard);
     let listener = Arc::new(move |event: Event<'_>| {
         events.lock().unwrap().push(match event {
-            Event::Durable(it) => format!("durable {} to {}", it.base_offset, it.last_offset),
+            Event::Durable { stretch: it, .. } => format!("durable {} to {}", it.base_offset, it.last_offset),
             Event::SyncFailed => "sync failed".to_owned(),
             _ => return,
         });

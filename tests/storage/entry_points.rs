@@ -25,7 +25,7 @@ use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Checkpoints, LogConfig, LogReader, LogView, LogWriter, Next, PartitionGuard, RecordReader, Result, dump,
 };
-use kdir::stream::json::{self, Envelope, Located};
+use kdir::stream::json::{self, Envelope, Located, Values};
 use kdir::units::{Offset, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -356,13 +356,13 @@ fn topic_file(bytes: &[u8]) {
 /// record, and prints as the same line.
 pub fn json_envelope(input: &[u8]) {
     let line = input.split(|&byte| byte == b'\n').next().expect("one part at least");
-    match Envelope::parse(line) {
+    match Envelope::parse(line, Values::Text) {
         Err((column, _)) => assert!((1..=line.len() + 1).contains(&column), "column {column} of {}", line.len()),
         Ok(envelope) => {
             let printed = print(&envelope);
             let (one, newline) = printed.split_at(printed.len() - 1);
             assert!(newline == b"\n" && !one.contains(&b'\n'));
-            let again = Envelope::parse(one).expect("what was printed is an envelope");
+            let again = Envelope::parse(one, Values::Text).expect("what was printed is an envelope");
             assert_eq!((again.partition, again.timestamp), (Some(envelope.partition.unwrap_or(0)), Some(Timestamp(7))));
             assert_eq!((&again.key, &again.value, &again.headers), (&envelope.key, &envelope.value, &envelope.headers));
             assert_eq!(print(&again), printed);

@@ -56,6 +56,7 @@ impl Run {
             batch_size: 64 << 10,
             linger: Duration::ZERO,
             sync,
+            rate: None,
             rejects: Rejects::stop(),
         };
         let (log_dir, topic) = (self.log_dir.clone(), self.topic.clone());
@@ -79,6 +80,10 @@ impl<F: FnMut(Done)> Input for Endless<'_, F> {
 
     fn wait(&mut self, _: Option<Duration>) -> io::Result<Readiness> {
         Ok(Readiness::Ready)
+    }
+
+    fn pause(&mut self, _: Duration) -> io::Result<Readiness> {
+        Ok(Readiness::NotReady)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -489,7 +489,7 @@ fn a_partition_is_not_closed_while_another_thread_is_at_it() {
     let (closed, of_disk) = (Arc::new(AtomicBool::new(false)), disk.clone());
     let seen = Arc::clone(&closed);
     let listener: Listener = Arc::new(move |event| {
-        let Event::Durable(stretch) = event else { return };
+        let Event::Durable { stretch, .. } = event else { return };
         std::thread::sleep(Duration::from_millis(20));
         seen.fetch_or(marks(&of_disk, stretch.partition) == 0, Ordering::Relaxed);
     });

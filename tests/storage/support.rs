@@ -269,7 +269,7 @@ impl Heard {
     pub(crate) fn listener(self: &Arc<Self>) -> Listener {
         let heard = Arc::clone(self);
         Arc::new(move |event| {
-            if let Event::Durable(stretch) = event {
+            if let Event::Durable { stretch, .. } = event {
                 heard.0.lock().unwrap().push(stretch);
             }
         })

@@ -1,18 +1,20 @@
 mod options;
 mod report;
 
-use crate::cli::args::{self, Delimiter};
+use crate::cli::args::{self, Bytes, Delimiter, Header};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
 use crate::cli::signals::Stop;
 use crate::cli::times::{self, LineTimeArgs};
-use crate::cli::{Context, now, ui};
+use crate::cli::ui::{self, Ui};
+use crate::cli::{Context, now};
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
-use crate::produce::{Ended, InputName, ProduceError, Produced, Producer, SyncPolicy};
+use crate::produce::{Ended, InputName, ProduceError, Produced, Producer, Rate, SyncPolicy};
 use crate::units::{ByteSize, Duration, TopicName};
-use options::{InputFormat, OnError, PartitionerName, options, parse_compression, rejects, sync_policy};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use options::{InputFormat, OnError, PartitionerName, ValueAs, options, parse_compression, rate, rejects, sync_policy};
 use report::{Report, SummaryFormat};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +28,8 @@ use std::time::Instant;
 /// A record with a key goes where Kafka's Java client would send it; records without a key go round-robin, one by one.
 ///
 /// Input formats (-i): `lines` ends each record with the delimiter; `json` takes the envelopes that `kdir consume -o json`
-/// writes, or those of `kcat -J`, one a line; `len32` has a big-endian 32-bit length before each value; `raw` is one record
-/// in all.
+/// writes, or those of `kcat -J`, one a line, and passes over blank lines; `len32` has a big-endian 32-bit length before each
+/// value; `raw` is one record in all.
 ///
 /// Limits: a batch, header included, is at most the smaller of max.message.bytes and segment.bytes, and a record must
 /// fit a batch of its own before compression. An input that holds something else (a line that is too long, without its key
@@ -39,7 +41,11 @@ use std::time::Instant;
 #[command(after_long_help = "Examples:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd\n  \
                        kdir produce --create web --timestamp-format clf /var/log/nginx/access.log\n  \
                        docker logs -t web | kdir produce --create web --timestamp-format rfc3339\n  \
-                       kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json")]
+                       kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json\n  \
+                       kdir produce --create -P 3 orders -K , orders.csv\n  \
+                       kdir produce events -i json --value-as json events.jsonl\n  \
+                       kdir produce app --timestamp-delimiter '\\t' --headers-delimiter '\\t' -K '\\t' console.tsv\n  \
+                       kdir produce app --rate 100 app.log")]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
@@ -47,17 +53,26 @@ pub(crate) struct ProduceArgs {
     /// Files to read in place of stdin, one after the other; - is stdin
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Make the topic, with one partition and Kafka's defaults, where it is missing
+    /// Make the topic, with Kafka's defaults, where it is missing
     #[arg(long)]
     create: bool,
+    /// How many partitions a topic has that --create makes [default: 1]
+    #[arg(short = 'P', long, value_name = "N", requires = "create", value_parser = args::partition_count)]
+    partitions: Option<i32>,
 
     /// How the input is cut into records
     #[arg(short, long, value_name = "FORMAT", default_value = "lines", help_heading = "Input")]
     input: InputFormat,
-    /// What ends a record: any bytes; \n \t \r \0 \\ and \xHH are understood
-    #[arg(short = 'D', long, value_name = "BYTES", default_value = r"\n")]
+    /// What ends a record of -i lines: any bytes; \n \t \r \0 \\ and \xHH are understood [default: \n]
+    #[arg(short = 'D', long, value_name = "BYTES", allow_hyphen_values = true)]
     #[arg(value_parser = args::delimiter, help_heading = "Input")]
-    delimiter: Delimiter,
+    delimiter: Option<Delimiter>,
+    /// What the value of an envelope of -i json is: a string, whose text is stored, or any JSON, stored as it is written
+    #[arg(long, value_name = "text|json", help_heading = "Input")]
+    value_as: Option<ValueAs>,
+    /// Take in at most this many records, or with a unit bytes, a second: 100, 10MiB
+    #[arg(long, value_name = "N|SIZE", value_parser = rate, help_heading = "Input")]
+    rate: Option<Rate>,
     /// What to do about an input that makes no record: stop there, or leave it out and go on [default: stop]
     #[arg(long, value_name = "stop|skip", help_heading = "Input")]
     on_error: Option<OnError>,
@@ -67,14 +82,23 @@ pub(crate) struct ProduceArgs {
 
     /// The key of every record
     #[arg(short, long, conflicts_with = "key_delimiter", help_heading = "Records")]
-    key: Option<String>,
-    /// What stands between key and value of each record, as in -K '\t'
+    #[arg(value_parser = OsStringValueParser::new().map(args::bytes))]
+    key: Option<Bytes>,
+    /// What ends the key of each record, as in -K '\t'; the first one counts, and keys that hold it need -i json
     #[arg(short = 'K', long, allow_hyphen_values = true)]
     #[arg(value_name = "BYTES", value_parser = args::delimiter, help_heading = "Records")]
     key_delimiter: Option<Delimiter>,
-    /// A header for every record (can be repeated)
-    #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = args::name_value, help_heading = "Records")]
-    header: Vec<(String, String)>,
+    /// A header for every record; NAME alone has a null value (can be repeated)
+    #[arg(short = 'H', long, value_name = "NAME=VALUE", help_heading = "Records")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(args::header))]
+    header: Vec<Header>,
+    /// What ends the headers at the start of each record, before its key: `name:value,name:value`
+    ///
+    /// The form is that of Kafka's console producer and consumer: a value ends at the next comma, a name at its first colon,
+    /// and NO_HEADERS or nothing stands for none. They come after those of -H.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(value_parser = args::delimiter, help_heading = "Records")]
+    headers_delimiter: Option<Delimiter>,
     /// The timestamp of every record, in place of the time it is read; -1 is none
     ///
     /// `kdir consume --help` has the forms of times.
@@ -82,12 +106,20 @@ pub(crate) struct ProduceArgs {
     timestamp: Option<String>,
     #[command(flatten)]
     line_time: LineTimeArgs,
+    /// What ends the timestamp at the start of each record, before its headers: ms since the epoch
+    ///
+    /// What Kafka's console consumer prints is understood: CreateTime:1700000000000, and NO_TIMESTAMP for none. The timestamp
+    /// is not part of the value; see --timestamp-format for one that is.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["timestamp", "timestamp_format", "timestamp_regex", "timestamp_field"])]
+    #[arg(value_parser = args::delimiter, help_heading = "Records")]
+    timestamp_delimiter: Option<Delimiter>,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
     null_empty: bool,
 
     /// The partition for every record
-    #[arg(short, long, value_name = "N", help_heading = "Placement")]
+    #[arg(short, long, value_name = "N", value_parser = args::partition_number, help_heading = "Placement")]
     #[arg(add = complete::partitions())]
     partition: Option<i32>,
     /// How keys choose a partition: as Kafka's Java client, as librdkafka's `consistent`, or not at all
@@ -132,13 +164,16 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let stop = Stop::on_signals()?;
     let inputs = find_inputs(&args.files)?;
     let log_dir = if args.create { context.open_or_make()? } else { context.open_to_write()? };
-    let topic = find_or_create(args, &log_dir)?;
+    let topic = find_or_create(args, &log_dir, context.ui)?;
     if let Some(mark) = log_dir.broker_mark()? {
         let is_there = format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped");
         context.ui.warning(&is_there);
     }
     options.rejects = rejects(args, &inputs)?;
     let report = Report::new(args, context.ui, started, &inputs, stop.waker()?);
+    if report.is_typed() {
+        context.ui.status("reading records from the terminal, one a line: Ctrl-D ends it");
+    }
     let producer = Producer::new(log_dir, topic, options, Arc::new(now), report.listener()).map_err(plain)?;
     let produced = producer.run(inputs.iter().map(|input| input.open(stop.descriptor())));
     let reported = report.end(&produced);
@@ -162,15 +197,25 @@ fn find_input(path: &Path) -> anyhow::Result<InputName<'_>> {
     Ok(input)
 }
 
-fn find_or_create(args: &ProduceArgs, log_dir: &LogDir) -> anyhow::Result<Topic> {
-    match log_dir.topic(&args.topic) {
+fn find_or_create(args: &ProduceArgs, log_dir: &LogDir, ui: Ui) -> anyhow::Result<Topic> {
+    let topic = match log_dir.topic(&args.topic) {
         Err(LogDirError::TopicNotFound { .. }) if args.create => {
-            let new = NewTopic { name: args.topic.clone(), partitions: 1, config: TopicConfig::default() };
+            let new = NewTopic {
+                name: args.topic.clone(),
+                partitions: args.partitions.unwrap_or(1),
+                config: TopicConfig::default(),
+            };
             let (Created::New(topic) | Created::Existing(topic)) = log_dir.create_topic(&new)?;
-            Ok(topic)
+            topic
         }
-        found => Ok(found?),
+        found => found?,
+    };
+    let count = topic.partitions.len();
+    if args.partitions.is_some_and(|wanted| wanted as usize != count) {
+        let has = super::counted(count as u64, "partition");
+        ui.warning(&format!("topic {} is there already and has {has}: -P is for a topic that is made", topic.name));
     }
+    Ok(topic)
 }
 
 /// How a run ends that has stored all it was to.

@@ -3,9 +3,10 @@
 use super::ProduceArgs;
 use crate::cli::{Context, args, exit};
 use crate::format::compression::Compression;
-use crate::produce::{InputName, Options, Partitioner, RecordRule, Rejects, SyncPolicy};
+use crate::produce::{InputName, Options, Partitioner, Rate, RecordRule, Rejects, SyncPolicy};
 use crate::stream::framing::Framing;
-use crate::units::{Duration, Timestamp};
+use crate::stream::json::Values;
+use crate::units::{ByteSize, Duration, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum InputFormat {
@@ -13,6 +14,12 @@ pub(super) enum InputFormat {
     Json,
     Len32,
     Raw,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ValueAs {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +52,16 @@ pub(super) fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
     }
 }
 
+/// Records a second, or with a unit bytes.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    let rate = match text.parse::<u64>() {
+        Ok(records) => Some(Rate::Records(records)),
+        Err(_) => text.parse::<ByteSize>().ok().map(|ByteSize(bytes)| Rate::Bytes(bytes)),
+    };
+    let is_some = |rate: &Rate| !matches!(rate, Rate::Records(0) | Rate::Bytes(0));
+    rate.filter(is_some).ok_or_else(|| "expected a number of records, or a size such as 10MiB, from 1 up".into())
+}
+
 /// What can be said without the log dir; the file of rejected inputs is opened later.
 pub(super) fn options(args: &ProduceArgs, context: &Context) -> anyhow::Result<Options> {
     if args.rejects.is_some() && args.on_error == Some(OnError::Stop) {
@@ -52,9 +69,21 @@ pub(super) fn options(args: &ProduceArgs, context: &Context) -> anyhow::Result<O
             "--rejects takes what --on-error skip leaves out, and --on-error stop leaves nothing out",
         ));
     }
+    let of_format = match args.input {
+        InputFormat::Lines => None,
+        InputFormat::Json => Some("-i json has an envelope a line"),
+        InputFormat::Len32 => Some("-i len32 has a length before each record"),
+        InputFormat::Raw => Some("-i raw takes each input as one record"),
+    };
+    if let Some(of_format) = of_format.filter(|_| args.delimiter.is_some()) {
+        return Err(exit::usage(format!("{of_format}: leave out -D, which ends the records of -i lines")));
+    }
+    if args.value_as.is_some() && args.input != InputFormat::Json {
+        return Err(exit::usage("--value-as is about the envelopes of -i json: add that, or leave it out"));
+    }
     Ok(Options {
         framing: match args.input {
-            InputFormat::Lines => Framing::delimited(&args.delimiter.0),
+            InputFormat::Lines => Framing::delimited(args.delimiter.as_ref().map_or(b"\n", |it| &it.0)),
             InputFormat::Json => Framing::delimited(b"\n"),
             InputFormat::Len32 => Framing::Len32,
             InputFormat::Raw => Framing::Raw,
@@ -70,6 +99,7 @@ pub(super) fn options(args: &ProduceArgs, context: &Context) -> anyhow::Result<O
         batch_size: args.batch_size.0,
         linger: args.linger.as_std(),
         sync: args.sync,
+        rate: args.rate,
         rejects: Rejects::stop(),
     })
 }
@@ -88,10 +118,15 @@ pub(super) fn rejects(args: &ProduceArgs, inputs: &[InputName<'_>]) -> anyhow::R
 
 fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
     let is_json = args.input == InputFormat::Json;
+    if is_json && (args.headers_delimiter.is_some() || args.timestamp_delimiter.is_some()) {
+        return Err(exit::usage(
+            "-i json has headers and timestamps of its own: leave out --headers-delimiter and --timestamp-delimiter",
+        ));
+    }
     if is_json && (args.key.is_some() || args.key_delimiter.is_some() || !args.header.is_empty() || args.null_empty) {
         return Err(exit::usage("-i json has keys, headers and nulls of its own: leave out -k, -K, -H and -Z"));
     }
-    let bytes = |text: &String| text.clone().into_bytes();
+    let delimiter = |it: &Option<args::Delimiter>| it.as_ref().map(|delimiter| delimiter.0.clone());
     if is_json && args.line_time.is_given() {
         return Err(exit::usage("-i json has timestamps of its own: leave out --timestamp-format"));
     }
@@ -104,12 +139,18 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
         return Err(exit::usage("--timestamp lies before 1970, and Kafka has no such timestamps"));
     }
     Ok(RecordRule {
-        key: args.key.as_ref().map(bytes),
-        key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
-        headers: args.header.iter().map(|(name, value)| (bytes(name), Some(bytes(value)))).collect(),
+        key: args.key.as_ref().map(|key| key.0.clone()),
+        key_delimiter: delimiter(&args.key_delimiter),
+        headers_delimiter: delimiter(&args.headers_delimiter),
+        timestamp_delimiter: delimiter(&args.timestamp_delimiter),
+        headers: args.header.iter().map(|it| (it.name.clone(), it.value.clone())).collect(),
         timestamp,
         line_time: args.line_time.read(&context.zone)?,
         null_empty: args.null_empty,
         is_json,
+        values: match args.value_as {
+            Some(ValueAs::Json) => Values::Json,
+            Some(ValueAs::Text) | None => Values::Text,
+        },
     })
 }

@@ -2,8 +2,10 @@
 
 use super::ProduceArgs;
 use crate::cli::commands::{counted, told};
-use crate::cli::ui::{OutputError, Progress, Ui, Unit};
-use crate::produce::{Acknowledged, Event, InputName, Listener, Problem, Produced, SyncPolicy, Taken, Written};
+use crate::cli::ui::{self, OutputError, Progress, Ui, Unit};
+use crate::produce::{
+    Acknowledged, Event, InputName, InputPosition, Listener, Problem, Produced, SyncPolicy, Taken, Written,
+};
 use crate::units::ByteSize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -40,9 +42,8 @@ pub(super) struct Report {
 
 /// What is shown of the intake.
 struct Talk {
-    progress: Progress,
-    /// Whether progress counts bytes of a known total, not records.
-    by_bytes: bool,
+    /// None where records are typed: it would be drawn over them.
+    progress: Option<Progress>,
     /// Inputs that were left out so far.
     rejected: u64,
 }
@@ -69,7 +70,8 @@ impl Report {
         waker: UnixStream,
     ) -> Arc<Self> {
         let total: Option<u64> = inputs.iter().map(InputName::size).sum();
-        let progress = ui.progress(total, if total.is_some() { Unit::Bytes } else { Unit::Records });
+        let is_typed = inputs.iter().any(InputName::is_stdin) && ui::stdin_is_terminal();
+        let progress = (!is_typed).then(|| ui.progress(total, Unit::Bytes));
         Arc::new(Self {
             ui,
             topic: args.topic.to_string(),
@@ -78,7 +80,7 @@ impl Report {
             names_unacknowledged: args.sync != SyncPolicy::Never,
             rejects: args.rejects.clone(),
             waker,
-            talk: Mutex::new(Talk { progress, by_bytes: total.is_some(), rejected: 0 }),
+            talk: Mutex::new(Talk { progress, rejected: 0 }),
             durable: Mutex::default(),
         })
     }
@@ -92,7 +94,7 @@ impl Report {
         match event {
             Event::Progress(taken) => self.progress(*taken),
             Event::Rejected(problem) => self.rejected(problem),
-            Event::Durable(stretch) => self.durable(stretch),
+            Event::Durable { stretch, input } => self.durable(stretch, input.unwrap_or_default()),
             // A full pipe holds a byte that wakes already.
             Event::SyncFailed => drop((&self.waker).write(&[0])),
         }
@@ -100,14 +102,14 @@ impl Report {
 
     fn progress(&self, taken: Taken) {
         let Taken { bytes, records, .. } = taken;
-        let Talk { progress, by_bytes, .. } = &mut *locked(&self.talk);
-        progress.set(if *by_bytes { bytes } else { records }, || {
-            if *by_bytes {
-                return counted(records, "record");
-            }
-            let rate = bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-            format!("{}  {}/s", ByteSize(bytes), ByteSize(rate as u64))
-        });
+        if let Some(progress) = &mut locked(&self.talk).progress {
+            progress.set(bytes, || counted(records, "record"));
+        }
+    }
+
+    /// Whether records are typed on a terminal.
+    pub(super) fn is_typed(&self) -> bool {
+        locked(&self.talk).progress.is_none()
     }
 
     fn rejected(&self, problem: &Problem) {
@@ -120,7 +122,7 @@ impl Report {
         }
     }
 
-    fn durable(&self, stretch: &Acknowledged) {
+    fn durable(&self, stretch: &Acknowledged, input: InputPosition) {
         let count = (stretch.last_offset - stretch.base_offset + 1) as u64;
         let mut durable = locked(&self.durable);
         *durable.records.entry(stretch.partition).or_default() += count;
@@ -131,6 +133,8 @@ impl Report {
                 "partition": stretch.partition,
                 "base_offset": stretch.base_offset.0,
                 "last_offset": stretch.last_offset.0,
+                "input_records": input.records,
+                "input_bytes": input.bytes,
             });
             durable.failed = self.ui.data(format!("{line}\n").as_bytes()).err();
         }
@@ -138,7 +142,9 @@ impl Report {
 
     /// Says what was stored and what was not.
     pub(super) fn end(&self, produced: &Produced) -> Result<(), OutputError> {
-        locked(&self.talk).progress.finish();
+        if let Some(progress) = &locked(&self.talk).progress {
+            progress.finish();
+        }
         for notice in &produced.notices {
             self.ui.warning(&told(notice));
         }
@@ -148,6 +154,7 @@ impl Report {
             written: &produced.written,
             acknowledged: &records,
             names_unacknowledged: self.names_unacknowledged,
+            durable_input: produced.durable_input,
             rejected: produced.rejected,
             rejected_text: self.rejected_text(produced.rejected),
             untimed: produced.taken.untimed,
@@ -180,6 +187,8 @@ pub(super) struct Summary<'a> {
     pub(super) acknowledged: &'a BTreeMap<i32, u64>,
     /// Whether those that it does not know to be durable are to be named: not where it was not to sync.
     pub(super) names_unacknowledged: bool,
+    /// How much of the input is durable or was rejected, without a gap.
+    pub(super) durable_input: InputPosition,
     pub(super) rejected: u64,
     /// The same for a person, unless it is 0.
     pub(super) rejected_text: Option<String>,
@@ -250,6 +259,8 @@ impl Summary<'_> {
             "records": self.sum(|written| written.records),
             "acknowledged": self.acknowledged.values().sum::<u64>(),
             "bytes": self.sum(|written| written.input_bytes),
+            "input_records": self.durable_input.records,
+            "input_bytes": self.durable_input.bytes,
             "rejected": self.rejected,
             "seconds": self.seconds,
             "partitions": self.written.iter().map(partition).collect::<Vec<_>>(),
@@ -277,7 +288,18 @@ mod tests {
         names_unacknowledged: bool,
     ) -> Summary<'a> {
         let (topic, rejected, rejected_text, untimed, seconds) = ("app", 0, None, 0, 0.5);
-        Summary { topic, written, acknowledged, names_unacknowledged, rejected, rejected_text, untimed, seconds }
+        let durable_input = InputPosition::default();
+        Summary {
+            topic,
+            written,
+            durable_input,
+            acknowledged,
+            names_unacknowledged,
+            rejected,
+            rejected_text,
+            untimed,
+            seconds,
+        }
     }
 
     #[test]

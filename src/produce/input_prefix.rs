@@ -1,0 +1,203 @@
+//! How much of the input is durable, over all partitions.
+//!
+//! Each batch begins at a place of the input. What lies before the first place at which a batch begins that is not durable
+//! is durable or was rejected. A batch is known by its place while it is filled, by its last offset once it is stored, and
+//! it is forgotten when a sync has reached that. A sync beside the writer may reach an offset before its batch is noted
+//! here as stored: what it reports is held back until then.
+
+use super::event::Acknowledged;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A place in the input, from its first byte on; several inputs are one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InputPosition {
+    /// Records before it, with those that were rejected.
+    pub records: u64,
+    /// Bytes before it.
+    pub bytes: u64,
+}
+
+/// What a batch was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Where its first record begins.
+    pub(super) begins: InputPosition,
+    /// Bytes of the input that its records were made of.
+    pub(super) input_bytes: u64,
+}
+
+/// Of so many stored batches of a partition the places are kept; later ones then share one. A run without a sync would have
+/// more and more of them otherwise.
+const PLACES_MAX: usize = 1 << 10;
+
+/// What is known of the batches of a run.
+#[derive(Default)]
+pub(super) struct InputPrefix(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Where batches begin that are not durable: the number of records before, and of bytes.
+    begun: BTreeMap<u64, u64>,
+    /// Everything before it is in a batch that has begun, or was rejected.
+    taken: InputPosition,
+    partitions: BTreeMap<i32, OfPartition>,
+}
+
+#[derive(Default)]
+struct OfPartition {
+    /// Batches that are stored, by their last offset, and where they begin.
+    stored: VecDeque<(i64, InputPosition)>,
+    stored_through: Option<i64>,
+    /// Not reported yet, since it is not noted as stored.
+    held: VecDeque<Acknowledged>,
+}
+
+impl InputPrefix {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a batch begins there.
+    pub(super) fn begins(&self, at: InputPosition) {
+        let mut state = self.state();
+        state.begun.insert(at.records, at.bytes);
+        state.taken = state.taken.max(at);
+    }
+
+    /// Notes that everything before a place is in a batch or was rejected.
+    pub(super) fn taken(&self, through: InputPosition) {
+        let mut state = self.state();
+        state.taken = state.taken.max(through);
+    }
+
+    /// Notes that batches are stored up to an offset. Returns what can be reported now.
+    pub(super) fn stored(
+        &self,
+        partition: i32,
+        last_offset: i64,
+        origins: &[Origin],
+    ) -> Vec<(Acknowledged, InputPosition)> {
+        let mut state = self.state();
+        let State { begun, partitions, .. } = &mut *state;
+        let of_partition = partitions.entry(partition).or_default();
+        of_partition.stored_through = Some(last_offset);
+        // Those that are stored together share the place of the first.
+        let is_full = of_partition.stored.len() >= PLACES_MAX;
+        for (place, origin) in origins.iter().enumerate() {
+            match of_partition.stored.back_mut().filter(|_| is_full || place > 0) {
+                Some((last, _)) => {
+                    *last = last_offset;
+                    begun.remove(&origin.begins.records);
+                }
+                None => of_partition.stored.push_back((last_offset, origin.begins)),
+            }
+        }
+        let mut reported = Vec::new();
+        while of_partition.held.front().is_some_and(|it| it.last_offset.0 <= last_offset) {
+            reported.extend(of_partition.held.pop_front());
+        }
+        reported.into_iter().map(|stretch| (stretch, state.is_durable(&stretch))).collect()
+    }
+
+    /// Notes that a stretch is durable. Returns how much of the input is, unless it is to be reported later.
+    pub(super) fn durable(&self, stretch: &Acknowledged) -> Option<InputPosition> {
+        let mut state = self.state();
+        let of_partition = state.partitions.entry(stretch.partition).or_default();
+        if of_partition.stored_through.is_none_or(|through| through < stretch.last_offset.0) {
+            of_partition.held.push_back(*stretch);
+            return None;
+        }
+        Some(state.is_durable(stretch))
+    }
+
+    /// What was held back, where the batches of it are never noted: an append stored them and failed then.
+    pub(super) fn take_held(&self) -> Vec<(Acknowledged, InputPosition)> {
+        let mut state = self.state();
+        let held: Vec<Acknowledged> = state.partitions.values_mut().flat_map(|it| it.held.drain(..)).collect();
+        held.into_iter().map(|stretch| (stretch, state.prefix())).collect()
+    }
+
+    /// Everything before it is durable or was rejected.
+    pub(super) fn position(&self) -> InputPosition {
+        self.state().prefix()
+    }
+}
+
+impl State {
+    fn is_durable(&mut self, stretch: &Acknowledged) -> InputPosition {
+        let Self { begun, partitions, .. } = self;
+        let stored = &mut partitions.entry(stretch.partition).or_default().stored;
+        while let Some(&(last_offset, at)) = stored.front()
+            && last_offset <= stretch.last_offset.0
+        {
+            stored.pop_front();
+            begun.remove(&at.records);
+        }
+        self.prefix()
+    }
+
+    fn prefix(&self) -> InputPosition {
+        self.begun.first_key_value().map_or(self.taken, |(&records, &bytes)| InputPosition { records, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Offset;
+
+    fn at(records: u64) -> InputPosition {
+        InputPosition { records, bytes: records * 10 }
+    }
+
+    fn from(begins: InputPosition) -> Origin {
+        Origin { begins, input_bytes: 10 }
+    }
+
+    fn stretch(partition: i32, last_offset: i64) -> Acknowledged {
+        Acknowledged { partition, base_offset: Offset(0), last_offset: Offset(last_offset) }
+    }
+
+    #[test]
+    fn the_prefix_ends_where_the_first_batch_begins_that_is_not_durable() {
+        let prefix = InputPrefix::default();
+        prefix.begins(at(0));
+        prefix.begins(at(1));
+        prefix.taken(at(10));
+        assert_eq!(prefix.stored(1, 4, &[from(at(1))]), []);
+        assert_eq!(prefix.durable(&stretch(1, 4)), Some(at(0)));
+        assert_eq!(prefix.stored(0, 4, &[from(at(0))]), []);
+        prefix.begins(at(10));
+        assert_eq!(prefix.durable(&stretch(0, 4)), Some(at(10)));
+        prefix.taken(at(12));
+        assert_eq!(prefix.position(), at(10), "the batch that began there is not durable");
+        prefix.stored(0, 6, &[from(at(10))]);
+        assert_eq!(prefix.durable(&stretch(0, 6)), Some(at(12)));
+    }
+
+    #[test]
+    fn what_is_synced_before_it_is_noted_as_stored_is_reported_then() {
+        let prefix = InputPrefix::default();
+        prefix.begins(at(0));
+        prefix.taken(at(3));
+        assert_eq!(prefix.durable(&stretch(0, 2)), None);
+        assert_eq!(prefix.stored(0, 2, &[from(at(0))]), [(stretch(0, 2), at(3))]);
+        prefix.begins(at(3));
+        assert_eq!(prefix.durable(&stretch(0, 5)), None);
+        assert_eq!(prefix.take_held(), [(stretch(0, 5), at(3))], "its batch may be stored in part only");
+    }
+
+    #[test]
+    fn however_many_batches_wait_for_a_sync_few_are_remembered() {
+        let prefix = InputPrefix::default();
+        for number in 0..5000 {
+            prefix.begins(at(number));
+            prefix.stored(0, number as i64, &[from(at(number))]);
+        }
+        prefix.taken(at(5000));
+        assert_eq!(prefix.state().begun.len(), PLACES_MAX);
+        assert_eq!(prefix.durable(&stretch(0, 4000)), Some(at(PLACES_MAX as u64 - 1)));
+        assert_eq!(prefix.durable(&stretch(0, 4999)), Some(at(5000)));
+    }
+}
