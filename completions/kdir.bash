@@ -174,7 +174,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__consume)
-            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --idle-timeout --cursor-file --speed --grep --grep-not --key --key-not --key-is --value-is --header --header-not --isolation --exit-status --order --output --format --columns --value-as --count --delimiter --log-dir --quiet --verbose --color --help"
+            opts="-p -n -F -o -f -D -d -q -v -h --partition --from-offset --to-offset --since --until --tail --max-records --skip-corrupt --reset --follow --idle-timeout --cursor-file --commit --ack --max-in-flight --speed --grep --grep-not --key --key-not --key-is --value-is --header --header-not --isolation --exit-status --order --output --format --columns --value-as --count --delimiter --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -636,7 +636,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__produce)
-            opts="-P -i -D -k -K -H -Z -p -z -o -d -q -v -h --create --partitions --input --delimiter --value-as --rate --on-error --rejects --key --key-delimiter --header --headers-delimiter --timestamp --timestamp-delimiter --timestamp-format --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
+            opts="-P -i -D -k -K -H -Z -p -z -o -d -q -v -h --create --partitions --input --delimiter --value-as --rate --on-error --rejects --key --key-delimiter --header --headers-delimiter --timestamp --timestamp-format --timestamp-regex --timestamp-field --timestamp-delimiter --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -714,10 +714,6 @@ _kdir() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --timestamp-delimiter)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --timestamp-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -727,6 +723,10 @@ _kdir() {
                     return 0
                     ;;
                 --timestamp-field)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamp-delimiter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -121,8 +121,10 @@ complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record; NAME alone has a null value (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l headers-delimiter -d 'What ends the headers at the start of each record, before its key: `name:value,name:value`' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 is none' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or rfc3339' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-regex -d 'Take it from where REGEX matches in the line: from its first group, or from all of it [default format: rfc3339]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-field -d 'Take it from the field NAME of the JSON object that the line is [default format: rfc3339]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-delimiter -d 'What ends the timestamp at the start of each record, before its headers: ms since the epoch' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or \'%b %d %H:%M:%S\'' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s p -l partition -d 'The partition for every record' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l partitioner -d 'How keys choose a partition: as Kafka\'s Java client, as librdkafka\'s `consistent`, or not at all' -r -f -a "murmur2\t''
 crc32\t''

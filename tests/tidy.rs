@@ -384,9 +384,11 @@ const TALK: [(&str, &str); 10] = [
     ("process::abort", "return an error"),
 ];
 /// Where they may be named: what is asked there is whether it is a terminal, or open.
-const TALK_IN: [(&str, &[&str]); 2] = [
+const TALK_IN: [(&str, &[&str]); 3] = [
     ("src/cli/ui.rs", &["io::stdout", "io::stderr", "stdio::stdout", "stdio::stderr"]),
     ("src/cli/startup.rs", &["stdio::stdout"]),
+    // The records of a consumer; --ack closes it at their end.
+    ("src/disk/outlet.rs", &["stdio::stdout"]),
 ];
 
 #[test]

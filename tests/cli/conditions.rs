@@ -30,7 +30,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["consume", "app", "-o", "json"],
     &["consume", "app", "--cursor-file", "cursor"],
     &["offsets", "app", "--at", "earliest"],
-    &["delete-records", "other", "--before-offset", "latest"],
+    &["delete-records", "other", "--before-offset", "latest", "--yes"],
     &["retention"],
     &["retention", "--dry-run"],
     &["verify"],

@@ -74,7 +74,7 @@ fn a_cursor_file_that_cannot_be_written_is_an_error_before_the_first_record() {
     kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
         .code(1)
         .stdout("")
-        .stderr(starts_with(format!("kdir: cannot create {}: No such file", file.display())));
+        .stderr(starts_with(format!("kdir: cannot open {}: No such file", file.display())));
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn a_tail_is_where_a_cursor_begins() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     for partition in ["0", "1"] {
         for number in 1..=5 {
-            let at = format!("{number}000");
+            let at = format!("@{number}");
             kdir.produce("app", &["-p", partition, "--timestamp", &at], format!("{partition} {number}\n"));
         }
     }
     let file = kdir.temp().join("cursor");
     // Nothing is taken, and yet the next run knows where the first began.
     assert_eq!(piped(&kdir, "consume app --tail 3", "true"), "");
-    kdir.produce("app", &["-p", "0", "--timestamp", "6000"], "0 6\n");
+    kdir.produce("app", &["-p", "0", "--timestamp", "@6"], "0 6\n");
     assert_eq!(consume(&kdir, &file, &["--tail", "3"]), "1 4\n0 5\n1 5\n0 6\n");
     kdir.produce("app", &["-p", "1"], (7..=20).map(|number| format!("1 {number}\n")).collect::<String>());
     assert_eq!(consume(&kdir, &file, &["--tail", "3"]).lines().count(), 14, "it goes on at the positions");

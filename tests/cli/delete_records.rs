@@ -200,5 +200,5 @@ fn a_time_may_be_an_age_with_a_minus() {
     kdir.run(&["delete-records", "app", "--yes", "--before", "-1x"])
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: --before: \"-1x\" is no"));
+        .stderr(starts_with("kdir: --before: invalid time \"-1x\""));
 }

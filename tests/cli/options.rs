@@ -7,7 +7,7 @@ use predicates::str::{contains, starts_with};
 #[test]
 fn the_last_of_a_repeated_option_wins() {
     let kdir = Kdir::with_topic("app", &["-P", "3", "-P", "2", "--retention", "1d", "--retention", "2d"]);
-    kdir.produce("app", &["-k", "a", "-k", "b", "--timestamp", "1000", "--timestamp", "2000", "-Z", "-Z"], "v0\nv1\n");
+    kdir.produce("app", &["-k", "a", "-k", "b", "--timestamp", "@1", "--timestamp", "@2", "-Z", "-Z"], "v0\nv1\n");
     let shown = kdir.text(&[
         "consume",
         "app",
@@ -67,7 +67,7 @@ fn a_number_with_a_minus_is_the_value_of_its_option() {
         kdir.run(&["consume", "app", option, "-2x"])
             .code(2)
             .stdout("")
-            .stderr(starts_with(format!("kdir: {option}: \"-2x\"")));
+            .stderr(starts_with(format!("kdir: {option}: invalid time \"-2x\"")));
     }
     kdir.run(&["create", "x", "-P", "-1"])
         .code(2)

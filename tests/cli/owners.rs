@@ -25,7 +25,7 @@ fn fill(kdir: &Kdir, umask: &str) {
         (&["create", "app", "-P", "2", "-c", "segment.bytes=100"][..], ""),
         (&["produce", "app"], "one\ntwo\nthree\nfour\n"),
         (&["alter", "app", "--partitions", "3"], ""),
-        (&["delete-records", "app", "--before-offset", "0:1"], ""),
+        (&["delete-records", "app", "--yes", "--before-offset", "0:1"], ""),
         (&["repair"], ""),
     ] {
         let script = format!("umask {umask}; exec \"$@\"");
@@ -118,7 +118,7 @@ fn a_denied_permission_is_told_with_the_owner_the_mode_and_who_asked() {
         fs::set_permissions(closed, before.permissions()).unwrap();
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{mode:o} {args:?}: {stderr}");
         let hint = format!(
-            ": Permission denied (os error 13)\nhint: {} is owned by {user}:{group} with mode {mode:04o}, and you are {user}, \
+            ": Permission denied\nhint: {} is owned by {user}:{group} with mode {mode:04o}, and you are {user}, \
              in group {group}: run as {user}, or change its owner, group or mode\n",
             closed.display()
         );

@@ -72,7 +72,8 @@ fn an_output_that_fills_up_has_all_that_went_before_and_the_cursor_is_not_past_i
         };
         let (code, _, stderr) = consume(kdir.process_with_full_files(blocks, &args));
         // The position is written before the first record.
-        let refused = if blocks == 0 { "./cursor-0.tmp" } else { "stdout" };
+        let temporary = kdir.temp().join(".cursor-0.kdir.tmp").display().to_string();
+        let refused = if blocks == 0 { &*temporary } else { "stdout" };
         assert_eq!((code, stderr), (Some(1), format!("kdir: cannot write to {refused}: File too large\n")));
         let written = std::fs::read_to_string(&output).unwrap();
         assert_eq!(written.len() as u64, blocks * 512);

@@ -173,11 +173,15 @@ fn every_example_of_the_help_of_produce_works() {
         ("orders.csv", "1,beer\n2,bread\n"),
         ("events.jsonl", "{\"key\":\"k\",\"value\":{\"a\":1}}\n"),
         ("console.tsv", "CreateTime:1700000000000\ta:1\tk\tv\n"),
+        ("access.log", "::1 - - [22/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5\n"),
+        ("docker.log", "2026-11-22T10:00:00.5Z started\n"),
+        ("app.json", "{\"ts\":1700000000000}\n"),
     ] {
         kdir.file(name, content);
     }
     for example in &examples {
-        let example = example.replace("tail -F /var/log/", "cat ");
+        let example = example.replace("tail -F /var/log/", "cat ").replace("docker logs -t web", "cat docker.log");
+        let example = example.replace("/var/log/nginx/", "");
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_kdir"));
         let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
         let mut command = Command::new("bash");
@@ -185,8 +189,8 @@ fn every_example_of_the_help_of_produce_works() {
         let output = command.env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
         assert!(output.status.success(), "{example}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(examples.len(), 5);
-    assert_eq!(kdir.values("app"), "one\ntwo\nv\none\ntwo\n");
+    assert_eq!(examples.len(), 8);
+    assert_eq!(kdir.values("app"), "one\ntwo\n{\"ts\":1700000000000}\nv\none\ntwo\n");
     assert_eq!(kdir.values("events"), "{\"a\":1}\n");
     let mut keys: Vec<Value> = kdir.records("orders").iter().map(|record| record["key"].clone()).collect();
     keys.sort_by_key(ToString::to_string);

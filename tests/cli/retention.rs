@@ -264,7 +264,7 @@ fn the_row_of_a_partition_fits_80_columns() {
 #[test]
 fn quiet_prints_nothing_but_the_rows_that_were_asked_for() {
     let kdir = segments();
-    kdir.run(&["-q", "retention", "-n"]).code(0).stdout("").stderr("");
+    kdir.run(&["-q", "retention", "-n"]).code(0).stdout(starts_with("TOPIC  P  SEGS")).stderr("");
     kdir.run(&["-q", "retention", "-n", "-o", "tsv"]).code(0).stdout(starts_with("app\t0\t3\t3\t210\t")).stderr("");
     kdir.run(&["-q", "retention"]).code(0).stdout("").stderr("");
     assert_eq!(kdir.values("app"), "v3\nv4\n");

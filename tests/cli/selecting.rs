@@ -60,7 +60,7 @@ fn what_is_no_regular_expression_is_refused_with_its_place() {
         .code(2)
         .stdout("")
         .stderr(contains("--grep: ").and(contains("unclosed group")));
-    kdir.run(&["consume", "app", "--header", "=x"]).code(2).stdout("").stderr(contains("expected NAME or NAME=REGEX"));
+    kdir.run(&["consume", "app", "--header", "=x"]).code(2).stdout("").stderr(contains("is not NAME or NAME=REGEX"));
     kdir.run(&["consume", "app", "--header", "h=["]).code(2).stdout("").stderr(contains("unclosed character class"));
 }
 

@@ -41,7 +41,12 @@ fn lines_that_make_no_record_are_left_out_and_kept_as_they_stood() {
 fn envelopes_that_are_none_are_left_out() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
     let good = "{\"value\":\"a\",\"partition\":1}\n";
-    let bad = ["{\"value\":1}\n", "\n", "{\"value\":\"b\",\"partition\":7}\n", "{\"value\":\"c\",\"timestamp\":-2}\n"];
+    let bad = [
+        "{\"value\":1}\n",
+        "{\"value\":2\n",
+        "{\"value\":\"b\",\"partition\":7}\n",
+        "{\"value\":\"c\",\"timestamp\":-2}\n",
+    ];
     let input = format!("{}{good}{}{good}", bad[..2].concat(), bad[2..].concat());
     assert_eq!(rejected(&kdir, &["-i", "json"], input), bad.concat().into_bytes());
     assert_eq!(values(&kdir), ["a", "a"]);

@@ -237,7 +237,7 @@ fn every_option_for_a_time_takes_an_age_with_a_minus() {
     assert_eq!(kdir.text(&["consume", "t", "--since", "-2h"]), "new\n");
     assert_eq!(kdir.text(&["consume", "t", "--until", "-2h"]), "old\n");
     assert!(kdir.text(&["offsets", "t", "--at", "-2h", "-o", "tsv"]).starts_with("t\t0\t1\t"));
-    kdir.run(&["-q", "delete-records", "t", "--before", "-2h"]).code(0);
+    kdir.run(&["-q", "delete-records", "t", "--yes", "--before", "-2h"]).code(0);
     assert_eq!(kdir.values("t"), "new\n");
     for since in [
         "5 minutes ago",
