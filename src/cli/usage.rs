@@ -111,6 +111,7 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
 pub(super) fn parse() -> Result<Cli, ExitCode> {
     let words = help_as_option(std::env::args_os().collect());
     let parsed = super::command().try_get_matches_from(&words).and_then(|it| Cli::from_arg_matches(&it));
+    let parsed = parsed.and_then(|cli| with_log_dirs_before_the_command(cli, &words));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             exit::clap(&error)
@@ -126,6 +127,22 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
             ExitCode::from(exit::USAGE)
         }
     })
+}
+
+/// Of an option that is given before the command and after it, clap takes the second alone: for all but the log dirs, of which
+/// there may be several, that is what is meant.
+fn with_log_dirs_before_the_command(mut cli: Cli, words: &[OsString]) -> clap::error::Result<Cli> {
+    let may_name_one = |word: &&OsString| word.to_str().is_none_or(|word| word.starts_with('-') && word.contains('d'));
+    if words.iter().filter(may_name_one).count() < 2 {
+        return Ok(cli);
+    }
+    let before = Cli::command().mut_arg("log_dir", |arg| arg.global(false).env(None)).ignore_errors(true);
+    let before = before.try_get_matches_from(words)?;
+    let given = &mut cli.global.log_dir;
+    let missing: Vec<_> =
+        before.get_many("log_dir").unwrap_or_default().filter(|it| !given.contains(it)).cloned().collect();
+    given.splice(0..0, missing);
+    Ok(cli)
 }
 
 /// `kdir help CMD` is `kdir CMD --help`, and `kdir help` is `kdir --help`.

@@ -37,6 +37,7 @@
 
 pub use super::attributes::{Attributes, TimestampType};
 
+use super::compression::Codec;
 use super::crc::Checksum;
 use super::{FormatError, crc, legacy};
 use crate::units::{Offset, Timestamp};
@@ -219,6 +220,12 @@ impl BatchHeader {
             "impossible header of a batch of format v{} (base offset {}, size {}, last offset delta {}, {} records)",
             self.magic, self.base_offset, self.size, self.last_offset_delta, self.record_count
         )))
+    }
+
+    /// Whether the base offset is the first one: a compressed message of an old format has that of the last message inside.
+    #[must_use]
+    pub fn has_first_offset(&self) -> bool {
+        self.magic == MAGIC_V2 || matches!(self.attributes.codec(), Ok(Codec::None))
     }
 
     /// The last offset that the batch covers.

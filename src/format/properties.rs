@@ -69,6 +69,8 @@ impl PartitionMetadata {
 pub struct MetaProperties {
     /// Which broker the log dir is of; `None` where version 0 leaves it to the broker's configuration.
     pub node_id: Option<i32>,
+    /// Whether the broker is one with KRaft, which knows topics by their ids alone.
+    pub is_kraft: bool,
 }
 
 impl MetaProperties {
@@ -100,7 +102,7 @@ impl MetaProperties {
             topic_id_from_text(id)
                 .map_err(|_| FormatError::corrupt(format!("directory.id is {id:?}, which is not an id")))?;
         }
-        Ok(Self { node_id })
+        Ok(Self { node_id, is_kraft: required("version")? == "1" })
     }
 }
 
@@ -142,7 +144,8 @@ mod tests {
             ("version=0\nbroker.id=0\ncluster.id=x", Some(0)),
             ("version=0\ncluster.id=x", None),
         ] {
-            assert_eq!(MetaProperties::parse(text.as_bytes()), Ok(MetaProperties { node_id }), "{text:?}");
+            let is_kraft = text.contains("version=1");
+            assert_eq!(MetaProperties::parse(text.as_bytes()), Ok(MetaProperties { node_id, is_kraft }), "{text:?}");
         }
     }
 

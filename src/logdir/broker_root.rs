@@ -43,6 +43,7 @@ const META_PROPERTIES_SIZE_MAX: usize = 1 << 20;
 pub(super) struct BrokerRoot {
     pub(super) findings: Vec<Finding>,
     node_id: Option<i32>,
+    is_kraft: bool,
     metadata: Option<Arc<ClusterMetadata>>,
 }
 
@@ -64,6 +65,11 @@ impl BrokerRoot {
         let (node_id, metadata) = (self.node_id?, self.metadata.as_ref()?);
         let replicas = metadata.topic_id(&partition.topic).and_then(|id| metadata.replicas(id, partition.partition));
         Some(replicas.is_some_and(|replicas| replicas.contains(&node_id)))
+    }
+
+    /// Whether the broker sets aside a folder with records that has no topic id: it writes the id before the first of them.
+    pub(super) const fn needs_topic_ids(&self) -> bool {
+        self.is_kraft
     }
 
     /// Why the broker sets the folder of a partition aside, which has this topic id in its `partition.metadata`.
@@ -125,12 +131,15 @@ impl LogDir {
                 root.findings.push(self.at_root(name, Problem::StopsABroker { what }));
             }
         }
-        match self.node_id() {
-            Ok(None) if self.root.stat(METADATA_FOLDER)?.is_some() && self.root.stat(META_PROPERTIES)?.is_none() => {
+        match self.meta_properties() {
+            Ok(None) if self.root.stat(METADATA_FOLDER)?.is_some() => {
                 root.findings
                     .push(self.at_root(META_PROPERTIES, Problem::StopsABroker { what: "the file is missing".into() }));
             }
-            Ok(node_id) => root.node_id = node_id,
+            Ok(properties) => {
+                root.node_id = properties.and_then(|it| it.node_id);
+                root.is_kraft = properties.is_some_and(|it| it.is_kraft);
+            }
             Err(error) => {
                 let has_ids = self.has_topic_ids()?;
                 let problem = |what| match has_ids {
@@ -206,16 +215,13 @@ impl LogDir {
         Ok(has_all)
     }
 
-    /// The id of the broker that owns the log dir, if one does and its file names it.
-    fn node_id(&self) -> Result<Option<i32>> {
+    fn meta_properties(&self) -> Result<Option<MetaProperties>> {
         let Some(bytes) = atomic::read_small(&*self.root, META_PROPERTIES, META_PROPERTIES_SIZE_MAX)? else {
             return Ok(None);
         };
-        let damaged = |error: FormatError| LogDirError::DamagedFile {
-            path: self.root().join(META_PROPERTIES),
-            what: error.to_string(),
-        };
-        Ok(MetaProperties::parse(&bytes).map_err(damaged)?.node_id)
+        let path = self.root().join(META_PROPERTIES);
+        let damaged = |error: FormatError| LogDirError::DamagedFile { path, what: error.to_string() };
+        MetaProperties::parse(&bytes).map(Some).map_err(damaged)
     }
 
     /// Small files without which, or with nothing in which, a broker does not start. Damage in `quorum-state`, JSON, is seen

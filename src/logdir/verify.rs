@@ -9,12 +9,14 @@ use super::topic::{PARTITION_METADATA_FILE, topic_file};
 use super::witnesses::Witnesses;
 use super::{LogDir, LogDirError, LogDirs, Origin, Result, Topic, TopicPattern, nearest};
 use crate::disk::Folder;
+use crate::format::properties::topic_id_to_text;
 use crate::storage::check::{Checked, Finding, Owner, Problem, Subject, Verification};
 use crate::storage::{Checkpoints, StorageError, durable_end, segments};
 use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
 use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A partition, and what was found in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,6 +234,7 @@ impl LogDir {
             topics[place].add_partition(missed.partition);
         }
         for topic in topics {
+            let ids = self.topic_ids(&topic, &witnesses);
             for partition in topic.all_partitions().filter(|it| is_wanted(it)) {
                 let checkpoints = self.promised(&topic, &partition, witnesses.checkpoints(&partition))?;
                 all.subjects.push(Subject {
@@ -242,7 +245,8 @@ impl LogDir {
                     gaps: witnesses.gaps(&topic, &partition),
                     acknowledgement: witnesses.acknowledgement(&topic),
                 });
-                let findings = self.check_folder(&topic, &partition, checkpoints, &witnesses)?;
+                let mut findings = self.check_folder(&topic, &partition, checkpoints, &witnesses)?;
+                findings.extend(self.check_topic_id(&partition, &ids));
                 all.partitions.push((partition, findings));
             }
         }
@@ -349,10 +353,41 @@ impl LogDir {
                 return Ok(wrong(Problem::WrongTopicId));
             }
         }
-        Ok(witnesses
-            .broker
-            .why_not_served(partition, found)
-            .map_or(Vec::new(), |what| wrong(Problem::NotServed { what })))
+        let mut why = witnesses.broker.why_not_served(partition, found);
+        if why.is_none()
+            && is_brokers
+            && found.is_none()
+            && witnesses.broker.needs_topic_ids()
+            && !holds_nothing(&*folder)?
+        {
+            why = Some("the file is missing, and by meta.properties the broker knows topics by their ids alone".into());
+        }
+        Ok(why.map_or(Vec::new(), |what| wrong(Problem::NotServed { what })))
+    }
+
+    /// The topic ids in the folders of a broker's topic, by partition, where nothing says which is right.
+    fn topic_ids(&self, topic: &Topic, witnesses: &Witnesses) -> Vec<(i32, Uuid)> {
+        if topic.origin != Origin::Broker || witnesses.broker.metadata().is_some() {
+            return Vec::new();
+        }
+        let id = |partition: TopicPartition| {
+            let folder = self.root.open_folder(&partition.folder_name()).ok()?;
+            // What is wrong with the file is found when the partition is checked.
+            Some((partition.partition, topic_id_in(&*folder).ok()??))
+        };
+        topic.all_partitions().filter_map(id).collect()
+    }
+
+    /// A partition that has not the topic id that most partitions of the topic have.
+    fn check_topic_id(&self, partition: &TopicPartition, ids: &[(i32, Uuid)]) -> Option<Finding> {
+        let own = ids.iter().find(|(number, _)| *number == partition.partition)?.1;
+        let (other, right) = ids.iter().find(|(_, id)| *id != own)?;
+        if 2 * ids.iter().filter(|(_, id)| *id == own).count() > ids.len() {
+            return None;
+        }
+        let (path, other) = (self.partition_path(partition).join(PARTITION_METADATA_FILE), *other);
+        let problem = Problem::TopicIdsDiffer { own: topic_id_to_text(own), other, of_other: topic_id_to_text(*right) };
+        Some(Finding { path, position: None, offset: None, problem })
     }
 }
 

@@ -16,10 +16,14 @@
 //! ```
 
 use super::checkpoints::NamedLog;
-use super::{Checkpoints, PartitionGuard, Result, latest_epoch};
+use super::leader_epochs::{self, LEADER_EPOCH_FILE};
+use super::scan::{HEADER_CHUNK, Scanner, Step};
+use super::{Checkpoints, PartitionGuard, Result, StorageError, segments};
 use crate::disk::{Folder, atomic};
+use crate::format::checkpoint::LeaderEpochRow;
 use crate::format::crc::crc32c;
-use crate::units::Offset;
+use crate::format::header::MAGIC_V2;
+use crate::units::{Offset, Position};
 use uuid::Uuid;
 
 /// Its name.
@@ -99,13 +103,41 @@ pub fn topic_id(folder: &dyn Folder) -> Result<Option<Uuid>> {
 pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoints) -> Result<Checkpoints> {
     Ok(match read(folder, topic_id)? {
         DurableEnd::At { offset, leader_epoch, named_log }
-            if offset > of_files.recovery_point && latest_epoch(folder)? == Some(leader_epoch) =>
+            if offset > of_files.recovery_point && is_latest(folder, leader_epoch)? =>
         {
             Checkpoints { recovery_point: offset, named_log, ..of_files }
         }
         DurableEnd::Copy => Checkpoints { log_start_offset: of_files.log_start_offset, ..Checkpoints::default() },
         DurableEnd::At { .. } | DurableEnd::Unknown => of_files,
     })
+}
+
+/// Whether no leader epoch has begun after this one. A broker that begins one writes it to a file of its own, without a crash
+/// in between: one that is missing, damaged or contradicted by a batch of the log is not what a broker has left.
+fn is_latest(folder: &dyn Folder, leader_epoch: i32) -> Result<bool> {
+    if folder.stat(LEADER_EPOCH_FILE)?.is_none_or(|stat| stat.size == 0) {
+        return Ok(true);
+    }
+    match leader_epochs::read(folder) {
+        Err(StorageError::Disk(error)) => Err(error.into()),
+        Err(_) => Ok(true),
+        Ok(rows) => Ok(rows.last().is_some_and(|row| row.epoch == leader_epoch) || contradicts(folder, &rows)?),
+    }
+}
+
+/// Whether the first batch that is whole has another epoch than these rows say.
+fn contradicts(folder: &dyn Folder, rows: &[LeaderEpochRow]) -> Result<bool> {
+    for base in segments::base_offsets(folder)? {
+        let Some(log) = segments::open_log(folder, base)? else { continue };
+        let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
+        if let Step::Batch(header) = scanner.peek()?
+            && header.magic == MAGIC_V2
+            && scanner.checksum_matches(&header)?
+        {
+            return Ok(leader_epochs::epoch_at(rows, header.base_offset) != header.leader_epoch);
+        }
+    }
+    Ok(false)
 }
 
 /// Raises the point of the file: another run that ended before may have left a higher one.

@@ -58,6 +58,8 @@ pub struct LogReader {
     next_offset: Offset,
     /// The file and position of what looked like damage, and was approached afresh since.
     doubted: Option<(FileId, Position)>,
+    /// The segment that is read from its first batch on, since an index led past what is doubted.
+    read_whole: Option<Offset>,
     /// Segment and position of a batch that goes on from those before it, although the next one contradicts it.
     trusted: Option<(Offset, Position)>,
     /// A segment, the position after the last skipped bytes, and the lowest offset that may follow there.
@@ -77,6 +79,7 @@ impl LogReader {
             current: None,
             next_offset,
             doubted: None,
+            read_whole: None,
             trusted: None,
             stepped_over: None,
         }
@@ -382,7 +385,7 @@ impl LogReader {
         let scanner = self.scanner.as_mut().expect("still open");
         let may_be_end = is_last
             && !matches!(problem, NoBatch::Unknown { .. })
-            && expected.max(self.next_offset) >= self.view.checkpoints().recovery_point
+            && expected.max(self.next_offset) >= self.view.checkpoints().acknowledged()
             && !scanner.has_gap_over_end(&self.view.checkpoints());
         if may_be_end && matches!(scanner.judge_tail()?, Tail::Zeros | Tail::Torn) {
             return Ok(true);
@@ -417,6 +420,14 @@ impl LogReader {
         }
         let log = scanner.log().clone();
         let (base, end) = (log.base_offset, scanner.expected());
+        let position = scanner.position();
+        if self.doubted.is_some_and(|(of, at)| of == id && at < position) {
+            if self.read_whole.replace(base) != Some(base) {
+                self.scanner = None;
+                return Ok(true);
+            }
+            (self.doubted, self.read_whole) = (None, None);
+        }
         if self.view.successor(base).is_none() {
             // Whoever looks for an offset behind a roll that was not listed stands at the end of a segment below it.
             let rolled =
@@ -498,7 +509,7 @@ impl LogReader {
                 continue;
             };
             let mut start = Position::ZERO;
-            if self.next_offset > base {
+            if self.next_offset > base && self.read_whole != Some(base) {
                 let size = log.file.stat()?.size;
                 start = lookup::start_for_offset(&log, size, &self.view.offset_index(base)?, self.next_offset)?.0;
             }

@@ -69,6 +69,8 @@ pub struct RecordReader {
     start: Offset,
     /// Behind the batches that have been stepped through.
     behind: Offset,
+    /// Where the last batch ended whose records were stepped through.
+    passed: Offset,
     bounds: Bounds,
     /// The end of the bounds while a shorter one is in force, for a batch that goes on into the next segment.
     end_behind_batch: Option<Option<Offset>>,
@@ -95,6 +97,7 @@ impl RecordReader {
             is_given_back: false,
             start,
             behind: start,
+            passed: Offset::ZERO,
             bounds: Bounds::default(),
             end_behind_batch: None,
             too_late: None,
@@ -205,7 +208,8 @@ impl RecordReader {
                     }
                     Ok(None) => {
                         self.header = None;
-                        self.behind = self.behind.max(header.next_offset());
+                        self.passed = header.next_offset();
+                        self.behind = self.behind.max(self.passed);
                     }
                     Err(error) => return Err(self.at_batch(error, &header)),
                 }
@@ -348,6 +352,11 @@ impl RecordReader {
         }
         let loaded = self.buffer.load(&header, self.log.batch(), self.log.decompressed_size_max());
         let header = loaded.map_err(|error| self.at_batch(error, &header))?;
+        // Where the messages in a compressed one of an old format begin is known only now.
+        if header.magic != MAGIC_V2 && header.base_offset < self.passed {
+            let what = format!("the messages in it begin at offset {}, below {}", header.base_offset, self.passed);
+            return Err(self.at_batch(FormatError::corrupt(what), &header));
+        }
         self.cursor = RecordCursor::new(&header);
         self.header = Some(header);
         Ok(None)

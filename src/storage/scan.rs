@@ -21,6 +21,9 @@ const LOAD_UNCHECKED_MAX: usize = 4 << 20;
 /// Bytes read at a time while only headers are wanted: an index interval and a header.
 pub(crate) const HEADER_CHUNK: usize = 8 << 10;
 
+/// No log leaves out so many offsets: it would take one lost or removed every second for 17 000 years.
+pub(crate) const GAP_MAX: i64 = 1 << 39;
+
 /// What stands at the scanner's position.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -106,11 +109,12 @@ impl Scanner {
         self.proven.unwrap_or(self.expected)
     }
 
-    /// Whether the end that the log had when `checkpoints` were written lies in the gap before the last batch. A batch ended
-    /// there then, so the gap is no work of a cleaner: the base offset of the batch after it is damaged.
+    /// Whether the end that the log had when `checkpoints` were written lies within the gap before the last batch. A batch ended
+    /// there then, so the gap is no work of a cleaner: the base offset of the batch after it is damaged. Where the gap ends
+    /// there, that batch was the next one.
     pub(crate) fn has_gap_over_end(&self, checkpoints: &Checkpoints) -> bool {
         let end = checkpoints.acknowledged();
-        end > checkpoints.log_start_offset && self.gap.start < end && end <= self.gap.end
+        end > checkpoints.log_start_offset && self.gap.start < end && end < self.gap.end
     }
 
     /// The batch that was passed last, if it has left out offsets.
@@ -122,7 +126,7 @@ impl Scanner {
     /// Whether the file ends with the batch at this place, and that is not known to go on from the one before it.
     #[inline]
     pub(crate) fn may_end_after_gap(&self, header: &BatchHeader) -> bool {
-        header.base_offset != self.expected && header.magic == MAGIC_V2 && self.is_last(header)
+        header.base_offset != self.expected && header.has_first_offset() && self.is_last(header)
     }
 
     /// Asks for the facts of the file again and forgets every byte read: a batch that was not whole or not valid is read
@@ -157,13 +161,20 @@ impl Scanner {
     #[inline]
     pub(crate) fn step(&mut self) -> Result<Step> {
         Ok(match self.peek()? {
-            Step::Batch(header) if header.base_offset < self.expected => {
-                Step::Bad(NoBatch::Invalid(FormatError::corrupt(format!(
-                    "the batch begins at offset {}, but {} is the lowest that may follow",
-                    header.base_offset, self.expected
-                ))))
+            Step::Batch(header) if !(0..GAP_MAX).contains(&(header.base_offset - self.expected)) => {
+                Step::Bad(NoBatch::Invalid(self.out_of_order(&header)))
             }
             found => found,
+        })
+    }
+
+    #[cold]
+    fn out_of_order(&self, header: &BatchHeader) -> FormatError {
+        let Self { expected, .. } = self;
+        let base_offset = header.base_offset;
+        FormatError::corrupt(match base_offset < *expected {
+            true => format!("the batch begins at offset {base_offset}, but {expected} is the lowest that may follow"),
+            false => format!("the batch begins at offset {base_offset}, too far from {expected}, where it may begin"),
         })
     }
 
@@ -214,9 +225,10 @@ impl Scanner {
     #[inline]
     pub(crate) fn pass(&mut self, header: &BatchHeader) {
         let next = header.next_offset();
-        // A compressed message of an old format has the offset of the last message inside.
-        if header.base_offset == self.expected || header.magic != MAGIC_V2 || self.proven.is_none() {
+        if header.base_offset == self.expected || self.proven.is_none() {
             (self.proven, self.gap) = (Some(next), next..next);
+        } else if !header.has_first_offset() {
+            (self.proven, self.gap) = (Some(self.expected), next..next);
         } else {
             (self.gap, self.gap_at) = (self.expected..header.base_offset, Position(self.position));
         }

@@ -294,14 +294,16 @@ fn messages_that_are_cut_inside_of_a_wrapper_are_named() {
         let gzip = Compression { codec: Codec::Gzip, level: None };
         Compressor::new(gzip).compress(&inside[..cut], &mut payload).unwrap();
         let mut log = Log::of("v1-gzip");
-        let (start, end) = (log.batches[1].0, log.batches[2].0);
+        let start = log.batches[1].0;
         let mut message = log.bytes[start..start + 30].to_vec();
         message.extend_from_slice(&(payload.len() as u32).to_be_bytes());
         message.extend_from_slice(&payload);
         let size = (message.len() - 12) as u32;
         message[SIZE_AT..SIZE_AT + 4].copy_from_slice(&size.to_be_bytes());
+        // The offset of the last message inside, where two have room after the batch before.
+        message[..8].copy_from_slice(&4_i64.to_be_bytes());
         seal(&mut message);
-        log.bytes.splice(start..end, message);
+        log.bytes.splice(start.., message);
         log.write();
         let (code, _, stderr) = log.consume();
         if code == Some(0) {

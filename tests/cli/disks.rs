@@ -525,3 +525,43 @@ fn a_pipe_in_the_place_of_a_file_is_not_dumped() {
     let pipe = pipe.to_str().unwrap();
     kdir.run(&["dump", pipe]).code(2).stdout("").stderr(format!("kdir: {pipe} is not a regular file\n"));
 }
+
+#[test]
+fn log_dirs_before_the_command_and_after_it_are_read_as_one() {
+    let (one, other) = (Kdir::new(), Kdir::new());
+    one.run(&["-q", "create", "here"]).code(0);
+    other.run(&["-q", "create", "there"]).code(0);
+    let [one_dir, other_dir] = [&one, &other].map(|it| it.log_dir().to_str().unwrap().to_owned());
+    let list = one.text(&["-d", &one_dir, "list", "-d", &other_dir]);
+    assert!(list.contains("here") && list.contains("there"), "{list}");
+    one.run(&["-d", &one_dir, "create", "app", "-d", &other_dir])
+        .code(2)
+        .stderr(contains("--log-dir is given more than once"));
+    one.run(&["-q", "-d", &one_dir, "create", "app", "-d", &one_dir]).code(0);
+}
+
+#[test]
+fn a_partition_with_another_topic_id_than_the_others_of_the_topic_is_found() {
+    let kdir = Kdir::new();
+    kdir.run(&["-q", "create", "app", "--partitions", "3"]).code(0);
+    kdir.produce("app", &["-p", "1"], "x\n");
+    as_a_broker_left_it(&kdir, "app", 0);
+    fs::remove_file(kdir.path("replication-offset-checkpoint")).unwrap();
+    fs::write(kdir.path("meta.properties"), "version=1\ncluster.id=kX2cRzRVRTeBcXEIr4jAuQ\nnode.id=1\n").unwrap();
+    assert_eq!(verdict(&kdir), (vec![], 0));
+    let metadata = fs::read(kdir.path("app-1/partition.metadata")).unwrap();
+    fs::write(kdir.path("app-1/partition.metadata"), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAACQ").unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("topic-ids-differ", "blocks a broker")]), 4));
+    fs::remove_dir_all(kdir.path("app-2")).unwrap();
+    // One of the two is wrong, and nothing says which.
+    assert_eq!(verdict(&kdir).0.len(), 2);
+    fs::write(kdir.path("app-1/partition.metadata"), metadata).unwrap();
+    assert_eq!(verdict(&kdir), (vec![], 0));
+    // A broker with KRaft writes the id before the first record, and sets aside a folder without one.
+    fs::remove_file(kdir.path("app-0/partition.metadata")).unwrap();
+    assert_eq!(verdict(&kdir), (vec![], 0));
+    fs::remove_file(kdir.path("app-1/partition.metadata")).unwrap();
+    assert_eq!(verdict(&kdir), (findings(&[("not-served", "blocks a broker")]), 4));
+    fs::write(kdir.path("meta.properties"), "version=0\nbroker.id=1\n").unwrap();
+    assert_eq!(verdict(&kdir), (vec![], 0));
+}

@@ -461,3 +461,21 @@ proptest! {
         prop_assert!(next_offset(&disk) >= acknowledged);
     }
 }
+
+#[test]
+fn a_gap_of_more_offsets_than_one_batch_can_take_is_filled_within_the_segment() {
+    let disk = sound();
+    // Not by one bit: the batches are where they say.
+    let shift = 5 * (1_i64 << 31) + 3;
+    edit(&disk, 30, |log| {
+        for batch in 3..5 {
+            place(log, batch, 30 + SPAN * batch as i64 + shift);
+        }
+    });
+    assert!(findings(&disk).iter().any(|it| matches!(it.problem, Problem::MissingOffsets { .. })));
+    let (_, repaired) = repair(&disk, DamagedRecords::GiveUp).unwrap();
+    // That no index entry can name what follows is a note.
+    assert!(repaired.left.iter().chain(&findings(&disk)).all(|it| !it.severity().is_wrong()), "{:?}", repaired.left);
+    let expected: Vec<i64> = (0..36).chain(36 + shift..40 + shift).collect();
+    assert_eq!(records(&disk).into_keys().collect::<Vec<_>>(), expected);
+}

@@ -325,3 +325,34 @@ fn a_torn_append_behind_gaps_whose_value_holds_batches_is_torn() {
         assert_eq!(bytes_of(&disk, &path(0, FileKind::Log)), [at(0, 0), at(4, 1), at(7, 2)].concat(), "{offset}");
     }
 }
+
+#[test]
+fn a_last_batch_that_leaves_out_more_than_a_segment_holds_for_one_bit_is_damaged_to_all() {
+    for bit in [31, 34, 38, 40, 62] {
+        for has_indexes in [true, false] {
+            let disk = disk_with_partition();
+            let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
+            (0..3).for_each(|number| append(&mut writer, number, "none"));
+            writer.close(NOW).unwrap();
+            let log = path(0, FileKind::Log);
+            let mut bytes = bytes_of(&disk, &log);
+            let last = bytes.len() / 3 * 2;
+            bytes[last + 7 - bit / 8] ^= 1 << (bit % 8);
+            overwrite(&disk, &log, &bytes);
+            if !has_indexes {
+                let kinds = [FileKind::OffsetIndex, FileKind::TimeIndex];
+                kinds.iter().for_each(|&kind| disk.remove_file(&path(0, kind)).unwrap());
+            }
+            let what = format!("bit {bit}, indexes: {has_indexes}");
+            assert!(
+                matches!(read_on(reader_at(&disk, Checkpoints::default())), Err(StorageError::Corrupt { .. })),
+                "{what}"
+            );
+            let found = verify(&disk, Checkpoints::default());
+            let is_it = |problem: &Problem| matches!(problem, Problem::WrongBaseOffset { .. });
+            assert!(found.iter().any(|it| is_it(&it.problem) && it.offset == Some(Offset(6))), "{what}: {found:?}");
+            let opened = open_at(&disk, LogConfig::default(), Checkpoints::default());
+            assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{what}");
+        }
+    }
+}

@@ -276,6 +276,15 @@ pub enum Problem {
         /// Why.
         what: String,
     },
+    /// Partitions of a topic have different topic ids.
+    TopicIdsDiffer {
+        /// That of the partition.
+        own: String,
+        /// A partition with another one.
+        other: i32,
+        /// The id of that.
+        of_other: String,
+    },
     /// A broker loses what its metadata says from here on.
     DamagedMetadata {
         /// What is wrong with it.
@@ -329,6 +338,7 @@ impl Problem {
             Self::WrongTopicId => "wrong-topic-id",
             Self::StopsABroker { .. } => "stops-a-broker",
             Self::NotServed { .. } => "not-served",
+            Self::TopicIdsDiffer { .. } => "topic-ids-differ",
             Self::DamagedMetadata { .. } => "damaged-metadata",
             Self::UnusualSegmentName => "unusual-segment-name",
             Self::ForeignFolder { .. } => "foreign-folder",
@@ -349,6 +359,9 @@ impl fmt::Display for Problem {
             | Self::StopsABroker { what }
             | Self::NotServed { what }
             | Self::DamagedMetadata { what } => f.write_str(what),
+            Self::TopicIdsDiffer { own, other, of_other } => {
+                write!(f, "the topic id is {own}, and partition {other} of the topic has {of_other}")
+            }
             Self::UnusualSegmentName => f.write_str("the base offset in the name of the file does not have 20 digits"),
             Self::WrongBaseOffset { claimed } => write!(f, "the batch claims the base offset {claimed}"),
             Self::OutOfOrder { claimed, .. } => {

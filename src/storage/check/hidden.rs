@@ -4,25 +4,16 @@
 //! offset of the next segment is not shown; it is hidden where that segment does not have the same batch.
 
 use super::finding::{Finding, Problem};
-use super::survey::{self, Survey};
 use crate::disk::Folder;
 use crate::format::header::BatchHeader;
+use crate::storage::Result;
 use crate::storage::scan::{HEADER_CHUNK, Scanner, Step};
 use crate::storage::segments;
-use crate::storage::{Result, StorageError};
 use crate::units::{Offset, Position};
 
 /// A finding for each run of batches of the segment at `base` that readers do not show, since the next one begins at `next`;
 /// `None` where they no longer stand beside each other: a broker's cleaner has put one in the place of both.
-pub(super) fn find(survey: &Survey, base: Offset, next: Offset) -> Result<Option<Vec<Finding>>> {
-    let Some(folder) = survey.subject.folder()? else { return Ok(None) };
-    match find_in(&*folder, base, next) {
-        Err(StorageError::Disk(error)) => Ok(Some(vec![survey::unreadable(error)])),
-        found => found,
-    }
-}
-
-fn find_in(folder: &dyn Folder, base: Offset, next: Offset) -> Result<Option<Vec<Finding>>> {
+pub(super) fn find(folder: &dyn Folder, base: Offset, next: Offset) -> Result<Option<Vec<Finding>>> {
     let mut findings: Vec<Finding> = Vec::new();
     let Some(log) = segments::open_log(folder, base)? else { return Ok(None) };
     let path = log.path.clone();

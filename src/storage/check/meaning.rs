@@ -24,6 +24,7 @@ impl Finding {
             Problem::WrongTopicId
             | Problem::StopsABroker { .. }
             | Problem::NotServed { .. }
+            | Problem::TopicIdsDiffer { .. }
             | Problem::PartitionTwice { .. }
             | Problem::ForeignFolder { owner: Owner::Broker } => Severity::BlocksBroker,
             Problem::MissingOffsets { .. }
@@ -189,6 +190,11 @@ impl Finding {
             Problem::NotServed { .. } => {
                 "a broker does not serve these records: it renames the folder to …-stray when it starts, or \
                  stops at it"
+                    .into()
+            }
+            Problem::TopicIdsDiffer { .. } => {
+                "a broker serves only the partitions that have the topic's id, and renames the folders of the others to …-stray \
+                 when it starts; compare the id with another broker's folder of the topic"
                     .into()
             }
             Problem::DamagedMetadata { .. } => {

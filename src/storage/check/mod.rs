@@ -32,7 +32,8 @@ use super::lookup::Indexes;
 use super::record_buffer::RecordBuffer;
 use super::{Checkpoints, LogView, OpenTransaction, Result, StorageError, segments};
 use crate::disk::Folder;
-use crate::units::Timestamp;
+use crate::units::{Offset, Timestamp};
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -247,75 +248,112 @@ fn walk(
 
 /// Puts together what the units of a partition have shown.
 fn conclude(survey: Survey, outcomes: Vec<Outcome>, pauses: &mut Pauses) -> Result<Checked> {
-    let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
-    let gaps_are_legal = survey.subject.gaps == Gaps::Legal || is_compacted;
-    let mut checked = Checked { findings: survey.findings.clone(), ..Checked::default() };
-    let (mut gaps, mut is_gap_within) = (Vec::new(), false);
-    let (mut future, mut is_transactional) = (None, false);
+    let mut conclusion = Conclusion::new(&survey, &outcomes);
     let mut outcomes = outcomes.into_iter();
     for units in survey.units.chunk_by(|one, other| one.base_offset == other.base_offset) {
-        let mut outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
-        if is_suspect(&outcomes, gaps_are_legal) {
-            outcomes = vec![match walk_again(&survey, units, gaps_are_legal, pauses) {
+        let outcomes: Vec<Outcome> = outcomes.by_ref().take(units.len()).collect();
+        conclusion.take_segment(units, outcomes, pauses)?;
+    }
+    Ok(conclusion.end())
+}
+
+/// What the segments of a partition have shown so far.
+struct Conclusion<'a> {
+    survey: &'a Survey,
+    gaps_are_legal: bool,
+    checked: Checked,
+    gaps: Vec<Finding>,
+    /// Whether there are some within a segment.
+    is_gap_within: bool,
+    future: Option<Finding>,
+    is_transactional: bool,
+}
+
+impl<'a> Conclusion<'a> {
+    fn new(survey: &'a Survey, outcomes: &[Outcome]) -> Self {
+        let is_compacted = outcomes.iter().any(|it| matches!(it, Outcome::Walked(walked) if walked.is_compacted));
+        Self {
+            survey,
+            gaps_are_legal: survey.subject.gaps == Gaps::Legal || is_compacted,
+            checked: Checked { findings: survey.findings.clone(), ..Checked::default() },
+            gaps: Vec::new(),
+            is_gap_within: false,
+            future: None,
+            is_transactional: false,
+        }
+    }
+
+    fn take_segment(&mut self, units: &[Unit], mut outcomes: Vec<Outcome>, pauses: &mut Pauses) -> Result<()> {
+        if is_suspect(&outcomes, self.gaps_are_legal) {
+            outcomes = vec![match walk_again(self.survey, units, self.gaps_are_legal, pauses) {
                 Err(StorageError::Disk(error)) => Outcome::Unreadable(survey::unreadable(error)),
                 outcome => outcome?,
             }];
         }
-        checked.segments += 1;
-        checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
+        self.checked.segments += 1;
+        self.checked.bytes += units.iter().map(|unit| unit.end - unit.start).sum::<u64>();
         for outcome in outcomes {
             match outcome {
                 Outcome::Gone => {}
-                Outcome::Unreadable(finding) => checked.findings.push(finding),
-                Outcome::Walked(walked) => {
-                    checked.batches += walked.batches;
-                    checked.records += walked.records;
-                    // Each segment finds the same of a file that they share.
-                    let is_known = |it: &Finding, known: &[Finding]| {
-                        it.position.is_none() && known.iter().any(|known| known.path == it.path && it.offset.is_none())
-                    };
-                    let mut new: Vec<_> =
-                        walked.findings.into_iter().filter(|it| !is_known(it, &checked.findings)).collect();
-                    if let Some(folder) = survey.subject.folder().ok().flatten() {
-                        let acknowledged = survey.subject.checkpoints.acknowledged();
-                        let base = units[0].base_offset;
-                        new.iter_mut().try_for_each(|it| overlap::weigh(&*folder, it, base, acknowledged))?;
-                    }
-                    for finding in new {
-                        match finding.problem {
-                            Problem::OverlappingSegments { base_offset, .. } => {
-                                if let Some(hidden) = hidden::find(&survey, units[0].base_offset, base_offset)? {
-                                    checked.findings.push(finding);
-                                    checked.findings.extend(hidden);
-                                }
-                            }
-                            _ => checked.findings.push(finding),
-                        }
-                    }
-                    checked.findings.extend(walked.log_end.and_then(|end| survey.check_bounds(&end)));
-                    is_gap_within |= !walked.gaps.is_empty();
-                    is_transactional |= walked.is_transactional;
-                    future = future.or(walked.future);
-                    gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));
-                }
+                Outcome::Unreadable(finding) => self.checked.findings.push(finding),
+                Outcome::Walked(walked) => self.take_walked(units[0].base_offset, *walked)?,
             }
         }
+        Ok(())
     }
-    let log_start_offset = survey.subject.checkpoints.log_start_offset;
-    gaps.retain(|gap| match gap.problem {
-        Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
-        _ => !gaps_are_legal,
-    });
-    // A cleaner leaves gaps between batches; where there are none but between segments, segments are missing.
-    if survey.subject.gaps == Gaps::Unexplained && is_gap_within {
-        gaps = together(gaps);
+
+    fn take_walked(&mut self, base: Offset, mut walked: Walked) -> Result<()> {
+        self.checked.batches += walked.batches;
+        self.checked.records += walked.records;
+        // Each segment finds the same of a file that they share.
+        let is_known = |it: &Finding, known: &[Finding]| {
+            it.position.is_none() && known.iter().any(|known| known.path == it.path && it.offset.is_none())
+        };
+        walked.findings.retain(|it| !is_known(it, &self.checked.findings));
+        for finding in walked.findings {
+            match finding.problem {
+                Problem::OverlappingSegments { .. } => match self.overlap(base, finding) {
+                    Err(StorageError::Disk(error)) => self.checked.findings.push(survey::unreadable(error)),
+                    found => self.checked.findings.extend(found?),
+                },
+                _ => self.checked.findings.push(finding),
+            }
+        }
+        self.checked.findings.extend(walked.log_end.and_then(|end| self.survey.check_bounds(&end)));
+        self.is_gap_within |= !walked.gaps.is_empty();
+        self.is_transactional |= walked.is_transactional;
+        self.future = self.future.take().or(walked.future);
+        self.gaps.extend(walked.gaps.into_iter().chain(walked.gap_behind));
+        Ok(())
     }
-    checked.findings.extend(gaps);
-    checked.findings.extend(future);
-    if is_transactional {
-        checked.findings.extend(hanging_transactions(&survey));
+
+    /// An overlap with what is given up for it and what it hides; nothing where the segments are no longer beside each other.
+    fn overlap(&self, base: Offset, mut finding: Finding) -> Result<Vec<Finding>> {
+        let Problem::OverlappingSegments { base_offset: next, .. } = finding.problem else { return Ok(vec![finding]) };
+        let Some(folder) = self.survey.subject.folder()? else { return Ok(Vec::new()) };
+        overlap::weigh(&*folder, &mut finding, base, self.survey.subject.checkpoints.acknowledged())?;
+        let hidden = hidden::find(&*folder, base, next)?;
+        Ok(hidden.map_or(Vec::new(), |hidden| iter::once(finding).chain(hidden).collect()))
     }
-    Ok(checked)
+
+    fn end(mut self) -> Checked {
+        let (survey, gaps_are_legal) = (self.survey, self.gaps_are_legal);
+        let log_start_offset = survey.subject.checkpoints.log_start_offset;
+        self.gaps.retain(|gap| match gap.problem {
+            Problem::MissingOffsets { next_offset } => !gaps_are_legal && next_offset > log_start_offset,
+            _ => !gaps_are_legal,
+        });
+        // A cleaner leaves gaps between batches; where there are none but between segments, segments are missing.
+        if survey.subject.gaps == Gaps::Unexplained && self.is_gap_within {
+            self.gaps = together(self.gaps);
+        }
+        self.checked.findings.extend(self.gaps);
+        self.checked.findings.extend(self.future);
+        if self.is_transactional {
+            self.checked.findings.extend(hanging_transactions(survey));
+        }
+        self.checked
+    }
 }
 
 /// Transactions that have been open for longer than a broker lets them. What keeps the log from being read is a finding of its

@@ -6,6 +6,8 @@
 //! there may be gaps anywhere, and the right offset is mostly unknown.
 
 use super::Gaps;
+use crate::storage::checkpoints::FAR;
+use crate::storage::scan::GAP_MAX;
 use crate::units::{Offset, Position};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -59,6 +61,16 @@ impl Disorder {
         }
     }
 
+    /// Offsets that no batch has at their place.
+    fn vacant(&self) -> Option<Range<Offset>> {
+        match *self {
+            Self::Gap { batch, from } => Some(from..batch.base),
+            Self::OutOfOrder { from, next, .. } => Some(from..next),
+            Self::Misplaced { batch, right } => Some(right..right + batch.span),
+            _ => None,
+        }
+    }
+
     /// The batch that is out of place.
     const fn batch(&self) -> Option<Placed> {
         match *self {
@@ -69,11 +81,6 @@ impl Disorder {
         }
     }
 }
-
-/// No log leaves out so many offsets: it would take one lost or removed every second for 17 000 years.
-const GAP_MAX: i64 = 1 << 39;
-/// Only segments of old brokers reach so far, and no lower offset follows in them.
-const FAR: i64 = 1 << 31;
 
 /// Which of two batches that contradict each other is given up, where one is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +188,15 @@ impl Order {
             let overlaps = |it: &&Placed| it.base < right + batch.span && it.next() > right;
             claimed.iter().filter(overlaps).any(|it| it.position != batch.position)
         };
+        let vacant: Vec<Range<Offset>> = self.disorder.iter().filter_map(Disorder::vacant).collect();
+        let has_moved = |batch: Placed| vacant.contains(&(batch.base..batch.next()));
         for disorder in &mut self.disorder {
             match *disorder {
                 Disorder::Misplaced { batch, right }
-                    if is_claimed_beside(batch, right) || !batch.moves_records || !batch.base.is_a_flip_of(right) =>
+                    if is_claimed_beside(batch, right)
+                        || has_moved(batch)
+                        || !batch.moves_records
+                        || !batch.base.is_a_flip_of(right) =>
                 {
                     // The neighbours leave room for a batch here, and this one is not it.
                     *disorder = Disorder::OutOfOrder { batch, from: right, next: right + batch.span };

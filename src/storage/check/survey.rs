@@ -7,9 +7,9 @@ use super::names::{Suspicion, suspicions};
 use super::walk::{LogEndFound, Unit};
 use crate::disk::{Access, DiskError, FileId, Folder, atomic};
 use crate::format::checkpoint::{LeaderEpochCheckpoint, LeaderEpochRow};
-use crate::format::header::{MAGIC_V2, NoBatch};
+use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, segment_name, segment_path};
-use crate::storage::leader_epochs::{LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
+use crate::storage::leader_epochs::{self, LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
 use crate::storage::lookup::{self, Indexes};
 use crate::storage::scan::{self, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
@@ -114,6 +114,8 @@ impl Survey {
 
     fn look(&mut self, folder: &dyn Folder, pause: fn()) -> Result<()> {
         let bases = stable_bases(folder)?;
+        let damaged_epochs = self.read_epochs(folder)?;
+        let mut epoch_reached = -1;
         for (place, &base) in bases.iter().enumerate() {
             let Some(log) = segments::open_log(folder, base)? else { continue };
             let unreadable = self.check_readable(folder, base)?;
@@ -126,14 +128,29 @@ impl Survey {
             let path = |kind| segment_path(folder.path(), base, kind);
             self.check_behind(path(FileKind::OffsetIndex), base, indexes.offset.junk_behind()?);
             self.check_behind(path(FileKind::TimeIndex), base, indexes.time.junk_behind()?);
-            self.cut(&log, &indexes, end, followed_by)?;
+            self.cut(&log, &indexes, end, followed_by, epoch_reached)?;
+            epoch_reached = self.first_epoch(&log, end)?.map_or(epoch_reached, |epoch| epoch_reached.max(epoch));
         }
         let checkpoints = self.subject.checkpoints;
         if bases.is_empty() && checkpoints.promise_more_than(Offset::ZERO) {
             self.note(folder.path().to_owned(), Some(checkpoints.log_start_offset), ends_below(&checkpoints));
         }
         self.suspicions = suspicions(folder, &bases, self.subject.acknowledgement)?;
-        self.read_epochs(folder)
+        if let Some(what) = damaged_epochs {
+            self.note(folder.path().join(LEADER_EPOCH_FILE), None, Problem::DamagedFile { what });
+        }
+        Ok(())
+    }
+
+    /// The epoch of the first batch of a segment, where the file has the same one.
+    fn first_epoch(&self, log: &OpenLog, end: Position) -> Result<Option<i32>> {
+        let header = header_at(&*log.file, Position::ZERO, end.0)?;
+        let is_listed = |header: &BatchHeader| {
+            let listed = leader_epochs::epoch_at(&self.epochs, header.base_offset);
+            header.magic == MAGIC_V2 && header.leader_epoch == listed
+        };
+        let Some(header) = header.filter(is_listed) else { return Ok(None) };
+        Ok(scan::is_valid_batch_at(log, Position::ZERO)?.then_some(header.leader_epoch))
     }
 
     /// Reads both indexes of a segment once. Those that the disk does not give are findings of their own, and the log is
@@ -212,7 +229,14 @@ impl Survey {
     }
 
     /// Cuts a segment into units, at entries of its offset index that lead to valid batches.
-    fn cut(&mut self, log: &OpenLog, indexes: &Indexes, end: Position, followed_by: Option<Offset>) -> Result<()> {
+    fn cut(
+        &mut self,
+        log: &OpenLog,
+        indexes: &Indexes,
+        end: Position,
+        followed_by: Option<Offset>,
+        epoch_reached: i32,
+    ) -> Result<()> {
         let base = log.base_offset;
         let mut unit = Unit {
             base_offset: base,
@@ -223,6 +247,7 @@ impl Survey {
             ends_segment: true,
             offset_entries: 0..indexes.offset.count(),
             time_entries: 0..indexes.time.count(),
+            epoch_reached,
             is_believed: followed_by.is_some_and(|next| next <= self.subject.checkpoints.index_point),
         };
         let mut wanted = UNIT_SIZE;
@@ -270,14 +295,14 @@ impl Survey {
         Ok(())
     }
 
-    fn read_epochs(&mut self, folder: &dyn Folder) -> Result<()> {
-        let path = folder.path().join(LEADER_EPOCH_FILE);
+    /// Returns what is wrong with the file.
+    fn read_epochs(&mut self, folder: &dyn Folder) -> Result<Option<String>> {
         let bytes = atomic::read_small(folder, LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX)?.unwrap_or_default();
         match LeaderEpochCheckpoint::parse(&bytes) {
             Ok(checkpoint) => self.epochs = checkpoint.rows,
-            Err(error) => self.note(path, None, Problem::DamagedFile { what: error.to_string() }),
+            Err(error) => return Ok(Some(error.to_string())),
         }
-        Ok(())
+        Ok(None)
     }
 }
 

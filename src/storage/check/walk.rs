@@ -45,6 +45,9 @@ pub(super) struct Unit {
     pub(super) ends_segment: bool,
     pub(super) offset_entries: Range<usize>,
     pub(super) time_entries: Range<usize>,
+    /// The highest leader epoch of the first batches of the segments before, as far as `leader-epoch-checkpoint` has them; -1
+    /// where there are none.
+    pub(super) epoch_reached: i32,
     /// Whether look-ups go by the last entry of the segment's time index: it is closed, below the recovery point.
     pub(super) is_believed: bool,
 }
@@ -119,8 +122,9 @@ pub(super) struct Walk<'a> {
     offsets: OffsetEntries<'a>,
     times: TimeEntries<'a>,
     order: Order,
-    /// Batches whose leader epoch is not that of `leader-epoch-checkpoint`, each with its number in the unit.
-    wrong_epochs: Vec<(u64, Finding)>,
+    /// Batches whose leader epoch is not that of `leader-epoch-checkpoint`, each with its number in the unit; without a finding
+    /// where their place is in doubt.
+    wrong_epochs: Vec<(u64, Option<Finding>)>,
     /// The first batch that no index entry can name.
     out_of_reach: Option<Finding>,
     walked: Walked,
@@ -266,7 +270,7 @@ impl<'a> Walk<'a> {
         {
             let problem = Problem::WrongLeaderEpoch { claimed: header.leader_epoch, right: row.epoch };
             let finding = self.finding(position, header.base_offset, problem);
-            self.wrong_epochs.push((self.walked.batches, finding));
+            self.wrong_epochs.push((self.walked.batches, Some(finding)));
         }
     }
 
@@ -396,8 +400,12 @@ impl<'a> Walk<'a> {
     fn tell_of(&mut self, disorder: Disorder, originals: &Originals) -> Result<()> {
         match disorder {
             Disorder::Resumed { .. } | Disorder::Exchanged { .. } => {}
-            Disorder::Gap { batch, from } | Disorder::OutOfOrder { batch, from, .. }
-                if self.is_denied(batch, from)? =>
+            Disorder::Gap { batch, from } if self.is_denied(batch, from)? => {
+                self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
+            }
+            // A copy of another batch has the offset of that one.
+            Disorder::OutOfOrder { batch, from, .. }
+                if self.is_denied(batch, from)? && originals.find(self.scanner.log(), batch, batch.end)?.is_none() =>
             {
                 self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
             }
@@ -485,8 +493,8 @@ impl<'a> Walk<'a> {
         torn.and_then(|finding| finding.position)
     }
 
-    /// A batch between others that have the epoch of the file is wrong; where those beside it contradict the file as well, or
-    /// there are none, it is the file.
+    /// A batch between others that have the epoch of the file is wrong, and one with an epoch below that of a segment before: no
+    /// epoch falls. Where those beside it contradict the file as well, or there are none, it is the file.
     fn tell_epochs(&mut self) {
         let wrong = mem::take(&mut self.wrong_epochs);
         let is_wrong = |number: u64| wrong.binary_search_by_key(&number, |(number, _)| *number).is_ok();
@@ -494,11 +502,13 @@ impl<'a> Walk<'a> {
             let is_beside = number.checked_sub(1).is_some_and(is_wrong) || is_wrong(number + 1);
             !is_beside && self.walked.batches > 1
         };
-        let contradicts = wrong.iter().find(|(number, _)| !is_alone(*number)).map(|(_, finding)| finding.clone());
-        self.walked.findings.extend(wrong.iter().filter(|(number, _)| is_alone(*number)).map(|(_, it)| it.clone()));
-        let Some(Finding { offset, problem: Problem::WrongLeaderEpoch { claimed, right }, .. }) = contradicts else {
-            return;
-        };
+        let reached = self.unit.epoch_reached;
+        let falls = |it: &Finding| matches!(it.problem, Problem::WrongLeaderEpoch { claimed, .. } if claimed < reached);
+        let found = wrong.iter().filter_map(|(number, it)| Some((*number, it.as_ref()?)));
+        let (of_batches, of_file): (Vec<_>, Vec<_>) = found.partition(|(number, it)| is_alone(*number) || falls(it));
+        self.walked.findings.extend(of_batches.into_iter().map(|(_, it)| it.clone()));
+        let contradicts = of_file.first().map(|(_, it)| (it.offset, &it.problem));
+        let Some((offset, &Problem::WrongLeaderEpoch { claimed, right })) = contradicts else { return };
         let offset = offset.unwrap_or_default();
         let what =
             format!("it has the leader epoch {right} for offset {offset}, where batches in a row have {claimed}");
@@ -538,7 +548,10 @@ impl<'a> Walk<'a> {
 
     /// Adds what is wrong with the place of a batch. What epoch it is to have goes by its offset, which is in doubt.
     fn disordered(&mut self, batch: Placed, offset: Offset, problem: Problem) {
-        self.wrong_epochs.retain(|(_, it)| it.position != Some(batch.position));
+        let is_it = |it: &Finding| it.position == Some(batch.position);
+        if let Some((_, found)) = self.wrong_epochs.iter_mut().find(|(_, it)| it.as_ref().is_some_and(is_it)) {
+            *found = None;
+        }
         // One that is damaged inside as well is given up at the offsets that it has by the others.
         for finding in self.walked.findings.iter_mut().filter(|it| it.position == Some(batch.position)) {
             if let Problem::DamagedBatch { next_offset, .. } = &mut finding.problem {

@@ -149,6 +149,7 @@ impl Remedy {
             | Problem::SetAside { .. }
             | Problem::PartitionTwice { .. }
             | Problem::NotServed { .. }
+            | Problem::TopicIdsDiffer { .. }
             | Problem::DamagedMetadata { .. }
             | Problem::UnusualSegmentName
             | Problem::ForeignFolder { .. } => Self::Nothing,

@@ -92,13 +92,18 @@ pub(super) fn rewrite(
     let (mut written, mut at, mut beyond) = (0, 0, None);
     for splice in splices(losses, size) {
         written += copy(&*log.file, at..splice.bytes.start, &*new, written)?;
+        let is_end = splice.bytes.end == size;
         for fill in &splice.fills {
-            let (within, rest) = split(log.base_offset, fill);
-            if let Some(batch) = empty(&within, epochs) {
+            // What follows in the segment is already where no index entry leads to.
+            let (mut within, rest) = if is_end { split(log.base_offset, fill) } else { (fill.clone(), 0..0) };
+            while let (part, left) = split(Offset(within.start), &within)
+                && let Some(batch) = empty(&part, epochs)
+            {
                 new.write_at(&batch, written)?;
                 written += batch.len() as u64;
+                within = left;
             }
-            beyond = Some(rest).filter(|rest| !rest.is_empty() && splice.bytes.end == size);
+            beyond = Some(rest).filter(|rest| !rest.is_empty());
         }
         if !splice.bytes.is_empty() {
             let kept = free_name(folder, &cut_name(log.base_offset, Position(splice.bytes.start)))?;

@@ -18,6 +18,8 @@
 //!    header leads to a valid one.
 //! 5. A valid batch at the very place is evidence: it begins where its predecessor ends, so only its base offset, which no
 //!    checksum covers, is wrong.
+//! 6. A valid batch is evidence, whatever its offsets, if there are only zeros before it: an append does not begin with them,
+//!    so that it is in no value.
 //!
 //! A search reads the file once or twice, and checksums no more than [`BUDGET_FACTOR`] times its length: bytes that claim to
 //! be many overlapping batches cost no more. When that is used up the answer is [`Tail::Undecided`], which stops a writer

@@ -69,7 +69,13 @@ impl<'a> Search<'a> {
     /// What an open log ends with, where its rest is not all zeros.
     pub(super) fn open_end(&mut self, known: &mut KnownZeros) -> Found<Tail> {
         let (start, size) = (self.place.position.0, self.place.size);
-        let Step::Batch(header) = self.look(start)? else { return self.searched(start) };
+        let header = match self.look(start)? {
+            Step::Batch(header) => header,
+            Step::Bad(NoBatch::Zeros) if let Some(next) = self.after_zeros(start)? => {
+                return Ok(Tail::Damaged { next });
+            }
+            _ => return self.searched(start),
+        };
         if self.is_valid(&header, start)? {
             return Ok(Tail::Damaged { next: (self.place.position, header) });
         }
@@ -91,6 +97,19 @@ impl<'a> Search<'a> {
             true => self.searched(start + 1),
             false => self.past_damaged(end, header.next_offset(), known),
         }
+    }
+
+    /// The valid batch before which there are only zeros from `start` on, whatever offsets it claims.
+    fn after_zeros(&mut self, start: u64) -> Found<Option<(Position, BatchHeader)>> {
+        let Some(data) = first_nonzero(&*self.place.log.file, start, self.place.size)? else { return Ok(None) };
+        for at in start.max(data.saturating_sub(ZEROS_OF_HEADER_MAX))..=data {
+            if let Step::Batch(header) = self.look(at)?
+                && self.is_valid(&header, at)?
+            {
+                return Ok(Some((Position(at), header)));
+            }
+        }
+        Ok(None)
     }
 
     /// Judges what a damaged batch leads to by its header: others that were appended with it and did not get to the disk

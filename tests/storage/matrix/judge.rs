@@ -1,8 +1,9 @@
 //! Whether what is said of a damaged log, and done about it, is right.
 
 use super::super::support::{NOW, ROOT, open_log_dir};
-use super::logs::{APPENDED, Batch, Files, Log, Records, State, batch, files, offset_of, partition, path, read};
+use super::logs::{APPENDED, Batch, Files, Log, State, batch, files, offset_of, partition, path, read};
 use super::truth::{Truth, is_foreign, tail};
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::logdir::{LogDir, TopicFindings};
 use kdir::storage::Durability;
@@ -112,11 +113,19 @@ fn bases(files: &Files, batch: &[u8]) -> BTreeSet<i64> {
     logs(files).flat_map(places).collect()
 }
 
+fn with_offset(batch: &[u8], offset: i64) -> Vec<u8> {
+    [&offset.to_be_bytes(), &batch[8..]].concat()
+}
+
 /// The first batch that is in the logs with an offset that it never had; foreign ones too.
 fn renumbered(truth: &Truth<'_>, after: &Files) -> Option<String> {
     let of = |batch: &[u8]| {
         let (own, known) = (offset_of(batch), bases(&truth.after, batch));
-        let new = bases(after, batch).into_iter().find(|base| *base != own && !known.contains(base))?;
+        let is_new = |base: &i64| {
+            let known_as = |known: &i64| truth.may_be_flipped_from(&with_offset(batch, *known), *base);
+            *base != own && !known.contains(base) && !known.iter().any(known_as)
+        };
+        let new = bases(after, batch).into_iter().find(is_new)?;
         Some(format!("the batch at {own} has the offset {new}"))
     };
     let pieces = truth.state.segments.values().flatten().filter(|piece| is_foreign(&piece.bytes));
@@ -125,15 +134,17 @@ fn renumbered(truth: &Truth<'_>, after: &Files) -> Option<String> {
 }
 
 /// What is wrong with what a reader has shown.
-fn shown_wrong(records: &Records, shown: &[(i64, Vec<u8>)]) -> Option<String> {
+fn shown_wrong(truth: &Truth<'_>, shown: &[(i64, Vec<u8>)]) -> Option<String> {
+    let records = &truth.log.records;
     let mut next = 0;
     for (offset, content) in shown {
         if *offset < next {
             return Some(format!("offset {offset} after {next}"));
         }
         next = offset + 1;
-        // A whole batch of another log that claims offsets which this one does not have is nothing that a reader can know.
-        let is_elsewhere = is_foreign(content) && !records.contains_key(offset);
+        // A whole batch of another log that claims offsets which this one does not have, or fits into it but for one bit, is
+        // nothing that a reader can know.
+        let is_elsewhere = is_foreign(content) && (!records.contains_key(offset) || truth.fits_in(*offset));
         if records.get(offset) != Some(content) && !is_elsewhere {
             return Some(format!("at offset {offset}: {}", String::from_utf8_lossy(content)));
         }
@@ -154,7 +165,7 @@ pub(super) fn judge(log: &Log, state: &State) -> Judged {
     let found = findings(&disk);
     let mut judged = Judged {
         verdict: found.iter().map(Finding::severity).max(),
-        undecidable: truth.undecidable,
+        undecidable: truth.why_nobody_can_tell(),
         wrong: BTreeMap::new(),
     };
     judge_verdict(&truth, &found, &mut judged.wrong);
@@ -227,7 +238,7 @@ fn judge_reading(truth: &Truth<'_>, disk: &FaultyDisk, wrong: &mut Wrong) {
     if error.is_some() {
         return;
     }
-    if let Some(what) = shown_wrong(&truth.log.records, &shown).filter(|_| !truth.could_be_cleaned) {
+    if let Some(what) = shown_wrong(truth, &shown).filter(|_| !truth.could_be_cleaned) {
         wrong.insert(Rule::ShowsWrong, what);
     }
     if let Some(offset) = hidden(truth, &shown) {
@@ -249,6 +260,18 @@ fn judge_writing(truth: &Truth<'_>, disk: &FaultyDisk, wrong: &mut Wrong) {
 fn judge_offset(truth: &Truth<'_>, offset: i64, when: &str, wrong: &mut Wrong) {
     if truth.undecidable.is_none() && offset < truth.log.acknowledged.min(truth.promised_with_log()) {
         wrong.insert(Rule::OffsetAgain, format!("{when}: {offset} of {}", truth.log.acknowledged));
+    }
+}
+
+/// The folder of a broker that is missing is reported as long as it is, by what a file knows of it, and left to the broker.
+fn judge_missing_folder(truth: &Truth<'_>, disk: &FaultyDisk, after: &Files, wrong: &mut Wrong) {
+    let owner = kdir::storage::check::Owner::Broker;
+    let is_reported = |it: &Finding| it.path == path("app-0") && it.problem == Problem::MissingFolder { owner };
+    if truth.is_known_to_have_records() && !findings(disk).iter().any(is_reported) {
+        wrong.insert(Rule::Silent, "the folder is not reported".into());
+    }
+    if after.keys().any(|name| name.starts_with("app-0/")) || disk.stat(&path("app-0")).unwrap().is_some() {
+        wrong.insert(Rule::Touches, "the folder is made".into());
     }
 }
 
@@ -277,6 +300,9 @@ fn judge_repair(truth: &Truth<'_>, disk: &FaultyDisk, wrong: &mut Wrong) {
 fn judge_giving_up(truth: &Truth<'_>, disk: &FaultyDisk, wrong: &mut Wrong) {
     give_up(disk);
     let after = files(disk);
+    if truth.is_for_the_broker_to_make() {
+        return judge_missing_folder(truth, disk, &after, wrong);
+    }
     let left = findings(disk).into_iter().filter(|it| it.severity() >= Severity::Damaged);
     if let Some(finding) = left.into_iter().next() {
         wrong.insert(Rule::Left, format!("{}: {}", finding.path.display(), finding.problem));
@@ -297,7 +323,7 @@ fn judge_giving_up(truth: &Truth<'_>, disk: &FaultyDisk, wrong: &mut Wrong) {
             Err(error) => drop(wrong.insert(Rule::Left, format!("produce: {error}"))),
         }
     }
-    if let Some(what) = shown_wrong(&truth.log.records, &shown).filter(|_| !truth.could_be_cleaned && error.is_none()) {
+    if let Some(what) = shown_wrong(truth, &shown).filter(|_| !truth.could_be_cleaned && error.is_none()) {
         wrong.insert(Rule::ShowsWrong, format!("after giving up: {what}"));
     }
 }

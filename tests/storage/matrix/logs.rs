@@ -1,6 +1,7 @@
 //! The sound logs: what kdir writes, and what brokers have left, each with its small files and with the truth about it.
 
 use super::super::support::{Heard, NOW, ROOT, bytes_of, disk_with_log_dir, open_log_dir, overwrite, topic_config};
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, compressor, stamp};
 use kdir::format::record::NewRecord;
@@ -154,11 +155,21 @@ struct Raw {
     /// `leader-epoch-checkpoint`, where it is not what the batches show.
     epochs: Option<Vec<u8>>,
     txn_index: Option<Vec<u8>>,
+    /// How many partitions of the topic are in the log dir.
+    partitions: i32,
 }
 
 impl Raw {
     fn new(kind: &'static str, segments: Vec<(i64, Vec<u8>)>) -> Self {
-        Self { kind, segments, is_compacted: false, is_cleaned_here: false, epochs: None, txn_index: None }
+        Self {
+            kind,
+            segments,
+            is_compacted: false,
+            is_cleaned_here: false,
+            epochs: None,
+            txn_index: None,
+            partitions: 1,
+        }
     }
 
     fn of_codec(codec: &'static str) -> Self {
@@ -223,12 +234,14 @@ fn raws() -> Vec<Raw> {
         epochs: Some(data!("damaged/f-follower-gap/comp2-0/leader-epoch-checkpoint")),
         ..Raw::new("follower-gap", vec![(0, first_messages(&follower_gap, 6))])
     });
+    raws.push(Raw { partitions: 3, ..Raw::of_codec("none") });
+    raws.last_mut().unwrap().kind = "3 partitions";
     raws
 }
 
 /// Every sound log. Only a broker has followers, and what was written before Kafka 0.11.
 pub(super) fn all() -> Vec<Log> {
-    let is_kdirs = |raw: &Raw| raw.epochs.is_none() && !raw.kind.starts_with(['v', 'm']);
+    let is_kdirs = |raw: &Raw| raw.epochs.is_none() && raw.partitions == 1 && !raw.kind.starts_with(['v', 'm']);
     let built = |raw: &Raw| {
         let of_kdir = is_kdirs(raw).then_some(Owner::Kdir);
         let owners = of_kdir.into_iter().chain([Owner::KilledBroker, Owner::ClosedBroker]);
@@ -317,8 +330,19 @@ impl Log {
             Owner::KilledBroker => log.hand_to_broker(last_base, end, raw.is_cleaned_here),
             Owner::ClosedBroker => log.hand_to_broker(end, end, raw.is_cleaned_here),
         }
-        log.sound.files = files(&log.disk).into_iter().filter(|(name, _)| !name.ends_with(".log")).collect();
+        (1..raw.partitions).for_each(|partition| log.add_partition(partition));
+        let is_of_log = |name: &str| name.starts_with("app-0/") && name.ends_with(".log");
+        log.sound.files = files(&log.disk).into_iter().filter(|(name, _)| !is_of_log(name)).collect();
         log
+    }
+
+    /// Another partition of the topic, in which nothing is.
+    fn add_partition(&self, partition: i32) {
+        let folder = format!("app-{partition}");
+        self.disk.create_folder(&path(&folder)).unwrap();
+        let metadata = bytes_of(&self.disk, &path("app-0/partition.metadata"));
+        overwrite(&self.disk, &path(&format!("{folder}/partition.metadata")), &metadata);
+        overwrite(&self.disk, &path(&format!("{folder}/00000000000000000000.log")), b"");
     }
 
     fn take_batches(&mut self, segments: &[(i64, Vec<u8>)]) {

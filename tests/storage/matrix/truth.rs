@@ -2,7 +2,7 @@
 //! bytes of its batches and small files.
 
 use super::super::support::ROOT;
-use super::logs::{APPENDED, Batch, FOREIGN, Files, Log, Owner, State};
+use super::logs::{APPENDED, Batch, FOREIGN, Files, Log, Owner, Piece, State};
 use kdir::storage::check::{Finding, Problem, Severity};
 use memchr::memmem;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,20 @@ impl<'a> Truth<'a> {
         truth.could_be_cleaned = truth.chain().is_some();
         truth.undecidable = if truth.lost().is_empty() && !truth.has_extra { None } else { truth.why_undecidable() };
         truth
+    }
+
+    /// Why nobody can tell from the disk that something is wrong.
+    pub(super) fn why_nobody_can_tell(&self) -> Option<&'static str> {
+        self.undecidable.or_else(|| self.has_unknown_topic_id().then_some("topic id"))
+    }
+
+    /// Whether a broker's partition has another topic's id, a valid one. Which one is right is in the cluster's metadata, in the
+    /// topic's file where kdir made it, and in the folders of other partitions of the topic. None of them is in these log
+    /// dirs, but for one kind: then a folder with any id looks like that of a topic which had it from the beginning.
+    fn has_unknown_topic_id(&self) -> bool {
+        let name = "app-0/partition.metadata";
+        let is_foreign = self.after.get(name).is_some_and(|it| it == b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
+        is_foreign && self.log.owner != Owner::Kdir && !self.after.contains_key("app-1/partition.metadata")
     }
 
     fn look_at_segment(&mut self, base: i64, origins: &[Option<usize>]) {
@@ -159,10 +173,55 @@ impl<'a> Truth<'a> {
         };
         let is_untouched = |name: &str| self.after.contains_key(name) && self.after.get(name) == self.before.get(name);
         // It names the topic that it is of.
-        let is_of_topic = is_untouched("app-0/durable-end") && is_untouched("app.json");
+        let is_of_topic =
+            is_untouched("app-0/durable-end") && is_untouched("app.json") && !self.may_have_been_a_brokers();
         let of_end = is_of_topic.then_some(self.log.acknowledged);
         let rows = ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"].map(row);
         rows.into_iter().chain([of_end]).flatten().max().unwrap_or(0)
+    }
+
+    /// Whether the leader epochs are another's, and no batch says so: a broker that begins an epoch may cut before it what
+    /// `durable-end` promises, and leaves just that.
+    fn may_have_been_a_brokers(&self) -> bool {
+        let pieces = self.state.segments.values().filter_map(|pieces| pieces.first());
+        self.after.get("app-0/leader-epoch-checkpoint").is_some_and(|it| it == b"0\n1\n7 0\n")
+            && !pieces.into_iter().any(|piece| self.offsets_of(&piece.bytes).is_some())
+    }
+
+    /// Whether something looks exactly like a batch of the log one bit of whose base offset is damaged, and that should have
+    /// this one: the pieces beside it, or what was promised, leave just the room that it takes. A batch of another log that
+    /// fits there by chance is no different, byte for byte, from one of this log with a flipped bit: no checksum covers the
+    /// offset, and no file knows what was in it.
+    pub(super) fn may_be_flipped_from(&self, bytes: &[u8], base: i64) -> bool {
+        let Some((first, last)) = self.offsets_of(bytes) else { return false };
+        let all: Vec<(i64, &Piece)> =
+            self.state.segments.iter().flat_map(|(base, it)| it.iter().map(|piece| (*base, piece))).collect();
+        let at = all.iter().position(|(_, piece)| piece.bytes == bytes);
+        let Some(at) = at.filter(|_| (first ^ base).count_ones() == 1) else { return false };
+        let segment = all[at].0;
+        let before = match at.checked_sub(1).map(|before| all[before]) {
+            Some((other, piece)) if other == segment => self.offsets_of(&piece.bytes).map(|it| it.1 + 1),
+            _ => Some(segment),
+        };
+        let after = all.get(at + 1).map(|&(other, piece)| match other == segment {
+            true => self.offsets_of(&piece.bytes).map(|it| it.0),
+            false => Some(other),
+        });
+        let after = after.unwrap_or_else(|| Some(self.promised()));
+        before == Some(base) && after == Some(base + last - first + 1)
+    }
+
+    /// Whether a foreign batch may be flipped from one that has this offset.
+    pub(super) fn fits_in(&self, offset: i64) -> bool {
+        let foreign = self.state.segments.values().flatten().filter(|it| it.origin.is_none() && is_foreign(&it.bytes));
+        foreign.into_iter().any(|it| (offset - 2..=offset).any(|base| self.may_be_flipped_from(&it.bytes, base)))
+    }
+
+    /// Whether a broker makes the folder again by itself when it starts, empty, and gets the records from another replica, if
+    /// it is given the partition at all: it may have moved to another broker since the checkpoint files were written. A folder
+    /// that a repair makes is one that the broker takes for the whole of its log.
+    pub(super) fn is_for_the_broker_to_make(&self) -> bool {
+        !self.state.has_folder && self.log.owner != Owner::Kdir
     }
 
     /// Whether there is an index with entries whose log is not: brokers sync neither before they acknowledge. Retention that
@@ -244,7 +303,7 @@ impl<'a> Truth<'a> {
         let bytes = self.after.get(*name).map(Vec::as_slice);
         let is_nonsense = bytes.is_some_and(|it| !it.is_empty()) && !is_checkpoint(bytes.unwrap_or_default());
         let least = match name.rsplit('/').next().unwrap_or_default() {
-            "partition.metadata" => Severity::BlocksBroker,
+            "partition.metadata" if !self.has_unknown_topic_id() => Severity::BlocksBroker,
             "meta.properties" if bytes.is_some_and(|it| !it.starts_with(b"version=1\ncluster")) => {
                 Severity::BlocksBroker
             }
@@ -296,6 +355,12 @@ fn is_harmless(name: &str, bytes: Option<&[u8]>) -> bool {
 }
 
 impl Truth<'_> {
+    /// Whether a row of the high watermarks says that there were records.
+    pub(super) fn is_known_to_have_records(&self) -> bool {
+        let file = self.after.get("replication-offset-checkpoint");
+        file.is_some_and(|bytes| is_checkpoint(bytes) && memmem::find(bytes, b"app 0 ").is_some())
+    }
+
     /// All below was acknowledged, as far as a file or a batch that is left can tell.
     pub(super) fn promised_with_log(&self) -> i64 {
         let of_log = self.in_place.iter().map(|&it| self.log.batches[it].last + 1).max();
