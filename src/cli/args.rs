@@ -47,7 +47,7 @@ pub(crate) struct Header {
 
 /// The number of one partition.
 pub(crate) fn partition_number(text: &str) -> Result<i32, String> {
-    text.parse().map_err(|_| "expected the number of one partition".into())
+    text.parse().map_err(|_| format!("{text:?} is not the number of one partition"))
 }
 
 /// Bytes with the escapes `\n`, `\t`, `\r`, `\0`, `\\` and `\xHH`.

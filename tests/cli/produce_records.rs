@@ -101,7 +101,7 @@ fn options_that_contradict_the_input_format_are_refused_by_name() {
         (&["-i", "json", "--timestamp-delimiter", "x"], "-i json has headers and timestamps of its own"),
         (&["--timestamp-delimiter", "x", "--timestamp", "0"], "cannot be used with"),
         (&["-P", "3"], "--create"),
-        (&["-p", "0-2"], "expected the number of one partition"),
+        (&["-p", "0-2"], "is not the number of one partition"),
         (&["-D", r"\036"], r"\0 with a digit after it is not an escape"),
         (&["--rate", "0"], "expected a number of records, or a size"),
         (&["--rate", "fast"], "expected a number of records, or a size"),
