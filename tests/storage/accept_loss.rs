@@ -316,6 +316,16 @@ fn a_crash_while_loss_is_accepted_leaves_what_was_found_or_what_was_repaired() {
 }
 
 #[test]
+fn a_last_batch_that_is_put_back_in_its_place_is_where_the_log_ends() {
+    let disk = sound();
+    // 38 with a bit flipped: the recovery point is 40.
+    edit(&disk, 30, |log| place(log, 4, 34));
+    let (announced, repaired) = repair(&disk, DamagedRecords::GiveUp).unwrap();
+    assert_eq!((announced, repaired.left, findings(&disk)), Default::default());
+    assert_eq!(records(&disk).into_keys().collect::<Vec<_>>(), (0..RECORDS).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_is_taken_out_of_one_place_is_kept_in_one_file() {
     let disk = sound();
     // Damage in each of three batches in a row, and one of them out of place as well.

@@ -3,6 +3,7 @@
 //! same value.
 
 use super::finding::{Finding, Owner, Problem};
+use super::order::{Placed, Wrong};
 use crate::units::{Offset, Position};
 use std::ops::Range;
 
@@ -63,6 +64,21 @@ impl Loss {
     pub(super) fn and_fill(mut self, position: Position, offsets: Range<Offset>) -> Self {
         self.fills.extend(Self::fill(position, offsets));
         self
+    }
+
+    /// What is given up of two batches that contradict each other, after batches that end at `from`.
+    pub(super) fn of_one(batch: Placed, second: Placed, wrong: Wrong, from: Offset, is_followed: bool) -> Self {
+        let (kept, given_up) = if wrong == Wrong::First { (second, batch) } else { (batch, second) };
+        let before = from..kept.base;
+        // The offsets between the one that is kept and those that follow.
+        let after = kept.next()..if is_followed { kept.next().max(given_up.next()) } else { kept.next() };
+        let bytes = given_up.position..given_up.end;
+        let offsets = from.min(given_up.base)..before.end.max(after.end).max(from + given_up.span);
+        let loss = Self::taken_out(bytes, offsets, "the batch beside it");
+        let records_max = (before.end - before.start).max(0) + (after.end - after.start).max(0);
+        Self { records_max: records_max.max(given_up.span).unsigned_abs(), ..loss }
+            .and_fill(batch.position, before)
+            .and_fill(second.end, after)
     }
 
     fn fill(position: Position, offsets: Range<Offset>) -> Vec<(Position, Range<Offset>)> {

@@ -7,7 +7,7 @@ use super::Gaps;
 use super::entries::{self, OffsetEntries, TimeEntries};
 use super::finding::{Acknowledgement, Finding, Problem};
 use super::loss::Loss;
-use super::order::{Disorder, Order, Placed, Wrong};
+use super::order::{Disorder, Order, Placed};
 use super::originals::Originals;
 use super::overlap;
 use crate::format::FormatError;
@@ -377,7 +377,7 @@ impl<'a> Walk<'a> {
     /// Tells what the order of the batches has shown. Returns where those that are in order end.
     fn tell_order(&mut self, followed_by: Option<Offset>) -> Result<Offset> {
         let order = mem::replace(&mut self.order, Order::new(Offset::ZERO, self.frame.gaps));
-        let (expected, disorder) = order.finish(followed_by);
+        let (mut expected, disorder) = order.finish(followed_by);
         for it in &disorder {
             if let Disorder::Resumed { mark, next } = *it
                 && let Problem::DamagedBatch { next_offset, .. } = &mut self.walked.findings[mark].problem
@@ -387,7 +387,14 @@ impl<'a> Walk<'a> {
         }
         let originals = Originals { disordered: disorder.iter().filter_map(Disorder::stretch).collect() };
         for it in &disorder {
-            self.tell_of(*it, &originals)?;
+            match self.find_denied(it, &originals)? {
+                Some((batch, from)) => {
+                    self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
+                    // It has these offsets: they are not missing at the end of the log.
+                    expected = from + batch.span;
+                }
+                None => self.tell_of(*it, &originals)?,
+            }
         }
         for it in disorder {
             if let Disorder::Exchanged { batch, from } = it {
@@ -397,18 +404,23 @@ impl<'a> Walk<'a> {
         Ok(expected)
     }
 
+    /// The last batch of the log, where its base offset is denied, and the offset that it has.
+    fn find_denied(&self, disorder: &Disorder, originals: &Originals) -> Result<Option<(Placed, Offset)>> {
+        let (Disorder::Gap { batch, from } | Disorder::OutOfOrder { batch, from, .. }) = *disorder else {
+            return Ok(None);
+        };
+        if !self.is_denied(batch, from)? {
+            return Ok(None);
+        }
+        // A copy of another batch has the offset of that one.
+        let is_out_of_order = matches!(disorder, Disorder::OutOfOrder { .. });
+        let is_copy = is_out_of_order && originals.find(self.scanner.log(), batch, batch.end)?.is_some();
+        Ok((!is_copy).then_some((batch, from)))
+    }
+
     fn tell_of(&mut self, disorder: Disorder, originals: &Originals) -> Result<()> {
         match disorder {
             Disorder::Resumed { .. } | Disorder::Exchanged { .. } => {}
-            Disorder::Gap { batch, from } if self.is_denied(batch, from)? => {
-                self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
-            }
-            // A copy of another batch has the offset of that one.
-            Disorder::OutOfOrder { batch, from, .. }
-                if self.is_denied(batch, from)? && originals.find(self.scanner.log(), batch, batch.end)?.is_none() =>
-            {
-                self.disordered(batch, from, Problem::WrongBaseOffset { claimed: batch.base });
-            }
             Disorder::Gap { batch, from } => {
                 // What the next segment has is not missing.
                 let next_offset = self.unit.followed_by.map_or(batch.base, |next| batch.base.min(next.max(from)));
@@ -442,7 +454,7 @@ impl<'a> Walk<'a> {
                 self.disordered(batch, from, problem);
             }
             Disorder::Contradiction { batch, second, wrong, from, is_followed } => {
-                let loss = Box::new(loss_of_one(batch, second, wrong, from, is_followed));
+                let loss = Box::new(Loss::of_one(batch, second, wrong, from, is_followed));
                 self.disordered(batch, batch.base, Problem::Contradiction { next: second.base, loss });
             }
             Disorder::StepsBack { first, end, next, reached } => {
@@ -577,19 +589,4 @@ impl<'a> Walk<'a> {
             self.walked.ends_in_place = false;
         }
     }
-}
-
-/// What is given up of two batches that contradict each other, after batches that end at `from`.
-fn loss_of_one(batch: Placed, second: Placed, wrong: Wrong, from: Offset, is_followed: bool) -> Loss {
-    let (kept, given_up) = if wrong == Wrong::First { (second, batch) } else { (batch, second) };
-    let before = from..kept.base;
-    // The offsets between the one that is kept and those that follow.
-    let after = kept.next()..if is_followed { kept.next().max(given_up.next()) } else { kept.next() };
-    let bytes = given_up.position..given_up.end;
-    let offsets = from.min(given_up.base)..before.end.max(after.end).max(from + given_up.span);
-    let loss = Loss::taken_out(bytes, offsets, "the batch beside it");
-    let records_max = (before.end - before.start).max(0) + (after.end - after.start).max(0);
-    Loss { records_max: records_max.max(given_up.span).unsigned_abs(), ..loss }
-        .and_fill(batch.position, before)
-        .and_fill(second.end, after)
 }
