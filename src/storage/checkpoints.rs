@@ -4,9 +4,6 @@ use super::Result;
 use crate::disk::{DiskFile, Stat};
 use crate::units::Offset;
 
-/// What index entries cannot name: a broker since 2.0 begins a segment before it leaves out so many offsets.
-pub(super) const FAR: i64 = 1 << 31;
-
 /// Recovery point, log start offset and high watermark of a partition; 0 where a file has no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checkpoints {
@@ -71,15 +68,15 @@ impl Checkpoints {
     }
 
     /// Whether the last batch of a log has a damaged base offset, which no checksum covers. It takes `span` offsets from
-    /// `claimed` on and leaves out those from `from` on, where the batch before it ends, and one bit makes the difference.
-    /// What was durable ends just where it would if it had left out none; or it has left out more than a segment of today
-    /// can hold, and nothing that was acknowledged is above. A high watermark alone is no evidence: it lags.
+    /// `claimed` on and leaves out those from `from` on, where the batch before it ends; what was durable ends just where
+    /// it would if it had left out none, and one bit makes the difference. A high watermark alone is no evidence: it lags.
     #[must_use]
     pub(super) fn deny(&self, claimed: Offset, from: Offset, span: i64) -> bool {
         let end = from + span;
-        let ends_there = self.recovery_point == end && self.high_watermark <= end && end > self.log_start_offset;
-        let is_far = claimed - from >= FAR && self.acknowledged().max(self.log_start_offset) <= end;
-        claimed.is_a_flip_of(from) && (ends_there || is_far)
+        claimed.is_a_flip_of(from)
+            && self.recovery_point == end
+            && self.high_watermark <= end
+            && end > self.log_start_offset
     }
 
     /// Who says how far the log reached, as a sentence for a person.

@@ -6,7 +6,6 @@
 //! the log end; the next batch that reaches an index interval past the last entry is written after those are gone, so that
 //! none leads into a value, as long as all writers go by one `index.interval.bytes`.
 
-use super::checkpoints::FAR;
 use super::file_name::{FileKind, segment_name};
 use super::index_file::{IndexEntry, IndexFile};
 use super::index_rule::{Named, named, names_time_of};
@@ -112,17 +111,14 @@ pub(crate) fn entry_is_right(log: &OpenLog, size: u64, entry: &OffsetIndexEntry)
     is_valid_batch(log, &header, entry.position, size)
 }
 
-/// Whether it takes [`denied`] to find out: what was acknowledged ends within the last batch or in a gap before it, or no index
-/// entry can name it.
+/// Whether it takes [`denied`] to find out: what was acknowledged ends within the last batch or in a gap before it.
 pub(super) fn may_be_denied(log: &OpenLog, header: &BatchHeader, checkpoints: &Checkpoints) -> bool {
     let span = header.next_offset() - header.base_offset;
     (log.base_offset + span..header.next_offset()).contains(&checkpoints.acknowledged())
-        || header.base_offset - log.base_offset >= FAR
 }
 
 /// The last batch of a log, at which the scanner is, if its base offset is [denied](Checkpoints::deny). What comes before it
-/// is looked for from the last offset that was acknowledged on, so that it costs no more where the log has gone on since; in
-/// the whole segment where no index entry can name it.
+/// is looked for from the last offset that was acknowledged on, so that it costs no more where the log has gone on since.
 pub(super) fn denied(
     scanner: &Scanner,
     header: &BatchHeader,
@@ -130,13 +126,8 @@ pub(super) fn denied(
     checkpoints: &Checkpoints,
 ) -> Result<Option<AfterGap>> {
     let (log, position) = (scanner.log(), scanner.position());
-    let span = header.next_offset() - header.base_offset;
-    let (start, last) = if header.base_offset - log.base_offset >= FAR {
-        (Position::ZERO, header.base_offset)
-    } else {
-        let last = Offset(checkpoints.acknowledged().0 - 1);
-        (start_for_offset(log, scanner.size(), index, last)?.0, last)
-    };
+    let (span, last) = (header.next_offset() - header.base_offset, Offset(checkpoints.acknowledged().0 - 1));
+    let (start, _) = start_for_offset(log, scanner.size(), index, last)?;
     let mut before = Scanner::of_size(log.clone(), start, scanner.size(), HEADER_CHUNK);
     while let Step::Batch(found) = before.step()? {
         if before.position() >= position || found.last_offset() >= last {

@@ -327,8 +327,8 @@ fn a_torn_append_behind_gaps_whose_value_holds_batches_is_torn() {
 }
 
 #[test]
-fn a_last_batch_that_leaves_out_more_than_a_segment_holds_for_one_bit_is_damaged_to_all() {
-    for bit in [31, 34, 38, 40, 62] {
+fn a_last_batch_that_leaves_out_more_than_any_log_does_is_damaged_to_all() {
+    for bit in [40, 62] {
         for has_indexes in [true, false] {
             let disk = disk_with_partition();
             let mut writer = open_at(&disk, LogConfig::default(), Checkpoints::default()).unwrap();
@@ -349,7 +349,7 @@ fn a_last_batch_that_leaves_out_more_than_a_segment_holds_for_one_bit_is_damaged
                 "{what}"
             );
             let found = verify(&disk, Checkpoints::default());
-            let is_it = |problem: &Problem| matches!(problem, Problem::WrongBaseOffset { .. });
+            let is_it = |problem: &Problem| matches!(problem, Problem::OutOfOrder { .. });
             assert!(found.iter().any(|it| is_it(&it.problem) && it.offset == Some(Offset(6))), "{what}: {found:?}");
             let opened = open_at(&disk, LogConfig::default(), Checkpoints::default());
             assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{what}");

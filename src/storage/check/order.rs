@@ -6,11 +6,13 @@
 //! there may be gaps anywhere, and the right offset is mostly unknown.
 
 use super::Gaps;
-use crate::storage::checkpoints::FAR;
 use crate::storage::scan::GAP_MAX;
 use crate::units::{Offset, Position};
 use std::collections::VecDeque;
 use std::ops::Range;
+
+/// Only segments of old brokers reach so far, and no lower offset follows in them.
+const FAR: i64 = 1 << 31;
 
 /// A batch as its header places it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
