@@ -73,7 +73,6 @@ pub(crate) struct GlobalArgs {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
 enum Command {
     Create(commands::create::CreateArgs),
     #[command(alias = "ls")]

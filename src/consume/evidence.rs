@@ -9,12 +9,12 @@ use std::os::fd::BorrowedFd;
 /// What a reader must have done with a record before a position passes it.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Commit<'a> {
-    /// Processed it, as far as that can be seen: see [`Chunks`].
+    /// Processed it, as far as that can be seen in a pipe.
     #[default]
     Processed,
     /// Taken it out of the pipe. What it holds in its own buffers when it is killed is skipped.
     Taken,
-    /// Acknowledged it, on a descriptor of its own: see [`Acks`].
+    /// Acknowledged it, on a descriptor of its own.
     Acknowledged {
         /// Where acknowledgements are read.
         input: BorrowedFd<'a>,
