@@ -125,13 +125,15 @@ fn is_latest(folder: &dyn Folder, leader_epoch: i32) -> Result<bool> {
     }
 }
 
-/// Whether the first batch that is whole has another epoch than these rows say.
+/// Whether the first batch that is whole, of those that these rows cover, has another epoch than they say. Rows below the log
+/// start go when records are deleted.
 fn contradicts(folder: &dyn Folder, rows: &[LeaderEpochRow]) -> Result<bool> {
     for base in segments::base_offsets(folder)? {
         let Some(log) = segments::open_log(folder, base)? else { continue };
         let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
         if let Step::Batch(header) = scanner.peek()?
             && header.magic == MAGIC_V2
+            && rows.first().is_some_and(|row| row.start_offset <= header.base_offset)
             && scanner.checksum_matches(&header)?
         {
             return Ok(leader_epochs::epoch_at(rows, header.base_offset) != header.leader_epoch);

@@ -1,6 +1,7 @@
 //! `kdir verify`.
 
 use crate::support::{Kdir, cut, flip};
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use std::fs;
 
@@ -115,3 +116,22 @@ fn writes_nothing_even_where_it_may_not() {
 }
 
 use predicates::prelude::PredicateBooleanExt;
+
+#[test]
+fn a_broker_that_has_truncated_after_records_were_deleted_has_lost_none() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let lines = |from: u32| (from..from + 100).map(|number| format!("{number}\n")).collect::<String>();
+    kdir.produce("app", &[], lines(0));
+    let size = fs::metadata(kdir.segment("app-0", 0, "log")).unwrap().len();
+    kdir.produce("app", &[], lines(100));
+    kdir.run(&["-q", "delete-records", "app", "--yes", "--before-offset", "50"]).code(0);
+    // As a broker does that begins an epoch: rows below the log start are gone.
+    fs::File::options().write(true).open(kdir.segment("app-0", 0, "log")).unwrap().set_len(size).unwrap();
+    for kind in ["index", "timeindex"] {
+        fs::remove_file(kdir.segment("app-0", 0, kind)).unwrap();
+    }
+    fs::write(kdir.path("app-0/leader-epoch-checkpoint"), "0\n2\n0 50\n5 100\n").unwrap();
+    kdir.run(&["verify", "app"]).code(0).stderr(contains("no record is lost").or(contains("nothing is wrong")));
+    assert_eq!(kdir.values("app").lines().count(), 50);
+    kdir.produce("app", &[], "more\n");
+}
