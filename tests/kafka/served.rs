@@ -128,8 +128,9 @@ fn console_line(record: &Value) -> Vec<u8> {
 /// kafka-get-offsets and `kdir offsets` find the same: the ends, a time that a record has, one between two, and one
 /// past all, where neither says an offset.
 fn same_offsets(broker: &Broker, source: &Kdir, histories: &[History]) {
-    let times = [300_000, 700_500, 3_000_000_000_000].map(|after| (FIRST_TIMESTAMP + after).to_string());
-    let [exact, between, past] = [0, 1, 2].map(|at: usize| (times[at].as_str(), times[at].as_str()));
+    let times = [300_000, 700_500, 3_000_000_000_000].map(|after| FIRST_TIMESTAMP + after);
+    let times = times.map(|time| (format!("@{}.{:03}", time / 1000, time % 1000), time.to_string()));
+    let [exact, between, past] = [0, 1, 2].map(|at: usize| (times[at].0.as_str(), times[at].1.as_str()));
     for (kdir_at, time) in [("earliest", "-2"), ("latest", "-1"), exact, between, past] {
         let mut found = BTreeMap::<String, i64>::new();
         // The tool of 2.8 knows one topic at a time, so it is asked for fewer.
