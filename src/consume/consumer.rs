@@ -194,7 +194,7 @@ impl<'a> Consumer<'a> {
             memory: ReadMemory::default(),
         };
         let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
-        let partitions = selector.partitions(log_dirs)?;
+        let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref())?;
         delivery.refuse_other_topics(&partitions)?;
         let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
         let newcomers = newcomers.map(|mut newcomers| {
@@ -309,7 +309,7 @@ impl<'a> Consumer<'a> {
         let at_most = idle_left.map_or(at_most, |left| at_most.min(left));
         let partitions = self.merge.sources().len();
         let (wakers, opener) = (self.delivery.wakers(), (&self.selector, self.log_dirs));
-        match follower.wait(&wakers, at_most, opener, clock, &mut self.merge)? {
+        match follower.wait(&wakers, at_most, opener, clock, &mut self.merge, self.tell)? {
             Woken::Look if self.merge.sources().len() > partitions => self.delivery.note_starts(&self.merge)?,
             Woken::Look => {}
             Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),

@@ -400,3 +400,28 @@ fn a_pipeline_that_is_killed_a_thousand_times_at_random_handles_each_record() {
     println!("KDIR_SEED={seed}");
     println!("{}", killed_at_random(1000, seed));
 }
+
+#[test]
+fn where_to_begin_is_asked_in_the_first_run_and_what_is_new_later_is_read_from_its_start() {
+    let kdir = numbered(5);
+    let file = kdir.temp().join("cursor");
+    assert_eq!(consume(&kdir, &file, &["--from-offset", "latest"]), "");
+    let first = fs::read(&file).unwrap();
+    kdir.run(&["-q", "alter", "app", "--partitions", "2"]).code(0);
+    kdir.produce("app", &["-p", "1"], "100\n101\n");
+    for from in ["latest", "-1", "0:5,1:2", "1"] {
+        fs::write(&file, &first).unwrap();
+        assert_eq!(consume(&kdir, &file, &["--from-offset", from]), "100\n101\n", "{from}");
+    }
+    fs::write(&file, &first).unwrap();
+    let range = ["--from-offset", "latest", "--to-offset", "0:5,1:1"];
+    assert_eq!(consume(&kdir, &file, &range), "100\n", "the range is not empty");
+    kdir.create("app-2", &[]);
+    kdir.produce("app-2", &[], "200\n");
+    let pattern = ["consume", "app*", "--cursor-file", file.to_str().unwrap(), "--from-offset", "latest"];
+    assert_eq!(kdir.text(&pattern), "101\n200\n");
+    kdir.run(&["-q", "delete", "app", "--yes"]).code(0);
+    kdir.create("app", &[]);
+    kdir.produce("app", &[], "300\n");
+    kdir.run(&pattern).code(0).stdout("300\n").stderr(contains("ignoring the position of app-0"));
+}
