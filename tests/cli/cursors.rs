@@ -4,6 +4,7 @@ use crate::support::{Chance, Kdir, Running, next, seed, until};
 use predicates::str::{contains, starts_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -424,4 +425,29 @@ fn where_to_begin_is_asked_in_the_first_run_and_what_is_new_later_is_read_from_i
     kdir.create("app", &[]);
     kdir.produce("app", &[], "300\n");
     kdir.run(&pattern).code(0).stdout("300\n").stderr(contains("ignoring the position of app-0"));
+}
+
+#[test]
+fn with_commit_taken_a_position_passes_nothing_that_is_on_its_way_when_a_signal_comes() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], format!("{}\n", "x".repeat(999)).repeat(8000));
+    let file = kdir.temp().join("cursor");
+    for round in 0..12 {
+        let _ = fs::remove_file(&file);
+        let args = ["consume", "app", "--commit", "taken", "--cursor-file", file.to_str().unwrap()];
+        let mut consumer = kdir.process(&args).spawn().unwrap();
+        let mut output = consumer.stdout.take().unwrap();
+        let (mut bytes, mut taken) = (vec![0; 64 << 10], 0);
+        for _ in 0..20 + round {
+            taken += output.read(&mut bytes).unwrap();
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        rustix::process::kill_process(Pid::from_child(&consumer), Signal::TERM).unwrap();
+        while consumer.try_wait().unwrap().is_none() {
+            taken += output.read(&mut bytes[..4096]).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let passed = position(&file);
+        assert!(passed <= taken as u64 / 1000, "round {round}: {taken} bytes were taken, and {passed} records passed");
+    }
 }
