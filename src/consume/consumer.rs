@@ -12,6 +12,7 @@ use crate::logdir::LogDirs;
 use crate::storage::{OpenTransaction, ReadMemory, StorageError};
 use crate::stream::output::RecordFormat;
 use crate::units::{self, Offset, Timestamp, TopicPartition};
+use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -239,9 +240,10 @@ impl<'a> Consumer<'a> {
         if self.delivery.unacknowledged() > 0 && written.is_ok() {
             (self.tell)(Event::Unacknowledged { records: self.delivery.unacknowledged() });
         }
-        match written? {
-            Ended::OutputClosed => Ok(Ended::OutputClosed),
-            Ended::Complete | Ended::Stopped => finished,
+        // A reader that has gone wants no more: that is an end and no error, and hides none of what is kept.
+        match (or_closed(written)?, or_closed(finished)) {
+            (Ended::OutputClosed, Ok(_) | Err(ConsumeError::Output(_))) => Ok(Ended::OutputClosed),
+            (_, finished) => finished,
         }
     }
 
@@ -426,5 +428,13 @@ impl<'a> Consumer<'a> {
             let partition = &TopicPartition { topic: source.topic.clone(), partition: source.partition };
             (self.tell)(Event::TransactionOpen { partition, transaction });
         }
+    }
+}
+
+/// That nobody reads the output is an end, however it has shown.
+fn or_closed(ended: Result<Ended>) -> Result<Ended> {
+    match ended {
+        Err(ConsumeError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Ended::OutputClosed),
+        ended => ended,
     }
 }

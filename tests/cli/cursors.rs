@@ -451,3 +451,25 @@ fn with_commit_taken_a_position_passes_nothing_that_is_on_its_way_when_a_signal_
         assert!(passed <= taken as u64 / 1000, "round {round}: {taken} bytes were taken, and {passed} records passed");
     }
 }
+
+#[test]
+fn a_position_that_cannot_be_kept_is_an_error_where_the_reader_has_gone_as_well() {
+    let kdir = numbered(1000);
+    let folder = kdir.temp().join("there");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("cursor");
+    let mut consumer = kdir.process(&["consume", "app", "--cursor-file", file.to_str().unwrap()]).spawn().unwrap();
+    let mut output = consumer.stdout.take().unwrap();
+    let mut chunk = [0; 2];
+    output.read_exact(&mut chunk).unwrap();
+    assert_eq!(&chunk, b"1\n");
+    fs::remove_dir_all(&folder).unwrap();
+    // By now the second chunk is there, and looked at only now and then. That it is begun is what is to be kept.
+    std::thread::sleep(Duration::from_millis(300));
+    output.read_exact(&mut chunk[..1]).unwrap();
+    drop(output);
+    let output = consumer.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("cursor"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -5,6 +5,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{Exit, FAILED};
 use crate::cli::signals::{self, Stop};
+use crate::cli::ui::OutputError;
 use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
 use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
@@ -306,7 +307,11 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let (mut exit, records) = (terminal.finish(), terminal.records);
     let ended = ended.map_err(in_words)?;
     if args.count {
-        context.ui.data(format!("{records}\n").as_bytes())?;
+        match context.ui.data(format!("{records}\n").as_bytes()) {
+            // A reader that has gone hides nothing that was told.
+            Err(OutputError(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
     }
     if args.exit_status && records == 0 && exit == Exit::Done {
         exit = Exit::Told(FAILED);
