@@ -12,8 +12,9 @@
 //!
 //! A link is followed: what it leads to is the file. That is replaced whole, so a crash leaves the old positions or the new,
 //! and perhaps a temporary file, which the next run removes. Where no file can take its place (it is a mount of its own, as
-//! in a container, or its folder cannot be written), it is written in place, with one call: a killed process leaves the old
-//! positions or the new, and a power failure in the middle may leave a file that is refused.
+//! in a container, or its folder cannot be written), it is written in place, with one call, and cut: a killed process leaves
+//! the old positions or the new, and perhaps empty lines after them, which are passed over. A power failure in the middle may
+//! leave a file that is refused.
 
 use super::{ConsumeError, ReaderPosition, Result};
 use crate::disk::{self, Access, Disk, DiskError, DiskFile, Folder, atomic};
@@ -103,7 +104,10 @@ impl CursorFile {
     /// When it cannot be read, or holds something else.
     pub fn kept(&self) -> Result<Vec<ReaderPosition>> {
         let damaged = |what: String| no_positions(&self.path, what);
-        let bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
+        let mut bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != b'\n') {
+            bytes.truncate(last + 1);
+        }
         if bytes.starts_with(VERSION.as_bytes()) {
             return checkpoint::rows_of(VERSION, &bytes, parse).map_err(|error| damaged(error.to_string()));
         }
@@ -148,7 +152,10 @@ impl CursorFile {
                 Err(error) => return Err(error),
             }
         }
-        self.file.write_at(bytes, 0)?;
+        // Over all of the old text, so that nothing is left of its end where the process is killed before the file is cut.
+        let mut padded = bytes.to_vec();
+        padded.resize(bytes.len().max(self.file.stat()?.size as usize), b'\n');
+        self.file.write_at(&padded, 0)?;
         self.file.set_len(bytes.len() as u64)?;
         self.file.sync()
     }

@@ -473,3 +473,21 @@ fn a_position_that_cannot_be_kept_is_an_error_where_the_reader_has_gone_as_well(
     assert!(stderr.contains("cursor"), "{stderr}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn empty_lines_that_a_kill_leaves_after_the_positions_are_passed_over() {
+    let kdir = numbered(12);
+    // A name to which nothing can be added, so it is written in place.
+    let file = kdir.temp().join("c".repeat(255));
+    assert_eq!(consume(&kdir, &file, &["-n", "2"]), "1\n2\n");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n\n\n")).unwrap();
+    assert_eq!(consume(&kdir, &file, &["-n", "1"]), "3\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text.replace("app 0 2 ", "app 0 3 "));
+    fs::write(&file, "0\n1\napp 0 11\n\n").unwrap();
+    assert_eq!(consume(&kdir, &file, &[]), "12\n");
+    fs::write(&file, "\n\n").unwrap();
+    kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+        .code(1)
+        .stderr(contains("keeps no positions"));
+}
