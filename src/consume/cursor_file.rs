@@ -68,9 +68,10 @@ impl CursorFile {
     /// Locks the file at `path`, making it where it is missing.
     ///
     /// # Errors
-    /// When another run uses it, its name is none for a file, or it is a device or pipe, whose place no file must take.
+    /// When another run uses it, its name is none for a file or that of one of Kafka's, or it is a device or pipe, whose place
+    /// no file must take.
     pub fn lock(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
-        name_of(path)?;
+        refuse_kafkas(path)?;
         loop {
             match disk.stat(path)? {
                 Some(stat) if !stat.is_file => return Err(no_positions(path, "it is not a regular file".into())),
@@ -79,6 +80,7 @@ impl CursorFile {
                 None => drop(disk.open(path, Access::Create)?),
             }
             let target = disk.resolve(path)?;
+            refuse_kafkas(&target)?;
             let (name, folder) = (name_of(&target)?.to_owned(), atomic::folder_of(&**disk, &target)?);
             let file = folder.open(&name, Access::Write)?;
             if !file.try_lock()? {
@@ -177,6 +179,16 @@ fn forbids_replacement(error: &DiskError) -> bool {
 fn name_of(path: &Path) -> Result<&str> {
     let name = path.file_name().ok_or_else(|| no_positions(path, "it has no file name".into()))?;
     name.to_str().ok_or_else(|| no_positions(path, "its name is not UTF-8".into()))
+}
+
+/// Refuses the names of files that brokers write in a log dir: a run would take the place of one, and of what is in it.
+fn refuse_kafkas(path: &Path) -> Result<()> {
+    match name_of(path)? {
+        name if name == ".lock" || name.ends_with("-checkpoint") => {
+            Err(ConsumeError::KafkasFile { path: path.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_positions(file: &Path, what: String) -> ConsumeError {

@@ -491,3 +491,20 @@ fn empty_lines_that_a_kill_leaves_after_the_positions_are_passed_over() {
         .code(1)
         .stderr(contains("keeps no positions"));
 }
+
+#[test]
+fn a_file_of_kafkas_is_never_taken_for_a_cursor_file() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=100"]);
+    kdir.produce("app", &["--batch-size", "1"], "1\n2\n3\n4\n");
+    let link = kdir.temp().join("link");
+    let checkpoint = kdir.path("recovery-point-offset-checkpoint");
+    symlink(&checkpoint, &link).unwrap();
+    let before = kdir.contents();
+    for file in [checkpoint, kdir.path(".lock"), kdir.path("cleaner-offset-checkpoint"), link] {
+        kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+            .code(2)
+            .stdout("")
+            .stderr(contains("has the name of one of Kafka's own files: name another --cursor-file"));
+    }
+    assert_eq!(kdir.contents(), before);
+}
