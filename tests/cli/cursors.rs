@@ -508,3 +508,25 @@ fn a_file_of_kafkas_is_never_taken_for_a_cursor_file() {
     }
     assert_eq!(kdir.contents(), before);
 }
+
+#[test]
+fn acknowledgements_on_a_closed_descriptor_are_an_error() {
+    let kdir = numbered(3);
+    let args = ["consume", "app", "--cursor-file", "cursor"];
+    let ended = |ack: &str, script| {
+        let mut command = kdir.process_of_script(script, &[&args[..], &[ack]].concat());
+        command.current_dir(kdir.temp());
+        Running::start(command).wait()
+    };
+    for number in 3..10 {
+        let ack = format!("--ack={number}");
+        let (code, stdout, stderr) = ended(&ack, "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; exec \"$@\"");
+        assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+        assert!(stderr.starts_with(&format!("kdir: {ack}: the descriptor cannot be read: ")), "{stderr}");
+        assert!(stderr.contains("No such file"), "{stderr}");
+    }
+    let (code, stdout, stderr) = ended("--ack", "exec \"$@\" <&-");
+    assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+    assert!(stderr.starts_with("kdir: cannot read stdin"), "{stderr}");
+    assert!(!kdir.temp().join("cursor").exists());
+}

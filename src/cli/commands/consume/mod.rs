@@ -5,7 +5,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{Exit, FAILED};
 use crate::cli::signals::{self, Stop};
-use crate::cli::ui::OutputError;
+use crate::cli::ui::{self, OutputError};
 use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
 use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
@@ -273,9 +273,11 @@ fn descriptor(text: &str) -> Result<u32, String> {
     }
 }
 
-/// The descriptor that acknowledgements are read from.
-fn open_acks(number: u32) -> anyhow::Result<OwnedFd> {
+/// The descriptor that acknowledgements are read from. It is taken before anything else is opened, which could get the number
+/// of one that is closed.
+fn take_acks(number: u32) -> anyhow::Result<OwnedFd> {
     if number == 0 {
+        ui::require_stdin()?;
         return Ok(io::stdin().as_fd().try_clone_to_owned()?);
     }
     let opened = open_input(Path::new(&format!("/dev/fd/{number}")));
@@ -283,6 +285,7 @@ fn open_acks(number: u32) -> anyhow::Result<OwnedFd> {
 }
 
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let acks = args.ack.map(take_acks).transpose()?;
     let options = options::of(args, context)?;
     let log_dirs = context.open_to_read()?;
     let positions = match &args.cursor_file {
@@ -293,7 +296,6 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let stop = args.cursor_file.as_ref().map(|_| Stop::on_signals()).transpose()?;
     let interrupt =
         stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
-    let acks = args.ack.map(open_acks).transpose()?;
     let commit = match (&acks, args.commit) {
         (Some(input), _) => Commit::Acknowledged { input: input.as_fd(), in_flight_max: args.max_in_flight.into() },
         (None, CommitName::Processed) => Commit::Processed,
