@@ -12,6 +12,7 @@ use crate::logdir::LogDirs;
 use crate::storage::{OpenTransaction, ReadMemory, StorageError};
 use crate::stream::output::RecordFormat;
 use crate::units::{self, Offset, Timestamp, TopicPartition};
+use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -194,7 +195,7 @@ impl<'a> Consumer<'a> {
             memory: ReadMemory::default(),
         };
         let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
-        let partitions = selector.partitions(log_dirs)?;
+        let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref())?;
         delivery.refuse_other_topics(&partitions)?;
         let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
         let newcomers = newcomers.map(|mut newcomers| {
@@ -239,9 +240,10 @@ impl<'a> Consumer<'a> {
         if self.delivery.unacknowledged() > 0 && written.is_ok() {
             (self.tell)(Event::Unacknowledged { records: self.delivery.unacknowledged() });
         }
-        match written? {
-            Ended::OutputClosed => Ok(Ended::OutputClosed),
-            Ended::Complete | Ended::Stopped => finished,
+        // A reader that has gone wants no more: that is an end and no error, and hides none of what is kept.
+        match (or_closed(written)?, or_closed(finished)) {
+            (Ended::OutputClosed, Ok(_) | Err(ConsumeError::Output(_))) => Ok(Ended::OutputClosed),
+            (_, finished) => finished,
         }
     }
 
@@ -309,7 +311,7 @@ impl<'a> Consumer<'a> {
         let at_most = idle_left.map_or(at_most, |left| at_most.min(left));
         let partitions = self.merge.sources().len();
         let (wakers, opener) = (self.delivery.wakers(), (&self.selector, self.log_dirs));
-        match follower.wait(&wakers, at_most, opener, clock, &mut self.merge)? {
+        match follower.wait(&wakers, at_most, opener, clock, &mut self.merge, self.tell)? {
             Woken::Look if self.merge.sources().len() > partitions => self.delivery.note_starts(&self.merge)?,
             Woken::Look => {}
             Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
@@ -426,5 +428,13 @@ impl<'a> Consumer<'a> {
             let partition = &TopicPartition { topic: source.topic.clone(), partition: source.partition };
             (self.tell)(Event::TransactionOpen { partition, transaction });
         }
+    }
+}
+
+/// That nobody reads the output is an end, however it has shown.
+fn or_closed(ended: Result<Ended>) -> Result<Ended> {
+    match ended {
+        Err(ConsumeError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Ended::OutputClosed),
+        ended => ended,
     }
 }

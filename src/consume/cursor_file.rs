@@ -12,8 +12,9 @@
 //!
 //! A link is followed: what it leads to is the file. That is replaced whole, so a crash leaves the old positions or the new,
 //! and perhaps a temporary file, which the next run removes. Where no file can take its place (it is a mount of its own, as
-//! in a container, or its folder cannot be written), it is written in place, with one call: a killed process leaves the old
-//! positions or the new, and a power failure in the middle may leave a file that is refused.
+//! in a container, or its folder cannot be written), it is written in place, with one call, and cut: a killed process leaves
+//! the old positions or the new, and perhaps empty lines after them, which are passed over. A power failure in the middle may
+//! leave a file that is refused.
 
 use super::{ConsumeError, ReaderPosition, Result};
 use crate::disk::{self, Access, Disk, DiskError, DiskFile, Folder, atomic};
@@ -67,9 +68,10 @@ impl CursorFile {
     /// Locks the file at `path`, making it where it is missing.
     ///
     /// # Errors
-    /// When another run uses it, its name is none for a file, or it is a device or pipe, whose place no file must take.
+    /// When another run uses it, its name is none for a file or that of one of Kafka's, or it is a device or pipe, whose place
+    /// no file must take.
     pub fn lock(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
-        name_of(path)?;
+        refuse_kafkas(path)?;
         loop {
             match disk.stat(path)? {
                 Some(stat) if !stat.is_file => return Err(no_positions(path, "it is not a regular file".into())),
@@ -78,6 +80,7 @@ impl CursorFile {
                 None => drop(disk.open(path, Access::Create)?),
             }
             let target = disk.resolve(path)?;
+            refuse_kafkas(&target)?;
             let (name, folder) = (name_of(&target)?.to_owned(), atomic::folder_of(&**disk, &target)?);
             let file = folder.open(&name, Access::Write)?;
             if !file.try_lock()? {
@@ -103,7 +106,10 @@ impl CursorFile {
     /// When it cannot be read, or holds something else.
     pub fn kept(&self) -> Result<Vec<ReaderPosition>> {
         let damaged = |what: String| no_positions(&self.path, what);
-        let bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
+        let mut bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != b'\n') {
+            bytes.truncate(last + 1);
+        }
         if bytes.starts_with(VERSION.as_bytes()) {
             return checkpoint::rows_of(VERSION, &bytes, parse).map_err(|error| damaged(error.to_string()));
         }
@@ -148,7 +154,10 @@ impl CursorFile {
                 Err(error) => return Err(error),
             }
         }
-        self.file.write_at(bytes, 0)?;
+        // Over all of the old text, so that nothing is left of its end where the process is killed before the file is cut.
+        let mut padded = bytes.to_vec();
+        padded.resize(bytes.len().max(self.file.stat()?.size as usize), b'\n');
+        self.file.write_at(&padded, 0)?;
         self.file.set_len(bytes.len() as u64)?;
         self.file.sync()
     }
@@ -170,6 +179,16 @@ fn forbids_replacement(error: &DiskError) -> bool {
 fn name_of(path: &Path) -> Result<&str> {
     let name = path.file_name().ok_or_else(|| no_positions(path, "it has no file name".into()))?;
     name.to_str().ok_or_else(|| no_positions(path, "its name is not UTF-8".into()))
+}
+
+/// Refuses the names of files that brokers write in a log dir: a run would take the place of one, and of what is in it.
+fn refuse_kafkas(path: &Path) -> Result<()> {
+    match name_of(path)? {
+        name if name == ".lock" || name.ends_with("-checkpoint") => {
+            Err(ConsumeError::KafkasFile { path: path.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_positions(file: &Path, what: String) -> ConsumeError {

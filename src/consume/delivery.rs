@@ -37,7 +37,7 @@ pub(super) struct Delivery<'a> {
     output: Output,
     /// Whether the record that the merge has shown last is in the buffer, or was written before.
     pub(super) shown_is_done: bool,
-    /// Bytes that were written.
+    /// Bytes that were written, or are on their way.
     pub(super) bytes: u64,
 }
 
@@ -266,8 +266,8 @@ impl<'a> Delivery<'a> {
     fn keep(&mut self) -> Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         let outlet = self.environment.outlet;
-        // After a failure it is not known how much was written.
-        if !self.output.has_failed() && self.evidence.is_past_before_last(outlet, self.bytes)? {
+        // After a failure, and while buffers are on their way, it is not known how much was written.
+        if self.output.is_all_written() && self.evidence.is_past_before_last(outlet, self.bytes)? {
             ledger.process_before_last();
         }
         ledger.keep(outlet)

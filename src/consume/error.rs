@@ -85,6 +85,12 @@ pub enum ConsumeError {
         /// One of the topics.
         topic: TopicName,
     },
+    /// A cursor file has the name of a file that brokers write.
+    #[error("{} has the name of one of Kafka's own files", path.display())]
+    KafkasFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Positions are kept there by another run.
     #[error("{} is in use by {}", path.display(), pid.map_or("another run".into(), |pid| format!("pid {pid}")))]
     CursorFileInUse {

@@ -2,10 +2,10 @@
 
 use super::merge::{Merge, Source};
 use super::selection::Selector;
-use super::{ConsumeError, Result};
+use super::{ConsumeError, Event, Result};
 use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::logdir::{LogDirError, LogDirs};
-use crate::units::{Timestamp, TopicPartition};
+use crate::units::{Timestamp, TopicName, TopicPartition};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Follower {
     }
 
     /// Waits for more, for one of `wakers`, or for so long, and has `merge` ask the partitions that may have more. `now` is
-    /// asked where a log dir has changed.
+    /// asked where a log dir has changed, and `tell` told of what has come and cannot be read.
     pub(super) fn wait(
         &mut self,
         wakers: &Wakers<'_>,
@@ -44,6 +44,7 @@ impl Follower {
         (selector, log_dirs): (&Selector<'_>, &LogDirs),
         now: fn() -> Timestamp,
         merge: &mut Merge,
+        tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Woken> {
         self.changed.clear();
         let woken = self.watch.wait(wakers, at_most, &mut self.changed)?;
@@ -55,7 +56,7 @@ impl Follower {
                 merge.look_at(source)?;
                 continue;
             }
-            for source in self.newcomers.look(selector, log_dirs, now())? {
+            for source in self.newcomers.look((selector, log_dirs), now(), tell)? {
                 self.watch.add(source.records.log().view().path());
                 merge.add(source)?;
             }
@@ -67,6 +68,8 @@ impl Follower {
 /// The partitions that are known, and whether the log dirs have others by now.
 pub(super) struct Newcomers {
     known: HashSet<TopicPartition>,
+    /// Topics that cannot be read as they are, and were told of.
+    told: HashSet<TopicName>,
     /// When the log dirs' names last changed, as it was before they were listed.
     modified: Vec<Timestamp>,
     listed: Timestamp,
@@ -75,7 +78,7 @@ pub(super) struct Newcomers {
 impl Newcomers {
     /// What is listed after this is known.
     pub(super) fn new(log_dirs: &LogDirs, now: Timestamp) -> Result<Self> {
-        Ok(Self { known: HashSet::new(), modified: log_dirs.modified()?, listed: now })
+        Ok(Self { known: HashSet::new(), told: HashSet::new(), modified: log_dirs.modified()?, listed: now })
     }
 
     pub(super) fn know(&mut self, sources: &[Source]) {
@@ -87,25 +90,50 @@ impl Newcomers {
         self.known.extend(partitions);
     }
 
-    /// What has come since the last time. Costs one stat of each log dir, unless names have changed.
-    fn look(&mut self, selector: &Selector<'_>, log_dirs: &LogDirs, now: Timestamp) -> Result<Vec<Source>> {
+    /// What has come since the last time. Costs one stat of each log dir, unless names have changed. What cannot be read is
+    /// told once and left out: it does not end the reading of all others.
+    fn look(
+        &mut self,
+        (selector, log_dirs): (&Selector<'_>, &LogDirs),
+        now: Timestamp,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<Source>> {
         let modified = log_dirs.modified()?;
         if modified == self.modified && modified.iter().all(|&it| self.listed.since(it) > SAME_TICK_MS) {
             return Ok(Vec::new());
         }
         (self.modified, self.listed) = (modified, now);
         let log_dirs = log_dirs.open_again()?;
-        let mut come = Vec::new();
-        let partitions = match selector.partitions(&log_dirs) {
+        let (mut come, mut unreadable) = (Vec::new(), Vec::new());
+        let topics = match selector.partitions_by_topic(&log_dirs) {
             // That a topic was deleted is told when it is read.
             Err(error) if is_gone(&error) => return Ok(come),
-            partitions => partitions?,
+            topics => topics?,
         };
-        for partition in partitions {
-            if !self.known.contains(partition.id()) {
-                come.extend(selector.newcomer(&partition)?);
+        for (topic, partitions) in topics {
+            let partitions = match partitions {
+                Ok(partitions) => partitions,
+                Err(error) => {
+                    // It may have what it lacks by the next time.
+                    if self.told.insert(topic) {
+                        tell(Event::Failed { error });
+                    }
+                    continue;
+                }
+            };
+            for partition in partitions.iter().filter(|it| !self.known.contains(it.id())) {
+                match selector.newcomer(partition) {
+                    Ok(source) => come.extend(source),
+                    Err(error) if is_gone(&error) => {}
+                    Err(error) if error.is_of_a_partition(log_dirs.roots()) => {
+                        tell(Event::Failed { error });
+                        unreadable.push(partition.id().clone());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
+        self.leave_out(unreadable);
         self.know(&come);
         Ok(come)
     }
@@ -115,7 +143,10 @@ fn is_gone(error: &ConsumeError) -> bool {
     matches!(
         error,
         ConsumeError::LogDir(
-            LogDirError::TopicNotFound { .. } | LogDirError::TopicSetAside { .. } | LogDirError::NoTopicMatches { .. }
+            LogDirError::TopicNotFound { .. }
+                | LogDirError::TopicDeleted { .. }
+                | LogDirError::TopicSetAside { .. }
+                | LogDirError::NoTopicMatches { .. }
         )
     )
 }

@@ -63,9 +63,9 @@ impl Output {
         Ok(())
     }
 
-    /// Whether something was not written that was to be.
-    pub(super) const fn has_failed(&self) -> bool {
-        self.has_failed
+    /// Whether all that was brought is known to be written.
+    pub(super) fn is_all_written(&self) -> bool {
+        !self.has_failed && self.writer.as_ref().is_none_or(|writer| writer.on_the_way == 0)
     }
 
     /// Waits until no more buffers than that are on their way.

@@ -9,7 +9,7 @@ use crate::disk::descriptors;
 use crate::logdir::{LogDirs, Origin, Partition, Topic, TopicPattern};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::Filter;
-use crate::units::{Offset, Timestamp, TopicPartition};
+use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
 
 /// Bytes read at a time from one partition; with many, less, so that memory stays within bounds.
 const CHUNK_MAX: usize = 256 << 10;
@@ -38,7 +38,7 @@ pub struct Selection {
     pub topics: Vec<TopicPattern>,
     /// These partitions of them; all, where none is named.
     pub partitions: Vec<i32>,
-    /// Where to begin in a partition of which no position is kept; at the log start offset by default.
+    /// Where to begin in a run that no position is kept for; at the log start offset by default.
     pub from: Option<PerPartition>,
     /// Where to end; at the end that the log has by default, and never where it is followed.
     pub to: Option<PerPartition>,
@@ -89,25 +89,45 @@ pub(super) struct Selector<'a> {
 }
 
 impl Selector<'_> {
-    /// The partitions that are meant now.
-    pub(super) fn partitions(&self, log_dirs: &LogDirs) -> Result<Vec<Partition>> {
+    /// The partitions that are meant at the start, of which the offsets are that are asked for.
+    pub(super) fn partitions(&self, log_dirs: &LogDirs, ledger: Option<&Ledger<'_>>) -> Result<Vec<Partition>> {
+        let topics = log_dirs.matching_topics(&self.selection.topics)?;
         let mut all = Vec::new();
-        for topic in log_dirs.matching_topics(&self.selection.topics)? {
-            if topic.origin == Origin::SetAside && self.keeps_positions {
-                return Err(ConsumeError::NoPositionsIn { topic: topic.name });
-            }
-            let partitions = partitions_of(&topic, &self.selection.partitions)?;
-            self.check_offsets(&topic, &partitions)?;
-            for partition in partitions {
-                all.push(log_dirs.partition(&topic, partition)?);
-            }
+        for topic in &topics {
+            all.extend(self.partitions_in(log_dirs, topic)?);
         }
+        let Beginning { from, .. } = self.beginning(ledger, &all);
+        topics.iter().try_for_each(|topic| self.check_offsets(topic, from))?;
         Ok(all)
     }
 
+    /// The same by topic, for one who follows: each may be one that cannot be read as it is meant.
+    pub(super) fn partitions_by_topic(&self, log_dirs: &LogDirs) -> Result<Vec<(TopicName, Result<Vec<Partition>>)>> {
+        let topics = log_dirs.matching_topics(&self.selection.topics)?;
+        Ok(topics.into_iter().map(|topic| (topic.name.clone(), self.partitions_in(log_dirs, &topic))).collect())
+    }
+
+    fn partitions_in(&self, log_dirs: &LogDirs, topic: &Topic) -> Result<Vec<Partition>> {
+        if topic.origin == Origin::SetAside && self.keeps_positions {
+            return Err(ConsumeError::NoPositionsIn { topic: topic.name.clone() });
+        }
+        let partitions = partitions_of(topic, &self.selection.partitions)?;
+        partitions.into_iter().map(|partition| Ok(log_dirs.partition(topic, partition)?)).collect()
+    }
+
+    /// What the selection says of where to begin. It is for the first run: once there are positions, a partition without one
+    /// is new, and nothing of it was read.
+    fn beginning(&self, ledger: Option<&Ledger<'_>>, partitions: &[Partition]) -> Beginning<'_> {
+        if ledger.is_some_and(|ledger| ledger.knows_any_of(partitions)) {
+            return Beginning { from: None, tail: None };
+        }
+        Beginning { from: self.selection.from.as_ref(), tail: self.selection.tail }
+    }
+
     /// Refuses one number for several partitions, and partitions that are not read.
-    fn check_offsets(&self, topic: &Topic, partitions: &[i32]) -> Result<()> {
-        for (end, offsets) in [(RangeEnd::From, &self.selection.from), (RangeEnd::To, &self.selection.to)] {
+    fn check_offsets(&self, topic: &Topic, from: Option<&PerPartition>) -> Result<()> {
+        let partitions = partitions_of(topic, &self.selection.partitions)?;
+        for (end, offsets) in [(RangeEnd::From, from), (RangeEnd::To, self.selection.to.as_ref())] {
             match offsets {
                 Some(PerPartition::All(OffsetAt::At(offset))) if partitions.len() > 1 => {
                     return Err(ConsumeError::OneOffsetForSeveral { end, offset: *offset });
@@ -137,10 +157,10 @@ impl Selector<'_> {
     ) -> Result<Selected> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
         let is_limited = partitions.len() > open_partitions_max();
-        let tail = self.selection.tail.filter(|_| !ledger.is_some_and(|ledger| ledger.knows_any_of(&partitions)));
+        let beginning = self.beginning(ledger, &partitions);
         let (mut selected, mut found) = (Selected::default(), 0_u64);
         for partition in partitions {
-            match self.source_of(&partition, (chunk, tail), ledger, tell) {
+            match self.source_of(&partition, (chunk, beginning), ledger, tell) {
                 Ok(Some((mut source, records))) => {
                     if is_limited {
                         source.records.close()?;
@@ -156,7 +176,7 @@ impl Selector<'_> {
                 Err(error) => return Err(error),
             }
         }
-        selected.passed_over = tail.map_or(0, |count| found.saturating_sub(count));
+        selected.passed_over = beginning.tail.map_or(0, |count| found.saturating_sub(count));
         Ok(selected)
     }
 
@@ -164,7 +184,7 @@ impl Selector<'_> {
     fn source_of(
         &self,
         partition: &Partition,
-        (chunk, tail): (usize, Option<u64>),
+        (chunk, beginning): (usize, Beginning<'_>),
         ledger: Option<&Ledger<'_>>,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<(Source, u64)>> {
@@ -172,9 +192,9 @@ impl Selector<'_> {
         if !view.has_folder() {
             return Ok(None);
         }
-        let mut range = self.range(&view, partition, ledger, tell)?;
+        let mut range = self.range(&view, (partition, beginning.from), ledger, tell)?;
         let mut found = 0;
-        if let Some(count) = tail {
+        if let Some(count) = beginning.tail {
             let open = |from, to| -> Result<Option<Source>> {
                 self.source(LogReader::new(view.clone(), chunk), partition, from, Some(to)).map(Some)
             };
@@ -216,7 +236,7 @@ impl Selector<'_> {
     fn range(
         &self,
         view: &LogView,
-        handle: &Partition,
+        (handle, from): (&Partition, Option<&PerPartition>),
         ledger: Option<&Ledger<'_>>,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Range> {
@@ -229,10 +249,10 @@ impl Selector<'_> {
         };
         let log = LogRange { partition, start: view.log_start_offset(), end, is_sound };
         let kept = ledger.map_or(Ok(None), |ledger| ledger.position(handle, tell))?;
-        let at = |offsets: &Option<PerPartition>| offsets.as_ref().and_then(|it| it.of(partition.partition));
-        let from_option = at(&selection.from);
+        let at = |offsets: Option<&PerPartition>| offsets.and_then(|it| it.of(partition.partition));
+        let from_option = at(from);
         let mut from = log.begin(kept, from_option, selection.reset, tell)?;
-        let to = at(&selection.to).map(|to| log.stop(to, self.follow));
+        let to = at(selection.to.as_ref()).map(|to| log.stop(to, self.follow));
         if kept.is_none()
             && let (Some(_), Some(to)) = (from_option, to)
             && from > to
@@ -259,6 +279,13 @@ pub(super) struct Selected {
     pub(super) passed_over: u64,
     /// Those that cannot be read.
     pub(super) unreadable: Vec<TopicPartition>,
+}
+
+/// Where a first run begins.
+#[derive(Clone, Copy)]
+struct Beginning<'a> {
+    from: Option<&'a PerPartition>,
+    tail: Option<u64>,
 }
 
 /// What of a log is wanted.

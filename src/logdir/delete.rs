@@ -236,7 +236,8 @@ impl LogDir {
         })
     }
 
-    /// Removes a folder and the files of a partition in it. The topic id goes last, since it says whose the rest is.
+    /// Removes a folder and the files of a partition in it, the oldest segments first, so that a crash leaves no gap. The topic
+    /// id goes last, since it says whose the rest is.
     fn remove_folder(&self, entry: &FolderEntry, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
         let name = &entry.name;
         if entry.is_link {
@@ -250,7 +251,8 @@ impl LogDir {
             Err(error) => return Err(error.into()),
         };
         let mut entries = folder.list()?;
-        entries.sort_by_key(|entry| entry.name == PARTITION_METADATA_FILE);
+        let place = |entry: &FolderEntry| (entry.name == PARTITION_METADATA_FILE, entry.name.clone());
+        entries.sort_by_cached_key(place);
         // What somebody else has put there since stays, and the folder with it.
         for entry in entries.into_iter().filter(|entry| !entry.is_folder && is_of_a_partition(&entry.name)) {
             match folder.remove_file(&entry.name) {

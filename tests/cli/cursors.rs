@@ -4,6 +4,7 @@ use crate::support::{Chance, Kdir, Running, next, seed, until};
 use predicates::str::{contains, starts_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -399,4 +400,133 @@ fn a_pipeline_that_is_killed_a_thousand_times_at_random_handles_each_record() {
     let seed = seed();
     println!("KDIR_SEED={seed}");
     println!("{}", killed_at_random(1000, seed));
+}
+
+#[test]
+fn where_to_begin_is_asked_in_the_first_run_and_what_is_new_later_is_read_from_its_start() {
+    let kdir = numbered(5);
+    let file = kdir.temp().join("cursor");
+    assert_eq!(consume(&kdir, &file, &["--from-offset", "latest"]), "");
+    let first = fs::read(&file).unwrap();
+    kdir.run(&["-q", "alter", "app", "--partitions", "2"]).code(0);
+    kdir.produce("app", &["-p", "1"], "100\n101\n");
+    for from in ["latest", "-1", "0:5,1:2", "1"] {
+        fs::write(&file, &first).unwrap();
+        assert_eq!(consume(&kdir, &file, &["--from-offset", from]), "100\n101\n", "{from}");
+    }
+    fs::write(&file, &first).unwrap();
+    let range = ["--from-offset", "latest", "--to-offset", "0:5,1:1"];
+    assert_eq!(consume(&kdir, &file, &range), "100\n", "the range is not empty");
+    kdir.create("app-2", &[]);
+    kdir.produce("app-2", &[], "200\n");
+    let pattern = ["consume", "app*", "--cursor-file", file.to_str().unwrap(), "--from-offset", "latest"];
+    assert_eq!(kdir.text(&pattern), "101\n200\n");
+    kdir.run(&["-q", "delete", "app", "--yes"]).code(0);
+    kdir.create("app", &[]);
+    kdir.produce("app", &[], "300\n");
+    kdir.run(&pattern).code(0).stdout("300\n").stderr(contains("ignoring the position of app-0"));
+}
+
+#[test]
+fn with_commit_taken_a_position_passes_nothing_that_is_on_its_way_when_a_signal_comes() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], format!("{}\n", "x".repeat(999)).repeat(8000));
+    let file = kdir.temp().join("cursor");
+    for round in 0..12 {
+        let _ = fs::remove_file(&file);
+        let args = ["consume", "app", "--commit", "taken", "--cursor-file", file.to_str().unwrap()];
+        let mut consumer = kdir.process(&args).spawn().unwrap();
+        let mut output = consumer.stdout.take().unwrap();
+        let (mut bytes, mut taken) = (vec![0; 64 << 10], 0);
+        for _ in 0..20 + round {
+            taken += output.read(&mut bytes).unwrap();
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        rustix::process::kill_process(Pid::from_child(&consumer), Signal::TERM).unwrap();
+        while consumer.try_wait().unwrap().is_none() {
+            taken += output.read(&mut bytes[..4096]).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let passed = position(&file);
+        assert!(passed <= taken as u64 / 1000, "round {round}: {taken} bytes were taken, and {passed} records passed");
+    }
+}
+
+#[test]
+fn a_position_that_cannot_be_kept_is_an_error_where_the_reader_has_gone_as_well() {
+    let kdir = numbered(1000);
+    let folder = kdir.temp().join("there");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("cursor");
+    let mut consumer = kdir.process(&["consume", "app", "--cursor-file", file.to_str().unwrap()]).spawn().unwrap();
+    let mut output = consumer.stdout.take().unwrap();
+    let mut chunk = [0; 2];
+    output.read_exact(&mut chunk).unwrap();
+    assert_eq!(&chunk, b"1\n");
+    fs::remove_dir_all(&folder).unwrap();
+    // By now the second chunk is there, and looked at only now and then. That it is begun is what is to be kept.
+    std::thread::sleep(Duration::from_millis(300));
+    output.read_exact(&mut chunk[..1]).unwrap();
+    drop(output);
+    let output = consumer.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("cursor"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn empty_lines_that_a_kill_leaves_after_the_positions_are_passed_over() {
+    let kdir = numbered(12);
+    // A name to which nothing can be added, so it is written in place.
+    let file = kdir.temp().join("c".repeat(255));
+    assert_eq!(consume(&kdir, &file, &["-n", "2"]), "1\n2\n");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n\n\n")).unwrap();
+    assert_eq!(consume(&kdir, &file, &["-n", "1"]), "3\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text.replace("app 0 2 ", "app 0 3 "));
+    fs::write(&file, "0\n1\napp 0 11\n\n").unwrap();
+    assert_eq!(consume(&kdir, &file, &[]), "12\n");
+    fs::write(&file, "\n\n").unwrap();
+    kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+        .code(1)
+        .stderr(contains("keeps no positions"));
+}
+
+#[test]
+fn a_file_of_kafkas_is_never_taken_for_a_cursor_file() {
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=100"]);
+    kdir.produce("app", &["--batch-size", "1"], "1\n2\n3\n4\n");
+    let link = kdir.temp().join("link");
+    let checkpoint = kdir.path("recovery-point-offset-checkpoint");
+    symlink(&checkpoint, &link).unwrap();
+    let before = kdir.contents();
+    for file in [checkpoint, kdir.path(".lock"), kdir.path("cleaner-offset-checkpoint"), link] {
+        kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
+            .code(2)
+            .stdout("")
+            .stderr(contains("has the name of one of Kafka's own files: name another --cursor-file"));
+    }
+    assert_eq!(kdir.contents(), before);
+}
+
+#[test]
+fn acknowledgements_on_a_closed_descriptor_are_an_error() {
+    let kdir = numbered(3);
+    let args = ["consume", "app", "--cursor-file", "cursor"];
+    let ended = |ack: &str, script| {
+        let mut command = kdir.process_of_script(script, &[&args[..], &[ack]].concat());
+        command.current_dir(kdir.temp());
+        Running::start(command).wait()
+    };
+    for number in 3..10 {
+        let ack = format!("--ack={number}");
+        let (code, stdout, stderr) = ended(&ack, "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; exec \"$@\"");
+        assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+        assert!(stderr.starts_with(&format!("kdir: {ack}: the descriptor cannot be read: ")), "{stderr}");
+        assert!(stderr.contains("No such file"), "{stderr}");
+    }
+    let (code, stdout, stderr) = ended("--ack", "exec \"$@\" <&-");
+    assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+    assert!(stderr.starts_with("kdir: cannot read stdin"), "{stderr}");
+    assert!(!kdir.temp().join("cursor").exists());
 }

@@ -143,3 +143,20 @@ fn a_non_blocking_stdout_or_stderr_is_waited_for() {
     let said = said.trim_start_matches('.');
     assert!(said.starts_with("warning: rejected: line 1 of stdin") && said.contains("\nproduced 0 records"), "{said}");
 }
+
+#[test]
+fn a_reader_that_goes_takes_nothing_from_the_exit_status_of_a_corrupt_partition() {
+    let kdir = Kdir::with_topic("app", &["-P", "2"]);
+    kdir.produce("app", &["-p", "0"], "damaged\n");
+    kdir.produce("app", &["-p", "1"], format!("{}\n", "x".repeat(999)).repeat(2000));
+    let log = fs::File::options().write(true).open(kdir.segment("app-0", 0, "log")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&log, &[0xff; 40], 0).unwrap();
+    for args in [&["consume", "app"][..], &["consume", "app", "--count"]] {
+        let mut consumer = kdir.process(args).spawn().unwrap();
+        drop(consumer.stdout.take());
+        let output = consumer.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("app-0") && !stderr.contains("cannot write"), "{stderr}");
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {stderr}");
+    }
+}

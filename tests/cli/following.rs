@@ -157,3 +157,56 @@ fn a_follow_ends_when_nothing_was_printed_for_so_long() {
     assert_eq!(running.end().0, Some(0));
     assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
 }
+
+#[test]
+fn what_is_added_and_does_not_fit_the_selection_ends_no_other() {
+    let kdir = Kdir::with_topic("fb-a", &["-P", "2"]);
+    kdir.produce("fb-a", &["-p", "1"], "a0\na1\n");
+    let mut follower = follow(&kdir, &["fb-*", "-p", "1", "--from-offset", "1"]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "a1");
+    kdir.create("fb-b", &[]);
+    kdir.produce("fb-a", &["-p", "1"], "a2\n");
+    assert_eq!(next(&lines), "a2");
+    // What the new topic lacks comes later.
+    kdir.create("other", &[]);
+    kdir.run(&["-q", "alter", "fb-b", "--partitions", "2"]).code(0).stdout("").stderr("");
+    kdir.produce("fb-b", &["-p", "1"], "b0\n");
+    assert_eq!(next(&lines), "b0");
+    follower.signal(Signal::TERM);
+    let (_, _, stderr) = follower.wait();
+    assert_eq!(stderr.matches("has no partition 1").count(), 1, "{stderr}");
+}
+
+#[test]
+fn an_offset_for_the_one_partition_that_there_is_does_not_end_the_follower_when_another_is_added() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "0\n1\n2\n");
+    let mut follower = follow(&kdir, &["app", "--from-offset", "2"]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "2");
+    kdir.run(&["-q", "alter", "app", "--partitions", "2"]).code(0).stdout("").stderr("");
+    kdir.produce("app", &["-p", "1"], "new\n");
+    assert_eq!(next(&lines), "new");
+}
+
+#[test]
+fn a_partition_that_is_added_and_cannot_be_read_ends_no_other() {
+    let kdir = Kdir::with_topic("fb-a", &[]);
+    kdir.produce("fb-a", &[], "a0\n");
+    let mut follower = follow(&kdir, &["fb-*"]);
+    let lines = follower.lines();
+    assert_eq!(next(&lines), "a0");
+    follower.suspend();
+    kdir.create("fb-b", &[]);
+    std::fs::remove_dir_all(kdir.path("fb-b-0")).unwrap();
+    std::fs::write(kdir.path("fb-b-0"), "no folder").unwrap();
+    follower.signal(Signal::CONT);
+    for value in ["a1", "a2"] {
+        kdir.produce("fb-a", &[], format!("{value}\n"));
+        assert_eq!(next(&lines), value);
+    }
+    follower.signal(Signal::TERM);
+    let (_, _, stderr) = follower.wait();
+    assert_eq!(stderr.matches("fb-b-0: Not a directory").count(), 1, "{stderr}");
+}

@@ -2,11 +2,14 @@
 
 use super::support::{Heard, NOW, ROOT, disk_with_log_dir as disk, open_log_dir as open, topic_config};
 use kdir::disk::faulty::FaultyDisk;
-use kdir::disk::{Disk, FolderLock};
+use kdir::disk::real::RealDisk;
+use kdir::disk::{Access, Disk, FolderLock};
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
-use kdir::logdir::{Alteration, Created, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic};
+use kdir::logdir::{
+    Alteration, Created, Deleting, LimitOverrides, LogDir, LogDirError, NewTopic, Partition, Result, Topic,
+};
 use kdir::produce::TopicWriter;
 use kdir::storage::{Appended, Checkpoints, LogWriter, PartitionGuard, SyncFor, create_empty_log, sync_now};
 use kdir::units::{Offset, TopicName};
@@ -361,4 +364,25 @@ fn a_topic_made_anew_beside_its_producer_does_not_get_the_recovery_point_of_the_
     let topic = other.topic(&new.name).unwrap();
     assert_eq!(checkpoints(&open(&disk).unwrap(), &topic, 0), Checkpoints::default());
     assert_eq!(Writer::open(&other, &topic, 0).unwrap().append(&["new"]).unwrap().base_offset, Offset(0));
+}
+
+#[test]
+fn a_topic_is_deleted_from_its_oldest_segments_on_and_its_id_goes_last() {
+    // A file system that lists names in an order of its own.
+    let temp = tempfile::tempdir().unwrap();
+    let (disk, root): (Arc<dyn Disk>, _) = (Arc::new(RealDisk::default()), temp.path().join("log"));
+    LogDir::make(&*disk, &root).unwrap();
+    let log_dir = LogDir::open_to_write(Arc::clone(&disk), &root).unwrap();
+    create(&log_dir, "app", 1);
+    for number in (1..40).rev() {
+        disk.open(&root.join(format!("app-0/{:020}.log", number * 7)), Access::New).unwrap();
+    }
+    let mut removed = Vec::new();
+    let note = |step: Deleting<'_>| match step {
+        Deleting::Removed(path) => removed.push(path.file_name().unwrap().to_str().unwrap().to_owned()),
+        Deleting::Unlinked(path) => panic!("{}", path.display()),
+    };
+    log_dir.delete_topic(&name("app"), note).unwrap();
+    assert_eq!(removed.pop().as_deref(), Some("partition.metadata"));
+    assert!(removed.len() > 39 && removed.is_sorted(), "{removed:?}");
 }

@@ -5,6 +5,7 @@ use crate::cli::args::{self, Delimiter};
 use crate::cli::complete;
 use crate::cli::exit::{Exit, FAILED};
 use crate::cli::signals::{self, Stop};
+use crate::cli::ui::{self, OutputError};
 use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
 use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
@@ -113,8 +114,9 @@ pub(crate) struct ConsumeArgs {
     idle_timeout: Option<Duration>,
     /// Start after what FILE says, and keep there what was printed
     ///
-    /// Without the file, start where --from-offset or --tail says. It is written before the first record, about once a second
-    /// and at the end, and only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
+    /// Without the file, start where --from-offset or --tail says. Once it has positions, neither is asked: a partition without
+    /// one is new, and read from its start. The file is written before the first record, about once a second and at the end, and
+    /// only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
     /// record to 32 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader
     /// comes back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or
     /// for a reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
@@ -271,9 +273,11 @@ fn descriptor(text: &str) -> Result<u32, String> {
     }
 }
 
-/// The descriptor that acknowledgements are read from.
-fn open_acks(number: u32) -> anyhow::Result<OwnedFd> {
+/// The descriptor that acknowledgements are read from. It is taken before anything else is opened, which could get the number
+/// of one that is closed.
+fn take_acks(number: u32) -> anyhow::Result<OwnedFd> {
     if number == 0 {
+        ui::require_stdin()?;
         return Ok(io::stdin().as_fd().try_clone_to_owned()?);
     }
     let opened = open_input(Path::new(&format!("/dev/fd/{number}")));
@@ -281,6 +285,7 @@ fn open_acks(number: u32) -> anyhow::Result<OwnedFd> {
 }
 
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let acks = args.ack.map(take_acks).transpose()?;
     let options = options::of(args, context)?;
     let log_dirs = context.open_to_read()?;
     let positions = match &args.cursor_file {
@@ -291,7 +296,6 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let stop = args.cursor_file.as_ref().map(|_| Stop::on_signals()).transpose()?;
     let interrupt =
         stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
-    let acks = args.ack.map(open_acks).transpose()?;
     let commit = match (&acks, args.commit) {
         (Some(input), _) => Commit::Acknowledged { input: input.as_fd(), in_flight_max: args.max_in_flight.into() },
         (None, CommitName::Processed) => Commit::Processed,
@@ -305,7 +309,11 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let (mut exit, records) = (terminal.finish(), terminal.records);
     let ended = ended.map_err(in_words)?;
     if args.count {
-        context.ui.data(format!("{records}\n").as_bytes())?;
+        match context.ui.data(format!("{records}\n").as_bytes()) {
+            // A reader that has gone hides nothing that was told.
+            Err(OutputError(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
     }
     if args.exit_status && records == 0 && exit == Exit::Done {
         exit = Exit::Told(FAILED);

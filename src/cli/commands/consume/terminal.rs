@@ -114,6 +114,7 @@ pub(super) fn in_words(error: ConsumeError) -> anyhow::Error {
         error @ ConsumeError::OtherTopics { .. } => {
             format!("{error}: name another --cursor-file, or remove this one to start again")
         }
+        error @ ConsumeError::KafkasFile { .. } => format!("{error}: name another --cursor-file"),
         error => return error.into(),
     })
 }
