@@ -44,8 +44,7 @@ const ALIKE: [&str; 35] = [
     r"\ü\漢%s",
     // Numbers end at the first character that is no digit of theirs, or at the token.
     r"\9,\8|\078%s,\07%s\1a",
-    // Of a number that is too large, the last byte; of one that is far too large, all bits.
-    // These are no numbers.
+    // This is no number.
     "99999999999999999999",
     "%S%",
     r"%S\%",
