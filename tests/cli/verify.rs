@@ -1,7 +1,6 @@
 //! `kdir verify`.
 
 use crate::support::{Kdir, cut, flip};
-use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use std::fs;
 
