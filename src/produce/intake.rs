@@ -10,6 +10,7 @@ use crate::stream::framing::{Frame, Framing, LENGTH_SIZE};
 use crate::stream::line_time::LineTimeState;
 use crate::units::Passes;
 use std::io;
+use std::time::Duration;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -73,12 +74,32 @@ impl Window {
         &mut self.buffer[self.unread.end..]
     }
 
-    /// Reads once; 0 is the end.
-    fn read(&mut self, input: &mut dyn Input) -> Result<usize> {
+    /// Waits and reads once.
+    fn read(&mut self, input: &mut dyn Input, router: &mut Router) -> Result<Arrived> {
+        if router.wait(input)? == Readiness::Stop {
+            return Ok(Arrived::Stop);
+        }
         let read = input.read(self.make_room()).map_err(|source| broken(input.name(), source))?;
         self.unread.end += read;
-        Ok(read)
+        router.has_read();
+        if read > 0 {
+            return Ok(Arrived::Bytes);
+        }
+        // A signal often ends the program that writes the input, too: what looks like its end is cut off anywhere then.
+        let stopped = input.wait(Some(Duration::ZERO)).map_err(|source| broken(input.name(), source))?;
+        Ok(if stopped == Readiness::Stop { Arrived::Stop } else { Arrived::End })
     }
+}
+
+/// What a wait and a read have brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrived {
+    /// More of the input.
+    Bytes,
+    /// The end of the input.
+    End,
+    /// A stop, whether or not the input has ended.
+    Stop,
 }
 
 /// Where a record stands, for messages.
@@ -182,11 +203,10 @@ impl Intake {
                 }
                 continue;
             }
-            if router.wait(input)? == Readiness::Stop {
-                return Ok(Ended::Stopped { left_out: window.unread.len() });
+            match window.read(input, router)? {
+                Arrived::Stop => return Ok(Ended::Stopped { left_out: window.unread.len() }),
+                arrived => ended = arrived == Arrived::End,
             }
-            ended = window.read(input)? == 0;
-            router.has_read();
         }
     }
 }
@@ -243,10 +263,10 @@ impl<'a> Oversize<'a> {
             }
             passed += piece as u64;
             window.unread.start += piece;
-            if router.wait(input)? == Readiness::Stop {
-                return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() });
+            match window.read(input, router)? {
+                Arrived::Stop => return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() }),
+                arrived => *ended = arrived == Arrived::End,
             }
-            *ended = window.read(input)? == 0;
         }
     }
 
