@@ -255,11 +255,13 @@ impl<'a> Oversize<'a> {
             if let Some(end) = end {
                 let size = size_announced.unwrap_or(passed + end as u64);
                 router.reject(&unread[..piece], self.problem(size, true))?;
+                // Only now: before its end has come, the input is done with up to where it begins.
+                router.leave_out(0, passed as usize);
                 window.unread.start += piece;
                 return Ok(Ended::Complete);
             }
             if router.rejects.skips() {
-                router.reject_piece(&unread[..piece])?;
+                router.rejects.write_piece(&unread[..piece])?;
             }
             passed += piece as u64;
             window.unread.start += piece;

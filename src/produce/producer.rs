@@ -135,13 +135,13 @@ impl Producer {
         let ended = take_all(&mut intake, inputs);
         let taken = intake.taken();
         // The threads that store end here: nothing is stored after the last sync.
-        let rejects = intake.into_rejects();
+        let mut rejects = intake.into_rejects();
         let mut store = locked(&store);
         let finished = store.writer.finish(clock()).map_err(ProduceError::from);
         for (stretch, input) in prefix.take_held() {
             listener(Event::Durable { stretch, input: Some(input) });
         }
-        let kept = rejects.sync();
+        let kept = rejects.finish();
         Produced {
             written: std::mem::take(&mut store.written),
             taken,

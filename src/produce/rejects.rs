@@ -15,6 +15,8 @@ pub struct Rejects {
     /// What ends each in the file, also where the input ended without.
     delimiter: Vec<u8>,
     count: u64,
+    /// Whether the file ends within one, whose end has not come.
+    is_torn: bool,
 }
 
 impl Rejects {
@@ -62,7 +64,12 @@ impl Rejects {
     }
 
     /// Takes a piece of one, whose end has not come.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<()> {
+    pub(super) fn write_piece(&mut self, piece: &[u8]) -> Result<()> {
+        self.is_torn |= !piece.is_empty();
+        self.write(piece)
+    }
+
+    fn write(&mut self, piece: &[u8]) -> Result<()> {
         match &mut self.file {
             Some((file, path)) => file.write_all(piece).map_err(|source| failed("write to", path, source)),
             None => Ok(()),
@@ -72,19 +79,33 @@ impl Rejects {
     /// Takes the last piece of one.
     pub(super) fn take(&mut self, last_piece: &[u8]) -> Result<()> {
         self.write(last_piece)?;
+        self.is_torn = false;
         if !last_piece.ends_with(&self.delimiter) {
-            let delimiter = std::mem::take(&mut self.delimiter);
-            self.write(&delimiter)?;
-            self.delimiter = delimiter;
+            self.write_delimiter()?;
         }
         self.count += 1;
         Ok(())
     }
 
+    fn write_delimiter(&mut self) -> Result<()> {
+        let delimiter = std::mem::take(&mut self.delimiter);
+        let written = self.write(&delimiter);
+        self.delimiter = delimiter;
+        written
+    }
+
+    /// Takes no more: one whose end never came ends here, so that what another run adds is not part of it.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_torn) {
+            self.write_delimiter()?;
+        }
+        self.sync()
+    }
+
     /// Makes durable what the file has got.
-    pub(super) fn sync(&self) -> Result<()> {
+    fn sync(&self) -> Result<()> {
         match &self.file {
-            Some((file, path)) if self.count > 0 && file.metadata().is_ok_and(|it| it.is_file()) => {
+            Some((file, path)) if file.metadata().is_ok_and(|it| it.is_file()) => {
                 file.sync_all().map_err(|source| failed("sync", path, source))
             }
             _ => Ok(()),

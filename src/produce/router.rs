@@ -163,13 +163,6 @@ impl Router {
         Ok(())
     }
 
-    /// Takes a piece of an input that makes no record, whose end has not come.
-    pub(super) fn reject_piece(&mut self, piece: &[u8]) -> Result<()> {
-        self.rejects.write(piece)?;
-        self.leave_out(0, piece.len());
-        Ok(())
-    }
-
     /// Notes that so much of the input goes into no record.
     pub(super) fn leave_out(&mut self, records: u64, bytes: usize) {
         self.rejected.records += records;

@@ -1,8 +1,9 @@
 //! What `kdir produce` says while it runs: how much of the input is durable, and what a terminal shows.
 
-use crate::support::{Kdir, json_lines};
+use crate::support::{Kdir, Running, json_lines};
 use predicates::Predicate;
 use predicates::str::is_match;
+use rustix::process::Signal;
 use rustix::termios::Winsize;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -49,6 +50,19 @@ fn what_was_rejected_counts_as_done_and_a_run_that_stops_says_where() {
     assert_eq!((input_of(&events[0]), input_of(&events[1])), ((1, 4), (1, 4)));
     let run = kdir.feed(&["produce", "app", "-o", "json", "--sync", "never"], "a\n").code(0);
     assert_eq!(input_of(&json_lines(&run.get_output().stdout)[0]), (0, 0));
+}
+
+#[test]
+fn a_torn_oversize_line_ends_in_the_rejects_file_and_is_not_counted_as_done() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let rejects = kdir.file("rejects", "");
+    let mut producer = Running::start(kdir.process(&["produce", "app", "-o", "json", "--rejects", &rejects]));
+    producer.write(&["a\n", &"x".repeat(3 << 20)].concat());
+    crate::support::until("a piece of it is kept", || std::fs::metadata(&rejects).unwrap().len() >= 3 << 20);
+    producer.signal(Signal::INT);
+    let (_, stdout, _) = producer.wait();
+    assert_eq!(input_of(json_lines(stdout.as_bytes()).last().unwrap()), (1, 2));
+    assert!(std::fs::read(&rejects).unwrap().ends_with(b"x\n"));
 }
 
 /// A terminal: the side of the program, and that of the user.

@@ -5,7 +5,7 @@ use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, LogDir, NewTopic, Topic};
 use kdir::produce::{Ended, Input, Options, Partitioner, Produced, Producer, Readiness, RecordRule, Rejects, SyncPolicy};
 use kdir::stream::framing::Framing;
-use kdir::units::Timestamp;
+use kdir::units::{Offset, Timestamp};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -189,5 +189,22 @@ fn an_input_that_ends_with_a_stop_is_cut_off_and_its_last_line_is_not_stored() {
         let (run, produced) = produced([vec![b"a\nb\n".to_vec()], torn].concat());
         assert_eq!(produced.ended.unwrap(), Ended::Stopped { left_out });
         assert_eq!(run.done().stored, 2);
+    }
+}
+
+#[test]
+fn a_record_after_an_oversize_line_has_the_time_of_the_read_that_brought_it() {
+    let (run, _) = produced([vec![b"a\nb\n".to_vec()], oversize(), vec![b"\nlate\n".to_vec()]].concat());
+    let partitions = run.log_dir.partitions(&run.topic).unwrap();
+    let found = partitions[0].view().unwrap().offset_for_time(Timestamp(2200)).unwrap();
+    assert_eq!(found, Some((Offset(2), Timestamp(2200))));
+}
+
+#[test]
+fn the_input_is_never_done_with_up_to_the_middle_of_an_oversize_line() {
+    for (end, expected) in [(&b""[..], (2, 4)), (b"\n", (3, 4 + 20 * (100 << 10) + 1))] {
+        let (_, produced) = produced([vec![b"a\nb\n".to_vec()], oversize(), vec![end.to_vec()]].concat());
+        assert_eq!((produced.durable_input.records, produced.durable_input.bytes), expected);
+        assert_eq!((produced.taken.records, produced.taken.bytes), (2, 4));
     }
 }
