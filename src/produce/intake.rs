@@ -4,7 +4,6 @@ use super::Result;
 use super::error::{Place, Problem, ProduceError};
 use super::input::{Input, Readiness};
 use super::record_maker::{RecordMaker, RecordRule};
-use super::rejects::Rejects;
 use super::router::Router;
 use crate::stream::framing::{Frame, Framing, LENGTH_SIZE};
 use crate::stream::line_time::LineTimeState;
@@ -133,9 +132,11 @@ impl Intake {
         Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken() }
     }
 
-    /// Ends the threads that store, and returns what was kept of inputs that made no record.
-    pub(super) fn into_rejects(self) -> Rejects {
-        self.router.rejects
+    /// Ends the threads that store, and makes durable what was kept of inputs that made no record; returns how many they are.
+    pub(super) fn finish(mut self) -> (u64, Result<()>) {
+        let router = &mut self.router;
+        let kept = router.rejects.end_torn().and_then(|()| router.sync_rejects());
+        (router.rejects.count(), kept)
     }
 
     /// Takes all of `input` in. Whatever ends it, the records before have been passed on.
