@@ -3,7 +3,9 @@
 use crate::support::{Heard, disk_with_log_dir, open_log_dir};
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, LogDir, NewTopic, Topic};
-use kdir::produce::{Ended, Input, Options, Partitioner, Produced, Producer, Readiness, RecordRule, Rejects, SyncPolicy};
+use kdir::produce::{
+    Ended, Input, Options, Partitioner, Produced, Producer, Readiness, RecordRule, Rejects, SyncPolicy,
+};
 use kdir::stream::framing::Framing;
 use kdir::units::{Offset, Timestamp};
 use std::collections::VecDeque;
