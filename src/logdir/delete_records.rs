@@ -4,9 +4,26 @@
 //! ends below its start. A crash leaves the old row or the new. What lies below is hidden at once and removed by retention.
 
 use super::checkpoints::CheckpointFile;
-use super::{LogDir, LogDirError, Partition, Result};
-use crate::storage::{self, Durability, LogWriter, StorageError, SyncFor};
-use crate::units::{Offset, Timestamp};
+use super::{LogDir, LogDirError, Partition, Result, Topic};
+use crate::storage::{self, CleanupPolicy, Durability, LogWriter, StorageError, SyncFor};
+use crate::units::{Offset, Timestamp, TopicName};
+
+impl Topic {
+    /// Whether its records can be deleted by offset, as [`LogDir::delete_records`] does.
+    ///
+    /// # Errors
+    /// When it is compacted.
+    pub fn check_delete_records(&self) -> Result<()> {
+        check(&self.name, self.log_config().cleanup_policy)
+    }
+}
+
+fn check(topic: &TopicName, policy: CleanupPolicy) -> Result<()> {
+    if policy.compact && !policy.delete {
+        return Err(LogDirError::CompactedTopic { topic: topic.clone() });
+    }
+    Ok(())
+}
 
 impl LogDir {
     /// Moves the log start offset of a partition forward to `offset`, which the caller has found through this handle.
@@ -49,10 +66,7 @@ impl LogDir {
     /// Makes all of a log durable: it must never end below its start after a power failure. Returns where it starts.
     fn prepare(&self, partition: &Partition, offset: Offset, now: Timestamp) -> Result<Offset> {
         let guard = partition.guard()?;
-        let policy = guard.config().cleanup_policy;
-        if policy.compact && !policy.delete {
-            return Err(LogDirError::CompactedTopic { topic: partition.id().topic.clone() });
-        }
+        check(&partition.id().topic, guard.config().cleanup_policy)?;
         let mut writer = LogWriter::open(&guard, Durability::Synced, now)?;
         let start = storage::LogView::of(guard.folder().clone(), guard.checkpoints())?.log_start_offset();
         if offset > writer.log_end_offset() || offset.0 < 0 {

@@ -1,7 +1,7 @@
 //! How much of the input is durable, over all partitions.
 //!
 //! Each batch begins at a place of the input. What lies before the first place at which a batch begins that is not durable
-//! is durable or was rejected. A batch is known by its place while it is filled, by its last offset once it is stored, and
+//! is durable or was rejected; rejects that are kept in a file hold it back as a batch does, until that is durable. A batch is known by its place while it is filled, by its last offset once it is stored, and
 //! it is forgotten when a sync has reached that. A sync beside the writer may reach an offset before its batch is noted
 //! here as stored: what it reports is held back until then.
 
@@ -37,7 +37,7 @@ pub(super) struct InputPrefix(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Where batches begin that are not durable: the number of records before, and of bytes.
+    /// Where batches or rejects begin that are not durable: the number of records before, and of bytes.
     begun: BTreeMap<u64, u64>,
     /// Everything before it is in a batch that has begun, or was rejected.
     taken: InputPosition,
@@ -58,11 +58,16 @@ impl InputPrefix {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a batch begins there.
+    /// Notes that a batch begins there, or a reject that is not durable.
     pub(super) fn begins(&self, at: InputPosition) {
         let mut state = self.state();
         state.begun.insert(at.records, at.bytes);
         state.taken = state.taken.max(at);
+    }
+
+    /// Notes that the rejects from there on are durable.
+    pub(super) fn rejects_durable(&self, from: InputPosition) {
+        self.state().begun.remove(&from.records);
     }
 
     /// Notes that everything before a place is in a batch or was rejected.

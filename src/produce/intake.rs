@@ -4,12 +4,12 @@ use super::Result;
 use super::error::{Place, Problem, ProduceError};
 use super::input::{Input, Readiness};
 use super::record_maker::{RecordMaker, RecordRule};
-use super::rejects::Rejects;
 use super::router::Router;
 use crate::stream::framing::{Frame, Framing, LENGTH_SIZE};
 use crate::stream::line_time::LineTimeState;
 use crate::units::Passes;
 use std::io;
+use std::time::Duration;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -73,12 +73,32 @@ impl Window {
         &mut self.buffer[self.unread.end..]
     }
 
-    /// Reads once; 0 is the end.
-    fn read(&mut self, input: &mut dyn Input) -> Result<usize> {
+    /// Waits and reads once.
+    fn read(&mut self, input: &mut dyn Input, router: &mut Router) -> Result<Arrived> {
+        if router.wait(input)? == Readiness::Stop {
+            return Ok(Arrived::Stop);
+        }
         let read = input.read(self.make_room()).map_err(|source| broken(input.name(), source))?;
         self.unread.end += read;
-        Ok(read)
+        router.has_read();
+        if read > 0 {
+            return Ok(Arrived::Bytes);
+        }
+        // A signal often ends the program that writes the input, too: what looks like its end is cut off anywhere then.
+        let stopped = input.wait(Some(Duration::ZERO)).map_err(|source| broken(input.name(), source))?;
+        Ok(if stopped == Readiness::Stop { Arrived::Stop } else { Arrived::End })
     }
+}
+
+/// What a wait and a read have brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrived {
+    /// More of the input.
+    Bytes,
+    /// The end of the input.
+    End,
+    /// A stop, whether or not the input has ended.
+    Stop,
 }
 
 /// Where a record stands, for messages.
@@ -112,9 +132,11 @@ impl Intake {
         Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken() }
     }
 
-    /// Ends the threads that store, and returns what was kept of inputs that made no record.
-    pub(super) fn into_rejects(self) -> Rejects {
-        self.router.rejects
+    /// Ends the threads that store, and makes durable what was kept of inputs that made no record; returns how many they are.
+    pub(super) fn finish(mut self) -> (u64, Result<()>) {
+        let router = &mut self.router;
+        let kept = router.rejects.end_torn().and_then(|()| router.sync_rejects());
+        (router.rejects.count(), kept)
     }
 
     /// Takes all of `input` in. Whatever ends it, the records before have been passed on.
@@ -182,11 +204,10 @@ impl Intake {
                 }
                 continue;
             }
-            if router.wait(input)? == Readiness::Stop {
-                return Ok(Ended::Stopped { left_out: window.unread.len() });
+            match window.read(input, router)? {
+                Arrived::Stop => return Ok(Ended::Stopped { left_out: window.unread.len() }),
+                arrived => ended = arrived == Arrived::End,
             }
-            ended = window.read(input)? == 0;
-            router.has_read();
         }
     }
 }
@@ -235,18 +256,20 @@ impl<'a> Oversize<'a> {
             if let Some(end) = end {
                 let size = size_announced.unwrap_or(passed + end as u64);
                 router.reject(&unread[..piece], self.problem(size, true))?;
+                // Only now: before its end has come, the input is done with up to where it begins.
+                router.leave_out(0, passed as usize);
                 window.unread.start += piece;
                 return Ok(Ended::Complete);
             }
             if router.rejects.skips() {
-                router.reject_piece(&unread[..piece])?;
+                router.rejects.write_piece(&unread[..piece])?;
             }
             passed += piece as u64;
             window.unread.start += piece;
-            if router.wait(input)? == Readiness::Stop {
-                return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() });
+            match window.read(input, router)? {
+                Arrived::Stop => return Ok(Ended::Stopped { left_out: passed as usize + window.unread.len() }),
+                arrived => *ended = arrived == Arrived::End,
             }
-            *ended = window.read(input)? == 0;
         }
     }
 

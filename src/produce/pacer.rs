@@ -15,7 +15,7 @@ pub enum Rate {
 /// Records are let through together as long as they are no more than this ahead of their time: a pause of its own for each
 /// would be a batch of its own.
 const AHEAD_MAX_MS: i128 = 20;
-/// A clock that jumps ahead lets no more through than a second does.
+/// A clock that jumps ahead lets no more through than a second does, or than the pause that was asked for, if that is longer.
 const ELAPSED_MAX_MS: i128 = 1000;
 
 /// Says when the next record may be taken in.
@@ -24,11 +24,13 @@ pub(super) struct Pacer {
     /// What was taken in ahead of its time, in thousandths of a record or byte; none is saved up by a slow input.
     ahead: i128,
     since: Timestamp,
+    /// The pause that was asked for last.
+    pause_ms: i128,
 }
 
 impl Pacer {
     pub(super) const fn new(rate: Rate, now: Timestamp) -> Self {
-        Self { rate, ahead: 0, since: now }
+        Self { rate, ahead: 0, since: now, pause_ms: 0 }
     }
 
     /// Notes that a record of so many bytes was taken in. Returns how long to pause before the next.
@@ -43,11 +45,12 @@ impl Pacer {
         }
         let now = now();
         // A clock that was set back has not waited.
-        let elapsed = now.since(self.since).clamp(0, ELAPSED_MAX_MS);
+        let elapsed = now.since(self.since).clamp(0, ELAPSED_MAX_MS.max(self.pause_ms));
         self.since = now;
         self.ahead = (self.ahead - elapsed * per_second).max(0);
         let is_due = self.ahead < per_second * AHEAD_MAX_MS;
-        (!is_due).then(|| Duration::from_millis((self.ahead / per_second) as u64))
+        self.pause_ms = if is_due { 0 } else { self.ahead / per_second };
+        (!is_due).then(|| Duration::from_millis(self.pause_ms as u64))
     }
 }
 
@@ -90,5 +93,14 @@ mod tests {
         assert_eq!(pacer.take(1, || Timestamp(60_000)), Some(Duration::from_millis(100)));
         assert_eq!(pacer.take(1, || Timestamp(50_000)), Some(Duration::from_millis(200)));
         assert_eq!(pacer.take(1, || Timestamp(50_300)), None);
+    }
+
+    #[test]
+    fn records_of_more_than_a_seconds_worth_have_pauses_of_one_length() {
+        let (mut now, mut pacer) = (Timestamp(0), Pacer::new(Rate::Bytes(1), Timestamp(0)));
+        for number in 1..=5 {
+            assert_eq!(pacer.take(10, || now), Some(Duration::from_secs(10)), "record {number}");
+            now = now + 10_000;
+        }
     }
 }

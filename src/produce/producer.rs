@@ -104,7 +104,7 @@ impl Producer {
             Arc::new(Mutex::new(Store::new(writer, Arc::clone(&clock), Arc::clone(&prefix), Arc::clone(&listener))));
         let pipeline = pipeline(&store, Finishing { compression, batch_size_max }, batch_size);
         let partitions_max = partitions.last().map_or(0, |&last| last as usize + 1);
-        let Options { framing, rule, partition, partitioner, rejects, rate, .. } = options;
+        let Options { framing, rule, partition, partitioner, sync, rejects, rate, .. } = options;
         let router = Router {
             placement: Placement { partition, partitioner, partition_count },
             partitions,
@@ -120,7 +120,9 @@ impl Producer {
             next_in_turn: None,
             now: Timestamp::default(),
             rejected: InputPosition::default(),
+            prefix: Arc::clone(&prefix),
             store: Arc::clone(&store),
+            sync,
             rejects: rejects.ending_each_in(framing.delimiter()),
             clock: Arc::clone(&clock),
             listener: Arc::clone(&listener),
@@ -134,19 +136,18 @@ impl Producer {
         let Self { mut intake, store, prefix, clock, listener } = self;
         let ended = take_all(&mut intake, inputs);
         let taken = intake.taken();
-        // The threads that store end here: nothing is stored after the last sync.
-        let rejects = intake.into_rejects();
+        // The threads that store end here: nothing is stored after the last sync, and no reject is kept after its own.
+        let (rejected, kept) = intake.finish();
         let mut store = locked(&store);
         let finished = store.writer.finish(clock()).map_err(ProduceError::from);
         for (stretch, input) in prefix.take_held() {
             listener(Event::Durable { stretch, input: Some(input) });
         }
-        let kept = rejects.sync();
         Produced {
             written: std::mem::take(&mut store.written),
             taken,
             durable_input: prefix.position(),
-            rejected: rejects.count(),
+            rejected,
             notices: store.writer.take_notices(),
             // If the sync failed, why the input ended is of no interest any more.
             ended: finished.and(ended).and_then(|ended| kept.map(|()| ended)),

@@ -108,15 +108,23 @@ impl<'a> RecordMaker<'a> {
             Ok(found) => found,
             Err(problem) => return router.reject(framed, problem),
         };
-        let timestamp = match &self.rule.line_time {
-            None => self.rule.timestamp.unwrap_or(router.now),
-            Some(line_time) => match line_time.of_record(bytes, router.now, self.line_times) {
-                Ok(timestamp) => timestamp,
-                Err(refusal) => return router.reject(framed, refused(refusal, bytes, at)),
-            },
+        let timestamp = match self.timestamp(bytes, at, router.now) {
+            Ok(timestamp) => timestamp,
+            Err(problem) => return router.reject(framed, problem),
         };
         let record = NewRecord { timestamp, key, value, headers: &self.headers };
         router.add(&record, None, framed, at)
+    }
+
+    /// The time of a record that has none in a field of its own: that in `bytes`, where it is looked for.
+    #[inline]
+    fn timestamp(&mut self, bytes: &[u8], at: At<'_>, now: Timestamp) -> std::result::Result<Timestamp, Problem> {
+        match &self.rule.line_time {
+            None => Ok(self.rule.timestamp.unwrap_or(now)),
+            Some(line_time) => {
+                line_time.of_record(bytes, now, self.line_times).map_err(|refusal| refused(refusal, bytes, at))
+            }
+        }
     }
 
     /// Key and value of what is left when the fields before them are taken off.
@@ -143,9 +151,13 @@ impl<'a> RecordMaker<'a> {
     fn take_fields(&mut self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
         let mut headers = recycled(std::mem::take(&mut self.all_headers));
         headers.extend_from_slice(&self.headers);
-        let made = match self.fields(bytes, at, &mut headers) {
-            Ok((own_time, (key, value))) => {
-                let timestamp = own_time.or(self.rule.timestamp).unwrap_or(router.now);
+        let fields = self.fields(bytes, at, &mut headers).and_then(|(own_time, rest)| {
+            let (key, value) = self.key_and_value(rest, at)?;
+            let timestamp = own_time.map_or_else(|| self.timestamp(rest, at, router.now), Ok)?;
+            Ok((timestamp, key, value))
+        });
+        let made = match fields {
+            Ok((timestamp, key, value)) => {
                 router.add(&NewRecord { timestamp, key, value, headers: &headers }, None, framed, at)
             }
             Err(problem) => router.reject(framed, problem),
@@ -154,17 +166,14 @@ impl<'a> RecordMaker<'a> {
         made
     }
 
-    /// Time, and key and value; adds the headers to those there are.
+    /// Time, and what is left for key and value; adds the headers to those there are.
     fn fields<'b>(
         &self,
         mut rest: &'b [u8],
         at: At<'_>,
         headers: &mut Vec<Header<'b>>,
-    ) -> std::result::Result<(Option<Timestamp>, KeyAndValue<'b>), Problem>
-    where
-        'a: 'b,
-    {
-        let (mut timestamp, Some(finders)) = (None, &self.fields) else { return Ok((None, (None, Some(rest)))) };
+    ) -> std::result::Result<(Option<Timestamp>, &'b [u8]), Problem> {
+        let (mut timestamp, Some(finders)) = (None, &self.fields) else { return Ok((None, rest)) };
         if let Some(finder) = &finders.timestamp {
             let field = split_off(&mut rest, finder, "timestamp", at)?;
             let own =
@@ -178,7 +187,7 @@ impl<'a> RecordMaker<'a> {
                 headers.push((&header[..colon], Some(&header[colon + 1..])));
             }
         }
-        Ok((timestamp, self.key_and_value(rest, at)?))
+        Ok((timestamp, rest))
     }
 
     fn take_envelope(&self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {

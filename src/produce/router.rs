@@ -6,15 +6,17 @@ use super::error::Problem;
 use super::event::{Event, Listener};
 use super::gathering::Gathering;
 use super::input::{Input, Readiness};
-use super::input_prefix::InputPosition;
+use super::input_prefix::{InputPosition, InputPrefix};
 use super::intake::{At, Taken, broken};
 use super::pacer::Pacer;
 use super::partitioner::Partitioner;
 use super::producer::Clock;
 use super::rejects::Rejects;
 use super::store::{SharedStore, locked};
+use super::syncer::SyncPolicy;
 use crate::format::record::NewRecord;
 use crate::units::{Passes, Timestamp};
+use std::sync::Arc;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +45,10 @@ pub(super) struct Router {
     pub(super) now: Timestamp,
     /// What went into no record.
     pub(super) rejected: InputPosition,
+    pub(super) prefix: Arc<InputPrefix>,
     pub(super) store: SharedStore,
+    /// When records are made durable; rejects are then, too.
+    pub(super) sync: SyncPolicy,
     pub(super) rejects: Rejects,
     pub(super) clock: Clock,
     pub(super) listener: Listener,
@@ -138,8 +143,19 @@ impl Router {
     }
 
     /// A place where the input may stand still: everything read so far has been stored.
-    pub(super) fn sync_point(&self) -> Result<()> {
+    pub(super) fn sync_point(&mut self) -> Result<()> {
+        if matches!(self.sync, SyncPolicy::Always | SyncPolicy::Every(_)) {
+            self.sync_rejects()?;
+        }
         Ok(locked(&self.store).writer.sync_point()?)
+    }
+
+    /// Makes durable what was kept of inputs that made no record: from then on the input is done with there.
+    pub(super) fn sync_rejects(&mut self) -> Result<()> {
+        let unsynced = self.rejects.unsynced();
+        self.rejects.sync()?;
+        unsynced.into_iter().for_each(|at| self.prefix.rejects_durable(at));
+        Ok(())
     }
 
     /// Notes that time has gone by with a read or a pause.
@@ -157,16 +173,10 @@ impl Router {
         if !self.rejects.skips() {
             return Err(problem.into());
         }
-        self.rejects.take(last_piece)?;
+        self.rejects.take(last_piece, self.batcher.position())?;
+        self.rejects.unsynced().into_iter().for_each(|at| self.prefix.begins(at));
         self.leave_out(1, last_piece.len());
         (self.listener)(Event::Rejected(&problem));
-        Ok(())
-    }
-
-    /// Takes a piece of an input that makes no record, whose end has not come.
-    pub(super) fn reject_piece(&mut self, piece: &[u8]) -> Result<()> {
-        self.rejects.write(piece)?;
-        self.leave_out(0, piece.len());
         Ok(())
     }
 

@@ -46,6 +46,7 @@ impl LineTimeState {
     /// Records to come have no time of one before them.
     pub const fn next_input(&mut self) {
         self.last = None;
+        self.times.next_input();
     }
 
     /// How many records had the time of one before them.

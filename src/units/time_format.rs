@@ -75,6 +75,8 @@ pub struct TimeState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passes {
     last: Option<Timestamp>,
+    /// Whether the last comes twice.
+    is_in_fold: bool,
     /// How many there were.
     pub ambiguous: u64,
     /// How many of them were taken for the second, because the times had stepped back.
@@ -83,7 +85,9 @@ pub struct Passes {
 
 impl Passes {
     fn moment(&mut self, time: DateTime, zone: &TimeZone) -> Timestamp {
-        let at = match zone::meaning(time, zone) {
+        let meaning = zone::meaning(time, zone);
+        self.is_in_fold = matches!(meaning, Meaning::Twice(..));
+        let at = match meaning {
             Meaning::Twice(first, second) => {
                 let is_second = self.last.is_some_and(|last| {
                     let ahead = last.since(first);
@@ -110,6 +114,14 @@ impl TimeState {
     #[must_use]
     pub const fn passes(&self) -> Passes {
         self.passes
+    }
+
+    /// Times to come are those of another input. Where the last comes twice, they go on from it: a log that was rotated within
+    /// that hour does. Otherwise they do not: the next file may be of a day before.
+    pub const fn next_input(&mut self) {
+        if !self.passes.is_in_fold {
+            self.passes.last = None;
+        }
     }
 
     /// The zone of that name, which is looked for only where the line before had another.

@@ -292,10 +292,26 @@ impl Written {
     }
 
     fn moment(self, now: Timestamp, local: &LocalZone) -> Result<Timestamp, String> {
+        let (found, is_without_year) = match self.called(now, local)? {
+            Some(found) => found,
+            None => self.placed(now, local)?,
+        };
+        if is_without_year && found.since(now) > i128::from(AHEAD_MAX_MS) {
+            return Err("this year it is still to come: add the year".into());
+        }
+        Ok(found)
+    }
+
+    /// The moment in the zone that is named, or in the local one, and whether its year is a guess.
+    fn placed(&self, now: Timestamp, local: &LocalZone) -> Result<(Timestamp, bool), String> {
         let named = match self.zone.as_deref().map(|name| (name, zone::zone(name))) {
             None => None,
             Some((_, Some(Zone::Known(zone)))) => Some(zone),
-            Some((name, Some(Zone::Unclear))) => return self.called(name, now, local),
+            Some((name, Some(Zone::Unclear))) => {
+                return Err(format!(
+                    "the zone {name} has several meanings: write an offset, such as +01:00, in its place"
+                ));
+            }
             Some((name, None)) => return Err(format!("{name:?} is not a known time zone, and {FORMS}")),
         };
         let (date, is_without_year) = self.date(now, named.as_ref(), local)?;
@@ -311,20 +327,18 @@ impl Written {
             }
             found => found.first(),
         };
-        if is_without_year && found.since(now) > i128::from(AHEAD_MAX_MS) {
-            return Err("this year it is still to come: add the year".into());
-        }
-        Ok(found)
+        Ok((found, is_without_year))
     }
 
-    /// A time whose zone is an abbreviation that the local zone must have.
-    fn called(&self, name: &str, now: Timestamp, local: &LocalZone) -> Result<Timestamp, String> {
-        let (date, _) = self.date(now, None, local)?;
+    /// The same, where the zone is an abbreviation that the local zone has then: it comes before what is called so elsewhere,
+    /// as in lines.
+    fn called(&self, now: Timestamp, local: &LocalZone) -> Result<Option<(Timestamp, bool)>, String> {
+        let is_name =
+            |name: &&str| name.starts_with(|it: char| it.is_ascii_alphabetic()) && !name.eq_ignore_ascii_case("Z");
+        let Some(name) = self.zone.as_deref().filter(is_name) else { return Ok(None) };
+        let (date, is_without_year) = self.date(now, None, local)?;
         let time = date.to_datetime(self.time.unwrap_or_else(Time::midnight));
-        let found = zone::called(time, name, local);
-        found.ok_or_else(|| {
-            format!("the zone {name} has several meanings: write an offset, such as +01:00, in its place")
-        })
+        Ok(zone::called(time, name, local).map(|found| (found, is_without_year)))
     }
 
     /// The date, and whether its year is a guess.

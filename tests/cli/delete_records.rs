@@ -125,6 +125,12 @@ fn a_topic_that_is_only_compacted_refuses() {
         "kdir: the topic app is compacted (cleanup.policy=compact): its records cannot be deleted by offset\n\
          hint: set cleanup.policy=compact,delete with `kdir alter app` to allow it\n",
     );
+    for before in ["--before-offset=1", "--before=1h ago"] {
+        kdir.run(&["delete-records", "--dry-run", "app", before])
+            .code(1)
+            .stdout("")
+            .stderr(starts_with("kdir: the topic app is compacted"));
+    }
     kdir.run(&["-q", "alter", "app", "-c", "cleanup.policy=compact,delete"]).code(0).stderr("");
     kdir.run(&["delete-records", "--yes", "app", "--before-offset", "1", "-o", "tsv"])
         .code(0)
@@ -201,4 +207,24 @@ fn a_time_may_be_an_age_with_a_minus() {
         .code(2)
         .stdout("")
         .stderr(starts_with("kdir: --before: invalid time \"-1x\""));
+}
+
+#[test]
+fn records_without_a_timestamp_are_not_deleted_by_time() {
+    let refusal = "kdir: app-0: the record at offset 0 has no timestamp, so whether it is older than the time is not known\n\
+                   hint: give --before-offset\n";
+    for (lines, left) in [
+        ("{\"value\":\"a\",\"timestamp\":-1}\n", "a\n"),
+        ("{\"value\":\"a\",\"timestamp\":-1}\n{\"value\":\"b\",\"timestamp\":1000}\n", "a\nb\n"),
+    ] {
+        let kdir = Kdir::with_topic("app", &[]);
+        kdir.produce("app", &["-i", "json"], lines);
+        for action in ["--yes", "--dry-run"] {
+            kdir.run(&["delete-records", "app", action, "--before", "1h ago"]).code(1).stdout("").stderr(refusal);
+        }
+        assert_eq!(kdir.values("app"), left);
+        kdir.run(&["-q", "delete-records", "app", "--yes", "--before-offset", "1"]).code(0);
+        kdir.run(&["-q", "delete-records", "app", "--yes", "--before", "1h ago"]).code(0).stderr("");
+        assert_eq!(kdir.values("app"), "");
+    }
 }

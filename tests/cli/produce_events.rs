@@ -1,8 +1,9 @@
 //! What `kdir produce` says while it runs: how much of the input is durable, and what a terminal shows.
 
-use crate::support::{Kdir, json_lines};
+use crate::support::{Kdir, Running, json_lines};
 use predicates::Predicate;
-use predicates::str::is_match;
+use predicates::str::{contains, is_match};
+use rustix::process::Signal;
 use rustix::termios::Winsize;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -49,6 +50,39 @@ fn what_was_rejected_counts_as_done_and_a_run_that_stops_says_where() {
     assert_eq!((input_of(&events[0]), input_of(&events[1])), ((1, 4), (1, 4)));
     let run = kdir.feed(&["produce", "app", "-o", "json", "--sync", "never"], "a\n").code(0);
     assert_eq!(input_of(&json_lines(&run.get_output().stdout)[0]), (0, 0));
+}
+
+#[test]
+fn a_torn_oversize_line_ends_in_the_rejects_file_and_is_not_counted_as_done() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let rejects = kdir.file("rejects", "");
+    let mut producer = Running::start(kdir.process(&["produce", "app", "-o", "json", "--rejects", &rejects]));
+    producer.write(&["a\n", &"x".repeat(3 << 20)].concat());
+    crate::support::until("a piece of it is kept", || std::fs::metadata(&rejects).unwrap().len() >= 3 << 20);
+    producer.signal(Signal::INT);
+    let (_, stdout, _) = producer.wait();
+    assert_eq!(input_of(json_lines(stdout.as_bytes()).last().unwrap()), (1, 2));
+    assert!(std::fs::read(&rejects).unwrap().ends_with(b"x\n"));
+}
+
+#[test]
+fn the_input_is_not_done_with_at_a_reject_before_that_is_durable() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let rejects = kdir.file("rejects", "");
+    let produce = |sync, rejects: &str| {
+        let args = ["produce", "app", "-o", "json", "-K", ":", "--sync", sync, "--rejects", rejects];
+        kdir.feed(&args, "a:1\nbad\nb:2\n")
+    };
+    for sync in ["always", "end", "1ms"] {
+        let events = json_lines(&produce(sync, &rejects).code(3).get_output().stdout);
+        assert_eq!(input_of(events.last().unwrap()), (3, 12), "{sync}");
+    }
+    // A file that takes every write and cannot be synced.
+    for sync in ["always", "end", "1ms"] {
+        let run = produce(sync, "/proc/self/comm").code(1).stderr(contains("cannot sync /proc/self/comm"));
+        let events = json_lines(&run.get_output().stdout);
+        assert!(events.iter().all(|event| input_of(event) == (1, 4)), "{sync}: {events:?}");
+    }
 }
 
 /// A terminal: the side of the program, and that of the user.

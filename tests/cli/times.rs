@@ -193,6 +193,53 @@ fn a_line_has_its_time_where_a_pattern_or_a_field_finds_it() {
 }
 
 #[test]
+fn a_line_that_begins_with_its_headers_has_its_time_after_them() {
+    let headers = ["--headers-delimiter", ";"];
+    for (options, rest) in [
+        (["--timestamp-format", "rfc3339"], "2026-11-22T10:00:00Z x"),
+        (["--timestamp-regex", r"ts=(\S+)"], "x ts=2026-11-22T10:00:00Z"),
+        (["--timestamp-field", "ts"], "{\"ts\":\"2026-11-22T10:00:00Z\"}"),
+    ] {
+        let lines = format!("ts=2026-11-22T11:00:00Z:1;{rest}\na:1;  at x\n");
+        let (timestamps, said) = imported("UTC", &[&headers[..], &options].concat(), &lines);
+        assert_eq!(timestamps, [TEN, TEN], "{options:?}: {said}");
+        let (timestamps, said) = imported("UTC", &[&headers[..], &options].concat(), "a:1;x\n");
+        assert!(timestamps.is_empty() && said.contains("line 1 of stdin"), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn the_hour_that_comes_twice_goes_on_in_the_next_file_only_where_one_ends_in_it() {
+    let first = 1_793_511_000_000; // 01:30 EDT
+    for (before, expected) in [("2026-11-01 12:00 a\n", first), ("2026-11-01 01:50 a\n", first + HOUR)] {
+        let kdir = Kdir::with_topic("t", &[]);
+        let files = [kdir.file("before", before), kdir.file("after", "2026-11-01 01:30 b\n")];
+        let args = ["-q", "produce", "t", "--timestamp-format", "%F %R", &files[0], &files[1]];
+        kdir.command(&args).env("TZ", "America/New_York").assert().code(0);
+        assert_eq!(kdir.records("t")[1]["timestamp"], expected, "{before}");
+    }
+}
+
+#[test]
+fn an_abbreviation_is_that_of_the_local_zone_before_it_is_that_of_another() {
+    let read = |zone: &str, text: &str| Timestamp::parse(text, NOW, &local(zone));
+    for (zone, text, expected) in [
+        ("Asia/Manila", "2026-11-22 18:00 PST", TEN),
+        ("America/Los_Angeles", "2026-11-22 02:00 PST", TEN),
+        ("UTC", "2026-11-22 02:00 PST", TEN),
+        ("America/New_York", "2026-11-01 01:30 EST", 1_793_511_000_000 + HOUR),
+        ("America/New_York", "2026-11-01 01:30 EDT", 1_793_511_000_000),
+        ("America/New_York", "2026-11-22 06:00 EDT", TEN),
+    ] {
+        assert_eq!(read(zone, text), Ok(Timestamp(expected)), "{zone}: {text}");
+    }
+    for (zone, text) in [("Asia/Kolkata", "Nov 22 10:00 IST"), ("Asia/Manila", "Nov 22 10:00 PST")] {
+        let error = read(zone, text).unwrap_err().to_string();
+        assert!(error.contains("add the year"), "{zone}: {error}");
+    }
+}
+
+#[test]
 fn a_step_back_in_the_hour_that_comes_twice_is_the_second_pass_and_warned_of_once() {
     let first = 1_793_511_000_000; // 01:30 EDT
     let lines = "2026-11-01 01:30 a\n2026-11-01 01:50 b\n2026-11-01 01:05 c\n2026-11-01 01:30 d\n2026-11-01 02:10 e\n";

@@ -3,9 +3,12 @@
 use crate::support::{Heard, disk_with_log_dir, open_log_dir};
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, LogDir, NewTopic, Topic};
-use kdir::produce::{Ended, Input, Options, Partitioner, Producer, Readiness, RecordRule, Rejects, SyncPolicy};
+use kdir::produce::{
+    Ended, Input, Options, Partitioner, Produced, Producer, Readiness, RecordRule, Rejects, SyncPolicy,
+};
 use kdir::stream::framing::Framing;
-use kdir::units::Timestamp;
+use kdir::units::{Offset, Timestamp};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -43,8 +46,12 @@ impl Run {
         Done { read: self.read.load(Ordering::SeqCst), stored, synced }
     }
 
-    /// A tenth of a second goes by with each record that is read.
     fn take(&self, sync: SyncPolicy, input: impl Input) {
+        assert_eq!(self.produce(sync, Rejects::stop(), input).ended.unwrap(), Ended::Complete);
+    }
+
+    /// A tenth of a second goes by with each record that is read.
+    fn produce(&self, sync: SyncPolicy, rejects: Rejects, input: impl Input) -> Produced {
         let read = Arc::clone(&self.read);
         let clock = Arc::new(move || Timestamp(read.load(Ordering::SeqCst) * 100));
         let options = Options {
@@ -57,11 +64,11 @@ impl Run {
             linger: Duration::ZERO,
             sync,
             rate: None,
-            rejects: Rejects::stop(),
+            rejects,
         };
         let (log_dir, topic) = (self.log_dir.clone(), self.topic.clone());
         let producer = Producer::new(log_dir, topic, options, clock, self.heard.listener()).unwrap();
-        assert_eq!(producer.run([Ok(input)]).ended.unwrap(), Ended::Complete);
+        producer.run([Ok(input)])
     }
 }
 
@@ -133,4 +140,73 @@ fn a_record_waits_no_longer_than_it_may_although_the_input_never_blocks() {
     let before_each = |Done { read, stored, .. }: Done| assert!(stored >= read - 10, "{stored} of {read}");
     run.take(SyncPolicy::Every(Duration::from_secs(1)), Endless { run: &run, lines: b"a\n", reads: 100, before_each });
     assert_eq!(run.done(), Done { read: 100, stored: 100, synced: 100 });
+}
+
+/// Gives its pieces, one a read, and then its end, with a stop that comes while the last read goes on; a tenth of a second
+/// goes by with each.
+struct StoppedAtItsEnd<'a> {
+    run: &'a Run,
+    pieces: VecDeque<Vec<u8>>,
+    is_over: bool,
+}
+
+impl Input for StoppedAtItsEnd<'_> {
+    fn name(&self) -> &str {
+        "stopped"
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Readiness> {
+        assert!(!self.is_over || timeout == Some(Duration::ZERO), "there is nothing to wait for");
+        Ok(if self.is_over { Readiness::Stop } else { Readiness::Ready })
+    }
+
+    fn pause(&mut self, _: Duration) -> io::Result<Readiness> {
+        Ok(Readiness::NotReady)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.run.read.fetch_add(1, Ordering::SeqCst);
+        let piece = self.pieces.pop_front().unwrap_or_default();
+        self.is_over = piece.is_empty();
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+/// A line that is too large for a record, in pieces that one read takes, without its end.
+fn oversize() -> Vec<Vec<u8>> {
+    vec![vec![b'x'; 100 << 10]; 20]
+}
+
+fn produced(pieces: Vec<Vec<u8>>) -> (Run, Produced) {
+    let run = Run::new(1);
+    let input = StoppedAtItsEnd { run: &run, pieces: pieces.into(), is_over: false };
+    let produced = run.produce(SyncPolicy::End, Rejects::skip(), input);
+    (run, produced)
+}
+
+#[test]
+fn an_input_that_ends_with_a_stop_is_cut_off_and_its_last_line_is_not_stored() {
+    for (torn, left_out) in [(vec![b"torn".to_vec()], 4), (vec![], 0), (oversize(), 20 * (100 << 10))] {
+        let (run, produced) = produced([vec![b"a\nb\n".to_vec()], torn].concat());
+        assert_eq!(produced.ended.unwrap(), Ended::Stopped { left_out });
+        assert_eq!(run.done().stored, 2);
+    }
+}
+
+#[test]
+fn a_record_after_an_oversize_line_has_the_time_of_the_read_that_brought_it() {
+    let (run, _) = produced([vec![b"a\nb\n".to_vec()], oversize(), vec![b"\nlate\n".to_vec()]].concat());
+    let partitions = run.log_dir.partitions(&run.topic).unwrap();
+    let found = partitions[0].view().unwrap().offset_for_time(Timestamp(2200)).unwrap();
+    assert_eq!(found, Some((Offset(2), Timestamp(2200))));
+}
+
+#[test]
+fn the_input_is_never_done_with_up_to_the_middle_of_an_oversize_line() {
+    for (end, expected) in [(&b""[..], (2, 4)), (b"\n", (3, 4 + 20 * (100 << 10) + 1))] {
+        let (_, produced) = produced([vec![b"a\nb\n".to_vec()], oversize(), vec![end.to_vec()]].concat());
+        assert_eq!((produced.durable_input.records, produced.durable_input.bytes), expected);
+        assert_eq!((produced.taken.records, produced.taken.bytes), (2, 4));
+    }
 }

@@ -85,6 +85,7 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
     }
     let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
     let topic = log_dir.topic(&args.topic)?;
+    topic.check_delete_records()?;
     let targets = match (&args.before_offset, before_time) {
         // The offset is decided and applied through one handle: never on one topic for another of its name.
         (Some(offsets), _) => by_offset(&log_dir, &topic, offsets)?,
@@ -208,6 +209,17 @@ fn by_time(log_dir: &LogDir, topic: &Topic, time: Timestamp) -> anyhow::Result<V
             Some((offset, _)) => offset,
             None => view.log_end_offset()?,
         };
+        if let Some((offset, Timestamp::NONE)) = view.offset_for_time(Timestamp::NONE)?
+            && offset < new_start
+        {
+            return Err(exit::advised(
+                format!(
+                    "{}: the record at offset {offset} has no timestamp, so whether it is older than the time is not known",
+                    partition.id()
+                ),
+                "give --before-offset",
+            ));
+        }
         drop(view);
         partition.let_go()?;
         targets.push(Target { partition, start, new_start });
