@@ -1,6 +1,7 @@
 //! `kdir verify`.
 
 use crate::support::{Kdir, cut, flip};
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use std::fs;
 
@@ -113,8 +114,6 @@ fn writes_nothing_even_where_it_may_not() {
     kdir.run(&["verify", "-q"]).code(4).stderr("");
     assert_eq!(kdir.contents(), before);
 }
-
-use predicates::prelude::PredicateBooleanExt;
 
 #[test]
 fn a_broker_that_has_truncated_after_records_were_deleted_has_lost_none() {
