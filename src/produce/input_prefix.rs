@@ -1,9 +1,10 @@
 //! How much of the input is durable, over all partitions.
 //!
-//! Each batch begins at a place of the input. What lies before the first place at which a batch begins that is not durable
-//! is durable or was rejected; rejects that are kept in a file hold it back as a batch does, until that is durable. A batch is known by its place while it is filled, by its last offset once it is stored, and
-//! it is forgotten when a sync has reached that. A sync beside the writer may reach an offset before its batch is noted
-//! here as stored: what it reports is held back until then.
+//! Each batch begins at a place of the input. What lies before the first place at which a batch begins that is not
+//! durable is durable or was rejected; rejects that are kept in a file hold it back as a batch does, until that is
+//! durable. A batch is known by its place while it is filled, by its last offset once it is stored, and it is forgotten
+//! when a sync has reached that. A sync beside the writer may reach an offset before its batch is noted here as stored:
+//! what it reports is held back until then.
 
 use super::event::Acknowledged;
 use std::collections::{BTreeMap, VecDeque};

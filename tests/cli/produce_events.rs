@@ -57,7 +57,7 @@ fn a_torn_oversize_line_ends_in_the_rejects_file_and_is_not_counted_as_done() {
     let kdir = Kdir::with_topic("app", &[]);
     let rejects = kdir.file("rejects", "");
     let mut producer = Running::start(kdir.process(&["produce", "app", "-o", "json", "--rejects", &rejects]));
-    producer.write(&["a\n", &"x".repeat(3 << 20)].concat());
+    producer.write(["a\n", &"x".repeat(3 << 20)].concat());
     crate::support::until("a piece of it is kept", || std::fs::metadata(&rejects).unwrap().len() >= 3 << 20);
     producer.signal(Signal::INT);
     let (_, stdout, _) = producer.wait();
