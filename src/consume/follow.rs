@@ -121,8 +121,9 @@ impl Newcomers {
                     continue;
                 }
             };
-            for partition in partitions.iter().filter(|it| !self.known.contains(it.id())) {
-                match selector.newcomer(partition) {
+            // A handle holds its partition's folder open, so each goes before the next is asked.
+            for partition in partitions.into_iter().filter(|it| !self.known.contains(it.id())) {
+                match selector.newcomer(&partition) {
                     Ok(source) => come.extend(source),
                     Err(error) if is_gone(&error) => {}
                     Err(error) if error.is_of_a_partition(log_dirs.roots()) => {
