@@ -110,7 +110,12 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
 /// Reads the command line; prints what is to be said and answers with the exit code where there is nothing to run.
 pub(super) fn parse() -> Result<Cli, ExitCode> {
     let words = help_as_option(std::env::args_os().collect());
-    let parsed = super::command().try_get_matches_from(&words).and_then(|it| Cli::from_arg_matches(&it));
+    // To know of numbers with a minus takes a walk over all options.
+    let is_negative = |word: &OsString| {
+        word.as_encoded_bytes().starts_with(b"-") && word.as_encoded_bytes().get(1).is_some_and(u8::is_ascii_digit)
+    };
+    let command = if words.iter().any(is_negative) { super::command() } else { Cli::command() };
+    let parsed = command.try_get_matches_from(&words).and_then(|it| Cli::from_arg_matches(&it));
     let parsed = parsed.and_then(|cli| with_log_dirs_before_the_command(cli, &words));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

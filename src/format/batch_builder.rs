@@ -91,7 +91,7 @@ impl BatchBuilder {
 
     /// Adds a record at the next offset. Its timestamp is the one that is stored: under `LogAppendTime` readers do not see
     /// it, they see the batch's max timestamp.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, record: &NewRecord<'_>) {
         if self.is_empty() {
             self.base_timestamp = self.base_for(record.timestamp);

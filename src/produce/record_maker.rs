@@ -95,7 +95,7 @@ impl<'a> RecordMaker<'a> {
     }
 
     /// Makes a record of those of the `framed` bytes that `content` names.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, framed: &[u8], content: Range<usize>, at: At<'_>, router: &mut Router) -> Result<()> {
         let bytes = &framed[content];
         if self.rule.is_json {
@@ -117,7 +117,7 @@ impl<'a> RecordMaker<'a> {
     }
 
     /// The time of a record that has none in a field of its own: that in `bytes`, where it is looked for.
-    #[inline]
+    #[inline(always)]
     fn timestamp(&mut self, bytes: &[u8], at: At<'_>, now: Timestamp) -> std::result::Result<Timestamp, Problem> {
         match &self.rule.line_time {
             None => Ok(self.rule.timestamp.unwrap_or(now)),
@@ -128,7 +128,7 @@ impl<'a> RecordMaker<'a> {
     }
 
     /// Key and value of what is left when the fields before them are taken off.
-    #[inline]
+    #[inline(always)]
     fn key_and_value<'b>(&self, bytes: &'b [u8], at: At<'_>) -> std::result::Result<KeyAndValue<'b>, Problem>
     where
         'a: 'b,

@@ -57,7 +57,8 @@ pub(super) struct Router {
 }
 
 impl Router {
-    #[inline]
+    // A record costs no call, whoever else calls this.
+    #[inline(always)]
     pub(super) fn add(&mut self, record: &NewRecord<'_>, named: Option<i32>, framed: &[u8], at: At<'_>) -> Result<()> {
         if self.needs_key && record.key.is_none() {
             return self.reject(framed, Problem::NoKey { place: at.place() });
@@ -91,16 +92,24 @@ impl Router {
         (bytes, records as u64)
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_turn(&mut self) -> Result<i32> {
         let count = self.placement.partition_count;
         let partition = match self.next_in_turn {
             Some(partition) => partition,
-            None if count == 1 => 0,
-            None => locked(&self.store).writer.log_end_offsets_sum()?.rem_euclid(i64::from(count)) as i32,
+            None => self.first_in_turn()?,
         };
         self.next_in_turn = Some(if partition + 1 == count { 0 } else { partition + 1 });
         Ok(partition)
+    }
+
+    #[cold]
+    fn first_in_turn(&self) -> Result<i32> {
+        let count = self.placement.partition_count;
+        if count == 1 {
+            return Ok(0);
+        }
+        Ok(locked(&self.store).writer.log_end_offsets_sum()?.rem_euclid(i64::from(count)) as i32)
     }
 
     /// Waits for input. What has been gathered is stored before a wait that may be long, or before any, and where it has
