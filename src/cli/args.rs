@@ -151,7 +151,7 @@ fn refuse_contradictions(
     Ok(())
 }
 
-/// How many bytes a partition keeps; -1 is no limit, as in Kafka.
+/// How many bytes a partition keeps; -1 means unlimited, as in Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetentionBytes(pub(crate) i64);
 

@@ -17,7 +17,7 @@ pub(crate) fn system_zone(ui: Ui) -> TimeZone {
         Err(error) => error,
     };
     let Some(name) = std::env::var_os("TZ") else {
-        // Without a zone, a system is in UTC; where there are no zones at all, nobody may have chosen that.
+        // A system that has zones and none set is in UTC on purpose; one without a tz database may be so by accident.
         if jiff::tz::db().is_definitively_empty() {
             ui.warning(
                 "no time zone is set, and this system has no tz database: local times are read and shown in UTC",
@@ -51,7 +51,7 @@ pub(crate) struct LineTimeArgs {
     /// with another zone, or with none, is an error. A zone that is written in the format is that of every line. A format without
     /// a zone is in the local one (TZ): of an hour that comes twice in autumn, the second is meant once the times step back by
     /// more than a minute; a time that the clocks skip in spring is read an hour later, as if they had not been put forward.
-    /// Without a year, the time is the latest that is no more than a day ahead.
+    /// Without a year, the time is the latest one up to a day ahead.
     ///
     /// A line without a time, as those of a stack trace, has that of the line before it; a first line without one is an
     /// error. At most 256 bytes of a time are looked at.

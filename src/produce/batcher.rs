@@ -78,7 +78,7 @@ impl Batcher {
             self.fillings[place].get_or_insert_with(|| Filling::new(limits.batch_size.min(limits.batch_size_max)));
         if filling.builder.is_empty() {
             filling.origin.begins = self.position;
-            note_begin(&self.prefix, self.position);
+            self.prefix.begins(self.position);
         }
         filling.builder.push(record);
         filling.origin.input_bytes += input_bytes as u64;
@@ -139,10 +139,4 @@ impl Batcher {
         self.prefix.taken(self.position);
         Ok(())
     }
-}
-
-/// Once a batch.
-#[cold]
-fn note_begin(prefix: &InputPrefix, position: InputPosition) {
-    prefix.begins(position);
 }

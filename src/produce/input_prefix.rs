@@ -59,7 +59,8 @@ impl InputPrefix {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a batch begins there, or a reject that is not durable.
+    /// Notes that a batch begins there, or a reject that is not durable. Once a batch, so that records cost no call.
+    #[cold]
     pub(super) fn begins(&self, at: InputPosition) {
         let mut state = self.state();
         state.begun.insert(at.records, at.bytes);

@@ -1,14 +1,10 @@
 //! How a run of a producer ends, whatever ends it.
 
-use crate::support::{NOW, disk_with_log_dir, open_log_dir};
+use crate::support::{NOW, disk_with_log_dir, lines_in_turn, open_log_dir};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{LogDir, NewTopic, Topic};
-use kdir::produce::{
-    Ended, Event, Input, Options, Partitioner, ProduceError, Produced, Producer, Readiness, RecordRule, Rejects,
-    Result, SyncPolicy,
-};
-use kdir::stream::framing::Framing;
+use kdir::produce::{Ended, Event, Input, ProduceError, Produced, Producer, Readiness, Rejects, Result, SyncPolicy};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -86,18 +82,7 @@ fn run(sync: SyncPolicy, inputs: Vec<Vec<Step>>, fails_at: Option<u64>) -> (Prod
     let (log_dir, topic) = log_dir_with_topic(&disk);
     disk.reset_counts();
     fails_at.into_iter().for_each(|n| disk.fail_once_at(n));
-    let options = Options {
-        framing: Framing::delimited(b"\n"),
-        rule: RecordRule::default(),
-        partition: None,
-        partitioner: Partitioner::RoundRobin,
-        compression: None,
-        batch_size: 64 << 10,
-        linger: Duration::ZERO,
-        sync,
-        rate: None,
-        rejects: Rejects::stop(),
-    };
+    let options = lines_in_turn(sync, Rejects::stop());
     let heard = Arc::new(Mutex::new(Vec::new()));
     let events = Arc::clone(&heard);
     let listener = Arc::new(move |event: Event<'_>| {

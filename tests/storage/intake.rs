@@ -1,12 +1,9 @@
 //! From an input to a store: when what was read is stored and synced.
 
-use crate::support::{Heard, disk_with_log_dir, open_log_dir};
+use crate::support::{Heard, disk_with_log_dir, lines_in_turn, open_log_dir};
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, LogDir, NewTopic, Topic};
-use kdir::produce::{
-    Ended, Input, Options, Partitioner, Produced, Producer, Readiness, RecordRule, Rejects, SyncPolicy,
-};
-use kdir::stream::framing::Framing;
+use kdir::produce::{Ended, Input, Produced, Producer, Readiness, Rejects, SyncPolicy};
 use kdir::units::{Offset, Timestamp};
 use std::collections::VecDeque;
 use std::io;
@@ -54,18 +51,7 @@ impl Run {
     fn produce(&self, sync: SyncPolicy, rejects: Rejects, input: impl Input) -> Produced {
         let read = Arc::clone(&self.read);
         let clock = Arc::new(move || Timestamp(read.load(Ordering::SeqCst) * 100));
-        let options = Options {
-            framing: Framing::delimited(b"\n"),
-            rule: RecordRule::default(),
-            partition: None,
-            partitioner: Partitioner::RoundRobin,
-            compression: None,
-            batch_size: 64 << 10,
-            linger: Duration::ZERO,
-            sync,
-            rate: None,
-            rejects,
-        };
+        let options = lines_in_turn(sync, rejects);
         let (log_dir, topic) = (self.log_dir.clone(), self.topic.clone());
         let producer = Producer::new(log_dir, topic, options, clock, self.heard.listener()).unwrap();
         producer.run([Ok(input)])

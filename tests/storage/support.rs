@@ -7,16 +7,18 @@ use kdir::format::header::BATCH_HEADER_SIZE;
 use kdir::format::record::NewRecord;
 use kdir::logdir::LogDir;
 use kdir::logdir::config::TopicConfig;
-use kdir::produce::{Acknowledged, Event, Listener};
+use kdir::produce::{Acknowledged, Event, Listener, Options, Partitioner, RecordRule, Rejects, SyncPolicy};
 use kdir::storage::check::{Acknowledgement, Finding, Gaps, Subject, Verification};
 use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Appended, Checkpoints, Durability, LogConfig, LogReader, LogView, LogWriter, Notice, PartitionGuard,
     RecordReader, Result, create_empty_log,
 };
+use kdir::stream::framing::Framing;
 use kdir::units::{Offset, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -322,3 +324,19 @@ macro_rules! pass_on {
     };
 }
 pub(crate) use pass_on;
+
+/// For a producer: each line is a record, and partitions take turns.
+pub(crate) fn lines_in_turn(sync: SyncPolicy, rejects: Rejects) -> Options {
+    Options {
+        framing: Framing::delimited(b"\n"),
+        rule: RecordRule::default(),
+        partition: None,
+        partitioner: Partitioner::RoundRobin,
+        compression: None,
+        batch_size: 64 << 10,
+        linger: Duration::ZERO,
+        sync,
+        rate: None,
+        rejects,
+    }
+}

@@ -16,8 +16,8 @@ use crate::units::{ByteSize, Duration, Offset, Timestamp, TopicPartition};
 /// follow, is kept until then, as by a broker of Kafka 4: a warning names it.
 ///
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
-/// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. Where there is no log dir yet,
-/// there is nothing to delete.
+/// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
+/// exist yet is not an error.
 ///
 /// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
 /// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
