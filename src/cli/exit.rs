@@ -348,6 +348,7 @@ fn of_consume(error: &ConsumeError) -> Option<String> {
         ConsumeError::CursorFileInUse { .. } => {
             "name another with --cursor-file, or wait for the other run to end".into()
         }
+        ConsumeError::NoCursorFile { .. } => "name another with --cursor-file".into(),
         ConsumeError::NoPositions { .. } => "name another with --cursor-file, or remove this one to start again".into(),
         _ => return None,
     })

@@ -74,7 +74,7 @@ impl CursorFile {
         refuse_kafkas(path)?;
         loop {
             match disk.stat(path)? {
-                Some(stat) if !stat.is_file => return Err(no_positions(path, "it is not a regular file".into())),
+                Some(stat) if !stat.is_file => return Err(no_cursor_file(path, "it is not a regular file")),
                 Some(_) => {}
                 // Where a link leads is known only when something is there.
                 None => drop(disk.open(path, Access::Create)?),
@@ -177,8 +177,8 @@ fn forbids_replacement(error: &DiskError) -> bool {
 
 /// The name of the file at `path`. The file is replaced by name, and a [`Folder`] has none that is not UTF-8.
 fn name_of(path: &Path) -> Result<&str> {
-    let name = path.file_name().ok_or_else(|| no_positions(path, "it has no file name".into()))?;
-    name.to_str().ok_or_else(|| no_positions(path, "its name is not UTF-8".into()))
+    let name = path.file_name().ok_or_else(|| no_cursor_file(path, "it has no file name"))?;
+    name.to_str().ok_or_else(|| no_cursor_file(path, "its name is not UTF-8"))
 }
 
 /// Refuses the names of files that brokers write in a log dir: a run would take the place of one, and of what is in it.
@@ -189,6 +189,10 @@ fn refuse_kafkas(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn no_cursor_file(path: &Path, what: &'static str) -> ConsumeError {
+    ConsumeError::NoCursorFile { path: path.to_owned(), what }
 }
 
 fn no_positions(file: &Path, what: String) -> ConsumeError {

@@ -85,6 +85,14 @@ pub enum ConsumeError {
         /// One of the topics.
         topic: TopicName,
     },
+    /// Positions cannot be kept there, whatever it holds.
+    #[error("{} cannot be a cursor file: {what}", path.display())]
+    NoCursorFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
     /// A cursor file has the name of a file that brokers write.
     #[error("{} has the name of one of Kafka's own files", path.display())]
     KafkasFile {

@@ -24,6 +24,7 @@ use crate::format::record_cursor::RecordCursor;
 use crate::format::txn::ControlType;
 use crate::units::{Offset, Position};
 use std::collections::{BTreeMap, HashSet};
+use std::mem;
 
 /// Bytes read at a time while looking ahead.
 const CHUNK: usize = 64 << 10;
@@ -191,6 +192,10 @@ impl Transactions {
     /// When the disk fails, or the log is corrupt before the marker that decides.
     pub(super) fn verdict(&mut self, log: &LogReader, header: &BatchHeader) -> Result<Verdict> {
         self.reader = log.next_offset();
+        // While the reader waited, the log may have been cut and written again.
+        if mem::take(&mut self.is_at_end) && self.begins_again_if_rewritten()? {
+            return Ok(Verdict::ReadAgain);
+        }
         let offset = header.base_offset;
         while let Some(&producer_id) = self.open_at_start.iter().min() {
             match self.look_ahead()? {
@@ -225,10 +230,6 @@ impl Transactions {
 
     /// Goes on to the next marker.
     fn look_ahead(&mut self) -> Result<Ahead> {
-        if self.is_at_end && self.begins_again_if_rewritten()? {
-            return Ok(Ahead::Changed);
-        }
-        self.is_at_end = false;
         loop {
             let header = match self.ahead.next() {
                 Ok(Next::Batch(header)) => header,

@@ -315,10 +315,9 @@ fn a_position_never_takes_the_place_of_a_pipe_or_a_folder() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     fs::create_dir(&folder).unwrap();
     for file in [&pipe, &folder] {
-        kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()])
-            .code(1)
-            .stdout("")
-            .stderr(starts_with(format!("kdir: {} keeps no positions: it is not a regular file\n", file.display())));
+        kdir.run(&["consume", "app", "--cursor-file", file.to_str().unwrap()]).code(1).stdout("").stderr(starts_with(
+            format!("kdir: {} cannot be a cursor file: it is not a regular file\n", file.display()),
+        ));
         assert!(!file.is_file());
     }
 }
