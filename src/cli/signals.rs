@@ -99,7 +99,8 @@ impl Stop {
         let (reader, waker) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         let _held_back = HeldBack::new()?;
-        for number in STOPPING.into_iter().filter(|&number| !process::ignores(number)) {
+        let ignored = process::IgnoredSignals::read();
+        for number in STOPPING.into_iter().filter(|&number| !ignored.has(number)) {
             let seen = Arc::new(AtomicBool::new(false));
             if is_first_process() {
                 flag::register_conditional_shutdown(number, CODE_BASE + number, Arc::clone(&seen))?;

@@ -4,13 +4,25 @@
 
 use std::fs;
 
-/// Whether the process ignores a signal; `false` where the system does not say.
-#[must_use]
-pub fn ignores(signal: i32) -> bool {
-    let read = || -> Option<u64> {
-        let status = fs::read_to_string("/proc/self/status").ok()?;
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
-        u64::from_str_radix(ignored.trim(), 16).ok()
-    };
-    read().is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
+/// The signals that the process ignores.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IgnoredSignals(u64);
+
+impl IgnoredSignals {
+    /// Those that it ignores now; none where the system does not say.
+    #[must_use]
+    pub fn read() -> Self {
+        let mask = || -> Option<u64> {
+            let status = fs::read_to_string("/proc/self/status").ok()?;
+            let (_, mask) = status.split_once("\nSigIgn:")?;
+            u64::from_str_radix(mask.lines().next()?.trim(), 16).ok()
+        };
+        mask().map_or_else(Self::default, Self)
+    }
+
+    /// Whether `signal` is one of them.
+    #[must_use]
+    pub const fn has(self, signal: i32) -> bool {
+        self.0 & (1 << (signal - 1)) != 0
+    }
 }

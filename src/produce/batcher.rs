@@ -52,7 +52,7 @@ impl Batcher {
     }
 
     /// Whether even a batch that holds `record` alone would be too large before compression.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_too_large(&self, record: &NewRecord<'_>) -> bool {
         let limit = self.limits.batch_size_max;
         BATCH_HEADER_SIZE + record.size_max() > limit && BATCH_HEADER_SIZE + record.size(0, 0) > limit

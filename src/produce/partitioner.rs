@@ -16,10 +16,13 @@ pub enum Partitioner {
 
 impl Partitioner {
     /// The partition that a key names; `None` where the record goes round-robin.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn by_key(self, key: Option<&[u8]>, partition_count: i32) -> Option<i32> {
-        let key = key?;
+        self.by_its_hash(key?, partition_count)
+    }
+
+    fn by_its_hash(self, key: &[u8], partition_count: i32) -> Option<i32> {
         let hash = match self {
             Self::Murmur2 => murmur2(key) & 0x7fff_ffff,
             Self::Crc32 => crc::crc32(key),
