@@ -7,12 +7,12 @@
 //! Somebody waits for each completion, and nobody reads its errors: it lists the log dir, takes no lock, writes nothing,
 //! and where anything fails there are no candidates.
 
-use super::{Cli, default_log_dir, exit};
+use super::{default_log_dir, exit};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::logdir::LogDirs;
 use crate::logdir::config::{DEFINITIONS, Definition, Kind};
-use clap::{ArgMatches, Command, CommandFactory};
+use clap::{ArgMatches, Command};
 use clap_complete::engine::{self, ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{self, CompleteEnv, EnvCompleter, Fish, Shells};
 use std::ffi::{OsStr, OsString};
@@ -91,7 +91,7 @@ pub(crate) fn set_keys() -> ArgValueCandidates {
 pub(crate) fn commands() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let described = |it: &Command| candidate(it.get_name()).help(it.get_about().cloned());
-        Cli::command().get_subcommands().map(described).collect()
+        super::command().get_subcommands().map(described).collect()
     })
 }
 
@@ -114,8 +114,7 @@ fn command() -> Command {
     fn hide_options(command: Command) -> Command {
         command.mut_args(|arg| arg.hide(true)).mut_subcommands(hide_options)
     }
-    let mut command = Cli::command();
-    command.build();
+    let command = super::command();
     let words: Vec<OsString> = std::env::args_os().collect();
     let index = index().map_or(words.len() - 1, |index| index + 2);
     if words.get(index).is_none_or(|word| word.is_empty()) { hide_options(command) } else { command }
@@ -140,7 +139,7 @@ impl Line {
             };
             command.mut_args(any).mut_subcommands(take_anything)
         }
-        let matches = take_anything(Cli::command()).ignore_errors(true).try_get_matches_from(words()).ok()?;
+        let matches = take_anything(super::command()).ignore_errors(true).try_get_matches_from(words()).ok()?;
         Some(Self { matches })
     }
 

@@ -7,6 +7,7 @@ mod args;
 pub mod commands;
 mod complete;
 mod exit;
+mod lazy;
 mod manual;
 mod report;
 mod signals;
@@ -22,6 +23,7 @@ use crate::units::{LocalZone, Timestamp};
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
+use lazy::Lazy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,23 +76,23 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Create(commands::create::CreateArgs),
+    Create(Lazy<commands::create::CreateArgs>),
     #[command(alias = "ls")]
-    List(commands::list::ListArgs),
-    Describe(commands::describe::DescribeArgs),
-    Alter(commands::alter::AlterArgs),
-    Delete(commands::delete::DeleteArgs),
-    Produce(commands::produce::ProduceArgs),
+    List(Lazy<commands::list::ListArgs>),
+    Describe(Lazy<commands::describe::DescribeArgs>),
+    Alter(Lazy<commands::alter::AlterArgs>),
+    Delete(Lazy<commands::delete::DeleteArgs>),
+    Produce(Lazy<commands::produce::ProduceArgs>),
     #[command(alias = "cat")]
-    Consume(commands::consume::ConsumeArgs),
-    Offsets(commands::offsets::OffsetsArgs),
-    DeleteRecords(commands::delete_records::DeleteRecordsArgs),
-    Retention(commands::retention::RetentionArgs),
-    Verify(commands::verify::VerifyArgs),
-    Repair(commands::repair::RepairArgs),
-    Dump(commands::dump::DumpArgs),
-    Completions(commands::completions::CompletionsArgs),
-    Man(commands::man::ManArgs),
+    Consume(Lazy<commands::consume::ConsumeArgs>),
+    Offsets(Lazy<commands::offsets::OffsetsArgs>),
+    DeleteRecords(Lazy<commands::delete_records::DeleteRecordsArgs>),
+    Retention(Lazy<commands::retention::RetentionArgs>),
+    Verify(Lazy<commands::verify::VerifyArgs>),
+    Repair(Lazy<commands::repair::RepairArgs>),
+    Dump(Lazy<commands::dump::DumpArgs>),
+    Completions(Lazy<commands::completions::CompletionsArgs>),
+    Man(Lazy<commands::man::ManArgs>),
 }
 
 /// The heading of the options that every command has.
@@ -191,19 +193,12 @@ fn now() -> Timestamp {
     Timestamp(since_epoch.as_millis() as i64)
 }
 
-/// The command line as clap knows it.
-///
-/// A number with a minus is the value of the option before it: what takes values takes those as well, to use or to refuse.
+/// The command line as clap knows it, with the arguments of every command.
 #[must_use]
 pub fn command() -> clap::Command {
-    fn take_negative_numbers(command: clap::Command) -> clap::Command {
-        let take = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
-            true => arg.allow_negative_numbers(true),
-            false => arg,
-        };
-        command.mut_args(take).mut_subcommands(take_negative_numbers)
-    }
-    take_negative_numbers(Cli::command())
+    let mut command = lazy::with_negative_numbers(Cli::command());
+    command.build();
+    command
 }
 
 /// Runs the program.
@@ -225,25 +220,25 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
     match command {
-        Command::Create(args) => commands::create::run(args, context),
-        Command::List(args) => commands::list::run(args, context),
-        Command::Describe(args) => commands::describe::run(args, context),
-        Command::Alter(args) => commands::alter::run(args, context),
-        Command::Delete(args) => commands::delete::run(args, context),
-        Command::Produce(args) => commands::produce::run(args, context),
-        Command::Consume(args) => {
+        Command::Create(Lazy(args)) => commands::create::run(args, context),
+        Command::List(Lazy(args)) => commands::list::run(args, context),
+        Command::Describe(Lazy(args)) => commands::describe::run(args, context),
+        Command::Alter(Lazy(args)) => commands::alter::run(args, context),
+        Command::Delete(Lazy(args)) => commands::delete::run(args, context),
+        Command::Produce(Lazy(args)) => commands::produce::run(args, context),
+        Command::Consume(Lazy(args)) => {
             // With --follow it might be long before there is something to write.
             ui::require_stdout()?;
             commands::consume::run(args, context)
         }
-        Command::Offsets(args) => commands::offsets::run(args, context),
-        Command::DeleteRecords(args) => commands::delete_records::run(args, context),
-        Command::Retention(args) => commands::retention::run(args, context),
-        Command::Verify(args) => commands::verify::run(args, context),
-        Command::Repair(args) => commands::repair::run(args, context),
-        Command::Dump(args) => commands::dump::run(args, context),
-        Command::Completions(args) => commands::completions::run(args, context),
-        Command::Man(args) => commands::man::run(args, context),
+        Command::Offsets(Lazy(args)) => commands::offsets::run(args, context),
+        Command::DeleteRecords(Lazy(args)) => commands::delete_records::run(args, context),
+        Command::Retention(Lazy(args)) => commands::retention::run(args, context),
+        Command::Verify(Lazy(args)) => commands::verify::run(args, context),
+        Command::Repair(Lazy(args)) => commands::repair::run(args, context),
+        Command::Dump(Lazy(args)) => commands::dump::run(args, context),
+        Command::Completions(Lazy(args)) => commands::completions::run(args, context),
+        Command::Man(Lazy(args)) => commands::man::run(args, context),
     }
 }
 

@@ -2,7 +2,7 @@
 //! as every other failure is, by name and with what to type instead.
 
 use super::ui::{ColorChoice, Ui};
-use super::{Cli, exit};
+use super::{Cli, exit, lazy};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 use std::error::Error as _;
@@ -111,18 +111,16 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
 /// Reads the command line; prints what is to be said and answers with the exit code where there is nothing to run.
 pub(super) fn parse() -> Result<Cli, ExitCode> {
     let words = help_as_option(std::env::args_os().collect());
-    // To know of numbers with a minus takes a walk over all options.
-    let is_negative = |word: &OsString| {
-        word.as_encoded_bytes().starts_with(b"-") && word.as_encoded_bytes().get(1).is_some_and(u8::is_ascii_digit)
-    };
-    let mut command = if words.iter().any(is_negative) { super::command() } else { Cli::command() };
+    let mut command = lazy::with_negative_numbers(Cli::command());
     let parsed = command.try_get_matches_from_mut(&words).and_then(|it| Cli::from_arg_matches(&it));
-    // There is one in a run: to free its thousands of parts is a seventh of the time of the start.
+    // There is one in a run: to free its thousand parts takes longer than to parse the line.
     mem::forget(command);
     let parsed = parsed.and_then(|cli| with_log_dirs_before_the_command(cli, &words));
     parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            exit::clap(&error)
+        ErrorKind::DisplayVersion => exit::clap(&error),
+        // The help lists what each command does.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            exit::clap(&super::command().try_get_matches_from(words).err().unwrap_or(error))
         }
         _ => {
             let command = named_command(words);
@@ -165,8 +163,7 @@ fn help_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
 
 /// The command that the words name; of those that name none, kdir itself.
 fn named_command(words: Vec<OsString>) -> Command {
-    let mut program = super::command();
-    program.build();
+    let program = super::command();
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(words);
     let name = matches.ok().and_then(|it| it.subcommand_name().map(ToOwned::to_owned));
     name.and_then(|name| program.find_subcommand(name).cloned()).unwrap_or(program)
@@ -334,8 +331,7 @@ mod tests {
     /// A hint on an option that exists would never be shown.
     #[test]
     fn no_habit_is_an_option_of_its_command() {
-        let mut program = crate::cli::command();
-        program.build();
+        let program = crate::cli::command();
         for (commands, options, _) in HABITS.iter().filter(|(commands, ..)| !commands.is_empty()) {
             for command in *commands {
                 let command = if command.is_empty() { &program } else { program.find_subcommand(command).unwrap() };

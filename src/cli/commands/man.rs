@@ -15,8 +15,7 @@ pub(crate) struct ManArgs {
 }
 
 pub(crate) fn run(args: &ManArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let mut kdir = crate::cli::command();
-    kdir.build();
+    let kdir = crate::cli::command();
     let command =
         match &args.command {
             None => None,
