@@ -15,7 +15,10 @@
 //! in a container, or its folder cannot be written), it is written in place, with one call, and cut: a killed process leaves
 //! the old positions or the new, and perhaps empty lines after them, which are passed over. A power failure in the middle may
 //! leave a file that is refused.
+//!
+//! While a run goes on, a [`CursorMark`] beside the file is ahead of it.
 
+use super::cursor_mark::{self, CursorMark};
 use super::{ConsumeError, ReaderPosition, Result};
 use crate::disk::{self, Access, Disk, DiskError, DiskFile, Folder, atomic};
 use crate::format::checkpoint::{self, OffsetCheckpoint};
@@ -42,7 +45,7 @@ fn parse(line: &str) -> Option<ReaderPosition> {
     Some(ReaderPosition { partition, topic_id, offset: row.offset })
 }
 
-fn print(positions: &[ReaderPosition]) -> String {
+fn print<'a>(positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) -> String {
     let mut text = format!("{VERSION}\n{}\n", positions.len());
     for ReaderPosition { partition: TopicPartition { topic, partition }, topic_id, offset } in positions {
         let id = topic_id.map_or(NO_ID.to_owned(), topic_id_to_text);
@@ -62,6 +65,15 @@ pub struct CursorFile {
     /// Whether another file can take its place, as far as is known.
     is_replaceable: bool,
     durable: DurableBelow,
+    mark: Mark,
+}
+
+enum Mark {
+    /// To be made when it is needed.
+    Missing,
+    There(CursorMark),
+    /// None can be made, or written: a run that is killed repeats what came after the positions in the file.
+    Impossible,
 }
 
 impl CursorFile {
@@ -89,7 +101,7 @@ impl CursorFile {
             // The run that had the lock before may have replaced the file.
             if folder.stat(&name)?.is_some_and(|stat| file.stat().is_ok_and(|locked| locked.id == stat.id)) {
                 let (path, durable) = (path.to_owned(), DurableBelow::default());
-                return Ok(Self { path, folder, name, file, is_replaceable: true, durable });
+                return Ok(Self { path, folder, name, file, is_replaceable: true, durable, mark: Mark::Missing });
             }
         }
     }
@@ -100,11 +112,19 @@ impl CursorFile {
         &self.path
     }
 
-    /// The positions in it; none in a new one.
+    /// The positions that a run before has come to; none in a new file.
     ///
     /// # Errors
     /// When it cannot be read, or holds something else.
     pub fn kept(&self) -> Result<Vec<ReaderPosition>> {
+        let left = cursor_mark::left(&*self.folder, &self.name, &self.file.stat()?, SIZE_MAX)?;
+        match left.and_then(|text| checkpoint::rows_of(VERSION, &text, parse).ok()) {
+            Some(positions) => Ok(positions),
+            None => self.kept_in_file(),
+        }
+    }
+
+    fn kept_in_file(&self) -> Result<Vec<ReaderPosition>> {
         let damaged = |what: String| no_positions(&self.path, what);
         let mut bytes = atomic::read_file(&*self.file, &self.path, SIZE_MAX)?;
         if let Some(last) = bytes.iter().rposition(|&byte| byte != b'\n') {
@@ -127,7 +147,7 @@ impl CursorFile {
     /// # Errors
     /// When a segment cannot be synced or the file not be written: the old positions are then still there.
     pub fn keep(&mut self, log_dirs: &LogDirs, mut positions: Vec<ReaderPosition>) -> Result<()> {
-        let known: HashMap<_, _> = self.kept()?.into_iter().map(|it| (it.partition.clone(), it)).collect();
+        let known: HashMap<_, _> = self.kept_in_file()?.into_iter().map(|it| (it.partition.clone(), it)).collect();
         for position in &mut positions {
             let before = known.get(&position.partition);
             if before == Some(&*position) {
@@ -138,7 +158,32 @@ impl CursorFile {
             let durable = self.durable.raise(log_dirs, &position.partition, position.topic_id, position.offset)?;
             position.offset = durable.max(before);
         }
-        Ok(self.write(print(&positions).as_bytes())?)
+        self.write(print(positions.iter()).as_bytes())?;
+        // It is of the file as it was.
+        self.mark = Mark::Missing;
+        Ok(())
+    }
+
+    /// Notes that the reader has come to `positions`, for the case that this process is killed before it keeps them.
+    pub fn mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
+        if matches!(self.mark, Mark::Missing) {
+            let made = self.file.stat().and_then(|stat| CursorMark::make(&*self.folder, &self.name, &stat));
+            self.mark = made.ok().flatten().map_or(Mark::Impossible, Mark::There);
+        }
+        if let Mark::There(mark) = &self.mark
+            && mark.write(&print(positions)).is_err()
+        {
+            self.mark = Mark::Impossible;
+        }
+    }
+
+    /// Removes what is beside the file, once positions were kept for the last time.
+    ///
+    /// # Errors
+    /// When that cannot be removed.
+    pub fn close(&mut self) -> Result<()> {
+        self.mark = Mark::Missing;
+        Ok(cursor_mark::remove(&*self.folder, &self.name)?)
     }
 
     fn write(&mut self, bytes: &[u8]) -> disk::Result<()> {

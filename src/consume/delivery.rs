@@ -203,6 +203,7 @@ impl<'a> Delivery<'a> {
             }
             if let Some(ledger) = &mut self.ledger {
                 ledger.process_before_last();
+                ledger.mark();
             }
         }
         self.output.write(&mut self.buffer).map_err(ConsumeError::Output)?;
@@ -259,7 +260,12 @@ impl<'a> Delivery<'a> {
     }
 
     fn keep_if_due(&mut self) -> Result<()> {
-        if self.ledger.as_ref().is_some_and(Ledger::is_due) { self.keep() } else { Ok(()) }
+        match &mut self.ledger {
+            Some(ledger) if ledger.is_due() => return self.keep(),
+            Some(ledger) => ledger.mark(),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Keeps the positions after what the reader is known to have processed.
@@ -300,6 +306,7 @@ impl<'a> Delivery<'a> {
             (Some(ended), Evidence::Written) => self.write_and_note(merge).map(|_| ended),
         };
         self.keep()?;
+        self.ledger.as_mut().map_or(Ok(()), Ledger::close)?;
         finished
     }
 

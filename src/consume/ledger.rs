@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// took, so that a run that is killed repeats little, and within these limits.
 const KEEP_PART: u32 = 16;
 const KEEP_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
+/// Positions are marked at each chunk of output; of more partitions than that, after so many times as long as it took.
+const MARKED_AT_ONCE: usize = 16;
+const MARK_PART: u32 = 4;
 type ByPartition = BTreeMap<TopicPartition, ReaderPosition>;
 
 pub(super) struct Ledger<'a> {
@@ -27,6 +30,14 @@ pub(super) struct Ledger<'a> {
     has_changed: bool,
     /// When they were kept last, and how long after that they are due again.
     kept: Option<(Instant, Duration)>,
+    /// Whether they have changed since they were marked.
+    is_unmarked: bool,
+    /// The same as `kept`.
+    marked: Option<(Instant, Duration)>,
+}
+
+fn is_due(last: Option<(Instant, Duration)>) -> bool {
+    last.is_none_or(|(last, pause)| last.elapsed() >= pause)
 }
 
 impl<'a> Ledger<'a> {
@@ -45,6 +56,8 @@ impl<'a> Ledger<'a> {
             // They are there after every run, also where nothing was written.
             has_changed: true,
             kept: None,
+            is_unmarked: false,
+            marked: None,
         }))
     }
 
@@ -77,7 +90,7 @@ impl<'a> Ledger<'a> {
 
     /// Whether it is time to keep the positions.
     pub(super) fn is_due(&self) -> bool {
-        self.kept.is_none_or(|(kept, pause)| kept.elapsed() >= pause)
+        is_due(self.kept)
     }
 
     /// Whether positions may have to be kept although nothing more is written.
@@ -124,6 +137,7 @@ impl<'a> Ledger<'a> {
     /// The reader has processed all that was written before the last chunk.
     pub(super) fn process_before_last(&mut self) {
         self.has_changed |= !self.before_last.is_empty();
+        self.is_unmarked |= !self.before_last.is_empty();
         self.processed.append(&mut self.before_last);
     }
 
@@ -131,6 +145,22 @@ impl<'a> Ledger<'a> {
     pub(super) fn process_all(&mut self) {
         self.begin_chunk();
         self.process_before_last();
+    }
+
+    /// Marks the positions after what the reader has processed, so that a run after this one was killed finds them.
+    pub(super) fn mark(&mut self) {
+        if !self.is_unmarked || !is_due(self.marked) {
+            return;
+        }
+        let started = Instant::now();
+        self.is_unmarked = false;
+        self.positions.mark(self.processed.values());
+        self.marked = (self.processed.len() > MARKED_AT_ONCE).then(|| (Instant::now(), started.elapsed() * MARK_PART));
+    }
+
+    /// Ends the keeping of positions.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.positions.close()
     }
 
     /// Keeps the positions after what the reader has processed. A file that was written to is made durable before.
@@ -141,6 +171,8 @@ impl<'a> Ledger<'a> {
                 outlet.sync().map_err(ConsumeError::Output)?;
             }
             self.positions.keep(self.log_dirs, self.processed.values().cloned().collect())?;
+            // What is not durable is kept later, and can be marked now.
+            self.is_unmarked = true;
         }
         let pause = (started.elapsed() * KEEP_PART).clamp(*KEEP_EVERY.start(), *KEEP_EVERY.end());
         self.kept = Some((Instant::now(), pause));

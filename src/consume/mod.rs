@@ -13,6 +13,7 @@ mod acks;
 mod chunks;
 mod consumer;
 mod cursor_file;
+mod cursor_mark;
 mod delivery;
 mod error;
 mod evidence;

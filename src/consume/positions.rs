@@ -48,4 +48,20 @@ impl Positions {
             Self::CursorFile(file) => file.keep(log_dirs, positions),
         }
     }
+
+    /// Notes how far the reader has come since positions were kept, for the case that this process is killed.
+    pub(super) fn mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
+        match self {
+            Self::None => {}
+            Self::CursorFile(file) => file.mark(positions),
+        }
+    }
+
+    /// To be called when positions were kept for the last time.
+    pub(super) fn close(&mut self) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::CursorFile(file) => file.close(),
+        }
+    }
 }
