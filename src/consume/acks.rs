@@ -33,9 +33,7 @@ enum Form {
 pub(super) struct Acks<'a> {
     input: BorrowedFd<'a>,
     in_flight_max: usize,
-    /// The records that were written or are about to be, and are not acknowledged, in their order: which of
-    /// [`Merge::sources`], and the offset.
-    in_flight: VecDeque<(usize, Offset)>,
+    in_flight: InFlight,
     /// The last offset that was written of each source.
     last: HashMap<usize, Offset>,
     form: Option<Form>,
@@ -47,12 +45,57 @@ pub(super) struct Acks<'a> {
     has_changed: bool,
 }
 
+/// The records that were written or are about to be, and are not acknowledged.
+#[derive(Default)]
+struct InFlight {
+    /// Their offsets by source, one of [`Merge::sources`].
+    by_source: HashMap<usize, VecDeque<Offset>>,
+    /// The source of each in the order in which they were written, as long as a line may mean the oldest.
+    order: Option<VecDeque<usize>>,
+    count: usize,
+}
+
+impl InFlight {
+    fn add(&mut self, place: usize, offset: Offset) {
+        self.by_source.entry(place).or_default().push_back(offset);
+        if let Some(order) = &mut self.order {
+            order.push_back(place);
+        }
+        self.count += 1;
+    }
+
+    /// Takes out the oldest. Returns how many that were.
+    fn take_oldest(&mut self) -> usize {
+        let place = self.order.as_mut().and_then(VecDeque::pop_front);
+        let taken = place.and_then(|place| self.by_source.get_mut(&place)?.pop_front()).iter().count();
+        self.count -= taken;
+        taken
+    }
+
+    /// Takes out those of a source up to an offset. Returns how many that were.
+    fn take_up_to(&mut self, place: usize, offset: Offset) -> usize {
+        let Some(offsets) = self.by_source.get_mut(&place) else { return 0 };
+        let taken = offsets.partition_point(|&it| it <= offset);
+        offsets.drain(..taken);
+        self.count -= taken;
+        taken
+    }
+
+    /// Takes out the one of a source with that offset. Returns how many that were.
+    fn take_one(&mut self, place: usize, offset: Offset) -> usize {
+        let Some(offsets) = self.by_source.get_mut(&place) else { return 0 };
+        let taken = offsets.binary_search(&offset).ok().and_then(|at| offsets.remove(at)).iter().count();
+        self.count -= taken;
+        taken
+    }
+}
+
 impl<'a> Acks<'a> {
     pub(super) fn new(input: BorrowedFd<'a>, in_flight_max: usize) -> Self {
         Self {
             input,
             in_flight_max: in_flight_max.max(1),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight { order: Some(VecDeque::new()), ..InFlight::default() },
             last: HashMap::new(),
             form: None,
             rest: Vec::new(),
@@ -64,18 +107,18 @@ impl<'a> Acks<'a> {
 
     /// A record is about to be written.
     pub(super) fn add(&mut self, (place, offset): (usize, Offset)) {
-        self.in_flight.push_back((place, offset));
+        self.in_flight.add(place, offset);
         self.last.insert(place, offset);
     }
 
     /// Whether no more may be written before something is acknowledged.
     pub(super) fn is_full(&self) -> bool {
-        self.in_flight.len() >= self.in_flight_max
+        self.in_flight.count >= self.in_flight_max
     }
 
     /// How many records are not acknowledged.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.count
     }
 
     /// Readable when more is acknowledged; `None` once nothing more can be.
@@ -100,11 +143,8 @@ impl<'a> Acks<'a> {
 
     /// The first record of each source that is not acknowledged.
     pub(super) fn first_in_flight(&self) -> HashMap<usize, Offset> {
-        let mut first = HashMap::new();
-        for &(place, offset) in &self.in_flight {
-            first.entry(place).or_insert(offset);
-        }
-        first
+        let first = |(&place, offsets): (&usize, &VecDeque<Offset>)| Some((place, *offsets.front()?));
+        self.in_flight.by_source.iter().filter_map(first).collect()
     }
 
     /// Takes what was acknowledged, without a wait.
@@ -163,24 +203,24 @@ impl<'a> Acks<'a> {
             );
         }
         if parsed.form == Form::Oldest {
-            return match self.in_flight.pop_front() {
-                Some(_) => {
+            return match self.in_flight.take_oldest() {
+                0 => Err(self.refused(format!("{text:?}"), "all records that were printed are acknowledged")),
+                _ => {
                     self.has_changed = true;
                     Ok(())
                 }
-                None => Err(self.refused(format!("{text:?}"), "all records that were printed are acknowledged")),
             };
         }
+        self.in_flight.order = None;
         let place = parsed.place_in(merge.sources()).map_err(|what| self.refused(format!("{text:?}"), what))?;
         if self.last.get(&place).is_none_or(|&last| parsed.offset > last) {
             return Err(self.refused(format!("{text:?}"), "no record with that offset was printed"));
         }
-        let before = self.in_flight.len();
-        match parsed.form {
-            Form::UpTo => self.in_flight.retain(|&(it, offset)| it != place || offset > parsed.offset),
-            _ => self.in_flight.retain(|&it| it != (place, parsed.offset)),
-        }
-        self.has_changed |= self.in_flight.len() < before;
+        let taken = match parsed.form {
+            Form::UpTo => self.in_flight.take_up_to(place, parsed.offset),
+            _ => self.in_flight.take_one(place, parsed.offset),
+        };
+        self.has_changed |= taken > 0;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Output into a pipe in chunks, which shows how far its reader has come.
+//! Output into a pipe or socket in chunks, which shows how far its reader has come.
 //!
 //! What has been taken from a pipe has not been processed: it can be in the reader's own buffer. A reader that goes through
 //! its input in order takes more only when it has used up what it had. So a chunk is written when the pipe is empty, and has
@@ -35,9 +35,10 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// `None` where the output is not a pipe: what is written to anything else is out of kdir's hands.
+    /// `None` where the output is neither a pipe nor a socket: what is written to anything else is out of kdir's hands.
     pub(super) fn to(outlet: Outlet) -> Option<Self> {
-        (outlet.kind() == OutletKind::Pipe).then(|| Self { outlet, size: 1, last: 0, written: Instant::now() })
+        let shows_what_is_taken = matches!(outlet.kind(), OutletKind::Pipe | OutletKind::Socket);
+        shows_what_is_taken.then(|| Self { outlet, size: 1, last: 0, written: Instant::now() })
     }
 
     /// A chunk is to be written when it has so many bytes.

@@ -137,7 +137,7 @@ impl<'a> Delivery<'a> {
     /// Passes a full buffer on; `Some` where reading is to end before.
     pub(super) fn pass(&mut self, merge: &Merge) -> Result<Option<Ended>> {
         if self.is_tracked || self.ledger.as_ref().is_some_and(Ledger::is_due) {
-            if let Some(ended) = self.write()? {
+            if let Some(ended) = self.write(merge)? {
                 return Ok(Some(ended));
             }
             if let Some(ended) = self.wait_for_acks(merge)? {
@@ -171,7 +171,7 @@ impl<'a> Delivery<'a> {
         let LastRecord { start, shown } = self.last_record;
         if start > 0 {
             let last = self.buffer.split_off(start);
-            if let Some(ended) = self.write()? {
+            if let Some(ended) = self.write(merge)? {
                 return Ok(Some(ended));
             }
             if let Some(ledger) = &mut self.ledger {
@@ -180,7 +180,7 @@ impl<'a> Delivery<'a> {
             }
             self.buffer.extend_from_slice(&last);
         }
-        let ended = self.write()?;
+        let ended = self.write(merge)?;
         if ended.is_none() {
             self.note(merge)?;
         }
@@ -189,7 +189,7 @@ impl<'a> Delivery<'a> {
 
     /// Writes the buffer, into a pipe whose reader counts when that has taken the chunk before; `Some` where reading is to
     /// end before.
-    fn write(&mut self) -> Result<Option<Ended>> {
+    fn write(&mut self, merge: &Merge) -> Result<Option<Ended>> {
         let bytes = self.buffer.len();
         let is_chunk = matches!(self.evidence, Evidence::Chunks(_));
         if is_chunk {
@@ -206,7 +206,13 @@ impl<'a> Delivery<'a> {
                 ledger.mark();
             }
         }
-        self.output.write(&mut self.buffer).map_err(ConsumeError::Output)?;
+        if matches!(self.evidence, Evidence::Acks(_)) {
+            if let Some(ended) = self.write_while_acknowledged(merge)? {
+                return Ok(Some(ended));
+            }
+        } else {
+            self.output.write(&mut self.buffer).map_err(ConsumeError::Output)?;
+        }
         if let (Evidence::Chunks(chunks), Some(ledger)) = (&mut self.evidence, &mut self.ledger) {
             chunks.note(bytes);
             self.size = chunks.size();
@@ -214,6 +220,28 @@ impl<'a> Delivery<'a> {
         }
         self.last_record = LastRecord::default();
         self.bytes += bytes as u64;
+        Ok(None)
+    }
+
+    /// Writes the buffer, and takes acknowledgements in the meantime: the reader may take no more before it is rid of them.
+    fn write_while_acknowledged(&mut self, merge: &Merge) -> Result<Option<Ended>> {
+        let (outlet, mut written) = (self.environment.outlet, 0);
+        while written < self.buffer.len() {
+            if let Evidence::Acks(acks) = &mut self.evidence {
+                acks.take(merge)?;
+            }
+            let count = outlet.write_some(&self.buffer[written..]).map_err(ConsumeError::Output)?;
+            written += count;
+            if count > 0 {
+                continue;
+            }
+            match self.wakers().pause_for_room(PAUSE_MAX)? {
+                Woken::Look => {}
+                Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop => return Ok(Some(Ended::Stopped)),
+            }
+        }
+        self.buffer.clear();
         Ok(None)
     }
 
@@ -338,7 +366,7 @@ impl<'a> Delivery<'a> {
             return Ok(Ended::Complete);
         };
         if ended == Ended::Complete {
-            self.write()?;
+            ended = self.write(merge)?.unwrap_or(ended);
         }
         self.environment.outlet.end().map_err(ConsumeError::Output)?;
         let mut until = (ended != Ended::Complete).then(|| Instant::now() + GRACE);

@@ -39,7 +39,7 @@ impl<'a> Evidence<'a> {
     pub(super) fn new(commit: Commit<'a>, outlet: Outlet) -> Self {
         match commit {
             Commit::Processed => Chunks::to(outlet).map_or(Self::Written, Self::Chunks),
-            Commit::Taken if outlet.kind() == OutletKind::Pipe => Self::Taken { noted: 0 },
+            Commit::Taken if matches!(outlet.kind(), OutletKind::Pipe | OutletKind::Socket) => Self::Taken { noted: 0 },
             Commit::Taken => Self::Written,
             Commit::Acknowledged { input, in_flight_max } => Self::Acks(Acks::new(input, in_flight_max)),
         }

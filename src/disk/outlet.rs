@@ -1,6 +1,8 @@
 //! Where output goes: a descriptor that is open, as stdout is.
 
-use rustix::event::{PollFd, PollFlags, poll};
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, libc, sockopt_impl};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::fs::OpenOptions;
@@ -14,11 +16,22 @@ pub enum OutletKind {
     File,
     /// A pipe.
     Pipe,
+    /// A socket.
+    Socket,
     /// A terminal, or /dev/null.
     Device,
-    /// A socket, or something that cannot be told.
+    /// Something that cannot be told.
     Other,
 }
+
+/// The first fields of what the system says of a socket's memory, see sock_diag(7).
+type SocketMemory = [u32; 6];
+/// Of what was sent and not yet taken by the other end, or with TCP by its system.
+const SENT: [usize; 2] = [libc::SK_MEMINFO_WMEM_ALLOC as usize, libc::SK_MEMINFO_WMEM_QUEUED as usize];
+
+sockopt_impl!(
+    /// What the system says of a socket's memory.
+    MemoryInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, SocketMemory);
 
 /// An output, and what it is connected to.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +55,7 @@ impl Outlet {
         let kind = match rustix::fs::fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Ok(FileType::RegularFile) => OutletKind::File,
             Ok(FileType::Fifo) => OutletKind::Pipe,
+            Ok(FileType::Socket) => OutletKind::Socket,
             Ok(FileType::CharacterDevice) => OutletKind::Device,
             _ => OutletKind::Other,
         };
@@ -68,6 +82,21 @@ impl Outlet {
         write_all(self.descriptor, bytes)
     }
 
+    /// Writes a first part of `bytes`, without a wait where the output is a pipe: returns how many, 0 while it takes none.
+    ///
+    /// # Errors
+    /// When the system takes no more.
+    pub fn write_some(self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.polled(PollFlags::OUT)?.contains(PollFlags::OUT) {
+            return Ok(0);
+        }
+        // A pipe that takes anything has room for so much.
+        match rustix::io::write(self.descriptor, &bytes[..bytes.len().min(rustix::pipe::PIPE_BUF)]) {
+            Err(Errno::INTR | Errno::AGAIN) => Ok(0),
+            written => Ok(written?),
+        }
+    }
+
     /// Makes what was written to a file durable.
     ///
     /// # Errors
@@ -91,12 +120,28 @@ impl Outlet {
         Ok(())
     }
 
-    /// The bytes in a pipe that its reader has not taken.
+    /// The bytes in a pipe that its reader has not taken. Of a socket, the memory that they take up, which is more: of what was
+    /// written at once, all of it until the last byte was taken. When its other end was closed, what was not taken is dropped,
+    /// so that nothing is known: then the largest number.
     ///
     /// # Errors
     /// When the system cannot tell.
     pub fn unread(self) -> io::Result<u64> {
+        if self.kind == OutletKind::Socket {
+            let memory = getsockopt(&self.descriptor, MemoryInfo)?;
+            let unread = SENT.iter().map(|&field| u64::from(memory[field])).sum();
+            let is_closed = self.polled(PollFlags::empty())?.intersects(PollFlags::HUP | PollFlags::ERR);
+            return Ok(if is_closed { u64::MAX } else { unread });
+        }
         Ok(rustix::io::ioctl_fionread(self.descriptor)?)
+    }
+
+    /// What the system says of it now: what was asked for, errors and hang-ups.
+    fn polled(self, asked: PollFlags) -> io::Result<PollFlags> {
+        let mut descriptor = [PollFd::from_borrowed_fd(self.descriptor, asked)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::io::retry_on_intr(|| poll(&mut descriptor, Some(&now)))?;
+        Ok(descriptor[0].revents())
     }
 
     /// Gives it room for `bytes` where it is a pipe with less: the reader then works while more is written. To `cat`, with

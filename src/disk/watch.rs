@@ -40,7 +40,15 @@ impl Wakers<'_> {
     /// # Errors
     /// When the system cannot wait.
     pub fn pause(&self, at_most: Duration) -> io::Result<Woken> {
-        self.wait(None, at_most)
+        self.wait(PollFlags::empty(), None, at_most)
+    }
+
+    /// The same, or until the output takes more.
+    ///
+    /// # Errors
+    /// When the system cannot wait.
+    pub fn pause_for_room(&self, at_most: Duration) -> io::Result<Woken> {
+        self.wait(PollFlags::OUT, None, at_most)
     }
 
     /// Whether the reader of the output has gone.
@@ -52,10 +60,10 @@ impl Wakers<'_> {
         Ok(output.pause(Duration::ZERO)? == Woken::OutputClosed)
     }
 
-    fn wait(&self, change: Option<BorrowedFd<'_>>, at_most: Duration) -> io::Result<Woken> {
+    fn wait(&self, output: PollFlags, change: Option<BorrowedFd<'_>>, at_most: Duration) -> io::Result<Woken> {
         let timeout = Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };
         // Asking for nothing still reports errors and hang-ups, which is how a closed pipe shows itself.
-        let mut descriptors = vec![PollFd::from_borrowed_fd(self.output, PollFlags::empty())];
+        let mut descriptors = vec![PollFd::from_borrowed_fd(self.output, output)];
         let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
         descriptors.extend(self.stop.map(readable));
         descriptors.extend(change.map(readable));
@@ -131,7 +139,7 @@ impl Watch {
             due = due.min(self.polled_round.due);
         }
         let pause = due.saturating_duration_since(Instant::now()).min(at_most);
-        let woken = wakers.wait(self.notifier.descriptor(), pause)?;
+        let woken = wakers.wait(PollFlags::empty(), self.notifier.descriptor(), pause)?;
         let first = changed.len();
         self.take_notifications(changed);
         self.take_rounds(Instant::now(), changed);

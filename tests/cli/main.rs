@@ -35,6 +35,7 @@ mod history;
 mod hostile;
 mod internal;
 mod jbod;
+mod killed;
 mod kills;
 mod limits;
 mod list;

@@ -116,18 +116,19 @@ pub(crate) struct ConsumeArgs {
     ///
     /// Without the file, start where --from-offset or --tail says. Once it has positions, neither is asked: a partition without
     /// one is new, and read from its start. The file is written before the first record, about once a second and at the end, and
-    /// only for records that the reader of stdout has processed. A pipe is written in chunks, from a single
-    /// record to 32 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader
-    /// comes back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or
-    /// for a reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
-    /// that was killed, or whose reader was, prints some records again and skips none but, of a reader that dies at the very
-    /// end, the last. What cannot be seen: readers that read on before they have processed what they have, as xargs does while a
-    /// command runs and mawk until its buffer is full (but for `mawk -W interactive`), and several that read from one pipe; for
-    /// these there is --ack. In a socket or a terminal a record counts when it is written, in a file when it is durable.
-    /// What --until leaves out is there for the next run.
+    /// only for records that the reader of stdout has processed. A pipe or socket is written in chunks, from a single record
+    /// to 32 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader comes
+    /// back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or for a
+    /// reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
+    /// that was killed, or whose reader was, prints two chunks again at most, and skips nothing but, of a reader that dies at
+    /// the very end, the last record. What cannot be seen: readers that read on before they have processed what they have, as
+    /// xargs does while a command runs and mawk until its buffer is full (but for `mawk -W interactive`), several that read
+    /// from one pipe, and what another machine does with what it has got; for these there is --ack. In a terminal a record
+    /// counts when it is written, in a file when it is durable. What --until leaves out is there for the next run.
     ///
     /// One run at a time can use a file. A link is followed. Where FILE cannot be replaced, as with one that is mounted into a
-    /// container, it is written in place. A topic that was deleted and created again is read from its start.
+    /// container, it is written in place. A topic that was deleted and created again is read from its start. While kdir runs,
+    /// .FILE.kdir.mark beside FILE is ahead of it; it stays where kdir is killed, and the next run reads it.
     #[arg(long, value_name = "FILE", help_heading = "Going on")]
     cursor_file: Option<PathBuf>,
     /// When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe
