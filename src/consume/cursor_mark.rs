@@ -39,6 +39,7 @@ fn begin(folder: &dyn Folder, cursor_file: &Stat) -> Option<String> {
 
 impl CursorMark {
     /// Makes it beside a cursor file of that name; `None` where it cannot be known later what it is worth.
+    /// The caller holds the lock on the cursor file.
     pub(super) fn make(folder: &dyn Folder, cursor_file: &str, stat: &Stat) -> disk::Result<Option<Self>> {
         let Some((of, name)) = begin(folder, stat).zip(name(cursor_file)) else { return Ok(None) };
         remove(folder, cursor_file)?;
@@ -73,7 +74,7 @@ fn parse<'a>(bytes: &'a [u8], of: &str) -> Option<&'a [u8]> {
     (u32::from_str_radix(crc, 16) == Ok(crc32c(text))).then_some(text)
 }
 
-/// Removes it, or the one of a run before.
+/// Removes it, or the one of a run before. The caller holds the lock on the cursor file.
 pub(super) fn remove(folder: &dyn Folder, cursor_file: &str) -> disk::Result<()> {
     match name(cursor_file) {
         // Where nothing can be removed there is none.

@@ -10,18 +10,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub fn numbered(count: u64) -> Kdir {
+pub(crate) fn numbered(count: u64) -> Kdir {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], (1..=count).map(|number| format!("{number}\n")).collect::<String>());
     kdir
 }
 
-pub fn consume(kdir: &Kdir, file: &Path, args: &[&str]) -> String {
+pub(crate) fn consume(kdir: &Kdir, file: &Path, args: &[&str]) -> String {
     kdir.text(&[&["consume", "app", "--cursor-file", file.to_str().unwrap()], args].concat())
 }
 
 /// The offset that a cursor file has for the first partition of the topic.
-pub fn position(file: &Path) -> u64 {
+pub(crate) fn position(file: &Path) -> u64 {
     let text = fs::read_to_string(file).unwrap();
     let row = text.lines().find_map(|line| line.strip_prefix("app 0 ")).expect("it has the partition");
     row.split(' ').next().unwrap().parse().unwrap()
