@@ -192,6 +192,7 @@ impl<'a> Consumer<'a> {
             selection: &options.selection,
             follow: options.follow,
             keeps_positions: delivery.ledger.is_some(),
+            is_stopped: environment.interrupt.map(|interrupt| interrupt.has_come),
             memory: ReadMemory::default(),
         };
         let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
@@ -327,7 +328,8 @@ impl<'a> Consumer<'a> {
         while self.left > 0 {
             self.delivery.shown_is_done = true;
             if self.merge.next()?.is_none() {
-                return Ok(None);
+                // It may be the stop that has ended the search for one.
+                return Ok(self.environment.is_stopped().then_some(Ended::Stopped));
             }
             // Only now is it known that the buffer does not hold the last record.
             if self.delivery.is_full() {

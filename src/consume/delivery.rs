@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// filled, and with more at once it took 1.4 times as long. Into a file, more at once took up to four times as long where
 /// the kernel had no page cache in pieces as large.
 const OUTPUT_SIZE: usize = 128 << 10;
+/// What fits into an empty pipe, in bytes: less is written without a wait.
+const PIPE_SIZE: usize = 64 << 10;
 /// How long a wait lasts at most before the pipe is asked again: nothing wakes kdir when a reader has emptied it.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long acknowledgements of what was written are waited for after a request to stop, or when the output is closed.
@@ -206,8 +208,8 @@ impl<'a> Delivery<'a> {
                 ledger.mark();
             }
         }
-        if matches!(self.evidence, Evidence::Acks(_)) {
-            if let Some(ended) = self.write_while_acknowledged(merge)? {
+        if matches!(self.evidence, Evidence::Acks(_)) || is_chunk && bytes > PIPE_SIZE {
+            if let Some(ended) = self.write_as_it_is_taken(merge)? {
                 return Ok(Some(ended));
             }
         } else {
@@ -223,8 +225,9 @@ impl<'a> Delivery<'a> {
         Ok(None)
     }
 
-    /// Writes the buffer, and takes acknowledgements in the meantime: the reader may take no more before it is rid of them.
-    fn write_while_acknowledged(&mut self, merge: &Merge) -> Result<Option<Ended>> {
+    /// Writes the buffer, and heeds a request to stop in the meantime. Takes acknowledgements, too: the reader may take no more
+    /// before it is rid of them.
+    fn write_as_it_is_taken(&mut self, merge: &Merge) -> Result<Option<Ended>> {
         let (outlet, mut written) = (self.environment.outlet, 0);
         while written < self.buffer.len() {
             if let Evidence::Acks(acks) = &mut self.evidence {
@@ -307,6 +310,8 @@ impl<'a> Delivery<'a> {
         ledger.keep(outlet)
     }
 
+    /// What fits into an empty pipe, in bytes: less is written without a wait.
+    const PIPE_SIZE: usize = 64 << 10;
     /// How long a wait lasts at most before positions may have to be kept.
     pub(super) fn pause_before_keeping(&self) -> Duration {
         if self.ledger.as_ref().is_some_and(Ledger::is_behind) { PAUSE_MAX } else { Duration::MAX }

@@ -51,7 +51,12 @@ pub struct Source {
     pub filter: Filter,
     /// What is done where it is corrupt.
     pub on_damage: OnDamage,
+    /// Whether to stop, asked now and then where nothing is found.
+    pub is_stopped: Option<fn() -> bool>,
 }
+
+/// A source is asked whether to stop after so many places that held no wanted record.
+const PASSED_MAX: u32 = 64;
 
 /// Records that were gone before they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +95,8 @@ pub struct Unseen {
 pub const DAMAGED_MAX: usize = 100;
 
 impl Source {
-    /// The next wanted record, if there is one now. What is not to be seen is added to `unseen`.
+    /// The next wanted record, if there is one now, and unless [`Source::is_stopped`] says to stop. What is not to be seen is
+    /// added to `unseen`.
     ///
     /// # Errors
     /// When the partition cannot be read.
@@ -126,6 +132,7 @@ impl Source {
 
     #[inline]
     fn advance_undamaged(&mut self, unseen: &mut Unseen) -> Result<bool> {
+        let mut passed = 0;
         loop {
             if self.filter.searches()
                 && let Some((records, start, bytes)) = self.records.ahead()
@@ -140,7 +147,12 @@ impl Source {
                 Advance::Record if self.filter.is_empty() || self.filter.passes(&self.records.record()) => {
                     return Ok(true);
                 }
-                Advance::Record => {}
+                Advance::Record => {
+                    passed += 1;
+                    if passed % PASSED_MAX == 0 && self.is_stopped.is_some_and(|is_stopped| is_stopped()) {
+                        return Ok(false);
+                    }
+                }
                 Advance::End => return Ok(false),
                 Advance::LogStartPassed { missed_from: from, log_start_offset } => {
                     let (topic, partition) = (self.topic.clone(), self.partition);

@@ -84,6 +84,8 @@ pub(super) struct Selector<'a> {
     pub(super) follow: bool,
     /// Whether positions are kept, which belong to topics by their ids.
     pub(super) keeps_positions: bool,
+    /// Whether to stop.
+    pub(super) is_stopped: Option<fn() -> bool>,
     /// What all partitions share.
     pub(super) memory: ReadMemory,
 }
@@ -230,7 +232,7 @@ impl Selector<'_> {
         let TopicPartition { topic, partition } = partition.id().clone();
         let records = records.within(bounds).sharing(&self.memory);
         let (filter, on_damage) = (selection.filter.clone(), selection.on_damage);
-        Ok(Source { topic, topic_id, partition, records, filter, on_damage })
+        Ok(Source { topic, topic_id, partition, records, filter, on_damage, is_stopped: self.is_stopped })
     }
 
     fn range(

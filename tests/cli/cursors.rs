@@ -397,3 +397,17 @@ fn acknowledgements_on_a_closed_descriptor_are_an_error() {
     assert!(stderr.starts_with("kdir: cannot read stdin"), "{stderr}");
     assert!(!kdir.temp().join("cursor").exists());
 }
+
+#[test]
+fn a_signal_ends_a_run_whose_reader_takes_nothing_of_a_large_record() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "x".repeat(900_000) + "\n");
+    let file = kdir.temp().join("cursor");
+    let follower = Running::start(kdir.process(&["consume", "app", "-F", "--cursor-file", file.to_str().unwrap()]));
+    // Its first position is kept before the record is written.
+    until("the run has begun", || fs::metadata(&file).is_ok_and(|file| file.len() > 0));
+    std::thread::sleep(Duration::from_millis(100));
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait().0, Some(143));
+    assert_eq!(position(&file), 0);
+}

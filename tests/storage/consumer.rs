@@ -14,6 +14,7 @@ use kdir::format::record::NewRecord;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, LogDirs, NewTopic};
 use kdir::produce::{SyncPolicy, TopicWriter};
+use kdir::stream::filter::{Filter, Part, Test};
 use kdir::stream::output::RecordFormat;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -131,6 +132,19 @@ fn a_request_to_stop_leaves_the_position_before_what_is_in_the_pipe() {
     let ended = consume(&disk, &options(), (outlet(writer), Some(interrupt)), &mut |_| {});
     assert_eq!(ended.unwrap(), Ended::Stopped);
     assert_eq!(kept(&disk), [0, 0]);
+}
+
+#[test]
+fn a_request_to_stop_ends_a_search_that_finds_nothing() {
+    let disk = topic(&["a"; 1000]);
+    let (_reader, writer) = rustix::pipe::pipe().unwrap();
+    let (request, _waker) = rustix::pipe::pipe().unwrap();
+    let interrupt = Interrupt { descriptor: request.as_fd(), has_come: || true };
+    let filter = Filter::new(vec![Test { part: Part::Key, pattern: None, inverted: false }]);
+    let selection = Selection { filter, ..options().selection };
+    let ended = consume(&disk, &Options { selection, ..options() }, (outlet(writer), Some(interrupt)), &mut |_| {});
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    assert!(kept(&disk).iter().all(|&position| position < 1000), "{:?}", kept(&disk));
 }
 
 #[test]

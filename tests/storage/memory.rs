@@ -36,7 +36,15 @@ fn merged(disks: &[FaultyDisk], memory: &ReadMemory, filter: &Filter, end: Optio
         let log = LogReader::new(view(disk), 64 << 10);
         let records = RecordReader::new(log).within(Bounds { end, ..Bounds::default() }).sharing(memory);
         let (topic, filter) = ("t".parse().unwrap(), filter.clone());
-        Source { topic, topic_id: None, partition: partition as i32, records, filter, on_damage: OnDamage::End }
+        Source {
+            topic,
+            topic_id: None,
+            partition: partition as i32,
+            records,
+            filter,
+            on_damage: OnDamage::End,
+            is_stopped: None,
+        }
     };
     Merge::new(disks.iter().enumerate().map(source).collect(), Order::Time)
 }
