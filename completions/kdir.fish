@@ -120,7 +120,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand produce" -s k -l key -d 'The k
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s K -l key-delimiter -d 'What ends the key of each record, as in -K \'\\t\'; the first one counts, and keys that hold it need -i json' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s H -l header -d 'A header for every record; NAME alone has a null value (can be repeated)' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l headers-delimiter -d 'What ends the headers at the start of each record, before its key: `name:value,name:value`' -r
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 is none' -r
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp -d 'The timestamp of every record, in place of the time it is read; -1 stores no timestamp' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-format -d 'Take each record\'s timestamp from the start of its line, as in \'%Y-%m-%d %H:%M:%S\' or rfc3339' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-regex -d 'Take it from where REGEX matches in the line: from its first group, or from all of it [default format: rfc3339]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l timestamp-field -d 'Take it from the field NAME of the JSON object that the line is [default format: rfc3339]' -r
@@ -182,7 +182,7 @@ complete -c kdir -n "__fish_kdir_using_subcommand consume" -s f -l format -d 'Pr
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l columns -d 'Columns of -o csv and tsv: topic, partition, offset, timestamp (ms), time (RFC 3339), key, value, header:NAME [default: topic,partition,offset,timestamp,key,value]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l value-as -d 'In -o json, the value as a string, or as the JSON that it is' -r -f -a "text\t''
 json\t''"
-complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'What follows each value: any bytes, or none; \\n \\t \\r \\0 \\\\ and \\xHH are understood [default: \\n]' -r
+complete -c kdir -n "__fish_kdir_using_subcommand consume" -s D -l delimiter -d 'The bytes to print after each value, which may be none; \\n \\t \\r \\0 \\\\ and \\xHH are understood [default: \\n]' -r
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -s d -l log-dir -d 'The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]' -r -F
 complete -c kdir -n "__fish_kdir_using_subcommand consume" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
