@@ -40,7 +40,7 @@ pub(crate) struct LineTimeArgs {
     ///
     /// The format is strftime's, or one of these: `rfc3339` (2026-11-22T10:00:00Z, with any zone), `syslog` (Nov 22 10:00:00,
     /// or RFC 3339, after a priority such as `<34>` or not), `clf` (in [], as in the access logs of nginx and
-    /// Apache), `epoch` (seconds, with or without a fraction), `epoch-ms`.
+    /// Apache), `epoch` (seconds, with or without a fraction), `epoch-ms`, `epoch-us` (as in journald's JSON).
     ///
     /// %z, %Z and %Q each read Z, UTC, +01:00, +0100, a name such as Europe/Berlin, or an abbreviation with one meaning; a line
     /// with another zone, or with none, is an error. A zone that is written in the format is that of every line. A format without

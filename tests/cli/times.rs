@@ -159,11 +159,16 @@ fn fractions_and_milliseconds_are_kept_or_refused() {
         ("%s", "1700000000.123 x\n"),
         ("epoch", "1700000000.123456 x\n"),
         ("epoch-ms", "1700000000123 x\n"),
+        ("epoch-us", "1700000000123456 x\n"),
     ] {
         assert_eq!(imported("UTC", &["--timestamp-format", format], line).0, [1_700_000_000_123], "{format}");
     }
-    for (format, line) in [("%s", "1700000000123 x\n"), ("epoch", "1700000000123 x\n"), ("epoch-ms", "1700000000 x\n")]
-    {
+    for (format, line) in [
+        ("%s", "1700000000123 x\n"),
+        ("epoch", "1700000000123 x\n"),
+        ("epoch-ms", "1700000000 x\n"),
+        ("epoch-us", "1700000000123 x\n"),
+    ] {
         let (timestamps, said) = imported("UTC", &["-q", "--timestamp-format", format], line);
         assert!(timestamps.is_empty() && said.contains("does not begin with a time"), "{format}: {said}");
     }

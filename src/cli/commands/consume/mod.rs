@@ -73,6 +73,7 @@ pub(crate) struct ConsumeArgs {
 
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where", add = complete::partitions())]
+    #[arg(value_parser = args::partition_number)]
     partition: Vec<i32>,
     /// Where to begin [default: earliest]
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]
