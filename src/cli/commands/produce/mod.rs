@@ -173,8 +173,10 @@ impl ProduceArgs {
     pub(crate) fn hint(&self, problem: &Problem) -> Option<String> {
         let topic = &self.topic;
         match problem {
-            Problem::RecordTooLarge { .. } => {
-                Some(format!("`kdir alter {topic} -c max.message.bytes=4MiB` raises the limit"))
+            Problem::RecordTooLarge { size, .. } => {
+                // What it is known to have, with room for more; the limit of the limit is 2 GiB.
+                let mib = (size + 4096).div_ceil(1 << 20).next_power_of_two().max(4);
+                (mib < 2048).then(|| format!("`kdir alter {topic} -c max.message.bytes={mib}MiB` raises the limit"))
             }
             Problem::NoSuchPartition { partition: partition @ 0..PARTITIONS_MAX, .. } => Some(format!(
                 "`kdir alter {topic} -P {}` adds partitions (with --create, give -P), -p 0 puts every record into partition 0",
