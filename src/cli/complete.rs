@@ -26,9 +26,20 @@ const VARIABLE: &str = "KDIR_COMPLETE";
 /// Where clap's scripts say which of the words is being completed; fish's does not say it, there it is the last.
 const INDEX: &str = "_CLAP_COMPLETE_INDEX";
 
+/// The shells that ask.
+const SHELLS: [&dyn EnvCompleter; 3] = [&Bash, &Fish, &Zsh];
+
+/// Writes the script that makes a shell ask the kdir on its path; `false` where it is not one that can.
+pub(crate) fn write_script(shell: &str, output: &mut dyn Write) -> io::Result<bool> {
+    match SHELLS.iter().find(|it| it.is(shell)) {
+        Some(shell) => shell.write_registration(VARIABLE, "kdir", "kdir", "kdir", output).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// Answers a shell; `None` where none asks.
 pub(super) fn answer() -> Option<ExitCode> {
-    let shells = Shells(&[&Bash, &Fish, &Zsh]);
+    let shells = Shells(&SHELLS);
     let engine = CompleteEnv::with_factory(command).var(VARIABLE).shells(shells);
     match engine.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
         Ok(false) => None,
@@ -258,7 +269,8 @@ _{name}() {{
     (( $#open )) && _describe -V 'values' open -S ''
     (( $#ended )) && _describe -V 'values' ended
 }}
-compdef _{name} {bin}
+# zsh reads a file of its function path as the function of that name when it is first called.
+if [[ $funcstack[1] == _{name} ]]; then _{name} "$@"; else compdef _{name} {bin}; fi
 "#
         )
     }

@@ -9,6 +9,7 @@ use crate::disk::owner;
 use crate::disk::real::RealDisk;
 use crate::logdir::config::ConfigError;
 use crate::logdir::{LogDir, LogDirError, Meant, RepairAdvice};
+use crate::produce::ProduceError;
 use crate::storage::StorageError;
 use crate::storage::file_name::parse_segment_name;
 use crate::units::{SetAsideKind, TopicName, TopicPartition};
@@ -212,6 +213,11 @@ fn number(error: &anyhow::Error) -> u8 {
 
 /// What helps with one command only.
 fn of_command(error: &anyhow::Error, command: &Command) -> Option<String> {
+    if let (Some(ProduceError::Refused(problem)), Command::Produce(args)) =
+        (error.chain().find_map(|cause| cause.downcast_ref()), command)
+    {
+        return args.0.hint(problem);
+    }
     match (error.chain().find_map(|cause| cause.downcast_ref())?, command) {
         (LogDirError::TopicNotFound { topic, meant: None, .. }, Command::Produce(_)) if !topic.is_internal() => {
             Some(format!("make it with `kdir create {topic}`, or add --create"))

@@ -42,7 +42,8 @@ use ui::Ui;
 #[command(
     name = "kdir",
     version,
-    after_long_help = "Example:\n  echo hello | kdir produce --create greetings\n  kdir consume greetings",
+    after_long_help = "Examples:\n  echo hello | kdir produce --create greetings\n  kdir consume greetings\n  \
+                       kdir help consume",
     max_term_width = 100,
     args_override_self = true,
     disable_help_subcommand = true

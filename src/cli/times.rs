@@ -12,10 +12,9 @@ const DEFAULT_RULE: &str = ",M3.2.0,M11.1.0";
 
 /// The zone of the user: TZ, or that of the system. What is not known is UTC, with a warning.
 pub(crate) fn system_zone(ui: Ui) -> TimeZone {
-    let error = match TimeZone::try_system() {
-        Ok(zone) => return zone,
-        Err(error) => error,
-    };
+    if let Ok(zone) = TimeZone::try_system() {
+        return zone;
+    }
     let Some(name) = std::env::var_os("TZ") else {
         // A system that has zones and none set is in UTC on purpose; one without a tz database may be so by accident.
         if jiff::tz::db().is_definitively_empty() {
@@ -29,12 +28,8 @@ pub(crate) fn system_zone(ui: Ui) -> TimeZone {
     if let Ok(zone) = TimeZone::posix(&format!("{name}{DEFAULT_RULE}")) {
         return zone;
     }
-    let reason = if jiff::tz::db().is_definitively_empty() {
-        "this system has no tz database".to_owned()
-    } else {
-        error.to_string()
-    };
-    ui.warning(&format!("TZ={name} is not a known time zone ({reason}): local times are read and shown in UTC"));
+    let reason = if jiff::tz::db().is_definitively_empty() { " (this system has no tz database)" } else { "" };
+    ui.warning(&format!("TZ={name} is not a known time zone{reason}: local times are read and shown in UTC"));
     TimeZone::UTC
 }
 
@@ -45,7 +40,7 @@ pub(crate) struct LineTimeArgs {
     ///
     /// The format is strftime's, or one of these: `rfc3339` (2026-11-22T10:00:00Z, with any zone), `syslog` (Nov 22 10:00:00,
     /// or RFC 3339, after a priority such as `<34>` or not), `clf` (in [], as in the access logs of nginx and
-    /// Apache), `epoch` (seconds, with or without a fraction), `epoch-ms`.
+    /// Apache), `epoch` (seconds, with or without a fraction), `epoch-ms`, `epoch-us` (as in journald's JSON).
     ///
     /// %z, %Z and %Q each read Z, UTC, +01:00, +0100, a name such as Europe/Berlin, or an abbreviation with one meaning; a line
     /// with another zone, or with none, is an error. A zone that is written in the format is that of every line. A format without
@@ -85,12 +80,22 @@ impl LineTimeArgs {
     }
 }
 
+/// Warns of timestamps in milliseconds that are likely to be in seconds.
+pub(crate) fn warn_of_seconds(ui: Ui, records: u64) {
+    if records > 0 {
+        let records = super::commands::counted(records, "record");
+        ui.warning(&format!(
+            "{records} with a timestamp in January or February 1970: timestamps are milliseconds, and these may be seconds"
+        ));
+    }
+}
+
 /// Warns of local times that come twice: nothing in them says which is meant.
 pub(crate) fn warn_of_passes(ui: Ui, Passes { ambiguous, second, .. }: Passes) {
     if ambiguous > 0 {
         let records = super::commands::counted(ambiguous, "record");
         ui.warning(&format!(
-            "{records} without a zone lie in an hour that comes twice as the clocks are put back: {} were read as the first, \
+            "{records} without a zone in an hour that comes twice, as the clocks are put back: {} read as the first pass, \
              {second}, after a step back, as the second",
             ambiguous - second
         ));

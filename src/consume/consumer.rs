@@ -75,6 +75,11 @@ impl<'a> Environment<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// A pattern matches no topic yet.
+    NothingMatches {
+        /// The pattern.
+        pattern: &'a str,
+    },
     /// A partition has no folder yet and is empty.
     NoFolder {
         /// The partition.
@@ -163,6 +168,8 @@ pub struct Consumer<'a> {
     /// Records that are passed over before the first is written.
     skip: u64,
     left: u64,
+    /// Whether no topic was there at the start, of those that may come.
+    awaits_topics: bool,
     pace: Option<Pace>,
     written: u64,
     idle: Idle,
@@ -196,7 +203,8 @@ impl<'a> Consumer<'a> {
             memory: ReadMemory::default(),
         };
         let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
-        let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref())?;
+        let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref(), tell)?;
+        let awaits_topics = partitions.is_empty();
         delivery.refuse_other_topics(&partitions)?;
         let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
         let newcomers = newcomers.map(|mut newcomers| {
@@ -210,6 +218,7 @@ impl<'a> Consumer<'a> {
         Ok(Self {
             log_dirs,
             options,
+            awaits_topics,
             selector,
             environment,
             tell,
@@ -274,7 +283,8 @@ impl<'a> Consumer<'a> {
                 self.tell_open_transactions();
                 return Ok(Ended::Complete);
             }
-            if self.left == 0 || is_over || self.merge.is_done() || self.is_idle_for_too_long() {
+            let is_done = self.merge.is_done() && !(self.awaits_topics && self.merge.sources().is_empty());
+            if self.left == 0 || is_over || is_done || self.is_idle_for_too_long() {
                 return Ok(Ended::Complete);
             }
             if let Some(ended) = self.write_and_keep()? {

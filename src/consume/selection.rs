@@ -6,10 +6,12 @@ use super::range::{LogRange, OffsetAt, PerPartition, RangeEnd, Reset};
 use super::tail;
 use super::{ConsumeError, Event, Result};
 use crate::disk::descriptors;
-use crate::logdir::{LogDirs, Origin, Partition, Topic, TopicPattern};
+use crate::logdir::{LogDirError, LogDirs, Origin, Partition, Topic, TopicPattern};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::Filter;
 use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
+use std::collections::HashSet;
+use std::slice;
 
 /// Bytes read at a time from one partition; with many, less, so that memory stays within bounds.
 const CHUNK_MAX: usize = 256 << 10;
@@ -92,8 +94,13 @@ pub(super) struct Selector<'a> {
 
 impl Selector<'_> {
     /// The partitions that are meant at the start, of which the offsets are that are asked for.
-    pub(super) fn partitions(&self, log_dirs: &LogDirs, ledger: Option<&Ledger<'_>>) -> Result<Vec<Partition>> {
-        let topics = log_dirs.matching_topics(&self.selection.topics)?;
+    pub(super) fn partitions(
+        &self,
+        log_dirs: &LogDirs,
+        ledger: Option<&Ledger<'_>>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<Partition>> {
+        let topics = self.topics(log_dirs, tell)?;
         let mut all = Vec::new();
         for topic in &topics {
             all.extend(self.partitions_in(log_dirs, topic)?);
@@ -105,8 +112,24 @@ impl Selector<'_> {
 
     /// The same by topic, for one who follows: each may be one that cannot be read as it is meant.
     pub(super) fn partitions_by_topic(&self, log_dirs: &LogDirs) -> Result<Vec<(TopicName, Result<Vec<Partition>>)>> {
-        let topics = log_dirs.matching_topics(&self.selection.topics)?;
+        let topics = self.topics(log_dirs, &mut |_| ())?;
         Ok(topics.into_iter().map(|topic| (topic.name.clone(), self.partitions_in(log_dirs, &topic))).collect())
+    }
+
+    /// The topics that are meant, each once. Where reading goes on, a pattern may match its first topic later.
+    fn topics(&self, log_dirs: &LogDirs, tell: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Topic>> {
+        let patterns = &self.selection.topics;
+        if !self.follow {
+            return Ok(log_dirs.matching_topics(patterns)?);
+        }
+        let (mut topics, mut names) = (Vec::new(), HashSet::new());
+        for pattern in patterns {
+            match log_dirs.matching_topics(slice::from_ref(pattern)) {
+                Err(LogDirError::NoTopicMatches { pattern, .. }) => tell(Event::NothingMatches { pattern: &pattern }),
+                found => topics.extend(found?.into_iter().filter(|topic| names.insert(topic.name.clone()))),
+            }
+        }
+        Ok(topics)
     }
 
     fn partitions_in(&self, log_dirs: &LogDirs, topic: &Topic) -> Result<Vec<Partition>> {

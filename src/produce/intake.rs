@@ -39,6 +39,8 @@ pub struct Taken {
     pub untimed: u64,
     /// How their local times that come twice were read.
     pub passes: Passes,
+    /// Those that came with a timestamp that may be in seconds.
+    pub in_seconds: u64,
 }
 
 /// Takes inputs in, one after the other.
@@ -129,7 +131,8 @@ impl Intake {
     /// What has been taken in so far.
     pub(super) fn taken(&self) -> Taken {
         let Self { router, line_times, .. } = self;
-        Taken { untimed: line_times.untimed(), passes: line_times.passes(), ..router.taken() }
+        let (untimed, passes, in_seconds) = (line_times.untimed(), line_times.passes(), line_times.in_seconds());
+        Taken { untimed, passes, in_seconds, ..router.taken() }
     }
 
     /// Ends the threads that store, and makes durable what was kept of inputs that made no record; returns how many they are.

@@ -153,7 +153,13 @@ impl<'a> RecordMaker<'a> {
         headers.extend_from_slice(&self.headers);
         let fields = self.fields(bytes, at, &mut headers).and_then(|(own_time, rest)| {
             let (key, value) = self.key_and_value(rest, at)?;
-            let timestamp = own_time.map_or_else(|| self.timestamp(rest, at, router.now), Ok)?;
+            let timestamp = match own_time {
+                Some(timestamp) => {
+                    self.line_times.note(timestamp);
+                    timestamp
+                }
+                None => self.timestamp(rest, at, router.now)?,
+            };
             Ok((timestamp, key, value))
         });
         let made = match fields {
@@ -190,7 +196,7 @@ impl<'a> RecordMaker<'a> {
         Ok((timestamp, rest))
     }
 
-    fn take_envelope(&self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+    fn take_envelope(&mut self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
         if bytes.trim_ascii().is_empty() {
             // No envelope, and nothing that could be lost.
             router.leave_out(1, framed.len());
@@ -205,6 +211,9 @@ impl<'a> RecordMaker<'a> {
             Ok(_) => return router.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
             Err(refusal) => return router.reject(framed, refused(refusal)),
         };
+        if let Some(timestamp) = envelope.timestamp {
+            self.line_times.note(timestamp);
+        }
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
             timestamp: envelope.timestamp.or(self.rule.timestamp).unwrap_or(router.now),

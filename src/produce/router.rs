@@ -15,7 +15,7 @@ use super::rejects::Rejects;
 use super::store::{SharedStore, locked};
 use super::syncer::SyncPolicy;
 use crate::format::record::NewRecord;
-use crate::units::{Passes, Timestamp};
+use crate::units::Timestamp;
 use std::sync::Arc;
 
 /// Where records go.
@@ -200,6 +200,6 @@ impl Router {
     pub(super) fn taken(&self) -> Taken {
         let InputPosition { records, bytes } = self.batcher.position();
         let (records, bytes) = (records - self.rejected.records, bytes - self.rejected.bytes);
-        Taken { records, bytes, untimed: 0, passes: Passes::default() }
+        Taken { records, bytes, ..Taken::default() }
     }
 }

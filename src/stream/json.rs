@@ -293,7 +293,7 @@ impl<'a> Envelope<'a> {
             Err(error) => match serde_json::from_slice::<Object<EnvelopeIn<'a, HalfHeader<'a>, V>>>(line) {
                 Ok(Object(parsed)) => Self::new(parsed, line, half_headers),
                 // The form that went further is the one that was meant.
-                Err(other) => Err(refusal(if other.column() > error.column() { &other } else { &error })),
+                Err(other) => Err(refusal(line, if other.column() > error.column() { &other } else { &error })),
             },
         }
     }
@@ -320,15 +320,17 @@ impl<'a> Envelope<'a> {
 /// Makes headers of what stands in their place.
 type MakeHeaders<'a, H> = fn(Vec<H>) -> Result<Vec<HeaderParts<'a>>, String>;
 
-fn refusal(error: &serde_json::Error) -> Refusal {
+fn refusal(line: &[u8], error: &serde_json::Error) -> Refusal {
+    let start = line.trim_ascii_start();
+    if !start.is_empty() && !start.starts_with(b"{") {
+        let what = "not a JSON envelope such as {\"value\":\"text\"}; for plain lines leave out -i json".to_owned();
+        return (line.len() - start.len() + 1, what);
+    }
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
     let what = match (error.classify(), what.strip_prefix("invalid type: ").and_then(|it| it.split_once(", expected ")))
     {
         (Category::Eof, _) => "the line ends within the envelope: one is on one line, as `jq -c` prints it".to_owned(),
-        (Category::Syntax, _) if error.column() <= 1 => {
-            "not a JSON envelope such as {\"value\":\"text\"}; for plain lines leave out -i json".to_owned()
-        }
         (_, Some((found, expected))) => {
             let named = |what| match what {
                 "map" => "an object",
@@ -445,6 +447,10 @@ mod tests {
             ("", 1, "ends within"),
             ("{", 1, "ends within"),
             ("plain text", 1, "not a JSON envelope"),
+            ("text", 1, "not a JSON envelope"),
+            (" nu", 2, "not a JSON envelope"),
+            ("2026-11-22 10:00:00 text", 1, "not a JSON envelope"),
+            ("\"value\"", 1, "not a JSON envelope"),
             (r#"{"value":1}"#, 10, "expected a string, not integer `1`"),
             (r#"{"key":"k"}"#, 11, "has a value"),
             (r#"{"vlaue":"x"}"#, 8, "unknown field"),
@@ -462,7 +468,7 @@ mod tests {
             (r#"{"value":"x","headers":[null,"a"]}"#, 34, "has a name"),
             (r#"{"value":"x","headers":[7]}"#, 25, "not integer `7`"),
             (r#"{"value":"x","headers":[["a",null,"b",null]]}"#, 25, "not a list"),
-            (r#"["t",0,1,5,"x",1,"k",null,"v"]"#, 1, "expected an object"),
+            (r#"["t",0,1,5,"x",1,"k",null,"v"]"#, 1, "not a JSON envelope"),
             (r#"{"value":"x","payload":"y"}"#, 22, "duplicate field"),
             (r#"{"value":{"a":1}}"#, 9, "expected a string, not an object"),
             (r#"{"value":"x","headers":{"a":"b"}}"#, 23, "expected a list, not an object"),

@@ -31,6 +31,7 @@ pub struct LineTimeState {
     /// The time of the last record of this input that had one.
     last: Option<Timestamp>,
     untimed: u64,
+    in_seconds: u64,
 }
 
 /// Why a record has no time.
@@ -53,6 +54,20 @@ impl LineTimeState {
     #[must_use]
     pub const fn untimed(&self) -> u64 {
         self.untimed
+    }
+
+    /// Notes the timestamp that came with a record, in milliseconds. What is one of 1990 to 2100 in seconds, is one of January
+    /// or February 1970 in milliseconds.
+    pub const fn note(&mut self, timestamp: Timestamp) {
+        const FROM_1990: i64 = 631_152_000;
+        const TO_2100: i64 = 4_102_444_800;
+        self.in_seconds += (timestamp.0 >= FROM_1990 && timestamp.0 < TO_2100) as u64;
+    }
+
+    /// How many records came with a timestamp that may be in seconds.
+    #[must_use]
+    pub const fn in_seconds(&self) -> u64 {
+        self.in_seconds
     }
 
     /// How local times that come twice were read.
@@ -151,6 +166,7 @@ mod tests {
             ("epoch", r#"{"ts":1.7e9}"#, Some(1_700_000_000_000)),
             ("epoch-ms", r#"{"ts":1700000000123}"#, Some(1_700_000_000_123)),
             ("epoch-ms", r#"{"ts":1700000000}"#, None),
+            ("epoch-us", r#"{"ts":"1700000000123456"}"#, Some(1_700_000_000_123)),
             ("epoch", r#"{"ts":null}"#, None),
             ("epoch", r#"{"ts":{"x":1}}"#, None),
             ("epoch", r#"{"other":1700000000}"#, None),

@@ -36,7 +36,8 @@ enum Form {
     /// The first of these that fits, after what comes before a time.
     Any(Lead, Vec<Strptime>),
     EpochSeconds,
-    EpochMilliseconds,
+    /// A whole number, so many of which are a millisecond.
+    Epoch(i64),
 }
 
 /// What comes before a time.
@@ -152,8 +153,8 @@ impl Lead {
 }
 
 impl TimeFormat {
-    /// Reads a format as strftime has it, or the name of one: `rfc3339`, `syslog`, `clf`, `epoch`, `epoch-ms`. What names no
-    /// zone is in `local`, which is only then looked for.
+    /// Reads a format as strftime has it, or the name of one: `rfc3339`, `syslog`, `clf`, `epoch`, `epoch-ms`, `epoch-us`. What
+    /// names no zone is in `local`, which is only then looked for.
     ///
     /// # Errors
     /// When a directive is unknown, what the format prints cannot be read back as a day at least, or its zone is not known.
@@ -167,7 +168,8 @@ impl TimeFormat {
             "syslog" => (any(Lead::Priority, &[RFC_3339[0], RFC_3339[1], "%b %d %H:%M:%S%.f"]), true),
             "clf" => (any(Lead::Bracket, &["%d/%b/%Y:%H:%M:%S %z"]), true),
             "epoch" => (Ok(Form::EpochSeconds), true),
-            "epoch-ms" => (Ok(Form::EpochMilliseconds), true),
+            "epoch-ms" => (Ok(Form::Epoch(1)), true),
+            "epoch-us" => (Ok(Form::Epoch(1000)), true),
             _ => (any(Lead::Nothing, &[format]), false),
         };
         let form = form.map_err(refused)?;
@@ -191,10 +193,11 @@ impl TimeFormat {
         }
         match self.read(&printed, sample, &mut TimeState::default()) {
             Ok(Some(_)) => Ok(()),
-            _ => {
-                Err("it has to name a day, as %Y-%m-%d or %b %d do, or be %s, rfc3339, syslog, clf, epoch or epoch-ms"
-                    .into())
-            }
+            _ => Err(
+                "it has to name a day, as %Y-%m-%d or %b %d do, or be %s, rfc3339, syslog, clf, epoch, epoch-ms or \
+                     epoch-us"
+                    .into(),
+            ),
         }
     }
 
@@ -213,8 +216,9 @@ impl TimeFormat {
         let text = &text[..text.len().min(TEXT_MAX)];
         let (lead, formats) = match &self.form {
             Form::EpochSeconds => return Ok(number(text, true).and_then(from_seconds).filter(is_plausible)),
-            Form::EpochMilliseconds => {
-                return Ok(number(text, false).and_then(|it| it.parse().ok()).map(Timestamp).filter(is_plausible));
+            Form::Epoch(of_a_millisecond) => {
+                let number = number(text, false).and_then(|it| it.parse::<i64>().ok());
+                return Ok(number.map(|it| Timestamp(it.div_euclid(*of_a_millisecond))).filter(is_plausible));
             }
             Form::Any(lead, formats) => (lead, formats),
         };

@@ -113,18 +113,24 @@ fn seconds_text(milliseconds: i64) -> String {
     if fraction == 0 { format!("{sign}{seconds}") } else { format!("{sign}{seconds}.{fraction:03}") }
 }
 
-/// The long names of units, as GNU date has them.
-const LONG_UNITS: [(&str, &str); 10] = [
+/// The long names of units, as GNU date has them, and how journalctl shortens them.
+const LONG_UNITS: [(&str, &str); 16] = [
     ("weeks", "w"),
     ("week", "w"),
     ("days", "d"),
     ("day", "d"),
     ("hours", "h"),
     ("hour", "h"),
+    ("hrs", "h"),
+    ("hr", "h"),
     ("minutes", "m"),
     ("minute", "m"),
+    ("mins", "m"),
+    ("min", "m"),
     ("seconds", "s"),
     ("second", "s"),
+    ("secs", "s"),
+    ("sec", "s"),
 ];
 
 /// Milliseconds from now, of `now`, `2h ago`, `-2h`, `2h` and `+2h`: a day has 24 hours, as GNU date has it. `Ok(None)` where
@@ -399,6 +405,12 @@ mod tests {
             ("-2h", NOW.0 - 7_200_000),
             ("+2h", NOW.0 + 7_200_000),
             ("5 minutes ago", NOW.0 - 300_000),
+            ("5min ago", NOW.0 - 300_000),
+            ("-5 mins", NOW.0 - 300_000),
+            ("2hrs ago", NOW.0 - 7_200_000),
+            ("1 hr ago", NOW.0 - 3_600_000),
+            ("10sec ago", NOW.0 - 10_000),
+            ("+10 secs", NOW.0 + 10_000),
             ("1 week ago", NOW.0 - 604_800_000),
             ("1d12h ago", NOW.0 - 129_600_000),
             ("0s ago", NOW.0),
@@ -464,6 +476,8 @@ mod tests {
             ("1700000000123456", "as microseconds 2023-11-14 22:13:20 UTC (then write @1700000000.123)"),
             ("1700000000123456789", "as nanoseconds 2023-11-14 22:13:20 UTC (then write @1700000000.123)"),
             ("2 hours", "write \"2 hours ago\", or +2h"),
+            ("5min", "write \"5min ago\", or +5m"),
+            ("1 month ago", "an age has one of the units w d h m s ms"),
             ("Dec 25 10:00:00", "add the year"),
             ("2023-11-14 10:00 IST", "IST has several meanings"),
             ("2023-11-14 10:00 Mars", "\"Mars\" is not a known time zone"),

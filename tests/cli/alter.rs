@@ -16,7 +16,10 @@ fn sets_and_unsets_configurations_and_keeps_the_rest() {
     kdir.run(&["alter", "app", "-c", "retention.ms=36h", "--unset", "segment.bytes", "--retention-bytes", "1k"])
         .code(0)
         .stdout("")
-        .stderr("altered topic app\n");
+        .stderr(
+            "altered topic app: retention.bytes=1024 (was default), retention.ms=129600000 (was default), \
+                 segment.bytes=default (was 2097152)\n",
+        );
     let expected = json!({ "compression.type": "zstd", "retention.bytes": "1024", "retention.ms": "129600000" });
     assert_eq!(config(&kdir), expected);
 }
@@ -36,7 +39,7 @@ fn warns_of_a_key_that_was_not_set() {
     kdir.run(&["alter", "app", "--unset", "retention.ms"])
         .code(0)
         .stdout("")
-        .stderr("warning: retention.ms was not set\naltered topic app\n");
+        .stderr("warning: retention.ms was not set\naltered topic app: nothing changed\n");
 }
 
 #[test]
@@ -56,7 +59,10 @@ fn refuses_a_wrong_configuration_and_changes_nothing() {
 fn adds_partitions_and_keeps_what_is_there() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "old\n");
-    kdir.run(&["alter", "app", "--partitions", "3"]).code(0).stdout("").stderr("altered topic app\n");
+    kdir.run(&["alter", "app", "--partitions", "3"])
+        .code(0)
+        .stdout("")
+        .stderr("altered topic app: 3 partitions (was 1)\n");
     for partition in ["app-1", "app-2"] {
         assert_eq!(kdir.entries(partition), PARTITION_FILES);
     }

@@ -171,15 +171,28 @@ fn a_shell_without_a_script_is_refused_and_the_variable_of_others_is_not_ours() 
 }
 
 #[test]
-fn names_every_subcommand_in_every_shells_script() {
+fn the_scripts_of_bash_zsh_and_fish_ask_kdir() {
+    let kdir = three_topics();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = kdir.text(&["completions", shell]);
+        assert!(
+            script.contains(&format!("KDIR_COMPLETE={shell} ")) && script.contains(" kdir -- "),
+            "{shell}: {script}"
+        );
+    }
+    assert!(kdir.text(&["completions", "zsh"]).starts_with("#compdef kdir\n"));
+    let script = "source <(kdir completions bash); COMP_WORDS=(kdir consume or) COMP_CWORD=2; _kdir kdir or consume 2>&1; \
+                  echo ${COMPREPLY[@]}";
+    let output = crate::recipes::shell(&kdir, script).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "orders orders-eu\n");
+}
+
+#[test]
+fn names_every_subcommand_in_the_scripts_of_other_shells() {
     let kdir = Kdir::new();
-    for (shell, mark) in [
-        ("bash", "complete -F _kdir"),
-        ("zsh", "#compdef kdir"),
-        ("fish", "complete -c kdir"),
-        ("elvish", "edit:completion:arg-completer[kdir]"),
-        ("powershell", "Register-ArgumentCompleter"),
-    ] {
+    for (shell, mark) in
+        [("elvish", "edit:completion:arg-completer[kdir]"), ("powershell", "Register-ArgumentCompleter")]
+    {
         let script = kdir.text(&["completions", shell]);
         assert!(script.contains(mark), "{shell}: {script}");
         for subcommand in kdir.subcommands() {

@@ -135,6 +135,27 @@ fn what_cannot_be_followed_is_told() {
 }
 
 #[test]
+fn a_pattern_may_match_its_first_topic_while_it_is_followed() {
+    let kdir = Kdir::with_topic("other", &[]);
+    kdir.run(&["consume", "app-*"]).code(1).stdout("").stderr(contains("no topic in"));
+    let mut follower = follow(&kdir, &["app-*", "other", "-n", "2"]);
+    let lines = follower.lines();
+    kdir.produce("other", &[], "old\n");
+    assert_eq!(next(&lines), "old");
+    kdir.create("app-1", &[]);
+    kdir.produce("app-1", &[], "first\n");
+    assert_eq!(next(&lines), "first");
+    let (code, _, said) = follower.end();
+    assert_eq!((code, said.as_str()), (Some(0), "warning: no topic matches app-* yet; waiting for one\n"));
+    let mut follower = follow(&kdir, &["web-*", "-n", "1"]);
+    let lines = follower.lines();
+    kdir.create("web-1", &[]);
+    kdir.produce("web-1", &[], "second\n");
+    assert_eq!(next(&lines), "second");
+    assert_eq!(follower.end().0, Some(0));
+}
+
+#[test]
 fn a_follow_ends_when_nothing_was_printed_for_so_long() {
     let kdir = Kdir::with_topic("app", &[]);
     kdir.produce("app", &[], "a\n");

@@ -60,6 +60,18 @@ fn a_full_disk_behind_stdout_is_an_error() {
 }
 
 #[test]
+fn a_closed_stdout_ends_a_follower_with_an_error() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "a\n");
+    let cursor = kdir.temp().join("cursor");
+    let args = ["consume", "app", "-F", "--cursor-file", cursor.to_str().unwrap()];
+    let command = kdir.process_of_script(r#"exec "$@" >&-"#, &args);
+    let (code, _, stderr) = Running::start(command).end();
+    assert_eq!((code, stderr.as_str()), (Some(1), "kdir: cannot write to stdout: Bad file descriptor\n"));
+    assert!(!cursor.exists());
+}
+
+#[test]
 fn an_output_that_fills_up_has_all_that_went_before_and_the_cursor_is_not_past_it() {
     let kdir = much();
     let whole = kdir.values("app");

@@ -375,7 +375,8 @@ fn a_record_over_the_limit_is_named_by_line_and_size_and_what_came_before_is_kep
     // 61 of the batch, 2 for the record's length, 7 around 300 of value.
     kdir.feed(&["-q", "produce", "app"], format!("one\ntwo\n{long}\nthree\n")).code(1).stdout("").stderr(
         "kdir: line 3 of stdin is too large: 300 bytes, and the batch that holds it, with some 70 bytes \
-         of its own, may have 200 (the smaller of max.message.bytes and segment.bytes)\n",
+         of its own, may have 200 (the smaller of max.message.bytes and segment.bytes)\n\
+         hint: `kdir alter app -c max.message.bytes=4MiB` raises the limit\n",
     );
     assert_eq!(kdir.values("app"), "one\ntwo\n");
 }
@@ -397,7 +398,8 @@ fn a_record_far_over_the_limit_is_measured_and_not_kept_in_memory() {
     input.push(b'\n');
     kdir.feed(&["-q", "produce", "app"], input).code(1).stdout("").stderr(
         "kdir: line 2 of stdin is too large: 5242876 bytes, and the batch that holds it, with some 70 bytes \
-         of its own, may have 1048588 (the smaller of max.message.bytes and segment.bytes)\n",
+         of its own, may have 1048588 (the smaller of max.message.bytes and segment.bytes)\n\
+         hint: `kdir alter app -c max.message.bytes=8MiB` raises the limit\n",
     );
     assert_eq!(kdir.values("app"), "one\n");
 }
@@ -410,7 +412,8 @@ fn a_record_as_large_as_the_limit_fits() {
     assert_eq!(kdir.values("app"), line);
     kdir.feed(&["-q", "produce", "app"], "x".repeat(301)).code(1).stdout("").stderr(
         "kdir: line 1 of stdin is too large: 301 bytes, and the batch that holds it, with some 70 bytes \
-         of its own, may have 370 (the smaller of max.message.bytes and segment.bytes)\n",
+         of its own, may have 370 (the smaller of max.message.bytes and segment.bytes)\n\
+         hint: `kdir alter app -c max.message.bytes=4MiB` raises the limit\n",
     );
 }
 

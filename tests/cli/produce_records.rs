@@ -80,6 +80,35 @@ fn what_is_wrong_with_json_is_named_in_plain_words_and_blank_lines_are_no_record
 }
 
 #[test]
+fn the_envelope_of_the_help_is_one() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let help = kdir.text(&["help", "produce"]);
+    let envelope = help.lines().map(str::trim).find(|line| line.starts_with("`{\"key\":")).unwrap();
+    let envelope = envelope.trim_matches('`');
+    kdir.produce("app", &["-i", "json"], format!("{envelope}\n"));
+    let (mut record, envelope) = (kdir.records("app").remove(0), serde_json::from_str::<Value>(envelope).unwrap());
+    record.as_object_mut().unwrap().retain(|name, _| !["topic", "offset", "timestamp_type"].contains(&name.as_str()));
+    assert_eq!(record, envelope);
+}
+
+#[test]
+fn timestamps_in_milliseconds_that_may_be_seconds_are_warned_of() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let envelopes = "{\"value\":\"a\",\"timestamp\":1700000000}\n{\"value\":\"b\",\"timestamp\":1700000000000}\n";
+    let warning = "warning: 1 record with a timestamp in January or February 1970: timestamps are milliseconds, and these may be \
+                   seconds\n";
+    for (options, input) in [(&["-i", "json"][..], envelopes), (&["--timestamp-delimiter", ","], "1700000000,a\n0,b\n")]
+    {
+        let args = [&["produce", "app"], options].concat();
+        kdir.feed(&args, input).code(0).stdout("").stderr(predicates::str::ends_with(warning));
+    }
+    // What a topic holds goes into another as it is.
+    let records = kdir.text(&["consume", "app", "-o", "json"]);
+    kdir.feed(&["-q", "produce", "--create", "copy", "-i", "json"], records).code(0).stderr("");
+    assert_eq!(kdir.records("copy")[0]["timestamp"], 1_700_000_000);
+}
+
+#[test]
 fn raw_takes_an_empty_input_as_an_empty_record() {
     let kdir = Kdir::with_topic("app", &[]);
     let (empty, full) = (kdir.file("empty", ""), kdir.file("full", "x"));
@@ -174,6 +203,9 @@ fn every_example_of_the_help_of_produce_works() {
         ("events.jsonl", "{\"key\":\"k\",\"value\":{\"a\":1}}\n"),
         ("console.tsv", "CreateTime:1700000000000\ta:1\tk\tv\n"),
         ("access.log", "::1 - - [22/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5\n"),
+        ("journal.log", "1700000000.123456 host app[1]: started\n"),
+        ("mail.log", "Nov 22 10:00:00 host smtpd[1]: started\n"),
+        ("app.txt", "started at=2026-11-22T10:00:00CET\n"),
         ("docker.log", "2026-11-22T10:00:00.5Z started\n"),
         ("app.json", "{\"ts\":1700000000000}\n"),
     ] {
@@ -181,7 +213,8 @@ fn every_example_of_the_help_of_produce_works() {
     }
     for example in &examples {
         let example = example.replace("tail -F /var/log/", "cat ").replace("docker logs -t web", "cat docker.log");
-        let example = example.replace("/var/log/nginx/", "");
+        let example = example.replace("journalctl -o short-unix", "cat journal.log");
+        let example = example.replace("/var/log/nginx/", "").replace("/var/log/mail", "mail");
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_kdir"));
         let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
         let mut command = Command::new("bash");
@@ -189,8 +222,14 @@ fn every_example_of_the_help_of_produce_works() {
         let output = command.env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
         assert!(output.status.success(), "{example}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(examples.len(), 8);
-    assert_eq!(kdir.values("app"), "one\ntwo\n{\"ts\":1700000000000}\nv\none\ntwo\n");
+    assert_eq!(examples.len(), 11);
+    for (topic, time) in [("journal", "14 22:13:20"), ("mail", "22 10:00:00")] {
+        assert_eq!(kdir.text(&["consume", topic, "-f", "%T{%d %T}"]), time, "{topic}");
+    }
+    assert_eq!(
+        kdir.values("app"),
+        "one\ntwo\nstarted at=2026-11-22T10:00:00CET\n{\"ts\":1700000000000}\nv\none\ntwo\n"
+    );
     assert_eq!(kdir.values("events"), "{\"a\":1}\n");
     let mut keys: Vec<Value> = kdir.records("orders").iter().map(|record| record["key"].clone()).collect();
     keys.sort_by_key(ToString::to_string);

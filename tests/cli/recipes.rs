@@ -18,7 +18,7 @@ fn recipe(title: &str) -> String {
 }
 
 /// A shell in the temporary folder of the test, where `kdir` is the program under test.
-fn shell(kdir: &Kdir, script: &str) -> Command {
+pub(crate) fn shell(kdir: &Kdir, script: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_kdir"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
@@ -127,6 +127,17 @@ fn a_topic_is_split_by_key() {
     for (topic, values) in [("orders-alice", "1\n3\n"), ("orders-bob", "2\n"), ("orders-al", "4\n")] {
         assert_eq!(kdir.values(topic), values, "{topic}");
     }
+}
+
+#[test]
+fn a_key_goes_into_the_topic_of_its_own_name_only() {
+    let kdir = Kdir::with_topic("orders", &[]);
+    kdir.produce("orders", &["-K", ","], "user.2,b\nuserX2,c\nuser+1,a\nfoo bar,d\na/b,e\n");
+    let output = shell(&kdir, &format!("set +e\n{}", recipe("Split a topic by key"))).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("kdir: TOPIC: a topic name has only the characters").count(), 3, "{said}");
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]).lines().count(), 3);
+    assert_eq!((kdir.values("orders-user.2"), kdir.values("orders-userX2")), ("b\n".into(), "c\n".into()));
 }
 
 #[test]

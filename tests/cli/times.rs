@@ -3,8 +3,7 @@
 use crate::support::Kdir;
 use jiff::tz::TimeZone;
 use kdir::units::{LocalZone, TimeFormat, TimeState, Timestamp};
-use predicates::prelude::PredicateBooleanExt;
-use predicates::str::{contains, ends_with, starts_with};
+use predicates::str::contains;
 use serde_json::Value;
 use std::process::Command;
 
@@ -160,11 +159,16 @@ fn fractions_and_milliseconds_are_kept_or_refused() {
         ("%s", "1700000000.123 x\n"),
         ("epoch", "1700000000.123456 x\n"),
         ("epoch-ms", "1700000000123 x\n"),
+        ("epoch-us", "1700000000123456 x\n"),
     ] {
         assert_eq!(imported("UTC", &["--timestamp-format", format], line).0, [1_700_000_000_123], "{format}");
     }
-    for (format, line) in [("%s", "1700000000123 x\n"), ("epoch", "1700000000123 x\n"), ("epoch-ms", "1700000000 x\n")]
-    {
+    for (format, line) in [
+        ("%s", "1700000000123 x\n"),
+        ("epoch", "1700000000123 x\n"),
+        ("epoch-ms", "1700000000 x\n"),
+        ("epoch-us", "1700000000123 x\n"),
+    ] {
         let (timestamps, said) = imported("UTC", &["-q", "--timestamp-format", format], line);
         assert!(timestamps.is_empty() && said.contains("does not begin with a time"), "{format}: {said}");
     }
@@ -246,8 +250,8 @@ fn a_step_back_in_the_hour_that_comes_twice_is_the_second_pass_and_warned_of_onc
     let (timestamps, said) = imported("America/New_York", &["--timestamp-format", "%F %R"], lines);
     let minute = 60_000;
     assert_eq!(timestamps, [first, first + 20 * minute, first + 35 * minute, first + HOUR, first + HOUR + 40 * minute]);
-    let warning = "warning: 4 records without a zone lie in an hour that comes twice as the clocks are put back: 2 were read as \
-                   the first, 2, after a step back, as the second\n";
+    let warning = "warning: 4 records without a zone in an hour that comes twice, as the clocks are put back: 2 read as the \
+                   first pass, 2, after a step back, as the second\n";
     assert_eq!(said.matches(warning).count(), 1, "{said}");
     // Threads write their lines in any order.
     let lines = "2026-11-01 01:30:05 a\n2026-11-01 01:30:04 b\n2026-11-01 01:30:06 b\n";
@@ -315,11 +319,9 @@ fn a_zone_of_tz_without_a_rule_has_that_of_glibc_and_an_unknown_one_is_warned_of
     consume("CET-1CEST").stdout("2026-07-01 12:00:00 +0200\n").stderr("");
     consume("Asia/Kolkata").stdout("2026-07-01 15:30:00 +0530\n").stderr("");
     consume("").stdout("2026-07-01 10:00:00 +0000\n").stderr("");
-    consume("Nowhere/Land").stdout("2026-07-01 10:00:00 +0000\n").stderr(
-        starts_with("warning: TZ=Nowhere/Land is not a known time zone (")
-            .and(ends_with("): local times are read and shown in UTC\n"))
-            .and(predicates::function::function(|text: &str| text.lines().count() == 1)),
-    );
+    consume("Nowhere/Land")
+        .stdout("2026-07-01 10:00:00 +0000\n")
+        .stderr("warning: TZ=Nowhere/Land is not a known time zone: local times are read and shown in UTC\n");
     let mut quiet = kdir.command(&["-q", "consume", "t", "--since", "2026-06-01"]);
     quiet.env("TZ", "Nowhere/Land").assert().code(0).stdout("a\n").stderr("");
 }

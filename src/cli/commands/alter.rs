@@ -2,8 +2,9 @@ use crate::cli::Context;
 use crate::cli::args::{self, Retention, RetentionBytes, configure};
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit};
-use crate::logdir::{Alteration, LogDirError};
+use crate::logdir::{Alteration, LogDirError, Topic};
 use crate::units::TopicName;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Change a topic's configuration, or add partitions
 ///
@@ -43,8 +44,9 @@ pub(crate) fn run(args: &AlterArgs, context: &mut Context) -> anyhow::Result<Exi
     if let Some((key, _)) = args.config.iter().find(|(key, _)| args.unset.contains(key)) {
         return Err(exit::usage(format!("--unset {key} cannot be used with --config {key}")));
     }
-    let mut warnings = Vec::new();
-    let change = |topic: &crate::logdir::Topic| -> Result<Alteration, Refusal> {
+    let (mut warnings, mut before) = (Vec::new(), None);
+    let change = |topic: &Topic| -> Result<Alteration, Refusal> {
+        before = Some(topic.clone());
         let mut config = topic.config.clone();
         for key in &args.unset {
             if !config.unset(key).map_err(anyhow::Error::from)? {
@@ -58,8 +60,25 @@ pub(crate) fn run(args: &AlterArgs, context: &mut Context) -> anyhow::Result<Exi
     for warning in warnings {
         context.ui.warning(&warning);
     }
-    context.ui.status(&format!("altered topic {}", topic.name));
+    let changes = before.map_or_else(Vec::new, |before| changes(&before, &topic));
+    let changes = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join(", ") };
+    context.ui.status(&format!("altered topic {}: {changes}", topic.name));
     Ok(Exit::Done)
+}
+
+/// What is different now, and what it was.
+fn changes(before: &Topic, after: &Topic) -> Vec<String> {
+    let set: BTreeMap<_, _> = before.config.overrides().collect();
+    let sets: BTreeMap<_, _> = after.config.overrides().collect();
+    let keys: BTreeSet<_> = set.keys().chain(sets.keys()).filter(|key| set.get(*key) != sets.get(*key)).collect();
+    let text = |config: &BTreeMap<&str, &str>, key: &&str| (*config.get(key).unwrap_or(&"default")).to_owned();
+    let mut changes: Vec<String> =
+        keys.iter().map(|key| format!("{key}={} (was {})", text(&sets, key), text(&set, key))).collect();
+    let (had, has) = (before.partitions.len(), after.partitions.len());
+    if had != has {
+        changes.push(format!("{has} partitions (was {had})"));
+    }
+    changes
 }
 
 /// What stops an alteration: the log dir's error or one of the configuration.

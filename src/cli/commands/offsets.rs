@@ -30,7 +30,7 @@ pub(crate) struct OffsetsArgs {
     at: String,
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',')]
-    #[arg(add = complete::partitions())]
+    #[arg(value_parser = args::partition_number, add = complete::partitions())]
     partition: Vec<i32>,
     #[command(flatten)]
     report: ReportArgs,

@@ -58,6 +58,7 @@ use terminal::{Terminal, in_words};
 #[command(after_long_help = "Examples:\n  kdir consume app --since '2h ago' --until '1h ago' -o json\n  \
                        kdir consume app --tail 10 -F --grep ERROR\n  \
                        kdir consume app -o csv --columns time,key,value,header:source\n  \
+                       kdir consume app -o tsv --columns key,value\n  \
                        kdir consume app -o json --value-as json\n  \
                        kdir consume app -o hex -n 1\n  \
                        kdir consume app --key-is alice --count\n  \
@@ -72,6 +73,7 @@ pub(crate) struct ConsumeArgs {
 
     /// Only these partitions
     #[arg(short, long, value_name = "N,M", value_delimiter = ',', help_heading = "Where", add = complete::partitions())]
+    #[arg(value_parser = args::partition_number)]
     partition: Vec<i32>,
     /// Where to begin [default: earliest]
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, help_heading = "Where")]
@@ -124,7 +126,8 @@ pub(crate) struct ConsumeArgs {
     /// the very end, the last record. What cannot be seen: readers that read on before they have processed what they have, as
     /// xargs does while a command runs and mawk until its buffer is full (but for `mawk -W interactive`), several that read
     /// from one pipe, and what another machine does with what it has got; for these there is --ack. In a terminal a record
-    /// counts when it is written, in a file when it is durable. What --until leaves out is there for the next run.
+    /// counts when it is written, in a file when it is durable. Records at or after --until
+    /// are left for the next run.
     ///
     /// One run at a time can use a file. A link is followed. Where FILE cannot be replaced, as with one that is mounted into a
     /// container, it is written in place. A topic that was deleted and created again is read from its start. While kdir runs,
@@ -213,7 +216,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, help_heading = "Output")]
     #[arg(conflicts_with_all = ["output", "format", "delimiter", "cursor_file", "speed"])]
     count: bool,
-    /// What follows each value: any bytes, or none; \n \t \r \0 \\ and \xHH are understood [default: \n]
+    /// The bytes to print after each value, which may be none; \n \t \r \0 \\ and \xHH are understood [default: \n]
     #[arg(short = 'D', long, allow_hyphen_values = true)]
     #[arg(value_name = "BYTES", value_parser = any_bytes, help_heading = "Output")]
     delimiter: Option<Delimiter>,

@@ -33,6 +33,9 @@ impl<'a> Terminal<'a> {
     pub(super) fn take(&mut self, event: Event<'_>) {
         let ui = self.context.ui;
         match event {
+            Event::NothingMatches { pattern } => {
+                ui.warning(&format!("no topic matches {pattern} yet; waiting for one"));
+            }
             Event::NoFolder { partition } => {
                 ui.verbose(&format!("partition {partition} has no folder yet and is empty"));
             }

@@ -18,8 +18,8 @@ use uuid::Uuid;
 /// Describe topics, partition by partition
 ///
 /// One row a partition: log start offset, log end offset, segments, bytes, the timestamp of the first record and the
-/// largest timestamp. Without a topic, all topics are described. What it costs follows the number of segments, not the
-/// bytes in them.
+/// largest timestamp. Without a topic, all topics are described. The time it takes grows with the number of
+/// segments, not with their bytes.
 ///
 /// A line below the table names each partition in which a transaction is open: readers of committed records stop at the
 /// last stable offset. Found are the transactions that were open when the broker stopped or began its last segment, and

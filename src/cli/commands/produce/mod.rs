@@ -10,8 +10,9 @@ use crate::cli::ui::{self, Ui};
 use crate::cli::{Context, now};
 use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
+use crate::logdir::topic::PARTITIONS_MAX;
 use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
-use crate::produce::{Ended, InputName, ProduceError, Produced, Producer, Rate, SyncPolicy};
+use crate::produce::{Ended, InputName, Problem, ProduceError, Produced, Producer, Rate, SyncPolicy};
 use crate::units::{ByteSize, Duration, TopicName};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use options::{InputFormat, OnError, PartitionerName, ValueAs, options, parse_compression, rate, rejects, sync_policy};
@@ -31,6 +32,10 @@ use std::time::Instant;
 /// writes, or those of `kcat -J`, one a line, and passes over blank lines; `len32` has a big-endian 32-bit length before each
 /// value; `raw` is one record in all.
 ///
+/// An envelope has a `value`, and where they are wanted a `key`, `headers`, a `timestamp` in ms and a `partition`; what is not
+/// UTF-8 is base64 in `value_b64` and `key_b64`, and null is null:
+/// `{"key":"k","value":"v","headers":[{"key":"source","value":"web"}],"timestamp":1700000000000,"partition":0}`
+///
 /// Limits: a batch, header included, is at most the smaller of max.message.bytes and segment.bytes, and a record must
 /// fit a batch of its own before compression. An input that holds something else (a line that is too long, without its key
 /// delimiter, or no envelope; a record without a key for a compacted topic; a partition that is not there) is stored up to
@@ -38,14 +43,19 @@ use std::time::Instant;
 ///
 /// On SIGINT, SIGTERM or SIGHUP the complete records that were read are stored and synced; a line that has only begun is not.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd\n  \
+#[command(
+    after_long_help = "Examples:\n  tail -F /var/log/app.log | kdir produce --create app -z zstd --linger 500ms\n  \
                        kdir produce --create web --timestamp-format clf /var/log/nginx/access.log\n  \
                        docker logs -t web | kdir produce --create web --timestamp-format rfc3339\n  \
+                       journalctl -o short-unix | kdir produce --create journal --timestamp-format epoch\n  \
+                       kdir produce --create mail --timestamp-format syslog /var/log/mail.log\n  \
+                       kdir produce app --timestamp-regex 'at=(\\S+)' --timestamp-format '%FT%T%Z' app.txt\n  \
                        kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json\n  \
                        kdir produce --create -P 3 orders -K , orders.csv\n  \
                        kdir produce events -i json --value-as json events.jsonl\n  \
                        kdir produce app --timestamp-delimiter '\\t' --headers-delimiter '\\t' -K '\\t' console.tsv\n  \
-                       kdir produce app --rate 100 app.log")]
+                       kdir produce app --rate 100 app.log"
+)]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
@@ -99,7 +109,7 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     #[arg(value_parser = args::delimiter, help_heading = "Records")]
     headers_delimiter: Option<Delimiter>,
-    /// The timestamp of every record, in place of the time it is read; -1 is none
+    /// The timestamp of every record, in place of the time it is read; -1 stores no timestamp
     ///
     /// `kdir consume --help` has the forms of times.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Records")]
@@ -158,6 +168,28 @@ pub(crate) struct ProduceArgs {
     output: SummaryFormat,
 }
 
+impl ProduceArgs {
+    /// What helps where an input makes no record.
+    pub(crate) fn hint(&self, problem: &Problem) -> Option<String> {
+        let topic = &self.topic;
+        match problem {
+            Problem::RecordTooLarge { size, .. } => {
+                // What it is known to have, with room for more; the limit of the limit is 2 GiB.
+                let mib = (size + 4096).div_ceil(1 << 20).next_power_of_two().max(4);
+                (mib < 2048).then(|| format!("`kdir alter {topic} -c max.message.bytes={mib}MiB` raises the limit"))
+            }
+            Problem::NoSuchPartition { partition: partition @ 0..PARTITIONS_MAX, .. } => Some(format!(
+                "`kdir alter {topic} -P {}` adds partitions (with --create, give -P), -p 0 puts every record into partition 0",
+                partition + 1
+            )),
+            Problem::BadJson { what, .. } if what.starts_with("expected a string, not ") && self.value_as.is_none() => {
+                Some("--value-as json stores a value that is JSON as it is written".into())
+            }
+            _ => None,
+        }
+    }
+}
+
 pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let mut options = options(args, context)?;
@@ -178,6 +210,7 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let produced = producer.run(inputs.iter().map(|input| input.open(stop.descriptor())));
     let reported = report.end(&produced);
     times::warn_of_passes(context.ui, produced.taken.passes);
+    times::warn_of_seconds(context.ui, produced.taken.in_seconds);
     let exit = exit_of(produced, &stop, context)?;
     reported?;
     Ok(exit)
