@@ -310,8 +310,6 @@ impl<'a> Delivery<'a> {
         ledger.keep(outlet)
     }
 
-    /// What fits into an empty pipe, in bytes: less is written without a wait.
-    const PIPE_SIZE: usize = 64 << 10;
     /// How long a wait lasts at most before positions may have to be kept.
     pub(super) fn pause_before_keeping(&self) -> Duration {
         if self.ledger.as_ref().is_some_and(Ledger::is_behind) { PAUSE_MAX } else { Duration::MAX }
