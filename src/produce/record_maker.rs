@@ -201,8 +201,7 @@ impl<'a> RecordMaker<'a> {
         }
         let refused = |(column, what)| Problem::BadJson { place: at.place(), column, what };
         let envelope = match Envelope::parse(bytes, self.rule.values) {
-            Ok(envelope) if envelope.timestamp.is_none_or(|timestamp| timestamp >= Timestamp::NONE) => envelope,
-            Ok(_) => return router.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
+            Ok(envelope) => envelope,
             Err(refusal) => return router.reject(framed, refused(refusal)),
         };
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();

@@ -11,6 +11,9 @@
 //! Lines of `kcat -J` are taken as well: `payload` is the value, `ts` the timestamp, `headers` an array of names and values in
 //! turn; `tstype` and `broker` say nothing that counts here. kcat writes bytes that are not UTF-8 as they are, so bytes
 //! within a text are taken as they stand.
+//!
+//! A timestamp before 1990 or after 2100 is most likely one in other units, and refused, unless a `timestamp_type` (or `tstype`)
+//! says that it is Kafka's: what was read from a log, which may hold any, is taken again.
 
 use crate::format::header::TimestampType;
 use crate::format::record::Record;
@@ -141,8 +144,8 @@ struct EnvelopeIn<'a, H, V> {
     _offset: IgnoredAny,
     #[serde(default, alias = "ts")]
     timestamp: Option<i64>,
-    #[serde(default, rename = "timestamp_type", alias = "tstype")]
-    _timestamp_type: IgnoredAny,
+    #[serde(default, alias = "tstype")]
+    timestamp_type: Option<IgnoredAny>,
     #[serde(default, rename = "broker")]
     _broker: IgnoredAny,
     #[serde(default, borrow)]
@@ -238,6 +241,20 @@ impl<'a> From<JsonText<'a>> for Text<'a> {
     }
 }
 
+/// The timestamp of an envelope as it is written.
+#[derive(Deserialize)]
+struct TimestampText<'a> {
+    #[serde(borrow, alias = "ts")]
+    timestamp: &'a RawValue,
+}
+
+/// The column of the timestamp of an envelope.
+#[cold]
+fn column_of_timestamp(line: &[u8]) -> usize {
+    let found = serde_json::from_slice::<TimestampText<'_>>(line).ok();
+    found.map_or(1, |it| it.timestamp.get().as_ptr().addr() - line.as_ptr().addr() + 1)
+}
+
 /// Tells a field that is null from one that is not there.
 fn present<'de, V: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<V>>, D::Error> {
     Option::<V>::deserialize(deserializer).map(Some)
@@ -307,14 +324,27 @@ impl<'a> Envelope<'a> {
             return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
         }
         let headers = headers(parsed.headers.unwrap_or_default()).map_err(|what| (line.len(), what))?;
+        let timestamp = parsed.timestamp.map(Timestamp);
+        if let Some(what) = timestamp.and_then(|it| refusal_of_timestamp(it, parsed.timestamp_type.is_some())) {
+            return Err((column_of_timestamp(line), what));
+        }
         Ok(Self {
             partition: parsed.partition,
-            timestamp: parsed.timestamp.map(Timestamp),
+            timestamp,
             key: either(parsed.key, parsed.key_b64, "key")?,
             value: either(parsed.value.flatten().map(V::into), parsed.value_b64, "value")?,
             headers,
         })
     }
+}
+
+/// Why a timestamp is not taken, where that is so.
+fn refusal_of_timestamp(timestamp: Timestamp, is_kafkas: bool) -> Option<String> {
+    if timestamp < Timestamp::NONE {
+        return Some("a timestamp is -1 (none) or later".into());
+    }
+    let doubt = timestamp.doubt("add \"timestamp_type\":\"CreateTime\"").filter(|_| !is_kafkas)?;
+    Some(format!("timestamp {}: {doubt}", timestamp.0))
 }
 
 /// Makes headers of what stands in their place.
@@ -467,10 +497,28 @@ mod tests {
             (r#"{"value":{"a":1}}"#, 9, "expected a string, not an object"),
             (r#"{"value":"x","headers":{"a":"b"}}"#, 23, "expected a list, not an object"),
             (r#"{"value":"\ud800"}"#, 17, "half of a surrogate pair"),
+            (r#"{"value":"\"timestamp\":1","timestamp": 1700000000}"#, 41, "as seconds 2023-11-14 22:13:20 UTC"),
+            (r#"{"ts":1700000000000000,"payload":"x"}"#, 7, "as microseconds 2023-11-14 22:13:20 UTC"),
+            (r#"{"value":"x","timestamp":0}"#, 26, "as milliseconds it is 1970-01-01 00:00:00 UTC"),
+            (r#"{"value":"x","timestamp":-2,"timestamp_type":"CreateTime"}"#, 26, "-1 (none) or later"),
         ] {
             let (at, what) = Envelope::parse(line.as_bytes(), Values::Text).unwrap_err();
             assert!(what.contains(words), "{line}: {what}");
             assert_eq!(at, column, "{line}: {what}");
+        }
+    }
+
+    #[test]
+    fn any_timestamp_with_a_type_beside_it_is_taken_as_it_is_read_from_a_log() {
+        for (line, timestamp) in [
+            (r#"{"value":"x","timestamp":0,"timestamp_type":"CreateTime"}"#, 0),
+            (r#"{"timestamp_type":"LogAppendTime","timestamp":1700000000,"value":"x"}"#, 1_700_000_000),
+            (r#"{"payload":"x","tstype":"create","ts":9223372036854775807}"#, i64::MAX),
+            (r#"{"value":"x","timestamp":-1}"#, -1),
+            (r#"{"value":"x","timestamp":631152000000}"#, 631_152_000_000),
+        ] {
+            let envelope = Envelope::parse(line.as_bytes(), Values::Text).unwrap();
+            assert_eq!(envelope.timestamp, Some(Timestamp(timestamp)), "{line}");
         }
     }
 

@@ -28,8 +28,9 @@ use std::time::Instant;
 /// A record with a key goes where Kafka's Java client would send it; records without a key go round-robin, one by one.
 ///
 /// Input formats (-i): `lines` ends each record with the delimiter; `json` takes the envelopes that `kdir consume -o json`
-/// writes, or those of `kcat -J`, one a line, and passes over blank lines; `len32` has a big-endian 32-bit length before each
-/// value; `raw` is one record in all.
+/// writes, or those of `kcat -J`, one a line, and passes over blank lines. Their timestamps are in ms; one before 1990 or after
+/// 2100 is an error (it may be in seconds) unless a timestamp_type is beside it, as those two commands write it. `len32` has a
+/// big-endian 32-bit length before each value; `raw` is one record in all.
 ///
 /// Limits: a batch, header included, is at most the smaller of max.message.bytes and segment.bytes, and a record must
 /// fit a batch of its own before compression. An input that holds something else (a line that is too long, without its key
