@@ -636,7 +636,7 @@ _kdir() {
             return 0
             ;;
         kdir__subcmd__produce)
-            opts="-P -i -D -k -K -H -Z -p -z -o -d -q -v -h --create --partitions --input --delimiter --value-as --rate --on-error --rejects --key --key-delimiter --header --headers-delimiter --timestamp --timestamp-format --timestamp-regex --timestamp-field --timestamp-delimiter --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
+            opts="-P -i -D -k -K -H -Z -p -z -o -d -q -v -h --by-topic --create --partitions --input --delimiter --value-as --rate --on-error --rejects --key --key-delimiter --header --headers-delimiter --timestamp --timestamp-format --timestamp-regex --timestamp-field --timestamp-delimiter --null-empty --partition --partitioner --compression --batch-size --linger --sync --output --log-dir --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

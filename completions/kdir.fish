@@ -139,7 +139,8 @@ complete -c kdir -n "__fish_kdir_using_subcommand produce" -s d -l log-dir -d 'T
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -l color -d 'When to use colour; records are never coloured' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is'
 always\t'Always'
 never\t'Never'"
-complete -c kdir -n "__fish_kdir_using_subcommand produce" -l create -d 'Make the topic, with Kafka\'s defaults, where it is missing'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l by-topic -d 'In place of TOPIC: each envelope of -i json, read from stdin, goes to the topic that it names'
+complete -c kdir -n "__fish_kdir_using_subcommand produce" -l create -d 'Make the topic, with Kafka\'s defaults, where it is missing; with --by-topic each of them'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s Z -l null-empty -d 'Store empty keys and values as null'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s q -l quiet -d 'Say nothing but errors'
 complete -c kdir -n "__fish_kdir_using_subcommand produce" -s v -l verbose -d 'Say more of what is done'

@@ -2,7 +2,7 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `topic`, `partition`, `offset` | where the record is; of these, only the partition counts on the way in |
+//! | `topic`, `partition`, `offset` | where the record is; on the way in the partition counts, and the topic if it is to |
 //! | `timestamp`, `timestamp_type` | ms since the epoch; `CreateTime` or `LogAppendTime` |
 //! | `key`, `value` | text, or null; `null` differs from `""` |
 //! | `key_b64`, `value_b64` | in their place where the bytes are not UTF-8 |
@@ -136,8 +136,9 @@ fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "H: Deserialize<'de>, V: Deserialize<'de>"))]
 struct EnvelopeIn<'a, H, V> {
-    #[serde(default, rename = "topic")]
-    _topic: IgnoredAny,
+    /// Looked at only where it counts.
+    #[serde(default, borrow)]
+    topic: Option<&'a RawValue>,
     #[serde(default)]
     partition: Option<i32>,
     #[serde(default, rename = "offset")]
@@ -252,8 +253,17 @@ struct TimestampText<'a> {
 #[cold]
 fn column_of_timestamp(line: &[u8]) -> usize {
     let found = serde_json::from_slice::<TimestampText<'_>>(line).ok();
-    found.map_or(1, |it| it.timestamp.get().as_ptr().addr() - line.as_ptr().addr() + 1)
+    found.map_or(1, |it| column_of(it.timestamp.get(), line))
 }
+
+/// The column in a line at which a part of it begins.
+fn column_of(part: &str, line: &[u8]) -> usize {
+    part.as_ptr().addr().saturating_sub(line.as_ptr().addr()) + 1
+}
+
+/// A string, borrowed where it holds no escape.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Tells a field that is null from one that is not there.
 fn present<'de, V: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<V>>, D::Error> {
@@ -279,6 +289,8 @@ pub enum Values {
 /// A record as an envelope gives it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
+    /// The topic as it is written, where the envelope has one.
+    topic: Option<&'a str>,
     /// The partition, where the envelope names one.
     pub partition: Option<i32>,
     /// The timestamp, where the envelope has one.
@@ -300,6 +312,20 @@ impl<'a> Envelope<'a> {
         match values {
             Values::Text => Self::parse_with::<Text<'a>>(line),
             Values::Json => Self::parse_with::<JsonText<'a>>(line),
+        }
+    }
+
+    /// The name of the topic, and its column in the line that this was read from.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn topic(&self, line: &[u8]) -> Result<(Cow<'a, str>, usize), Refusal> {
+        let missing = || (line.len().max(1), "the envelope names no topic".to_owned());
+        let written = self.topic.ok_or_else(missing)?;
+        let column = column_of(written, line);
+        match serde_json::from_str::<Name<'a>>(written) {
+            Ok(Name(name)) => Ok((name, column)),
+            Err(_) => Err((column, format!("the topic {written} is not a string"))),
         }
     }
 
@@ -329,6 +355,7 @@ impl<'a> Envelope<'a> {
             return Err((column_of_timestamp(line), what));
         }
         Ok(Self {
+            topic: parsed.topic.map(RawValue::get),
             partition: parsed.partition,
             timestamp,
             key: either(parsed.key, parsed.key_b64, "key")?,

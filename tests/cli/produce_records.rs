@@ -189,7 +189,9 @@ fn every_example_of_the_help_of_produce_works() {
         let output = command.env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
         assert!(output.status.success(), "{example}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 9);
+    let copied = kdir.text(&["-d", kdir.temp().join("COPY").to_str().unwrap(), "consume", "app", "web", "--count"]);
+    assert_eq!(copied, "5\n");
     assert_eq!(kdir.values("app"), "one\ntwo\n{\"ts\":1700000000000}\nv\none\ntwo\n");
     assert_eq!(kdir.values("events"), "{\"a\":1}\n");
     let mut keys: Vec<Value> = kdir.records("orders").iter().map(|record| record["key"].clone()).collect();
