@@ -38,7 +38,8 @@ pub(crate) fn system_zone(ui: Ui) -> TimeZone {
 pub(crate) struct LineTimeArgs {
     /// Take each record's timestamp from the start of its line, as in '%Y-%m-%d %H:%M:%S' or rfc3339
     ///
-    /// The format is strftime's, or one of these: `rfc3339` (2026-11-22T10:00:00Z, with any zone), `syslog` (Nov 22 10:00:00,
+    /// The format is strftime's, or one of these: `rfc3339` (2026-11-22T10:00:00Z, with any zone; an
+    /// offset has minutes, as +01:00), `syslog` (Nov 22 10:00:00,
     /// or RFC 3339, after a priority such as `<34>` or not), `clf` (in [], as in the access logs of nginx and
     /// Apache), `epoch` (seconds, with or without a fraction), `epoch-ms`, `epoch-us` (as in journald's JSON).
     ///

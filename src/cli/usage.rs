@@ -3,6 +3,7 @@
 
 use super::ui::{ColorChoice, Ui};
 use super::{Cli, exit, lazy};
+use crate::units::time::is_negative;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 use std::error::Error as _;
@@ -115,6 +116,13 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
     let parsed = command.try_get_matches_from_mut(&words).and_then(|it| Cli::from_arg_matches(&it));
     // There is one in a run: to free its thousand parts takes longer than to parse the line.
     mem::forget(command);
+    let parsed = parsed.or_else(|error| match with_negative_values(&words).filter(|_| is_unknown(&error)) {
+        Some(joined) => match parse_again(joined) {
+            Err(again) if is_unknown(&again) => Err(error),
+            parsed => parsed,
+        },
+        None => Err(error),
+    });
     let parsed = parsed.and_then(|cli| with_log_dirs_before_the_command(cli, &words));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayVersion => exit::clap(&error),
@@ -133,6 +141,39 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
             ExitCode::from(exit::USAGE)
         }
     })
+}
+
+fn is_unknown(error: &clap::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooManyValues)
+}
+
+fn parse_again(words: Vec<OsString>) -> clap::error::Result<Cli> {
+    let command = lazy::with_negative_numbers(Cli::command());
+    command.try_get_matches_from(words).and_then(|it| Cli::from_arg_matches(&it))
+}
+
+/// The same words, where a negative amount with a unit, which clap takes for options, is joined to the option before it:
+/// `--linger=-1s` for `--linger -1s`. `None` where there is none: no option is called by a digit.
+fn with_negative_values(words: &[OsString]) -> Option<Vec<OsString>> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(words.len());
+    for (place, word) in words.iter().enumerate() {
+        let text = word.to_str().filter(|text| is_negative(text) && text.parse::<f64>().is_err());
+        let option = joined.last().and_then(|it| it.to_str()).filter(|it| it.len() > 1 && it.starts_with('-'));
+        match (text, option) {
+            _ if word == "--" => {
+                joined.extend_from_slice(&words[place..]);
+                break;
+            }
+            (Some(value), Some(option)) => {
+                let separator = if option.starts_with("--") { "=" } else { "" };
+                let both = format!("{option}{separator}{value}");
+                joined.pop();
+                joined.push(both.into());
+            }
+            _ => joined.push(word.clone()),
+        }
+    }
+    (joined.len() < words.len()).then_some(joined)
 }
 
 /// Of an option that is given before the command and after it, clap takes the second alone: for all but the log dirs, of which
@@ -260,7 +301,10 @@ impl Wrong<'_> {
             Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => format!("{value} is too large"),
             Some(_) if value.starts_with('-') => format!("{value} is negative: give a whole number"),
             Some(_) => format!("{value:?} is not a whole number"),
-            None => source.to_string(),
+            None => match source.to_string() {
+                what if is_negative(value) && !what.contains(value) => format!("{value} is negative: {what}"),
+                what => what,
+            },
         }
     }
 
@@ -298,7 +342,7 @@ fn plain_name(usage: &str) -> String {
         let options = several.split(['|', ' ', '<', '>']).filter(|word| word.starts_with("--"));
         return options.collect::<Vec<_>>().join(" or ");
     }
-    let word = usage.split(' ').next().unwrap_or_default();
+    let word = usage.split([' ', '[']).find(|it| !it.is_empty()).unwrap_or_default();
     word.trim_matches(['<', '>', '[', ']', '.']).to_owned()
 }
 
@@ -321,6 +365,7 @@ mod tests {
             ("--follow", "--follow"),
             ("<TOPIC>...", "TOPIC"),
             ("[FILE]...", "FILE"),
+            ("--ack[=<FD>]", "--ack"),
             ("--at <earliest|latest|TIME>", "--at"),
             ("<--before-offset <P:N,...>|--before <TIME>>", "--before-offset or --before"),
         ] {

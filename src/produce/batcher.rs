@@ -2,25 +2,28 @@
 
 use super::Result;
 use super::input_prefix::{InputPosition, InputPrefix};
-use super::pipeline::{Filling, Pipeline};
+use super::pipeline::{Filling, Finishing, Pipeline};
 use crate::format::header::BATCH_HEADER_SIZE;
 use crate::format::record::NewRecord;
 use crate::units::Timestamp;
 use std::sync::Arc;
 
-/// How large a batch may be.
+/// How the batches of a topic are made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BatchLimits {
+pub(super) struct BatchRule {
+    /// The [slot](super::topic_writer) of its partition 0.
+    pub(super) first_slot: i32,
     /// A batch is finished before it would exceed this; a single larger record has a batch of its own.
     pub(super) batch_size: usize,
-    /// No batch ever exceeds this.
-    pub(super) batch_size_max: usize,
+    /// How they are finished; none of them ever exceeds what that says.
+    pub(super) finishing: Finishing,
 }
 
 /// The batches that are being filled.
 pub(super) struct Batcher {
-    limits: BatchLimits,
-    /// By partition number; made when the first record comes.
+    /// Of the topic that records go to now.
+    rule: BatchRule,
+    /// By slot; made when the first record comes.
     fillings: Vec<Option<Filling>>,
     pipeline: Pipeline,
     /// Where the next record begins.
@@ -29,15 +32,15 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Batches for partitions below `partitions_max`.
-    pub(super) fn new(
-        limits: BatchLimits,
-        pipeline: Pipeline,
-        partitions_max: usize,
-        prefix: Arc<InputPrefix>,
-    ) -> Self {
-        let fillings = std::iter::repeat_with(|| None).take(partitions_max).collect();
-        Self { limits, fillings, pipeline, position: InputPosition::default(), prefix }
+    /// Batches for the partitions of a topic.
+    pub(super) fn new(rule: BatchRule, pipeline: Pipeline, prefix: Arc<InputPrefix>) -> Self {
+        Self { rule, fillings: Vec::new(), pipeline, position: InputPosition::default(), prefix }
+    }
+
+    /// From here on, records go to the topic of this rule, in slots below `slots`.
+    pub(super) fn go_to(&mut self, rule: BatchRule, slots: i32) {
+        self.rule = rule;
+        self.fillings.resize_with(self.fillings.len().max(slots as usize), || None);
     }
 
     /// What was taken in so far, with what was rejected.
@@ -54,7 +57,7 @@ impl Batcher {
     /// Whether even a batch that holds `record` alone would be too large before compression.
     #[inline(always)]
     pub(super) fn is_too_large(&self, record: &NewRecord<'_>) -> bool {
-        let limit = self.limits.batch_size_max;
+        let limit = self.rule.finishing.batch_size_max;
         BATCH_HEADER_SIZE + record.size_max() > limit && BATCH_HEADER_SIZE + record.size(0, 0) > limit
     }
 
@@ -65,18 +68,19 @@ impl Batcher {
     /// When a batch cannot be stored.
     #[inline(always)]
     pub(super) fn add(&mut self, partition: i32, record: &NewRecord<'_>, input_bytes: usize) -> Result<()> {
-        let place = partition as usize;
+        let rule = self.rule;
+        let place = (rule.first_slot + partition) as usize;
+        let limit = rule.batch_size.min(rule.finishing.batch_size_max);
         if let Some(Filling { builder, .. }) = &self.fillings[place] {
             // The exact size is asked for only near the limit.
-            let limit = self.limits.batch_size.min(self.limits.batch_size_max);
             if builder.size() + record.size_max() > limit && !builder.is_empty() && builder.size_with(record) > limit {
                 self.pass(place)?;
             }
         }
-        let limits = self.limits;
-        let filling =
-            self.fillings[place].get_or_insert_with(|| Filling::new(limits.batch_size.min(limits.batch_size_max)));
+        let filling = self.fillings[place].get_or_insert_with(|| Filling::new(limit, rule.finishing));
         if filling.builder.is_empty() {
+            // It may have been one of another topic before.
+            filling.finishing = rule.finishing;
             filling.origin.begins = self.position;
             self.prefix.begins(self.position);
         }
@@ -96,8 +100,10 @@ impl Batcher {
         delimiter: u8,
         timestamp: Timestamp,
     ) -> (usize, i32) {
-        let limit = self.limits.batch_size.min(self.limits.batch_size_max);
-        let Some(Filling { builder, origin }) = &mut self.fillings[partition as usize] else { return (0, 0) };
+        let rule = self.rule;
+        let limit = rule.batch_size.min(rule.finishing.batch_size_max);
+        let place = (rule.first_slot + partition) as usize;
+        let Some(Filling { builder, origin, .. }) = &mut self.fillings[place] else { return (0, 0) };
         if builder.is_empty() {
             // Its first record says where it begins.
             return (0, 0);
@@ -131,9 +137,9 @@ impl Batcher {
             return Ok(());
         }
         self.pipeline.drain()?;
-        for (partition, place) in (0..).zip(&mut self.fillings) {
+        for (slot, place) in (0..).zip(&mut self.fillings) {
             if let Some(filled) = place.take_if(|filling| !filling.builder.is_empty()) {
-                *place = Some(self.pipeline.store(partition, filled)?);
+                *place = Some(self.pipeline.store(slot, filled)?);
             }
         }
         self.prefix.taken(self.position);

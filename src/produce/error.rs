@@ -3,6 +3,7 @@
 use crate::disk::DiskError;
 use crate::format::FormatError;
 use crate::logdir::LogDirError;
+use crate::units::TopicName;
 use std::path::PathBuf;
 
 /// What [`ProduceError`] is the error of.
@@ -140,6 +141,22 @@ pub enum Problem {
     NoKey {
         /// Where it stands.
         place: Place,
+    },
+    /// An envelope names a topic that is not there.
+    #[error("{place} is for topic {topic}, which does not exist: --create makes missing topics")]
+    NoSuchTopic {
+        /// Where it stands.
+        place: Place,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// An envelope names a topic that cannot be made.
+    #[error("{place}: {what}")]
+    BadTopic {
+        /// Where it stands.
+        place: Place,
+        /// Why not.
+        what: String,
     },
     /// An envelope names a partition that the topic does not have.
     #[error("{place} is for partition {partition}, which the topic does not have")]

@@ -3,7 +3,7 @@
 use super::error::Problem;
 use super::input_prefix::InputPosition;
 use super::intake::Taken;
-use crate::units::Offset;
+use crate::units::{Offset, TopicName};
 use std::sync::Arc;
 
 /// Records that have become durable.
@@ -27,6 +27,8 @@ pub enum Event<'a> {
     Rejected(&'a Problem),
     /// Records have become durable.
     Durable {
+        /// Of which topic.
+        topic: &'a TopicName,
         /// Which.
         stretch: Acknowledged,
         /// How much of the input is durable or was rejected by now, without a gap; `None` where a writer has no input.

@@ -3,6 +3,10 @@
 use crate::units::Timestamp;
 use std::time::Duration;
 
+/// How long input is gathered where partitions are closed for others: each of them costs a sync then, and a pipe that its
+/// writer fills again and again stands still after every few KiB.
+const GATHERED_WHERE_SPREAD: Duration = Duration::from_millis(100);
+
 /// When what has been read is stored although its batch is not full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Storing {
@@ -30,6 +34,13 @@ impl Gathering {
     /// The same, where a record is gathered for so long at most.
     pub(super) const fn at_most(self, at_most: Duration) -> Self {
         Self { at_most: Some(at_most), ..self }
+    }
+
+    /// Notes that partitions are closed for others.
+    pub(super) fn spread(&mut self) {
+        if matches!(self.storing, Storing::Idle(linger) if linger < GATHERED_WHERE_SPREAD) {
+            self.storing = Storing::Gathered(GATHERED_WHERE_SPREAD);
+        }
     }
 
     /// How long to wait for more of an input that stands still before what is gathered is stored; `None` where that is not

@@ -7,6 +7,7 @@
 //! what it reports is held back until then.
 
 use super::event::Acknowledged;
+use crate::units::{TopicName, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,7 +43,7 @@ struct State {
     begun: BTreeMap<u64, u64>,
     /// Everything before it is in a batch that has begun, or was rejected.
     taken: InputPosition,
-    partitions: BTreeMap<i32, OfPartition>,
+    partitions: BTreeMap<TopicPartition, OfPartition>,
 }
 
 #[derive(Default)]
@@ -81,13 +82,13 @@ impl InputPrefix {
     /// Notes that batches are stored up to an offset. Returns what can be reported now.
     pub(super) fn stored(
         &self,
-        partition: i32,
+        partition: &TopicPartition,
         last_offset: i64,
         origins: &[Origin],
     ) -> Vec<(Acknowledged, InputPosition)> {
         let mut state = self.state();
         let State { begun, partitions, .. } = &mut *state;
-        let of_partition = partitions.entry(partition).or_default();
+        let of_partition = partitions.entry(partition.clone()).or_default();
         of_partition.stored_through = Some(last_offset);
         // Those that are stored together share the place of the first.
         let is_full = of_partition.stored.len() >= PLACES_MAX;
@@ -104,25 +105,28 @@ impl InputPrefix {
         while of_partition.held.front().is_some_and(|it| it.last_offset.0 <= last_offset) {
             reported.extend(of_partition.held.pop_front());
         }
-        reported.into_iter().map(|stretch| (stretch, state.is_durable(&stretch))).collect()
+        reported.into_iter().map(|stretch| (stretch, state.is_durable(partition, &stretch))).collect()
     }
 
     /// Notes that a stretch is durable. Returns how much of the input is, unless it is to be reported later.
-    pub(super) fn durable(&self, stretch: &Acknowledged) -> Option<InputPosition> {
+    pub(super) fn durable(&self, topic: &TopicName, stretch: &Acknowledged) -> Option<InputPosition> {
         let mut state = self.state();
-        let of_partition = state.partitions.entry(stretch.partition).or_default();
+        let partition = TopicPartition { topic: topic.clone(), partition: stretch.partition };
+        let of_partition = state.partitions.entry(partition.clone()).or_default();
         if of_partition.stored_through.is_none_or(|through| through < stretch.last_offset.0) {
             of_partition.held.push_back(*stretch);
             return None;
         }
-        Some(state.is_durable(stretch))
+        Some(state.is_durable(&partition, stretch))
     }
 
     /// What was held back, where the batches of it are never noted: an append stored them and failed then.
-    pub(super) fn take_held(&self) -> Vec<(Acknowledged, InputPosition)> {
-        let mut state = self.state();
-        let held: Vec<Acknowledged> = state.partitions.values_mut().flat_map(|it| it.held.drain(..)).collect();
-        held.into_iter().map(|stretch| (stretch, state.prefix())).collect()
+    pub(super) fn take_held(&self) -> Vec<(TopicName, Acknowledged, InputPosition)> {
+        let (mut state, mut held) = (self.state(), Vec::new());
+        for (of, partition) in &mut state.partitions {
+            held.extend(partition.held.drain(..).map(|stretch| (of.topic.clone(), stretch)));
+        }
+        held.into_iter().map(|(topic, stretch)| (topic, stretch, state.prefix())).collect()
     }
 
     /// Everything before it is durable or was rejected.
@@ -132,9 +136,9 @@ impl InputPrefix {
 }
 
 impl State {
-    fn is_durable(&mut self, stretch: &Acknowledged) -> InputPosition {
+    fn is_durable(&mut self, partition: &TopicPartition, stretch: &Acknowledged) -> InputPosition {
         let Self { begun, partitions, .. } = self;
-        let stored = &mut partitions.entry(stretch.partition).or_default().stored;
+        let Some(OfPartition { stored, .. }) = partitions.get_mut(partition) else { return self.prefix() };
         while let Some(&(last_offset, at)) = stored.front()
             && last_offset <= stretch.last_offset.0
         {
@@ -154,6 +158,14 @@ mod tests {
     use super::*;
     use crate::units::Offset;
 
+    fn topic() -> TopicName {
+        "t".parse().unwrap()
+    }
+
+    fn of(partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic(), partition }
+    }
+
     fn at(records: u64) -> InputPosition {
         InputPosition { records, bytes: records * 10 }
     }
@@ -172,15 +184,15 @@ mod tests {
         prefix.begins(at(0));
         prefix.begins(at(1));
         prefix.taken(at(10));
-        assert_eq!(prefix.stored(1, 4, &[from(at(1))]), []);
-        assert_eq!(prefix.durable(&stretch(1, 4)), Some(at(0)));
-        assert_eq!(prefix.stored(0, 4, &[from(at(0))]), []);
+        assert_eq!(prefix.stored(&of(1), 4, &[from(at(1))]), []);
+        assert_eq!(prefix.durable(&topic(), &stretch(1, 4)), Some(at(0)));
+        assert_eq!(prefix.stored(&of(0), 4, &[from(at(0))]), []);
         prefix.begins(at(10));
-        assert_eq!(prefix.durable(&stretch(0, 4)), Some(at(10)));
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 4)), Some(at(10)));
         prefix.taken(at(12));
         assert_eq!(prefix.position(), at(10), "the batch that began there is not durable");
-        prefix.stored(0, 6, &[from(at(10))]);
-        assert_eq!(prefix.durable(&stretch(0, 6)), Some(at(12)));
+        prefix.stored(&of(0), 6, &[from(at(10))]);
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 6)), Some(at(12)));
     }
 
     #[test]
@@ -188,11 +200,11 @@ mod tests {
         let prefix = InputPrefix::default();
         prefix.begins(at(0));
         prefix.taken(at(3));
-        assert_eq!(prefix.durable(&stretch(0, 2)), None);
-        assert_eq!(prefix.stored(0, 2, &[from(at(0))]), [(stretch(0, 2), at(3))]);
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 2)), None);
+        assert_eq!(prefix.stored(&of(0), 2, &[from(at(0))]), [(stretch(0, 2), at(3))]);
         prefix.begins(at(3));
-        assert_eq!(prefix.durable(&stretch(0, 5)), None);
-        assert_eq!(prefix.take_held(), [(stretch(0, 5), at(3))], "its batch may be stored in part only");
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 5)), None);
+        assert_eq!(prefix.take_held(), [(topic(), stretch(0, 5), at(3))], "its batch may be stored in part only");
     }
 
     #[test]
@@ -200,11 +212,11 @@ mod tests {
         let prefix = InputPrefix::default();
         for number in 0..5000 {
             prefix.begins(at(number));
-            prefix.stored(0, number as i64, &[from(at(number))]);
+            prefix.stored(&of(0), number as i64, &[from(at(number))]);
         }
         prefix.taken(at(5000));
         assert_eq!(prefix.state().begun.len(), PLACES_MAX);
-        assert_eq!(prefix.durable(&stretch(0, 4000)), Some(at(PLACES_MAX as u64 - 1)));
-        assert_eq!(prefix.durable(&stretch(0, 4999)), Some(at(5000)));
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 4000)), Some(at(PLACES_MAX as u64 - 1)));
+        assert_eq!(prefix.durable(&topic(), &stretch(0, 4999)), Some(at(5000)));
     }
 }

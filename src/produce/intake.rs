@@ -198,9 +198,9 @@ impl Intake {
                 Frame::More { at_least } => at_least,
             };
             searched = window.unread.len();
-            if at_least > router.batch_size_max {
+            if at_least > router.record_size_max {
                 let place = at.place();
-                let oversize = Oversize::new(framing, at_least, place, router.batch_size_max);
+                let oversize = Oversize::new(framing, at_least, place, router.record_size_max);
                 match oversize.pass_over(window, &mut ended, input, router)? {
                     Ended::Complete => (number, searched) = (number + 1, 0),
                     stopped => return Ok(stopped),

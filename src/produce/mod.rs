@@ -4,6 +4,10 @@
 //! `batcher` gathers them while input flows, a `pipeline` finishes the batches and hands them to the [`TopicWriter`], and the
 //! `syncer` makes them durable on a thread of its own. What happens on the way is an [`Event`].
 //!
+//! Where each record names its topic, the intake has the router go to it, `topics` finds or makes it, and the batcher, the
+//! pipeline and the writer know the partitions of all topics by their slots. There is one writer for all of them: what is
+//! acknowledged, how much of the input is durable, and how many files are open, holds for the run and not for a topic.
+//!
 //! # How a run ends
 //!
 //! [`Producer::run`] ends in one order, whatever ends it: what was taken in is stored; the threads of the pipeline end, so
@@ -35,6 +39,7 @@ mod router;
 mod store;
 mod syncer;
 mod topic_writer;
+mod topics;
 
 pub use error::{Place, Problem, ProduceError, Result};
 pub use event::{Acknowledged, Event, Listener};
@@ -49,3 +54,4 @@ pub use rejects::Rejects;
 pub use store::Written;
 pub use syncer::SyncPolicy;
 pub use topic_writer::TopicWriter;
+pub use topics::MissingTopic;

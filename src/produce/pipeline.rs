@@ -12,7 +12,7 @@
 use super::error::{ProduceError, Result};
 use super::input_prefix::Origin;
 use crate::format::batch::{self, BatchBuilder};
-use crate::format::compression::{Codec, Compression, Compressor};
+use crate::format::compression::{Compression, Compressor};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -29,8 +29,8 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 /// More workers than this have nothing to do beside one intake.
 const WORKERS_MAX: usize = 8;
 
-/// Stores batches of one partition, in order, and is told what each was made of. After an error, those before the one
-/// that failed may have been stored.
+/// Stores batches of the partition in one [slot](super::topic_writer), in order, and is told what each was made of. After an
+/// error, those before the one that failed may have been stored.
 pub(super) type StoreBatches = Box<dyn FnMut(i32, &mut [&mut [u8]], &[Origin]) -> Result<()> + Send>;
 
 /// How batches are finished.
@@ -42,9 +42,22 @@ pub(super) struct Finishing {
     pub(super) batch_size_max: usize,
 }
 
-impl Finishing {
-    fn finish(&self, handed: &mut Handed, compressor: Option<&mut Compressor>) -> Result<()> {
-        handed.filling.builder.finish(compressor, self.batch_size_max)?;
+/// What compresses the batches of one thread: topics differ in their compression.
+#[derive(Default)]
+struct Compressors(Vec<(Compression, Option<Compressor>)>);
+
+impl Compressors {
+    fn of(&mut self, compression: Compression) -> Option<&mut Compressor> {
+        let found = self.0.iter().position(|(of, _)| *of == compression);
+        let place = found.unwrap_or_else(|| {
+            self.0.push((compression, batch::compressor(compression)));
+            self.0.len() - 1
+        });
+        self.0[place].1.as_mut()
+    }
+
+    fn finish(&mut self, Filling { builder, finishing, .. }: &mut Filling) -> Result<()> {
+        builder.finish(self.of(finishing.compression), finishing.batch_size_max)?;
         Ok(())
     }
 }
@@ -55,11 +68,10 @@ pub(super) struct Pipeline {
     workers: Vec<JoinHandle<()>>,
     workers_max: usize,
     /// Of the thread that hands over.
-    compressor: Option<Compressor>,
+    compressors: Compressors,
 }
 
 struct Shared {
-    finishing: Finishing,
     batch_size: usize,
     store: Mutex<StoreBatches>,
     line: Mutex<Line>,
@@ -71,7 +83,7 @@ struct Shared {
 
 /// A batch on its way.
 struct Handed {
-    partition: i32,
+    slot: i32,
     filling: Filling,
 }
 
@@ -81,12 +93,14 @@ pub(super) struct Filling {
     pub(super) builder: BatchBuilder,
     /// What they were made of.
     pub(super) origin: Origin,
+    /// How it is finished.
+    pub(super) finishing: Finishing,
 }
 
 impl Filling {
     /// An empty batch with room for `capacity` bytes.
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { builder: BatchBuilder::new(capacity), origin: Origin::default() }
+    pub(super) fn new(capacity: usize, finishing: Finishing) -> Self {
+        Self { builder: BatchBuilder::new(capacity), origin: Origin::default(), finishing }
     }
 
     fn clear(&mut self) {
@@ -119,14 +133,8 @@ struct Line {
 }
 
 impl Pipeline {
-    /// A way for batches of `batch_size` bytes, with as many workers as there are processors, which is asked for only where
-    /// more than one can have work.
-    pub(super) fn new(
-        store: StoreBatches,
-        finishing: Finishing,
-        batch_size: usize,
-        processors: impl FnOnce() -> usize,
-    ) -> Self {
+    /// A way for batches of `batch_size` bytes, with so many workers at most.
+    pub(super) fn new(store: StoreBatches, batch_size: usize, workers_max: usize) -> Self {
         let line = Line {
             slots: VecDeque::new(),
             group_max: (GROUP_BYTES_MAX / batch_size.max(1)).clamp(1, GROUP_MAX),
@@ -138,31 +146,30 @@ impl Pipeline {
             failure: None,
             is_closed: false,
         };
-        // A checksum alone is sooner made than handed on.
-        let workers_max =
-            if finishing.compression.codec == Codec::None { 1 } else { processors().clamp(1, WORKERS_MAX) };
         let (line, store) = (Mutex::new(line), Mutex::new(store));
         let (work, room) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { finishing, batch_size, store, line, work, room });
-        Self { shared, workers: Vec::new(), workers_max, compressor: None }
+        let shared = Arc::new(Shared { batch_size, store, line, work, room });
+        let workers_max = workers_max.clamp(1, WORKERS_MAX);
+        Self { shared, workers: Vec::new(), workers_max, compressors: Compressors::default() }
     }
 
     /// Hands a full batch over, and waits where too many are on their way. Returns an empty one.
     ///
     /// # Errors
     /// When a batch that was handed over could not be stored.
-    pub(super) fn pass(&mut self, partition: i32, filling: Filling) -> Result<Filling> {
+    pub(super) fn pass(&mut self, slot: i32, filling: Filling) -> Result<Filling> {
         self.start_workers();
         if self.workers.is_empty() {
-            return self.store(partition, filling);
+            return self.store(slot, filling);
         }
         let line_max = (LINE_BYTES_MAX / self.shared.batch_size.max(1)).clamp(2, LINE_MAX);
+        let finishing = filling.finishing;
         let mut line = self.shared.wait_until(|line| line.slots.len() < line_max)?;
-        line.slots.push_back(Slot::Filled(Handed { partition, filling }));
+        line.slots.push_back(Slot::Filled(Handed { slot, filling }));
         let empty = line.empty.pop();
         drop(line);
         self.shared.work.notify_one();
-        Ok(empty.unwrap_or_else(|| Filling::new(self.shared.batch_size)))
+        Ok(empty.unwrap_or_else(|| Filling::new(self.shared.batch_size, finishing)))
     }
 
     /// Starts the workers, as many of them as the system lets a process have.
@@ -199,15 +206,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// When it, or one before it, could not be stored.
-    pub(super) fn store(&mut self, partition: i32, filling: Filling) -> Result<Filling> {
+    pub(super) fn store(&mut self, slot: i32, mut filling: Filling) -> Result<Filling> {
         self.drain()?;
-        let finishing = self.shared.finishing;
-        if self.compressor.is_none() {
-            self.compressor = batch::compressor(finishing.compression);
-        }
-        let mut handed = Handed { partition, filling };
-        finishing.finish(&mut handed, self.compressor.as_mut())?;
-        let mut group = [handed];
+        self.compressors.finish(&mut filling)?;
+        let mut group = [Handed { slot, filling }];
         let stored = self.shared.store(&mut group);
         if stored.is_err() {
             self.shared.line().fail(None);
@@ -248,7 +250,7 @@ impl Shared {
     fn work(&self) {
         #[cfg(panic = "unwind")]
         let _guard = OnPanic(self);
-        let mut compressor = batch::compressor(self.finishing.compression);
+        let mut compressors = Compressors::default();
         let mut line = self.line();
         loop {
             if let Some(mut group) = line.take_group() {
@@ -264,7 +266,7 @@ impl Shared {
                 self.room.notify_one();
             } else if let Some((number, mut handed)) = line.take_filled() {
                 drop(line);
-                let finished = self.finishing.finish(&mut handed, compressor.as_mut());
+                let finished = compressors.finish(&mut handed.filling);
                 line = self.line();
                 match finished {
                     Ok(()) => line.put_finished(number, handed),
@@ -283,14 +285,14 @@ impl Shared {
 
     /// Stores finished batches, those of one partition at once.
     fn store(&self, group: &mut [Handed]) -> Result<()> {
-        group.sort_by_key(|handed| handed.partition);
+        group.sort_by_key(|handed| handed.slot);
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        for of_one in group.chunk_by_mut(|one, other| one.partition == other.partition) {
-            let partition = of_one[0].partition;
+        for of_one in group.chunk_by_mut(|one, other| one.slot == other.slot) {
+            let slot = of_one[0].slot;
             let origins: Vec<Origin> = of_one.iter().map(|handed| handed.filling.origin).collect();
             let mut batches: Vec<&mut [u8]> =
                 of_one.iter_mut().map(|handed| handed.filling.builder.finished()).collect();
-            store(partition, &mut batches, &origins)?;
+            store(slot, &mut batches, &origins)?;
         }
         Ok(())
     }
@@ -364,7 +366,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::compression::Decompressor;
+    use crate::format::compression::{Codec, Decompressor};
     use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
     use crate::format::record::NewRecord;
     use crate::format::record_cursor::RecordCursor;
@@ -396,14 +398,16 @@ mod tests {
         }
     }
 
-    fn pipeline(compression: &str, fails_at: Option<&'static str>) -> (Pipeline, Arc<Mutex<Kept>>) {
+    fn empty(compression: &str) -> Filling {
+        Filling::new(0, Finishing { compression: compression.parse().unwrap(), batch_size_max: 1 << 20 })
+    }
+
+    fn pipeline(fails_at: Option<&'static str>) -> (Pipeline, Arc<Mutex<Kept>>) {
         let store = Arc::new(Mutex::new(Kept { values: Vec::new(), fails_at }));
-        let compression = compression.parse().unwrap();
-        let finishing = Finishing { compression, batch_size_max: 1 << 20 };
         let kept = Arc::clone(&store);
         let store_batches: StoreBatches =
             Box::new(move |partition, batches, _| kept.lock().unwrap().store(partition, batches));
-        (Pipeline::new(store_batches, finishing, 1 << 10, || 4), store)
+        (Pipeline::new(store_batches, 1 << 10, 4), store)
     }
 
     /// A batch of one value: a number behind so much to compress that batches are not finished in their order.
@@ -418,8 +422,8 @@ mod tests {
     #[test]
     fn batches_are_stored_in_their_order_whoever_finishes_them() {
         for compression in ["none", "gzip", "zstd"] {
-            let (mut pipeline, store) = pipeline(compression, None);
-            let mut filling = Filling::new(0);
+            let (mut pipeline, store) = pipeline(None);
+            let mut filling = empty(compression);
             for number in 0..300 {
                 filling = pipeline.pass((number % 3) as i32, fill(filling, number)).unwrap();
             }
@@ -446,10 +450,9 @@ mod tests {
             *count.lock().unwrap() += batches.len();
             Ok(())
         });
-        let finishing = Finishing { compression: "zstd".parse().unwrap(), batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(store_batches, finishing, 1 << 10, || 4);
+        let mut pipeline = Pipeline::new(store_batches, 1 << 10, 4);
         pipeline.workers_max = 0;
-        let mut filling = Filling::new(0);
+        let mut filling = empty("zstd");
         for number in 0..50 {
             filling = pipeline.pass(0, fill(filling, number)).unwrap();
             assert_eq!(*stored.lock().unwrap(), number + 1);
@@ -460,11 +463,9 @@ mod tests {
     #[test]
     fn a_bug_in_a_worker_is_nobodys_wait() {
         let store_batches: StoreBatches = Box::new(|_, _, _| panic!("a bug in the store"));
-        let compression = "none".parse().unwrap();
-        let finishing = Finishing { compression, batch_size_max: 1 << 20 };
-        let mut pipeline = Pipeline::new(store_batches, finishing, 1 << 10, || 4);
+        let mut pipeline = Pipeline::new(store_batches, 1 << 10, 4);
         let failure = loop {
-            if let Err(failure) = pipeline.pass(0, fill(Filling::new(0), 1)) {
+            if let Err(failure) = pipeline.pass(0, fill(empty("none"), 1)) {
                 break failure;
             }
         };
@@ -474,15 +475,15 @@ mod tests {
     #[test]
     fn after_a_failure_nothing_more_is_stored_and_it_is_told_once() {
         for compression in ["none", "gzip"] {
-            let (mut pipeline, store) = pipeline(compression, Some("20"));
+            let (mut pipeline, store) = pipeline(Some("20"));
             let mut told = Vec::new();
             for number in 0..200 {
-                if let Err(error) = pipeline.pass(0, fill(Filling::new(0), number)) {
+                if let Err(error) = pipeline.pass(0, fill(empty(compression), number)) {
                     told.push(error);
                 }
             }
             told.extend(pipeline.drain().err());
-            told.extend(pipeline.store(0, fill(Filling::new(0), 200)).err());
+            told.extend(pipeline.store(0, fill(empty(compression), 200)).err());
             assert!(pipeline.has_told_failure());
             assert!(matches!(told[0], ProduceError::Codec(_)), "{told:?}");
             assert!(told.len() > 2 && told[1..].iter().all(|it| matches!(it, ProduceError::AfterFailure)), "{told:?}");

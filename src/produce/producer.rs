@@ -1,7 +1,7 @@
 //! A run from its inputs to its end.
 
 use super::Result;
-use super::batcher::{BatchLimits, Batcher};
+use super::batcher::{BatchRule, Batcher};
 use super::error::ProduceError;
 use super::event::{Event, Listener};
 use super::gathering::{Gathering, Storing};
@@ -10,30 +10,27 @@ use super::input_prefix::{InputPosition, InputPrefix, Origin};
 use super::intake::{Ended, Intake, Taken};
 use super::pacer::{Pacer, Rate};
 use super::partitioner::Partitioner;
-use super::pipeline::{Finishing, Pipeline};
+use super::pipeline::Pipeline;
 use super::record_maker::RecordRule;
 use super::rejects::Rejects;
-use super::router::{Placement, Router};
+use super::router::{Route, Router};
 use super::store::{SharedStore, Store, Written, locked};
 use super::syncer::SyncPolicy;
 use super::topic_writer::TopicWriter;
-use crate::format::compression::Compression;
+use super::topics::{MissingTopic, RouteRule, Topics};
+use crate::format::compression::{Codec, Compression};
 use crate::logdir::{LogDir, Topic};
 use crate::storage::Notice;
 use crate::stream::framing::Framing;
-use crate::units::Timestamp;
+use crate::units::{Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long input is gathered where partitions are closed for others: each of them costs a sync then, and a pipe that its
-/// writer fills again and again stands still after every few KiB.
-const GATHERED_WHERE_SPREAD: Duration = Duration::from_millis(100);
-
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// How inputs become records of a topic.
+/// How inputs become records.
 pub struct Options {
     /// How an input is cut.
     pub framing: Framing,
@@ -57,7 +54,7 @@ pub struct Options {
     pub rejects: Rejects,
 }
 
-/// Appends records to a topic.
+/// Appends records to topics.
 pub struct Producer {
     intake: Intake,
     store: SharedStore,
@@ -70,7 +67,7 @@ pub struct Producer {
 #[derive(Debug)]
 pub struct Produced {
     /// What was stored, by partition.
-    pub written: BTreeMap<i32, Written>,
+    pub written: BTreeMap<TopicPartition, Written>,
     /// What was taken in.
     pub taken: Taken,
     /// How much of the input is durable or was rejected, without a gap.
@@ -93,31 +90,56 @@ impl Producer {
             Some(partition) => topic.partition(partition).map(|_| 1)?,
             None => topic.partition_count()?,
         };
-        let (config, partitions) = (topic.log_config(), topic.partitions.clone());
-        let batch_size_max = config.batch_size_max();
-        let batch_size = options.batch_size.min(batch_size_max as u64) as usize;
-        let compression = options.compression.unwrap_or_else(|| topic.compression());
+        let route = RouteRule::new(&options).route(&topic, partition_count, 0);
         let prefix = Arc::<InputPrefix>::default();
         let writer = TopicWriter::new(log_dir, topic, options.sync, with_input(&prefix, &listener))?;
+        Ok(Self::of(route, None, writer, prefix, options, clock, listener))
+    }
+
+    /// A producer of envelopes, each of which names its topic. No topic is looked for before a record names it.
+    ///
+    /// # Errors
+    /// When the topics cannot be listed.
+    pub fn by_topic(
+        log_dir: LogDir,
+        missing: MissingTopic,
+        options: Options,
+        clock: Clock,
+        listener: Listener,
+    ) -> Result<Self> {
+        let rule = RouteRule::new(&options);
+        let topics = Topics::new(log_dir.clone(), missing, rule);
+        let prefix = Arc::<InputPrefix>::default();
+        let writer = TopicWriter::of_topics(log_dir, options.sync, with_input(&prefix, &listener));
+        let route = rule.to_nowhere(topics.record_size_max()?);
+        Ok(Self::of(route, Some(topics), writer, prefix, options, clock, listener))
+    }
+
+    fn of(
+        route: Route,
+        topics: Option<Topics>,
+        writer: TopicWriter,
+        prefix: Arc<InputPrefix>,
+        options: Options,
+        clock: Clock,
+        listener: Listener,
+    ) -> Self {
         let gathering = gathering(&options, &writer);
+        let (slots, BatchRule { batch_size, finishing, .. }) = (writer.slots(), route.batches);
         let store =
             Arc::new(Mutex::new(Store::new(writer, Arc::clone(&clock), Arc::clone(&prefix), Arc::clone(&listener))));
-        let pipeline = pipeline(&store, Finishing { compression, batch_size_max }, batch_size);
-        let partitions_max = partitions.last().map_or(0, |&last| last as usize + 1);
-        let Options { framing, rule, partition, partitioner, sync, rejects, rate, .. } = options;
+        // A checksum alone is sooner made than handed on.
+        let compresses = topics.is_some() || finishing.compression.codec != Codec::None;
+        let pipeline = pipeline(&store, batch_size, compresses);
+        let mut batcher = Batcher::new(route.batches, pipeline, Arc::clone(&prefix));
+        batcher.go_to(route.batches, slots);
+        let Options { framing, rule, sync, rejects, rate, .. } = options;
         let router = Router {
-            placement: Placement { partition, partitioner, partition_count },
-            partitions,
-            batcher: Batcher::new(
-                BatchLimits { batch_size, batch_size_max },
-                pipeline,
-                partitions_max,
-                Arc::clone(&prefix),
-            ),
-            batch_size_max,
+            route,
+            topics,
+            batcher,
+            record_size_max: finishing.batch_size_max,
             gathering,
-            needs_key: config.cleanup_policy.compact,
-            next_in_turn: None,
             now: Timestamp::default(),
             rejected: InputPosition::default(),
             prefix: Arc::clone(&prefix),
@@ -128,7 +150,7 @@ impl Producer {
             listener: Arc::clone(&listener),
             pacer: rate.map(|rate| Pacer::new(rate, clock())),
         };
-        Ok(Self { intake: Intake::new(framing, rule, router), store, prefix, clock, listener })
+        Self { intake: Intake::new(framing, rule, router), store, prefix, clock, listener }
     }
 
     /// Takes inputs in, one after the other, each opened when its turn comes, and ends in order.
@@ -140,8 +162,8 @@ impl Producer {
         let (rejected, kept) = intake.finish();
         let mut store = locked(&store);
         let finished = store.writer.finish(clock()).map_err(ProduceError::from);
-        for (stretch, input) in prefix.take_held() {
-            listener(Event::Durable { stretch, input: Some(input) });
+        for (topic, stretch, input) in prefix.take_held() {
+            listener(Event::Durable { topic: &topic, stretch, input: Some(input) });
         }
         Produced {
             written: std::mem::take(&mut store.written),
@@ -169,33 +191,35 @@ fn take_all<I: Input>(intake: &mut Intake, inputs: impl IntoIterator<Item = Resu
 fn with_input(prefix: &Arc<InputPrefix>, listener: &Listener) -> Listener {
     let (prefix, listener) = (Arc::clone(prefix), Arc::clone(listener));
     Arc::new(move |event| match event {
-        Event::Durable { stretch, .. } => {
-            if let Some(input) = prefix.durable(&stretch) {
-                listener(Event::Durable { stretch, input: Some(input) });
+        Event::Durable { topic, stretch, .. } => {
+            if let Some(input) = prefix.durable(topic, &stretch) {
+                listener(Event::Durable { topic, stretch, input: Some(input) });
             }
         }
         event => listener(event),
     })
 }
 
-fn pipeline(store: &SharedStore, finishing: Finishing, batch_size: usize) -> Pipeline {
+/// A pipeline with as many workers as there are processors, which is asked for only where more than one can have work.
+fn pipeline(store: &SharedStore, batch_size: usize, compresses: bool) -> Pipeline {
     let store = Arc::clone(store);
-    let store_batches = Box::new(move |partition, batches: &mut [&mut [u8]], origins: &[Origin]| {
-        Ok(locked(&store).store(partition, batches, origins)?)
+    let store_batches = Box::new(move |slot, batches: &mut [&mut [u8]], origins: &[Origin]| {
+        Ok(locked(&store).store(slot, batches, origins)?)
     });
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    Pipeline::new(store_batches, finishing, batch_size, processors)
+    Pipeline::new(store_batches, batch_size, if compresses { processors() } else { 1 })
 }
 
 /// When what was gathered is stored.
 fn gathering(options: &Options, writer: &TopicWriter) -> Gathering {
-    let is_spread = options.partition.is_none() && writer.closes_partitions();
     let storing = match options.sync {
         SyncPolicy::Always => Storing::EachRead,
-        _ if is_spread && options.linger < GATHERED_WHERE_SPREAD => Storing::Gathered(GATHERED_WHERE_SPREAD),
         SyncPolicy::Every(_) | SyncPolicy::End | SyncPolicy::Never => Storing::Idle(options.linger),
     };
-    let gathering = Gathering::new(storing);
+    let mut gathering = Gathering::new(storing);
+    if options.partition.is_none() && writer.closes_partitions() {
+        gathering.spread();
+    }
     match options.sync {
         SyncPolicy::Every(interval) => gathering.at_most(interval),
         SyncPolicy::Always | SyncPolicy::End | SyncPolicy::Never => gathering,

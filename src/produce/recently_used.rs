@@ -17,6 +17,11 @@ impl RecentlyUsed {
         Self { open_max: open_max.max(1), last_use: vec![None; count], by_last_use: BTreeMap::new(), next_use: 0 }
     }
 
+    /// There are `count` partitions now; those that are new have no files open.
+    pub(super) fn grow(&mut self, count: usize) {
+        self.last_use.resize(count, None);
+    }
+
     /// Notes that a partition is about to be used.
     pub(super) fn touch(&mut self, place: usize) {
         if let Some(before) = self.last_use[place].replace(self.next_use) {

@@ -1,14 +1,13 @@
 //! From the bytes of a frame to a record.
 
-use super::Result;
-use super::error::Problem;
+use super::error::{Problem, ProduceError, Result};
 use super::intake::At;
 use super::router::Router;
 use crate::format::record::NewRecord;
 use crate::stream::framing::Framing;
 use crate::stream::json::{Envelope, Values};
 use crate::stream::line_time::{LineTime, LineTimeState, Refusal};
-use crate::units::{Timestamp, UnknownZone};
+use crate::units::{Timestamp, TopicName, UnknownZone};
 use memchr::memmem::Finder;
 use std::ops::Range;
 
@@ -36,6 +35,8 @@ pub struct RecordRule {
     pub is_json: bool,
     /// What the value of an envelope is.
     pub values: Values,
+    /// Whether each goes to the topic that its envelope names.
+    pub by_topic: bool,
 }
 
 type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
@@ -207,12 +208,14 @@ impl<'a> RecordMaker<'a> {
         }
         let refused = |(column, what)| Problem::BadJson { place: at.place(), column, what };
         let envelope = match Envelope::parse(bytes, self.rule.values) {
-            Ok(envelope) if envelope.timestamp.is_none_or(|timestamp| timestamp >= Timestamp::NONE) => envelope,
-            Ok(_) => return router.reject(framed, refused((1, "a timestamp is -1 (none) or later".into()))),
+            Ok(envelope) => envelope,
             Err(refusal) => return router.reject(framed, refused(refusal)),
         };
-        if let Some(timestamp) = envelope.timestamp {
-            self.line_times.note(timestamp);
+        if self.rule.by_topic {
+            match go_to_topic_of(&envelope, bytes, at, router) {
+                Err(ProduceError::Refused(problem)) => return router.reject(framed, problem),
+                gone => gone?,
+            }
         }
         let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
         let record = NewRecord {
@@ -223,6 +226,20 @@ impl<'a> RecordMaker<'a> {
         };
         router.add(&record, envelope.partition, framed, at)
     }
+}
+
+/// Has the record of an envelope go to the topic that it names.
+fn go_to_topic_of(envelope: &Envelope<'_>, line: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+    let refused = |(column, what)| Problem::BadJson { place: at.place(), column, what };
+    let (name, column) = envelope.topic(line).map_err(refused)?;
+    if router.topics.as_ref().is_some_and(|topics| topics.is_current(&name)) {
+        return Ok(());
+    }
+    let topic: TopicName = name.parse().map_err(|error| refused((column, format!("topic {name:?}: {error}"))))?;
+    if topic.is_internal() {
+        return Err(refused((column, format!("topic {topic} is one of Kafka's own, and none to copy to"))).into());
+    }
+    router.go_to(&topic, at)
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 //! Where each record goes, and when what was gathered is stored.
 
 use super::Result;
-use super::batcher::Batcher;
+use super::batcher::{BatchRule, Batcher};
 use super::error::Problem;
 use super::event::{Event, Listener};
 use super::gathering::Gathering;
@@ -14,8 +14,9 @@ use super::producer::Clock;
 use super::rejects::Rejects;
 use super::store::{SharedStore, locked};
 use super::syncer::SyncPolicy;
+use super::topics::Topics;
 use crate::format::record::NewRecord;
-use crate::units::Timestamp;
+use crate::units::{Timestamp, TopicName};
 use std::sync::Arc;
 
 /// Where records go.
@@ -29,18 +30,29 @@ pub(super) struct Placement {
     pub(super) partition_count: i32,
 }
 
-/// Gives each record its partition and gathers them into batches.
-pub(super) struct Router {
+/// How records go to one topic.
+#[derive(Debug)]
+pub(super) struct Route {
     pub(super) placement: Placement,
     /// Of the topic, in order.
     pub(super) partitions: Vec<i32>,
-    pub(super) batcher: Batcher,
-    pub(super) batch_size_max: usize,
-    pub(super) gathering: Gathering,
+    pub(super) batches: BatchRule,
     /// Whether a record must have a key.
     pub(super) needs_key: bool,
     /// The next partition in turn, once it is known.
     pub(super) next_in_turn: Option<i32>,
+}
+
+/// Gives each record its partition and gathers them into batches.
+pub(super) struct Router {
+    /// To the topic of the record; where records name theirs, [`Router::go_to`] comes before any.
+    pub(super) route: Route,
+    /// Where records name their topics.
+    pub(super) topics: Option<Topics>,
+    pub(super) batcher: Batcher,
+    /// The bytes of the input that may be a record.
+    pub(super) record_size_max: usize,
+    pub(super) gathering: Gathering,
     /// The time that the records of the last read carry; it never steps back, so that a merge by time keeps their order.
     pub(super) now: Timestamp,
     /// What went into no record.
@@ -60,17 +72,17 @@ impl Router {
     // A record costs no call, whoever else calls this.
     #[inline(always)]
     pub(super) fn add(&mut self, record: &NewRecord<'_>, named: Option<i32>, framed: &[u8], at: At<'_>) -> Result<()> {
-        if self.needs_key && record.key.is_none() {
+        if self.route.needs_key && record.key.is_none() {
             return self.reject(framed, Problem::NoKey { place: at.place() });
         }
         if self.batcher.is_too_large(record) {
-            let (place, limit) = (at.place(), self.batch_size_max);
+            let (place, limit) = (at.place(), self.route.batches.finishing.batch_size_max);
             let size = record.payload_size() as u64;
             return self.reject(framed, Problem::RecordTooLarge { place, size, size_is_exact: true, limit });
         }
-        let Placement { partition, partitioner, partition_count } = self.placement;
+        let Placement { partition, partitioner, partition_count } = self.route.placement;
         let partition = match partition.or(named) {
-            Some(partition) if self.partitions.binary_search(&partition).is_ok() => partition,
+            Some(partition) if self.route.partitions.binary_search(&partition).is_ok() => partition,
             Some(partition) => {
                 return self.reject(framed, Problem::NoSuchPartition { place: at.place(), partition });
             }
@@ -85,31 +97,48 @@ impl Router {
     /// Adds records whose values are `lines`, as far as they all go to one partition and into its batch. Returns how many
     /// bytes that took, and how many records.
     pub(super) fn add_lines(&mut self, lines: &[u8], delimiter: u8, timestamp: Option<Timestamp>) -> (usize, u64) {
-        let Placement { partition, partition_count, .. } = self.placement;
+        let Placement { partition, partition_count, .. } = self.route.placement;
         let only = partition.or((partition_count == 1).then_some(0));
-        let Some(partition) = only.filter(|_| !self.needs_key) else { return (0, 0) };
+        let Some(partition) = only.filter(|_| !self.route.needs_key) else { return (0, 0) };
         let (bytes, records) = self.batcher.add_lines(partition, lines, delimiter, timestamp.unwrap_or(self.now));
         (bytes, records as u64)
     }
 
     #[inline(always)]
     fn in_turn(&mut self) -> Result<i32> {
-        let count = self.placement.partition_count;
-        let partition = match self.next_in_turn {
+        let count = self.route.placement.partition_count;
+        let partition = match self.route.next_in_turn {
             Some(partition) => partition,
             None => self.first_in_turn()?,
         };
-        self.next_in_turn = Some(if partition + 1 == count { 0 } else { partition + 1 });
+        self.route.next_in_turn = Some(if partition + 1 == count { 0 } else { partition + 1 });
         Ok(partition)
     }
 
     #[cold]
     fn first_in_turn(&self) -> Result<i32> {
-        let count = self.placement.partition_count;
+        let Route { placement: Placement { partition_count: count, .. }, batches, .. } = self.route;
         if count == 1 {
             return Ok(0);
         }
-        Ok(locked(&self.store).writer.log_end_offsets_sum()?.rem_euclid(i64::from(count)) as i32)
+        Ok(locked(&self.store).writer.log_end_offsets_sum(batches.first_slot)?.rem_euclid(i64::from(count)) as i32)
+    }
+
+    /// Has the records to come go to the topic of this name.
+    ///
+    /// # Errors
+    /// [`ProduceError::Refused`](super::ProduceError::Refused) where they cannot.
+    #[cold]
+    pub(super) fn go_to(&mut self, name: &TopicName, at: At<'_>) -> Result<()> {
+        let Some(topics) = &mut self.topics else { return Ok(()) };
+        let mut store = locked(&self.store);
+        topics.go_to(name, &mut self.route, || at.place(), &mut store.writer)?;
+        self.batcher.go_to(self.route.batches, store.writer.slots());
+        self.record_size_max = self.record_size_max.max(self.route.batches.finishing.batch_size_max);
+        if store.writer.closes_partitions() {
+            self.gathering.spread();
+        }
+        Ok(())
     }
 
     /// Waits for input. What has been gathered is stored before a wait that may be long, or before any, and where it has

@@ -5,6 +5,7 @@ use super::input_prefix::{InputPrefix, Origin};
 use super::producer::Clock;
 use super::topic_writer::TopicWriter;
 use crate::logdir::Result;
+use crate::units::TopicPartition;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,10 +22,10 @@ pub struct Written {
     pub input_bytes: u64,
 }
 
-/// The writer of a topic, and what it has stored.
+/// The writer of a run, and what it has stored.
 pub(super) struct Store {
     pub(super) writer: TopicWriter,
-    pub(super) written: BTreeMap<i32, Written>,
+    pub(super) written: BTreeMap<TopicPartition, Written>,
     clock: Clock,
     prefix: Arc<InputPrefix>,
     listener: Listener,
@@ -42,29 +43,25 @@ impl Store {
         Self { writer, written: BTreeMap::new(), clock, prefix, listener }
     }
 
-    /// Stores batches of one partition, in order.
+    /// Stores batches of the partition in one slot, in order.
     ///
     /// # Errors
     /// When one cannot be stored; those before it may have been.
-    pub(super) fn store(
-        &mut self,
-        partition: i32,
-        mut batches: &mut [&mut [u8]],
-        mut origins: &[Origin],
-    ) -> Result<()> {
+    pub(super) fn store(&mut self, slot: i32, mut batches: &mut [&mut [u8]], mut origins: &[Origin]) -> Result<()> {
         while !batches.is_empty() {
-            let appended = self.writer.append(partition, batches, (self.clock)())?;
+            let appended = self.writer.append(slot, batches, (self.clock)())?;
+            let partition = self.writer.partition(slot)?;
             batches = &mut batches[appended.batch_count..];
             let (base_offset, last_offset) = (appended.base_offset.0, appended.last_offset.0);
             let none = Written { base_offset, last_offset, records: 0, input_bytes: 0 };
-            let written = self.written.entry(partition).or_insert(none);
+            let written = self.written.entry(partition.clone()).or_insert(none);
             written.last_offset = last_offset;
             let (of_these, rest) = origins.split_at(appended.batch_count);
             written.input_bytes += of_these.iter().map(|origin| origin.input_bytes).sum::<u64>();
             origins = rest;
             written.records += (last_offset - base_offset + 1) as u64;
             for (stretch, input) in self.prefix.stored(partition, last_offset, of_these) {
-                (self.listener)(Event::Durable { stretch, input: Some(input) });
+                (self.listener)(Event::Durable { topic: &partition.topic, stretch, input: Some(input) });
             }
         }
         Ok(())

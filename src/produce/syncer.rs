@@ -12,7 +12,7 @@
 use super::event::{Acknowledged, Event, Listener};
 use crate::logdir::{LogDir, Partition, Result};
 use crate::storage::{self, Durability, Durable, LogWriter, PendingSync, StorageError, SyncFor};
-use crate::units::{Offset, Timestamp};
+use crate::units::{Offset, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -41,6 +41,7 @@ pub enum SyncPolicy {
 /// A partition that is written to, and what of it is to be synced.
 #[derive(Clone)]
 struct Synced {
+    slot: i32,
     partition: Arc<Partition>,
     pending: Arc<Mutex<PendingSync>>,
     /// Had by the one who syncs it.
@@ -49,7 +50,7 @@ struct Synced {
 
 #[derive(Default)]
 struct State {
-    /// By number.
+    /// By slot.
     partitions: BTreeMap<i32, Synced>,
     /// Recovery points that are to be written.
     due: BTreeMap<i32, (Arc<Partition>, Offset)>,
@@ -69,7 +70,7 @@ struct Shared {
     wake: Condvar,
 }
 
-/// Syncs the partitions of one topic writer.
+/// Syncs the partitions of one topic writer, each known by its [slot](super::topic_writer).
 pub(super) struct Syncer {
     shared: Arc<Shared>,
     policy: SyncPolicy,
@@ -92,10 +93,9 @@ impl Syncer {
         Self { shared, policy, thread }
     }
 
-    pub(super) fn add(&self, partition: &Arc<Partition>, writer: &LogWriter) {
-        let (number, partition, pending) =
-            (partition.id().partition, Arc::clone(partition), Arc::clone(writer.pending_sync()));
-        self.shared.state().partitions.insert(number, Synced { partition, pending, turn: Arc::default() });
+    pub(super) fn add(&self, slot: i32, partition: &Arc<Partition>, writer: &LogWriter) {
+        let (partition, pending) = (Arc::clone(partition), Arc::clone(writer.pending_sync()));
+        self.shared.state().partitions.insert(slot, Synced { slot, partition, pending, turn: Arc::default() });
     }
 
     /// Takes a partition out of those that are synced, since its files are to be given back. What was appended to it is
@@ -103,15 +103,15 @@ impl Syncer {
     ///
     /// # Errors
     /// When a sync fails, or one has failed before.
-    pub(super) fn remove(&self, partition: i32) -> Result<()> {
-        let found = self.shared.state().partitions.get(&partition).cloned();
+    pub(super) fn remove(&self, slot: i32) -> Result<()> {
+        let found = self.shared.state().partitions.get(&slot).cloned();
         let Some(it) = found else { return Ok(()) };
         if self.policy != SyncPolicy::Never && !self.shared.settle(&it)? {
             return Err(
                 StorageError::PreviousFailure { path: self.shared.log_dir.partition_path(it.partition.id()) }.into()
             );
         }
-        self.shared.state().partitions.remove(&partition);
+        self.shared.state().partitions.remove(&slot);
         Ok(())
     }
 
@@ -225,14 +225,14 @@ impl Shared {
     fn for_each(&self, action: impl Fn(&Synced) -> Result<()>) -> Result<()> {
         let mut next = i32::MIN;
         loop {
-            let found = self.state().partitions.range(next..).next().map(|(&number, it)| (number, it.clone()));
-            let Some((number, it)) = found else { return Ok(()) };
+            let found = self.state().partitions.range(next..).next().map(|(_, it)| it.clone());
+            let Some(it) = found else { return Ok(()) };
             let _turn = it.turn.lock().unwrap_or_else(PoisonError::into_inner);
             if self.state().has_failed {
                 return Ok(());
             }
             action(&it)?;
-            next = number + 1;
+            next = it.slot + 1;
         }
     }
 
@@ -260,15 +260,15 @@ impl Shared {
     /// Syncs a partition, whose turn the caller has, and acknowledges what is durable by that.
     fn sync(&self, it: &Synced, wanted_for: SyncFor) -> Result<()> {
         let durable = make_durable(it, wanted_for).inspect_err(|_| self.state().has_failed = true)?;
-        let partition = it.partition.id().partition;
+        let TopicPartition { topic, partition } = it.partition.id();
         for offsets in &durable.stretches {
             let (base_offset, last_offset) = (Offset(*offsets.start()), Offset(*offsets.end()));
-            let stretch = Acknowledged { partition, base_offset, last_offset };
-            (self.listener)(Event::Durable { stretch, input: None });
+            let stretch = Acknowledged { partition: *partition, base_offset, last_offset };
+            (self.listener)(Event::Durable { topic, stretch, input: None });
         }
         if let Some(recovery_point) = durable.recovery_point {
             pending(it).recovery_point_is_due(recovery_point);
-            self.state().due.insert(partition, (Arc::clone(&it.partition), recovery_point));
+            self.state().due.insert(it.slot, (Arc::clone(&it.partition), recovery_point));
         }
         Ok(())
     }

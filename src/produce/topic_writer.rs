@@ -1,4 +1,7 @@
-//! Writes to the partitions of one topic, each opened when the first batch for it comes.
+//! Writes to the partitions of topics, each opened when the first batch for it comes.
+//!
+//! A partition has its slot, a number that is its own in the run: the first topic's slots are the numbers of its partitions,
+//! and those of the next topic begin after the last of them.
 //!
 //! Where there are more partitions than files may be open, the one that was written to longest ago is synced as the policy
 //! says and closed before another is opened, and opened again when its next batch comes. It is then the same partition, of
@@ -10,17 +13,17 @@ use super::syncer::{SyncPolicy, Syncer};
 use crate::disk::descriptors;
 use crate::logdir::{LogDir, LogDirError, Partition, Result, Topic};
 use crate::storage::{Appended, CleanupPolicy, KnownEnd, LogWriter, Notice, PartitionGuard, StorageError};
-use crate::units::Timestamp;
+use crate::units::{Timestamp, TopicPartition};
 use std::sync::Arc;
 
-/// The writer of a topic.
+/// The writer of topics: of one, mostly.
 pub struct TopicWriter {
     log_dir: LogDir,
-    topic: Topic,
-    /// What the records to come were made for.
-    policy_of_records: CleanupPolicy,
-    /// In the order of the topic's partitions.
+    /// In the order of their slots.
+    topics: Vec<OfTopic>,
+    /// In the order of their slots.
     partitions: Vec<OpenPartition>,
+    open_max: usize,
     /// `None` where all of them may be open at once.
     recently_used: Option<RecentlyUsed>,
     syncer: Syncer,
@@ -28,7 +31,18 @@ pub struct TopicWriter {
     notices: Vec<Notice>,
 }
 
+struct OfTopic {
+    topic: Topic,
+    /// What the records to come were made for.
+    policy_of_records: CleanupPolicy,
+    /// The slot of partition 0.
+    first_slot: i32,
+    /// Where its partitions begin in the list of all.
+    first_at: usize,
+}
+
 struct OpenPartition {
+    slot: i32,
     partition: Arc<Partition>,
     writer: WriterState,
 }
@@ -49,22 +63,61 @@ impl TopicWriter {
     /// # Errors
     /// None: a topic has its partitions.
     pub fn new(log_dir: LogDir, topic: Topic, policy: SyncPolicy, listener: Listener) -> Result<Self> {
-        let handles = log_dir.partitions(&topic)?;
-        let open = |partition| OpenPartition { partition: Arc::new(partition), writer: WriterState::Unopened };
+        let mut writer = Self::of_topics(log_dir, policy, listener);
+        writer.add(topic)?;
+        Ok(writer)
+    }
+
+    /// A writer of topics that are [added](Self::add) later.
+    pub(super) fn of_topics(log_dir: LogDir, policy: SyncPolicy, listener: Listener) -> Self {
         let syncer = Syncer::start(log_dir.clone(), policy, listener);
+        let open_max = descriptors::room_for(LogWriter::DESCRIPTORS_MAX);
+        let (topics, partitions, notices) = (Vec::new(), Vec::new(), Vec::new());
+        Self { log_dir, topics, partitions, open_max, recently_used: None, syncer, notices }
+    }
+
+    /// Adds a topic, and opens no partition of it yet. Returns the slot of its partition 0.
+    ///
+    /// # Errors
+    /// None: a topic has its partitions.
+    pub(super) fn add(&mut self, topic: Topic) -> Result<i32> {
+        let handles = self.log_dir.partitions(&topic)?;
+        let (first_slot, first_at) = (self.slots(), self.partitions.len());
+        self.partitions.extend(topic.partitions.iter().zip(handles).map(|(number, partition)| OpenPartition {
+            slot: first_slot + number,
+            partition: Arc::new(partition),
+            writer: WriterState::Unopened,
+        }));
         let policy_of_records = topic.log_config().cleanup_policy;
-        let partitions = handles.into_iter().map(open).collect();
-        let (recently_used, notices) = (None, Vec::new());
-        let writer = Self { log_dir, topic, policy_of_records, partitions, recently_used, syncer, notices };
-        Ok(writer.with_open_max(descriptors::room_for(LogWriter::DESCRIPTORS_MAX)))
+        self.topics.push(OfTopic { topic, policy_of_records, first_slot, first_at });
+        self.limit_open();
+        Ok(first_slot)
+    }
+
+    /// All slots lie below this.
+    pub(super) fn slots(&self) -> i32 {
+        self.partitions.last().map_or(0, |last| last.slot + 1)
     }
 
     /// The same, with files open in so many partitions at most, and in one at least.
     #[must_use]
     pub fn with_open_max(mut self, open_max: usize) -> Self {
-        let count = self.partitions.len();
-        self.recently_used = (count > open_max).then(|| RecentlyUsed::new(count, open_max));
+        (self.open_max, self.recently_used) = (open_max, None);
+        self.limit_open();
         self
+    }
+
+    /// From the first partition on that may not be open beside all others, it is kept which were used last.
+    fn limit_open(&mut self) {
+        let count = self.partitions.len();
+        if let Some(recently_used) = &mut self.recently_used {
+            recently_used.grow(count);
+        } else if count > self.open_max {
+            let mut recently_used = RecentlyUsed::new(count, self.open_max);
+            let is_open = |it: &OpenPartition| matches!(it.writer, WriterState::Open(_));
+            (0..count).filter(|&at| is_open(&self.partitions[at])).for_each(|at| recently_used.touch(at));
+            self.recently_used = Some(recently_used);
+        }
     }
 
     /// Whether partitions are closed for others, since not all of them may be open at once.
@@ -73,26 +126,37 @@ impl TopicWriter {
         self.recently_used.is_some()
     }
 
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> &Topic {
-        &self.topic
+    /// The topic of a slot, which is one that was added, and where the partition is in the list of all.
+    fn find(&self, slot: i32) -> Result<(&OfTopic, usize)> {
+        let number = self.topics.partition_point(|it| it.first_slot <= slot);
+        let of_topic = &self.topics[number.max(1) - 1];
+        let partition = slot - of_topic.first_slot;
+        match of_topic.topic.partitions.binary_search(&partition) {
+            Ok(at) => Ok((of_topic, of_topic.first_at + at)),
+            Err(_) => Err(of_topic.topic.partition(partition).expect_err("it was not found")),
+        }
     }
 
-    /// Appends finished batches to a partition, as many of them as [`LogWriter::append`] does at once.
+    /// The partition in a slot.
+    pub(super) fn partition(&self, slot: i32) -> Result<&TopicPartition> {
+        Ok(self.partitions[self.find(slot)?.1].partition.id())
+    }
+
+    /// Appends finished batches to the partition in a slot (of the first topic: of that number), as many of them as
+    /// [`LogWriter::append`] does at once.
     ///
     /// # Errors
     /// When the topic was deleted, or is compacted now and was not, the partition is corrupt, a broker has taken the log
     /// dir, or the disk fails.
-    pub fn append(&mut self, partition: i32, batches: &mut [&mut [u8]], now: Timestamp) -> Result<Appended> {
+    pub fn append(&mut self, slot: i32, batches: &mut [&mut [u8]], now: Timestamp) -> Result<Appended> {
         self.syncer.sync_if_due(now)?;
-        let not_found = |_| self.topic.partition(partition).expect_err("it was not found");
-        let at = self.topic.partitions.binary_search(&partition).map_err(not_found)?;
+        let (of_topic, at) = self.find(slot)?;
+        let policy_of_records = of_topic.policy_of_records;
         self.make_room_for(at, now)?;
         let handle = Arc::clone(&self.partitions[at].partition);
         let guard = handle.guard()?;
-        if guard.config().cleanup_policy != self.policy_of_records {
-            return Err(LogDirError::PolicyChanged { topic: self.topic.name.clone() });
+        if guard.config().cleanup_policy != policy_of_records {
+            return Err(LogDirError::PolicyChanged { topic: handle.id().topic.clone() });
         }
         let writer = self.partitions[at].open(&self.log_dir, &self.syncer, &guard, now)?;
         let appended = writer.append(&guard, batches, now).inspect_err(|_| self.syncer.note_failure(writer));
@@ -115,10 +179,10 @@ impl TopicWriter {
 
     /// Syncs a partition as the policy says, closes it and gives its files back.
     fn put_away(&mut self, at: usize, now: Timestamp) -> Result<()> {
-        let OpenPartition { partition, writer } = &mut self.partitions[at];
+        let OpenPartition { slot, partition, writer } = &mut self.partitions[at];
         if let WriterState::Open(open) = writer {
             open.check()?;
-            self.syncer.remove(partition.id().partition)?;
+            self.syncer.remove(*slot)?;
             close(partition, open, now).inspect_err(|_| self.syncer.note_failure(open))?;
             self.notices.append(&mut open.take_notices());
             if let WriterState::Open(open) = std::mem::take(writer) {
@@ -128,13 +192,14 @@ impl TopicWriter {
         partition.let_go()
     }
 
-    /// The sum of the log end offsets of all partitions: where round-robin goes on.
+    /// The sum of the log end offsets of all partitions of the topic that has a slot: where round-robin goes on.
     ///
     /// # Errors
     /// When a partition cannot be read.
-    pub fn log_end_offsets_sum(&self) -> Result<i64> {
+    pub(super) fn log_end_offsets_sum(&self, slot: i32) -> Result<i64> {
+        let (OfTopic { topic, first_at, .. }, _) = self.find(slot)?;
         let mut sum = 0;
-        for it in &self.partitions {
+        for it in &self.partitions[*first_at..][..topic.partitions.len()] {
             if let WriterState::Open(writer) = &it.writer {
                 sum += writer.log_end_offset().0;
                 continue;
@@ -174,7 +239,7 @@ impl TopicWriter {
     /// The first of them: a sync that fails, now or on another thread before, or a partition that cannot be closed.
     pub fn finish(&mut self, now: Timestamp) -> Result<()> {
         let mut finished = self.syncer.finish();
-        for OpenPartition { partition, writer } in &mut self.partitions {
+        for OpenPartition { partition, writer, .. } in &mut self.partitions {
             if let WriterState::Open(writer) = writer {
                 let closed = close(partition, writer, now);
                 finished = finished.and(closed);
@@ -193,14 +258,14 @@ impl OpenPartition {
         guard: &PartitionGuard,
         now: Timestamp,
     ) -> Result<&mut LogWriter> {
-        let Self { partition, writer } = self;
+        let Self { slot, partition, writer } = self;
         let opened = match writer {
             WriterState::Open(_) => None,
             WriterState::Closed(known) => Some(LogWriter::reopen(known, guard, now)?),
             WriterState::Unopened => Some(log_dir.open_writer(partition, guard, syncer.durability(), now)?),
         };
         if let Some(opened) = opened {
-            syncer.add(partition, &opened);
+            syncer.add(*slot, partition, &opened);
             *writer = WriterState::Open(Box::new(opened));
         }
         match writer {

@@ -3,10 +3,11 @@
 //! | | CSV (RFC 4180) | TSV (as PostgreSQL's COPY) |
 //! | --- | --- | --- |
 //! | heading | a line of names | none |
-//! | null, or a header that is not there | nothing | `\N` |
+//! | null, or a header that is not there | nothing; `""` where it is the only column | `\N` |
 //! | an empty text | `""` | nothing |
 //! | a delimiter, a quote or a line end inside | the field in quotes, `"` doubled | `\t` `\n` `\r` `\\` |
 //!
+//! A row of nothing would be a blank line, which readers of CSV skip: they would see a record less.
 //! Bytes that are not UTF-8 are written as they are.
 
 use super::json::Located;
@@ -116,6 +117,7 @@ impl Rows {
 
     /// Appends the row of a record.
     pub fn write(&self, it: &Located<'_>, out: &mut Vec<u8>) {
+        let begins = out.len();
         for (place, column) in self.columns.iter().enumerate() {
             self.separate(place, out);
             match column {
@@ -134,6 +136,9 @@ impl Rows {
                     self.field(named.last().and_then(|(_, value)| value), out);
                 }
             }
+        }
+        if self.separation == Separation::Csv && out.len() == begins {
+            self.field(Some(b""), out);
         }
         out.push(b'\n');
     }

@@ -2,7 +2,7 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `topic`, `partition`, `offset` | where the record is; of these, only the partition counts on the way in |
+//! | `topic`, `partition`, `offset` | where the record is; on the way in the partition counts, and the topic if it is to |
 //! | `timestamp`, `timestamp_type` | ms since the epoch; `CreateTime` or `LogAppendTime` |
 //! | `key`, `value` | text, or null; `null` differs from `""` |
 //! | `key_b64`, `value_b64` | in their place where the bytes are not UTF-8 |
@@ -11,6 +11,9 @@
 //! Lines of `kcat -J` are taken as well: `payload` is the value, `ts` the timestamp, `headers` an array of names and values in
 //! turn; `tstype` and `broker` say nothing that counts here. kcat writes bytes that are not UTF-8 as they are, so bytes
 //! within a text are taken as they stand.
+//!
+//! A timestamp before 1990 or after 2100 is most likely one in other units, and refused, unless a `timestamp_type` (or `tstype`)
+//! says that it is Kafka's: what was read from a log, which may hold any, is taken again.
 
 use crate::format::header::TimestampType;
 use crate::format::record::Record;
@@ -133,16 +136,17 @@ fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "H: Deserialize<'de>, V: Deserialize<'de>"))]
 struct EnvelopeIn<'a, H, V> {
-    #[serde(default, rename = "topic")]
-    _topic: IgnoredAny,
+    /// Looked at only where it counts.
+    #[serde(default, borrow)]
+    topic: Option<&'a RawValue>,
     #[serde(default)]
     partition: Option<i32>,
     #[serde(default, rename = "offset")]
     _offset: IgnoredAny,
     #[serde(default, alias = "ts")]
     timestamp: Option<i64>,
-    #[serde(default, rename = "timestamp_type", alias = "tstype")]
-    _timestamp_type: IgnoredAny,
+    #[serde(default, alias = "tstype")]
+    timestamp_type: Option<IgnoredAny>,
     #[serde(default, rename = "broker")]
     _broker: IgnoredAny,
     #[serde(default, borrow)]
@@ -238,6 +242,29 @@ impl<'a> From<JsonText<'a>> for Text<'a> {
     }
 }
 
+/// The timestamp of an envelope as it is written.
+#[derive(Deserialize)]
+struct TimestampText<'a> {
+    #[serde(borrow, alias = "ts")]
+    timestamp: &'a RawValue,
+}
+
+/// The column of the timestamp of an envelope.
+#[cold]
+fn column_of_timestamp(line: &[u8]) -> usize {
+    let found = serde_json::from_slice::<TimestampText<'_>>(line).ok();
+    found.map_or(1, |it| column_of(it.timestamp.get(), line))
+}
+
+/// The column in a line at which a part of it begins.
+fn column_of(part: &str, line: &[u8]) -> usize {
+    part.as_ptr().addr().saturating_sub(line.as_ptr().addr()) + 1
+}
+
+/// A string, borrowed where it holds no escape.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Tells a field that is null from one that is not there.
 fn present<'de, V: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<V>>, D::Error> {
     Option::<V>::deserialize(deserializer).map(Some)
@@ -262,6 +289,8 @@ pub enum Values {
 /// A record as an envelope gives it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
+    /// The topic as it is written, where the envelope has one.
+    topic: Option<&'a str>,
     /// The partition, where the envelope names one.
     pub partition: Option<i32>,
     /// The timestamp, where the envelope has one.
@@ -286,6 +315,20 @@ impl<'a> Envelope<'a> {
         }
     }
 
+    /// The name of the topic, and its column in the line that this was read from.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn topic(&self, line: &[u8]) -> Result<(Cow<'a, str>, usize), Refusal> {
+        let missing = || (line.len().max(1), "the envelope names no topic".to_owned());
+        let written = self.topic.ok_or_else(missing)?;
+        let column = column_of(written, line);
+        match serde_json::from_str::<Name<'a>>(written) {
+            Ok(Name(name)) => Ok((name, column)),
+            Err(_) => Err((column, format!("the topic {written} is not a string"))),
+        }
+    }
+
     fn parse_with<V: Deserialize<'a> + Into<Text<'a>>>(line: &'a [u8]) -> Result<Self, Refusal> {
         // Two forms rather than an element that is either: only where text is asked for may it hold any bytes.
         match serde_json::from_slice::<Object<EnvelopeIn<'a, Object<WholeHeader<'a>>, V>>>(line) {
@@ -307,14 +350,28 @@ impl<'a> Envelope<'a> {
             return Err((line.len().max(1), "an envelope has a value (null for a tombstone), or value_b64".into()));
         }
         let headers = headers(parsed.headers.unwrap_or_default()).map_err(|what| (line.len(), what))?;
+        let timestamp = parsed.timestamp.map(Timestamp);
+        if let Some(what) = timestamp.and_then(|it| refusal_of_timestamp(it, parsed.timestamp_type.is_some())) {
+            return Err((column_of_timestamp(line), what));
+        }
         Ok(Self {
+            topic: parsed.topic.map(RawValue::get),
             partition: parsed.partition,
-            timestamp: parsed.timestamp.map(Timestamp),
+            timestamp,
             key: either(parsed.key, parsed.key_b64, "key")?,
             value: either(parsed.value.flatten().map(V::into), parsed.value_b64, "value")?,
             headers,
         })
     }
+}
+
+/// Why a timestamp is not taken, where that is so.
+fn refusal_of_timestamp(timestamp: Timestamp, is_kafkas: bool) -> Option<String> {
+    if timestamp < Timestamp::NONE {
+        return Some("a timestamp is -1 (none) or later".into());
+    }
+    let doubt = timestamp.doubt("add \"timestamp_type\":\"CreateTime\"").filter(|_| !is_kafkas)?;
+    Some(format!("timestamp {}: {doubt}", timestamp.0))
 }
 
 /// Makes headers of what stands in their place.
@@ -473,10 +530,28 @@ mod tests {
             (r#"{"value":{"a":1}}"#, 9, "expected a string, not an object"),
             (r#"{"value":"x","headers":{"a":"b"}}"#, 23, "expected a list, not an object"),
             (r#"{"value":"\ud800"}"#, 17, "half of a surrogate pair"),
+            (r#"{"value":"\"timestamp\":1","timestamp": 1700000000}"#, 41, "as seconds 2023-11-14 22:13:20 UTC"),
+            (r#"{"ts":1700000000000000,"payload":"x"}"#, 7, "as microseconds 2023-11-14 22:13:20 UTC"),
+            (r#"{"value":"x","timestamp":0}"#, 26, "as milliseconds it is 1970-01-01 00:00:00 UTC"),
+            (r#"{"value":"x","timestamp":-2,"timestamp_type":"CreateTime"}"#, 26, "-1 (none) or later"),
         ] {
             let (at, what) = Envelope::parse(line.as_bytes(), Values::Text).unwrap_err();
             assert!(what.contains(words), "{line}: {what}");
             assert_eq!(at, column, "{line}: {what}");
+        }
+    }
+
+    #[test]
+    fn any_timestamp_with_a_type_beside_it_is_taken_as_it_is_read_from_a_log() {
+        for (line, timestamp) in [
+            (r#"{"value":"x","timestamp":0,"timestamp_type":"CreateTime"}"#, 0),
+            (r#"{"timestamp_type":"LogAppendTime","timestamp":1700000000,"value":"x"}"#, 1_700_000_000),
+            (r#"{"payload":"x","tstype":"create","ts":9223372036854775807}"#, i64::MAX),
+            (r#"{"value":"x","timestamp":-1}"#, -1),
+            (r#"{"value":"x","timestamp":631152000000}"#, 631_152_000_000),
+        ] {
+            let envelope = Envelope::parse(line.as_bytes(), Values::Text).unwrap();
+            assert_eq!(envelope.timestamp, Some(Timestamp(timestamp)), "{line}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sizes in bytes, as a person writes and reads them.
 
+use super::time::is_negative;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,10 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a size: use bytes, or a number with KB MB GB TB (1000) or KiB MiB GiB TiB (1024)")]
+#[error(
+    "{text:?} is {}: use bytes, or a number with KB MB GB TB (1000) or KiB MiB GiB TiB (1024)",
+    if is_negative(text) { "negative" } else { "not a size" }
+)]
 pub struct ByteSizeError {
     text: String,
 }

@@ -134,9 +134,19 @@ pub struct Duration(pub i64);
 
 /// A text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no duration: expected numbers with units, such as 7d, 1h30m, 90s or 250ms (w d h m s ms)")]
+#[error(
+    "{text:?} is {}: expected numbers with units, such as 7d, 1h30m, 90s or 250ms (w d h m s ms)",
+    if is_negative(text) { "negative" } else { "no duration" }
+)]
 pub struct DurationError {
     text: String,
+}
+
+/// Whether a text is a number with a minus, whatever its unit.
+#[must_use]
+pub fn is_negative(text: &str) -> bool {
+    let amount = text.trim_start().strip_prefix('-').map(|amount| amount.trim_start_matches('.'));
+    amount.is_some_and(|amount| amount.starts_with(|it: char| it.is_ascii_digit()))
 }
 
 const UNITS: [(&str, i64); 6] =

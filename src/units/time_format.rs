@@ -29,6 +29,8 @@ pub struct TimeFormat {
     form: Form,
     /// Of times without a zone, and of abbreviations.
     local: TimeZone,
+    /// Whether an offset has minutes, as RFC 3339 has it: `-15` after a time is otherwise any number of the line.
+    needs_minutes: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +52,8 @@ enum Lead {
     Bracket,
 }
 
-const RFC_3339: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z"];
+/// The T and the Z may be small.
+const RFC_3339: [&str; 3] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%dt%H:%M:%S%.f%z"];
 
 /// A text that is not a format from which times can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +168,7 @@ impl TimeFormat {
         };
         let (form, is_named) = match format {
             "rfc3339" => (any(Lead::Nothing, &RFC_3339), true),
-            "syslog" => (any(Lead::Priority, &[RFC_3339[0], RFC_3339[1], "%b %d %H:%M:%S%.f"]), true),
+            "syslog" => (any(Lead::Priority, &[RFC_3339[0], RFC_3339[1], RFC_3339[2], "%b %d %H:%M:%S%.f"]), true),
             "clf" => (any(Lead::Bracket, &["%d/%b/%Y:%H:%M:%S %z"]), true),
             "epoch" => (Ok(Form::EpochSeconds), true),
             "epoch-ms" => (Ok(Form::Epoch(1)), true),
@@ -175,7 +178,7 @@ impl TimeFormat {
         let form = form.map_err(refused)?;
         let needs_local = matches!(&form, Form::Any(_, formats) if formats.iter().any(Strptime::needs_local));
         let local = if needs_local { TimeZone::clone(local) } else { TimeZone::UTC };
-        let made = Self { text: format.to_owned(), form, local };
+        let made = Self { text: format.to_owned(), form, local, needs_minutes: is_named };
         if !is_named {
             made.check().map_err(refused)?;
         }
@@ -269,12 +272,13 @@ impl TimeFormat {
             ReadZone::Known(zone) => return Ok(state.passes.moment(time, zone)),
             ReadZone::Text(name) => name,
         };
-        if let Some((offset, _)) = zone::offset(name) {
-            return Ok(zone::moment(time, offset));
-        }
         let unknown = || UnknownZone(String::from_utf8_lossy(name).into_owned());
+        if let Some((offset, end)) = zone::offset(name) {
+            let has_minutes = end > "-15".len();
+            return if has_minutes || !self.needs_minutes { Ok(zone::moment(time, offset)) } else { Err(unknown()) };
+        }
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or_else(unknown)?;
-        if name == "Z" {
+        if name.eq_ignore_ascii_case("Z") {
             return Ok(zone::moment(time, jiff::tz::Offset::UTC));
         }
         // What the local zone is called comes before what is called so elsewhere.

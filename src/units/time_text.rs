@@ -50,6 +50,14 @@ impl Timestamp {
         let is_reached = CALENDAR_MS.contains(&found.0);
         is_reached.then_some(found).ok_or_else(|| refused(OUTSIDE.into()))
     }
+
+    /// Why it is not taken for milliseconds where nothing says so: it is before 1990 or after 2100, as seconds are. Of the two
+    /// readings it names both, and for milliseconds it says to `say_so`.
+    #[must_use]
+    pub fn doubt(self, say_so: &str) -> Option<String> {
+        let is_clear = self == Self::NONE || PLAUSIBLE_MS.contains(&self.0);
+        (!is_clear).then(|| readings(self.0, Some(say_so.to_owned()), |at| format!("write {at}")))
+    }
 }
 
 fn parse(text: &str, now: Timestamp, local: &LocalZone) -> Result<Timestamp, String> {
@@ -89,21 +97,26 @@ fn from_bare_number(number: i64) -> Result<Timestamp, String> {
     if PLAUSIBLE_MS.contains(&number) {
         return Ok(Timestamp(number));
     }
+    let as_milliseconds = CALENDAR_MS.contains(&number).then(|| format!("write @{}", seconds_text(number)));
+    Err(readings(number, as_milliseconds, |at| format!("write @{}", seconds_text(at))))
+}
+
+/// The two times that a number may be, and what to do about each.
+fn readings(number: i64, as_milliseconds: Option<String>, as_other: impl Fn(i64) -> String) -> String {
     let shown = |at: Timestamp| at.to_utc_or_guess();
-    let (as_milliseconds, milliseconds) = (Timestamp(number), seconds_text(number));
-    let other = match as_milliseconds.likely_unit() {
+    let other = match Timestamp(number).likely_unit() {
         None => number.checked_mul(1000).filter(|it| CALENDAR_MS.contains(it)).map(|it| ("seconds".to_owned(), it)),
         Some(unit @ TimeUnit::Microseconds) => Some((unit.to_string(), number / 1000)),
         Some(unit @ TimeUnit::Nanoseconds) => Some((unit.to_string(), number / 1_000_000)),
     };
-    let mut what = format!("as milliseconds it is {}", shown(as_milliseconds));
-    if CALENDAR_MS.contains(&number) {
-        what.push_str(&format!(" (then write @{milliseconds})"));
+    let mut what = format!("as milliseconds it is {}", shown(Timestamp(number)));
+    if let Some(then) = as_milliseconds {
+        what.push_str(&format!(" (then {then})"));
     }
     if let Some((unit, at)) = other {
-        what.push_str(&format!(", as {unit} {} (then write @{})", shown(Timestamp(at)), seconds_text(at)));
+        what.push_str(&format!(", as {unit} {} (then {})", shown(Timestamp(at)), as_other(at)));
     }
-    Err(what)
+    what
 }
 
 /// Milliseconds as what follows an `@`.

@@ -23,7 +23,8 @@ fn timed() -> Kdir {
     let lines: String = records
         .iter()
         .map(|(value, partition, timestamp)| {
-            format!("{{\"value\":\"{value}\",\"partition\":{partition},\"timestamp\":{timestamp}}}\n")
+            let time = format!("\"timestamp\":{timestamp},\"timestamp_type\":\"CreateTime\"");
+            format!("{{\"value\":\"{value}\",\"partition\":{partition},{time}}}\n")
         })
         .collect();
     kdir.produce("app", &["-i", "json"], lines);

@@ -8,7 +8,9 @@ use std::fs;
 /// Five records, with the timestamps 1000 to 5000.
 fn five() -> Kdir {
     let kdir = Kdir::with_topic("app", &[]);
-    let line = |it: i64| format!("{{\"value\":\"v{it}\",\"timestamp\":{}}}\n", 1000 * (it + 1));
+    let line = |it: i64| {
+        format!("{{\"value\":\"v{it}\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{}}}\n", 1000 * (it + 1))
+    };
     kdir.produce("app", &["-i", "json"], [0, 1, 2, 3, 4].map(line).concat());
     kdir
 }
@@ -215,7 +217,10 @@ fn records_without_a_timestamp_are_not_deleted_by_time() {
                    hint: give --before-offset\n";
     for (lines, left) in [
         ("{\"value\":\"a\",\"timestamp\":-1}\n", "a\n"),
-        ("{\"value\":\"a\",\"timestamp\":-1}\n{\"value\":\"b\",\"timestamp\":1000}\n", "a\nb\n"),
+        (
+            "{\"value\":\"a\",\"timestamp\":-1}\n{\"value\":\"b\",\"timestamp_type\":\"CreateTime\",\"timestamp\":1000}\n",
+            "a\nb\n",
+        ),
     ] {
         let kdir = Kdir::with_topic("app", &[]);
         kdir.produce("app", &["-i", "json"], lines);

@@ -191,7 +191,10 @@ fn a_batch_over_several_days_is_drawn_as_its_records_lie() {
         let kdir = Kdir::with_topic("app", &[]);
         const DAY: i64 = 86_400_000;
         let times = [0, 1, 2, 9 * DAY, 9 * DAY + 1, 3 * DAY, 10 * DAY];
-        let lines: String = times.iter().map(|at| format!("{{\"value\":\"v\",\"timestamp\":{at}}}\n")).collect();
+        let lines: String = times
+            .iter()
+            .map(|at| format!("{{\"value\":\"v\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{at}}}\n"))
+            .collect();
         kdir.produce("app", &["-i", "json", "-z", codec], lines);
         let rows = kdir.json(&["describe", "app", "--chart", "day", "-o", "json"]);
         let found: Vec<_> =

@@ -9,7 +9,9 @@ use std::path::Path;
 /// Three batches of a record and 70 bytes, with the timestamps 1000, 2000 and 3000, each indexed.
 fn three() -> Kdir {
     let kdir = Kdir::with_topic("app", &["-c", "index.interval.bytes=0"]);
-    let line = |it: i64| format!("{{\"value\":\"v{it}\",\"timestamp\":{}}}\n", 1000 * (it + 1));
+    let line = |it: i64| {
+        format!("{{\"value\":\"v{it}\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{}}}\n", 1000 * (it + 1))
+    };
     kdir.produce("app", &["-i", "json", "--batch-size", "1"], [0, 1, 2].map(line).concat());
     kdir
 }
@@ -207,8 +209,8 @@ fn a_file_that_is_damaged_keeps_no_other_from_being_shown() {
 #[test]
 fn shows_the_records_of_a_log() {
     let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=1000000"]);
-    let line = r#"{"key":"k","value":"a\tb","timestamp":7,"headers":[{"key":"h","value":null}]}"#;
-    let bytes = r#"{"value_b64":"/w==","timestamp":8}"#;
+    let line = r#"{"key":"k","value":"a\tb","timestamp":7,"timestamp_type":"CreateTime","headers":[{"key":"h","value":null}]}"#;
+    let bytes = r#"{"value_b64":"/w==","timestamp":8,"timestamp_type":"CreateTime"}"#;
     kdir.produce("app", &["-i", "json", "-z", "zstd"], format!("{line}\n{bytes}\n"));
     let log = kdir.segment("app-0", 0, "log");
     let file = log.to_str().unwrap();

@@ -25,8 +25,11 @@ fn folder() -> Kdir {
         let log_dir = kdir.temp().join("log");
         kdir.with_log_dir(log_dir)
     };
-    let lines: String =
-        (0..10).map(|it| format!("{{\"value\":\"v{it}\",\"timestamp\":{}}}\n", 1000 * (it + 1))).collect();
+    let lines: String = (0..10)
+        .map(|it| {
+            format!("{{\"value\":\"v{it}\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{}}}\n", 1000 * (it + 1))
+        })
+        .collect();
     kdir.create("app", &[]);
     kdir.produce("app", &["-i", "json"], lines);
     kdir.run(&["-q", "delete-records", "app", "--yes", "--before-offset", "4"]).code(0);

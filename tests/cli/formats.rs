@@ -88,6 +88,18 @@ fn rows_of_named_columns_tell_null_from_empty_and_hold_any_text() {
 }
 
 #[test]
+fn a_row_of_csv_is_never_a_blank_line() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &["-i", "json"], "{\"value\":null}\n{\"value\":\"\"}\n{\"value\":\"v\"}\n");
+    for column in ["value", "key", "header:h"] {
+        let rows = kdir.text(&["consume", "app", "-o", "csv", "--columns", column]);
+        let third = if column == "value" { "v" } else { "\"\"" };
+        assert_eq!(rows, format!("{column}\n\"\"\n\"\"\n{third}\n"));
+    }
+    assert_eq!(kdir.text(&["consume", "app", "-o", "csv", "--columns", "key,value"]), "key,value\n,\n,\"\"\n,v\n");
+}
+
+#[test]
 fn the_heading_of_csv_comes_also_where_there_is_no_record() {
     let kdir = Kdir::with_topic("app", &[]);
     let csv = ["consume", "app", "-o", "csv", "--columns", "key,value"];
@@ -103,7 +115,8 @@ fn the_heading_of_csv_comes_also_where_there_is_no_record() {
 #[test]
 fn hex_shows_each_part_byte_by_byte() {
     let kdir = Kdir::with_topic("app", &[]);
-    let record = json!({"value": "0123456789abcdef\u{0}", "headers": [{"key": "h", "value": null}], "timestamp": 7});
+    let record = json!({"value": "0123456789abcdef\u{0}", "headers": [{"key": "h", "value": null}], "timestamp": 7,
+                        "timestamp_type": "CreateTime"});
     kdir.produce("app", &["-i", "json"], format!("{record}\n"));
     let shown = "\
 app-0 offset 0 timestamp 7

@@ -13,6 +13,7 @@ mod adoption;
 mod alter;
 mod bad_input;
 mod broker_root;
+mod by_topic;
 mod completions;
 mod conditions;
 mod consume;

@@ -46,7 +46,7 @@ fn prints_a_page_for_every_subcommand() {
 fn a_synopsis_says_what_is_needed_and_sums_up_the_rest() {
     let kdir = Kdir::new();
     for (subcommand, expected) in [
-        ("produce", "kdir produce [OPTIONS] TOPIC [FILE]..."),
+        ("produce", "kdir produce [OPTIONS] [TOPIC] [FILE]..."),
         ("consume", "kdir consume [OPTIONS] TOPIC..."),
         ("offsets", "kdir offsets [OPTIONS] --at earliest|latest|max-timestamp|TIME TOPIC..."),
         ("delete-records", "kdir delete-records [OPTIONS] {--before-offset P:N,... | --before TIME} TOPIC"),

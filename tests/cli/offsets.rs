@@ -7,7 +7,9 @@ use serde_json::json;
 /// Offsets 0 to 3 of partition 0 with the timestamps 1000, 3000, 2000, 4000; partition 1 is empty.
 fn timed() -> Kdir {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
-    let line = |timestamp: i64| format!("{{\"value\":\"v\",\"partition\":0,\"timestamp\":{timestamp}}}\n");
+    let line = |timestamp: i64| {
+        format!("{{\"value\":\"v\",\"partition\":0,\"timestamp_type\":\"CreateTime\",\"timestamp\":{timestamp}}}\n")
+    };
     kdir.produce("app", &["-i", "json"], [1000, 3000, 2000, 4000].map(line).concat());
     kdir
 }
@@ -104,7 +106,9 @@ fn several_topics_and_patterns_are_answered_in_one_run() {
 #[test]
 fn max_timestamp_is_the_first_record_with_the_largest_that_is_left() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
-    let line = |timestamp: i64| format!("{{\"value\":\"v\",\"partition\":0,\"timestamp\":{timestamp}}}\n");
+    let line = |timestamp: i64| {
+        format!("{{\"value\":\"v\",\"partition\":0,\"timestamp_type\":\"CreateTime\",\"timestamp\":{timestamp}}}\n")
+    };
     kdir.produce("app", &["-i", "json"], [1000, 9000, 3000, 9000, 5000, 7000, 7000, 2000].map(line).concat());
     for (before, row) in
         [("0", "1\t9000"), ("2", "3\t9000"), ("4", "5\t7000"), ("6", "6\t7000"), ("7", "7\t2000"), ("8", "\t")]

@@ -77,6 +77,38 @@ fn a_number_with_a_minus_is_the_value_of_its_option() {
 }
 
 #[test]
+fn a_negative_amount_is_named_as_what_is_wrong_with_the_value() {
+    let kdir = Kdir::with_topic("app", &[]);
+    for (words, message) in [
+        (&["produce", "app", "--linger", "-1s"][..], "--linger: \"-1s\" is negative: expected numbers with units"),
+        (&["produce", "app", "--linger=-1s"], "--linger: \"-1s\" is negative: "),
+        (&["produce", "app", "--linger", "-.5s"], "--linger: \"-.5s\" is negative: "),
+        (&["produce", "app", "--batch-size", "-5KiB"], "--batch-size: \"-5KiB\" is negative: use bytes"),
+        (&["produce", "app", "--batch-size", "-1"], "--batch-size: \"-1\" is negative: use bytes"),
+        (
+            &["produce", "app", "--sync", "-1s"],
+            "--sync: expected always, end, never or a duration: \"-1s\" is negative",
+        ),
+        (&["produce", "app", "--rate", "-5MiB"], "--rate: -5MiB is negative: expected a number of records"),
+        (&["produce", "app", "--rate", "-5"], "--rate: -5 is negative: expected a number of records"),
+        (&["create", "x", "--retention", "-7d"], "--retention: \"-7d\" is negative: "),
+        (&["create", "x", "--retention-bytes", "-5MiB"], "--retention-bytes: \"-5MiB\" is negative: "),
+        (&["alter", "app", "--retention-bytes", "-2"], "--retention-bytes: \"-2\" is negative: "),
+        (&["retention", "app", "--retention", "-7d"], "--retention: \"-7d\" is negative: "),
+        (&["consume", "app", "-F", "--idle-timeout", "-5s"], "--idle-timeout: \"-5s\" is negative: "),
+        (&["consume", "app", "--speed", "-2x"], "--speed: -2x is negative: expected a number above 0"),
+        (&["consume", "app", "--max-records", "-1"], "--max-records: -1 is negative"),
+        (&["consume", "app", "-n", "-1k"], "--max-records: -1k is negative"),
+        (&["consume", "app", "--ack=-1"], "--ack: -1 is negative: expected the number of a descriptor"),
+        (&["consume", "app", "-F", "-5s"], "consume has no option -5"),
+        (&["consume", "app", "-5s"], "consume has no option -5"),
+    ] {
+        kdir.run(words).code(2).stdout("").stderr(starts_with(format!("kdir: {message}")));
+    }
+    assert_eq!(kdir.text(&["list", "-o", "tsv"]).lines().count(), 1, "no topic was made");
+}
+
+#[test]
 fn contradictions_are_refused_by_name() {
     let kdir = Kdir::with_topic("app", &[]);
     for (args, message) in [

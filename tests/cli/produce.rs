@@ -271,15 +271,31 @@ fn what_consume_writes_as_json_goes_back_in_unchanged() {
 #[test]
 fn an_envelope_names_partition_timestamp_key_and_null_itself() {
     let kdir = Kdir::with_topic("app", &["-P", "2"]);
-    let lines = "{\"partition\":1,\"timestamp\":5,\"key\":\"k\",\"value\":null}\n{\"value\":\"\",\"partition\":0}\n";
-    kdir.produce("app", &["-i", "json", "--timestamp", "@0.009"], lines);
+    let lines = "{\"partition\":1,\"timestamp\":1700000000005,\"key\":\"k\",\"value\":null}\n{\"value\":\"\",\"partition\":0}\n";
+    kdir.produce("app", &["-i", "json", "--timestamp", "@1700000000.009"], lines);
     let expected = [
-        json!({ "topic": "app", "partition": 1, "offset": 0, "timestamp": 5, "timestamp_type": "CreateTime",
+        json!({ "topic": "app", "partition": 1, "offset": 0, "timestamp": 1_700_000_000_005_i64, "timestamp_type": "CreateTime",
                 "key": "k", "value": null, "headers": [] }),
-        json!({ "topic": "app", "partition": 0, "offset": 0, "timestamp": 9, "timestamp_type": "CreateTime",
+        json!({ "topic": "app", "partition": 0, "offset": 0, "timestamp": 1_700_000_000_009_i64, "timestamp_type": "CreateTime",
                 "key": null, "value": "", "headers": [] }),
     ];
     assert_eq!(kdir.records("app"), expected);
+}
+
+#[test]
+fn a_timestamp_in_seconds_is_rejected_by_line_and_column_unless_its_type_is_there() {
+    let kdir = Kdir::with_topic("app", &[]);
+    let lines = "{\"value\":\"a\",\"timestamp\":1700000000}\n\
+                 {\"value\":\"b\",\"timestamp\":1700000000,\"timestamp_type\":\"CreateTime\"}\n";
+    kdir.feed(&["produce", "app", "-i", "json", "--on-error", "skip"], lines).code(3).stdout("").stderr(starts_with(
+        "warning: rejected: line 1 of stdin, column 26: timestamp 1700000000: as milliseconds it is 1970-01-20 16:13:20 UTC \
+         (then add \"timestamp_type\":\"CreateTime\"), as seconds 2023-11-14 22:13:20 UTC (then write 1700000000000)\n",
+    ));
+    assert_eq!(kdir.text(&["consume", "app", "-f", "%T %s\\n"]), "1700000000 b\n");
+    let copied = kdir.stdout(&["consume", "app", "-o", "json"]);
+    kdir.create("copy", &[]);
+    kdir.produce("copy", &["-i", "json"], copied);
+    assert_eq!(kdir.text(&["consume", "copy", "-f", "%T %s\\n"]), "1700000000 b\n");
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn what_happened_between_two_times_is_replayed_through_jq() {
 fn a_topic_is_copied_with_one_field_changed() {
     let kdir = Kdir::with_topic("app", &[]);
     let value = json!({"level": "ERROR", "text": "x"}).to_string();
-    let record = json!({"value": value, "key": "k", "timestamp": 5, "headers": [{"key": "h", "value": "1"}]});
+    let record = json!({"value": value, "key": "k", "timestamp": 1_700_000_000_005_i64, "headers": [{"key": "h", "value": "1"}]});
     kdir.produce("app", &["-i", "json"], format!("{record}\n"));
     run(&kdir, &recipe("Copy a topic with one field changed"));
     let (mut before, mut after) = (kdir.records("app"), kdir.records("app-lower"));

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 fn timed(times: &[i64]) -> Kdir {
     let kdir = Kdir::with_topic("app", &[]);
-    let line = |(number, at): (usize, &i64)| format!("{{\"value\":\"v{number}\",\"timestamp\":{at}}}\n");
+    let line = |(number, at): (usize, &i64)| {
+        format!("{{\"value\":\"v{number}\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{at}}}\n")
+    };
     kdir.produce("app", &["-i", "json"], times.iter().enumerate().map(line).collect::<String>());
     kdir
 }

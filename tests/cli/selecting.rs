@@ -70,7 +70,11 @@ fn long() -> Kdir {
     let line = |number: i64| {
         let mark = if number % 10 == 0 { "x" } else { "-" };
         let (partition, timestamp) = (number % 3, 1000 * number);
-        format!("{}\n", json!({"value": format!("{number}{mark}"), "partition": partition, "timestamp": timestamp}))
+        format!(
+            "{}\n",
+            json!({"value": format!("{number}{mark}"), "partition": partition, "timestamp": timestamp,
+                               "timestamp_type": "CreateTime"})
+        )
     };
     kdir.produce("app", &["-i", "json", "--batch-size", "700"], (0..3000).map(line).collect::<String>());
     kdir

@@ -125,6 +125,7 @@ fn a_zone_in_a_line_or_in_the_format_is_never_taken_for_the_local_one() {
         ("%F %T %Q", "2026-11-22 11:00:00 Europe/Berlin x\n2026-11-22 15:30:00 Asia/Kolkata\n"),
         ("%a %b %d %T %Z %Y", "Sun Nov 22 05:00:00 EST 2026\n"),
         ("rfc3339", "2026-11-22T10:00:00Z\n2026-11-22 10:00:00.000+00:00\n"),
+        ("rfc3339", "2026-11-22t10:00:00z x\n2026-11-22T10:00:00z\n2026-11-22 10:00:00z\n2026-11-22t11:00:00+0100\n"),
         ("syslog", "<34>1 2026-11-22T10:00:00Z host\n"),
         ("clf", "127.0.0.1 - - [22/Nov/2026:11:00:00 +0100] \"GET / HTTP/1.1\" 200\n"),
         ("epoch", "1795341600 x\n1795341600.000 x\n"),
@@ -144,6 +145,16 @@ fn a_zone_in_a_line_or_in_the_format_is_never_taken_for_the_local_one() {
         assert_eq!(timestamps, [TEN], "{said}");
         assert!(said.starts_with("kdir: line 2 of stdin has a time ") && said.contains(words), "{said}");
     }
+    // Of hours alone is an offset only where a format asks for one: it may as well be the next number of the line.
+    for zone in ["-15", " -15", "+01"] {
+        let line = format!("2026-11-22T10:00:00{zone} x\n");
+        let lines = format!("2026-11-22T10:00:00Z x\n{line}");
+        let (timestamps, said) = imported("UTC", &["-q", "--timestamp-format", "rfc3339"], &lines);
+        let words = format!("kdir: line 2 of stdin has a time in the zone \"{}\"", zone.trim());
+        assert!(timestamps == [TEN] && said.starts_with(&words), "{said}");
+    }
+    let (timestamps, said) = imported("UTC", &["--timestamp-format", "%F %T%z"], "2026-11-22 11:00:00+01 x\n");
+    assert_eq!(timestamps, [TEN], "{said}");
     // The local zone knows what it is called itself.
     let (timestamps, said) =
         imported("Asia/Kolkata", &["--timestamp-format", "%F %T %Z"], "2026-11-22 15:30:00 IST x\n");

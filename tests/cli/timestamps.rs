@@ -15,7 +15,10 @@ const NANOSECONDS: i64 = MICROSECONDS * 1000;
 
 /// Produces a batch of one record for each timestamp.
 fn produce(kdir: &Kdir, options: &[&str], timestamps: &[i64]) {
-    let lines: String = timestamps.iter().map(|at| format!("{{\"value\":\"v\",\"timestamp\":{at}}}\n")).collect();
+    let lines: String = timestamps
+        .iter()
+        .map(|at| format!("{{\"value\":\"v\",\"timestamp_type\":\"CreateTime\",\"timestamp\":{at}}}\n"))
+        .collect();
     kdir.produce("app", &[&["-i", "json"], options].concat(), lines);
 }
 

@@ -9,6 +9,7 @@ compile_error!("these tests need the disk in memory: cargo test --features fault
 mod accept_loss;
 mod any_bytes;
 mod append_time;
+mod by_topic;
 mod churn;
 mod closing;
 mod concurrency;

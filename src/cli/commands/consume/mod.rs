@@ -48,7 +48,8 @@ use terminal::{Terminal, in_words};
 /// `len32` a big-endian 32-bit length before each value; `csv` and `tsv` are rows of --columns; `hex` shows key, value and
 /// headers byte by byte. In `value` and `len32` a null value looks like an empty one.
 ///
-/// CSV begins with a line of names; null is nothing there, and an empty text "". TSV has no such line; null is \N, and \t \n \r
+/// CSV begins with a line of names; null is nothing there (as the only column "", since readers skip a blank line), and an
+/// empty text "". TSV has no such line; null is \N, and \t \n \r
 /// \\ are written as escapes.
 ///
 /// Templates (-f) have kcat's tokens: %s value, %S its length (-1 is null), %R the same as 4 big-endian bytes, %k key, %K its

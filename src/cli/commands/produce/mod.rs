@@ -12,7 +12,7 @@ use crate::format::compression::Compression;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
-use crate::produce::{Ended, InputName, Problem, ProduceError, Produced, Producer, Rate, SyncPolicy};
+use crate::produce::{Ended, InputName, MissingTopic, Problem, ProduceError, Produced, Producer, Rate, SyncPolicy};
 use crate::units::{ByteSize, Duration, TopicName};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use options::{InputFormat, OnError, PartitionerName, ValueAs, options, parse_compression, rate, rejects, sync_policy};
@@ -29,8 +29,9 @@ use std::time::Instant;
 /// A record with a key goes where Kafka's Java client would send it; records without a key go round-robin, one by one.
 ///
 /// Input formats (-i): `lines` ends each record with the delimiter; `json` takes the envelopes that `kdir consume -o json`
-/// writes, or those of `kcat -J`, one a line, and passes over blank lines; `len32` has a big-endian 32-bit length before each
-/// value; `raw` is one record in all.
+/// writes, or those of `kcat -J`, one a line, and passes over blank lines. Their timestamps are in ms; one before 1990 or after
+/// 2100 is an error (it may be in seconds) unless a timestamp_type is beside it, as those two commands write it. `len32` has a
+/// big-endian 32-bit length before each value; `raw` is one record in all.
 ///
 /// An envelope has a `value`, and where they are wanted a `key`, `headers`, a `timestamp` in ms and a `partition`; what is not
 /// UTF-8 is base64 in `value_b64` and `key_b64`, and null is null:
@@ -53,17 +54,25 @@ use std::time::Instant;
                        kdir produce --create app --timestamp-field ts --timestamp-format epoch-ms app.json\n  \
                        kdir produce --create -P 3 orders -K , orders.csv\n  \
                        kdir produce events -i json --value-as json events.jsonl\n  \
+                       kdir consume app web -o json | kdir -d COPY produce --by-topic --create -i json\n  \
                        kdir produce app --timestamp-delimiter '\\t' --headers-delimiter '\\t' -K '\\t' console.tsv\n  \
                        kdir produce app --rate 100 app.log"
 )]
 pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
-    topic: TopicName,
+    #[arg(required_unless_present = "by_topic")]
+    topic: Option<TopicName>,
     /// Files to read in place of stdin, one after the other; - is stdin
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Make the topic, with Kafka's defaults, where it is missing
+    /// In place of TOPIC: each envelope of -i json, read from stdin, goes to the topic that it names
+    ///
+    /// An envelope without a topic, or with one that is missing (see --create), is an input that makes no record, and so is
+    /// one of Kafka's internal topics. The partition that an envelope names is taken in its topic.
+    #[arg(long)]
+    by_topic: bool,
+    /// Make the topic, with Kafka's defaults, where it is missing; with --by-topic each of them
     #[arg(long)]
     create: bool,
     /// How many partitions a topic has that --create makes [default: 1]
@@ -171,7 +180,7 @@ pub(crate) struct ProduceArgs {
 impl ProduceArgs {
     /// What helps where an input makes no record.
     pub(crate) fn hint(&self, problem: &Problem) -> Option<String> {
-        let topic = &self.topic;
+        let topic = self.topic.as_ref().map_or("TOPIC", TopicName::as_str);
         match problem {
             Problem::RecordTooLarge { size, .. } => {
                 // What it is known to have, with room for more; the limit of the limit is 2 GiB.
@@ -196,7 +205,7 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     let stop = Stop::on_signals()?;
     let inputs = find_inputs(&args.files)?;
     let log_dir = if args.create { context.open_or_make()? } else { context.open_to_write()? };
-    let topic = find_or_create(args, &log_dir, context.ui)?;
+    let topic = args.topic.as_ref().map(|name| find_or_create(name, args, &log_dir, context.ui)).transpose()?;
     if let Some(mark) = log_dir.broker_mark()? {
         let is_there = format!("this log dir belongs to a Kafka broker ({mark} is there), which is to stay stopped");
         context.ui.warning(&is_there);
@@ -206,7 +215,11 @@ pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<E
     if report.is_typed() {
         context.ui.status("reading records from the terminal, one a line: Ctrl-D ends it");
     }
-    let producer = Producer::new(log_dir, topic, options, Arc::new(now), report.listener()).map_err(plain)?;
+    let producer = match topic {
+        Some(topic) => Producer::new(log_dir, topic, options, Arc::new(now), report.listener()),
+        None => Producer::by_topic(log_dir, missing(args), options, Arc::new(now), report.listener()),
+    };
+    let producer = producer.map_err(plain)?;
     let produced = producer.run(inputs.iter().map(|input| input.open(stop.descriptor())));
     let reported = report.end(&produced);
     times::warn_of_passes(context.ui, produced.taken.passes);
@@ -230,11 +243,16 @@ fn find_input(path: &Path) -> anyhow::Result<InputName<'_>> {
     Ok(input)
 }
 
-fn find_or_create(args: &ProduceArgs, log_dir: &LogDir, ui: Ui) -> anyhow::Result<Topic> {
-    let topic = match log_dir.topic(&args.topic) {
+/// What becomes of a topic that an envelope names and that is not there.
+fn missing(args: &ProduceArgs) -> MissingTopic {
+    if args.create { MissingTopic::Create(args.partitions.unwrap_or(1)) } else { MissingTopic::Reject }
+}
+
+fn find_or_create(name: &TopicName, args: &ProduceArgs, log_dir: &LogDir, ui: Ui) -> anyhow::Result<Topic> {
+    let topic = match log_dir.topic(name) {
         Err(LogDirError::TopicNotFound { .. }) if args.create => {
             let new = NewTopic {
-                name: args.topic.clone(),
+                name: name.clone(),
                 partitions: args.partitions.unwrap_or(1),
                 config: TopicConfig::default(),
             };

@@ -81,6 +81,14 @@ pub(super) fn options(args: &ProduceArgs, context: &Context) -> anyhow::Result<O
     if args.value_as.is_some() && args.input != InputFormat::Json {
         return Err(exit::usage("--value-as is about the envelopes of -i json: add that, or leave it out"));
     }
+    if let Some(topic) = args.topic.as_ref().filter(|_| args.by_topic) {
+        return Err(exit::usage(format!(
+            "--by-topic takes each topic from its envelope, and the envelopes from stdin: leave out {topic}"
+        )));
+    }
+    if args.by_topic && args.input != InputFormat::Json {
+        return Err(exit::usage("--by-topic is about the envelopes of -i json: add that, or name a TOPIC"));
+    }
     Ok(Options {
         framing: match args.input {
             InputFormat::Lines => Framing::delimited(args.delimiter.as_ref().map_or(b"\n", |it| &it.0)),
@@ -152,5 +160,6 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
             Some(ValueAs::Json) => Values::Json,
             Some(ValueAs::Text) | None => Values::Text,
         },
+        by_topic: args.by_topic,
     })
 }

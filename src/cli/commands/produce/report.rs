@@ -6,7 +6,7 @@ use crate::cli::ui::{self, OutputError, Progress, Ui, Unit};
 use crate::produce::{
     Acknowledged, Event, InputName, InputPosition, Listener, Problem, Produced, SyncPolicy, Taken, Written,
 };
-use crate::units::ByteSize;
+use crate::units::{ByteSize, TopicName, TopicPartition};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -29,7 +29,8 @@ const REJECTS_NAMED_MAX: u64 = 10;
 /// What is reported of a run, on whatever thread something happens.
 pub(super) struct Report {
     ui: Ui,
-    topic: String,
+    /// The one topic, unless each record names its own.
+    topic: Option<String>,
     format: SummaryFormat,
     started: Instant,
     /// Whether records that are not known to be durable are named at the end: not where the run was not to sync.
@@ -52,7 +53,7 @@ struct Talk {
 #[derive(Default)]
 struct Durable {
     /// How many records, by partition.
-    records: BTreeMap<i32, u64>,
+    records: BTreeMap<TopicPartition, u64>,
     /// The first write to stdout that failed; what came after it was not said.
     failed: Option<OutputError>,
 }
@@ -74,7 +75,7 @@ impl Report {
         let progress = (!is_typed).then(|| ui.progress(total, Unit::Bytes));
         Arc::new(Self {
             ui,
-            topic: args.topic.to_string(),
+            topic: args.topic.as_ref().map(ToString::to_string),
             format: args.output,
             started,
             names_unacknowledged: args.sync != SyncPolicy::Never,
@@ -94,7 +95,7 @@ impl Report {
         match event {
             Event::Progress(taken) => self.progress(*taken),
             Event::Rejected(problem) => self.rejected(problem),
-            Event::Durable { stretch, input } => self.durable(stretch, input.unwrap_or_default()),
+            Event::Durable { topic, stretch, input } => self.durable(topic, stretch, input.unwrap_or_default()),
             // A full pipe holds a byte that wakes already.
             Event::SyncFailed => drop((&self.waker).write(&[0])),
         }
@@ -122,14 +123,15 @@ impl Report {
         }
     }
 
-    fn durable(&self, stretch: &Acknowledged, input: InputPosition) {
+    fn durable(&self, topic: &TopicName, stretch: &Acknowledged, input: InputPosition) {
         let count = (stretch.last_offset - stretch.base_offset + 1) as u64;
         let mut durable = locked(&self.durable);
-        *durable.records.entry(stretch.partition).or_default() += count;
+        let partition = TopicPartition { topic: topic.clone(), partition: stretch.partition };
+        *durable.records.entry(partition).or_default() += count;
         if self.format == SummaryFormat::Json && durable.failed.is_none() {
             let line = json!({
                 "event": "durable",
-                "topic": self.topic,
+                "topic": topic.as_str(),
                 "partition": stretch.partition,
                 "base_offset": stretch.base_offset.0,
                 "last_offset": stretch.last_offset.0,
@@ -150,7 +152,7 @@ impl Report {
         }
         let Durable { records, failed } = std::mem::take(&mut *locked(&self.durable));
         let summary = Summary {
-            topic: &self.topic,
+            topic: self.topic.as_deref(),
             written: &produced.written,
             acknowledged: &records,
             names_unacknowledged: self.names_unacknowledged,
@@ -180,11 +182,12 @@ impl Report {
 
 /// What a run has done.
 pub(super) struct Summary<'a> {
-    pub(super) topic: &'a str,
+    /// The one topic, unless each record named its own.
+    pub(super) topic: Option<&'a str>,
     /// What it has stored.
-    pub(super) written: &'a BTreeMap<i32, Written>,
+    pub(super) written: &'a BTreeMap<TopicPartition, Written>,
     /// How many records of these have become durable.
-    pub(super) acknowledged: &'a BTreeMap<i32, u64>,
+    pub(super) acknowledged: &'a BTreeMap<TopicPartition, u64>,
     /// Whether those that it does not know to be durable are to be named: not where it was not to sync.
     pub(super) names_unacknowledged: bool,
     /// How much of the input is durable or was rejected, without a gap.
@@ -205,16 +208,15 @@ impl Summary<'_> {
         self.written.values().map(part).sum()
     }
 
-    fn acknowledged(&self, partition: i32) -> u64 {
-        self.acknowledged.get(&partition).copied().unwrap_or(0)
+    fn acknowledged(&self, partition: &TopicPartition) -> u64 {
+        self.acknowledged.get(partition).copied().unwrap_or(0)
     }
 
     pub(super) fn text(&self) -> String {
         let records = self.sum(|written| written.records);
-        let unacknowledged = records - self.written.keys().map(|&partition| self.acknowledged(partition)).sum::<u64>();
+        let unacknowledged = records - self.written.keys().map(|partition| self.acknowledged(partition)).sum::<u64>();
         let is_durable = unacknowledged == 0 || !self.names_unacknowledged;
-        let mut partitions: Vec<String> =
-            self.written.iter().take(NAMED_MAX).map(|(partition, written)| offsets(*partition, written)).collect();
+        let mut partitions: Vec<String> = self.written.iter().take(NAMED_MAX).map(|it| self.offsets(it)).collect();
         if self.written.len() > NAMED_MAX {
             partitions.push(format!("and {} more partitions", self.written.len() - NAMED_MAX));
         }
@@ -225,7 +227,7 @@ impl Summary<'_> {
             counted(records, "record"),
             ByteSize(self.sum(|written| written.input_bytes)),
             if is_durable { "to" } else { "in" },
-            self.topic,
+            self.topics(),
             self.seconds
         );
         if !is_durable {
@@ -243,14 +245,36 @@ impl Summary<'_> {
         text
     }
 
+    /// The topic, or how many there are.
+    fn topics(&self) -> String {
+        let of_several = || {
+            let mut topics: Vec<_> = self.written.keys().map(|it| &it.topic).collect();
+            topics.dedup();
+            counted(topics.len() as u64, "topic")
+        };
+        self.topic.map_or_else(of_several, ToOwned::to_owned)
+    }
+
+    fn offsets(&self, (partition, written): (&TopicPartition, &Written)) -> String {
+        let Written { base_offset, last_offset, .. } = written;
+        let topic = if self.topic.is_some() { String::new() } else { format!("{} ", partition.topic) };
+        let partition = partition.partition;
+        if base_offset == last_offset {
+            format!("{topic}partition {partition}: offset {base_offset}")
+        } else {
+            format!("{topic}partition {partition}: offsets {base_offset} to {last_offset}")
+        }
+    }
+
     pub(super) fn json(&self) -> Vec<u8> {
-        let partition = |(partition, written): (&i32, &Written)| {
+        let partition = |(partition, written): (&TopicPartition, &Written)| {
             json!({
-                "partition": partition,
+                "topic": partition.topic.as_str(),
+                "partition": partition.partition,
                 "base_offset": written.base_offset,
                 "last_offset": written.last_offset,
                 "records": written.records,
-                "acknowledged": self.acknowledged(*partition),
+                "acknowledged": self.acknowledged(partition),
             })
         };
         let line = json!({
@@ -269,25 +293,20 @@ impl Summary<'_> {
     }
 }
 
-fn offsets(partition: i32, written: &Written) -> String {
-    let Written { base_offset, last_offset, .. } = written;
-    if base_offset == last_offset {
-        format!("partition {partition}: offset {base_offset}")
-    } else {
-        format!("partition {partition}: offsets {base_offset} to {last_offset}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn app(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "app".parse().unwrap(), partition }
+    }
+
     fn summary<'a>(
-        written: &'a BTreeMap<i32, Written>,
-        acknowledged: &'a BTreeMap<i32, u64>,
+        written: &'a BTreeMap<TopicPartition, Written>,
+        acknowledged: &'a BTreeMap<TopicPartition, u64>,
         names_unacknowledged: bool,
     ) -> Summary<'a> {
-        let (topic, rejected, rejected_text, untimed, seconds) = ("app", 0, None, 0, 0.5);
+        let (topic, rejected, rejected_text, untimed, seconds) = (Some("app"), 0, None, 0, 0.5);
         let durable_input = InputPosition::default();
         Summary {
             topic,
@@ -310,7 +329,7 @@ mod tests {
             records: records as u64,
             input_bytes: 7 * records as u64,
         };
-        let written = BTreeMap::from([(0, written(100)), (1, written(1))]);
+        let written = BTreeMap::from([(app(0), written(100)), (app(1), written(1))]);
         let place = "app (partition 0: offsets 10 to 109, partition 1: offset 10) in 0.500 s";
         for (acknowledged, names, expected) in [
             ([100, 1], true, format!("produced 101 records, 707 B, to {place}")),
@@ -318,7 +337,7 @@ mod tests {
             ([0, 0], true, format!("stored 101 records, 707 B, in {place}\nnone known to be durable")),
             ([60, 1], true, format!("stored 101 records, 707 B, in {place}\nthe last 40 not known to be durable")),
         ] {
-            let acknowledged = BTreeMap::from([(0, acknowledged[0]), (1, acknowledged[1])]);
+            let acknowledged = BTreeMap::from([(app(0), acknowledged[0]), (app(1), acknowledged[1])]);
             assert_eq!(summary(&written, &acknowledged, names).text(), expected);
         }
     }
@@ -326,11 +345,13 @@ mod tests {
     #[test]
     fn the_summary_in_json_tells_what_is_stored_and_what_of_it_is_durable() {
         let written = Written { base_offset: 0, last_offset: 4, records: 5, input_bytes: 35 };
-        let (written, acknowledged) = (BTreeMap::from([(3, written)]), BTreeMap::from([(3, 2)]));
+        let (written, acknowledged) = (BTreeMap::from([(app(3), written)]), BTreeMap::from([(app(3), 2)]));
         let line = summary(&written, &acknowledged, true).json();
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!((&line["records"], &line["acknowledged"], &line["bytes"]), (&json!(5), &json!(2), &json!(35)));
-        let partition = json!({ "partition": 3, "base_offset": 0, "last_offset": 4, "records": 5, "acknowledged": 2 });
+        let partition = json!({
+            "topic": "app", "partition": 3, "base_offset": 0, "last_offset": 4, "records": 5, "acknowledged": 2,
+        });
         assert_eq!(line["partitions"], json!([partition]));
     }
 }
