@@ -64,10 +64,10 @@ impl RecordCursor {
         let (mut count, mut last, mut at) = (0, self.at, self.at);
         let mut block = [0; BLOCK_SIZE];
         while count < count_max && lines.len() < size_max {
-            // A line is begun only while `lines` has less than its size.
-            let block_size = (size_max - lines.len()).saturating_add(LINE_MAX).min(BLOCK_SIZE);
-            let (mut filled, block) = (0, &mut block[..block_size]);
-            while count < count_max
+            let mut filled = 0;
+            // Near the end, one at a time: a line is begun only while `lines` has less than its size.
+            let until = if size_max - lines.len() < BLOCK_SIZE { count + 1 } else { count_max };
+            while count < until
                 && let Some(short) = record::parse_short(records, at)
                 && let Some(value) = records[short.value..].first_chunk::<LINE_MAX>()
                 && short.value_length <= LINE_MAX
