@@ -12,8 +12,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Chunks end after at most so many bytes and one record: half of what a pipe holds.
-const CHUNK_MAX: usize = 32 << 10;
+/// Chunks end after at most so many bytes and one record: what a pipe holds, but for a page. With half of it, cat took 1.3 times
+/// as long.
+const CHUNK_MAX: usize = 60 << 10;
 /// A reader that takes a chunk within this time gets the next one twice as large, and else half as large: what a slow one
 /// was given is what it gets again when it is killed.
 const PROMPT: Duration = Duration::from_millis(50);

@@ -66,6 +66,8 @@ pub struct CursorFile {
     is_replaceable: bool,
     durable: DurableBelow,
     mark: Mark,
+    /// What the mark is to say next.
+    prepared: Option<String>,
 }
 
 enum Mark {
@@ -100,8 +102,16 @@ impl CursorFile {
             }
             // The run that had the lock before may have replaced the file.
             if folder.stat(&name)?.is_some_and(|stat| file.stat().is_ok_and(|locked| locked.id == stat.id)) {
-                let (path, durable) = (path.to_owned(), DurableBelow::default());
-                return Ok(Self { path, folder, name, file, is_replaceable: true, durable, mark: Mark::Missing });
+                return Ok(Self {
+                    path: path.to_owned(),
+                    folder,
+                    name,
+                    file,
+                    is_replaceable: true,
+                    durable: DurableBelow::default(),
+                    mark: Mark::Missing,
+                    prepared: None,
+                });
             }
         }
     }
@@ -160,21 +170,31 @@ impl CursorFile {
         }
         self.write(print(positions.iter()).as_bytes())?;
         // It is of the file as it was.
-        self.mark = Mark::Missing;
+        (self.mark, self.prepared) = (Mark::Missing, None);
         Ok(())
     }
 
-    /// Notes that the reader has come to `positions`, for the case that this process is killed before it keeps them.
-    pub fn mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
+    /// Prepares to [`Self::mark`] that the reader has come to `positions`.
+    pub fn prepare_mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
         if matches!(self.mark, Mark::Missing) {
             let made = self.file.stat().and_then(|stat| CursorMark::make(&*self.folder, &self.name, &stat));
             self.mark = made.ok().flatten().map_or(Mark::Impossible, Mark::There);
         }
+        if let Mark::There(mark) = &self.mark {
+            self.prepared = Some(mark.line(&print(positions)));
+        }
+    }
+
+    /// Marks what was prepared, for the case that this process is killed before it keeps it. Returns whether something was,
+    /// since positions were kept last.
+    pub fn mark(&mut self) -> bool {
+        let Some(line) = self.prepared.take() else { return false };
         if let Mark::There(mark) = &self.mark
-            && mark.write(&print(positions)).is_err()
+            && mark.write(&line).is_err()
         {
             self.mark = Mark::Impossible;
         }
+        true
     }
 
     /// Removes what is beside the file, once positions were kept for the last time.

@@ -46,9 +46,13 @@ impl CursorMark {
         Ok(Some(Self { file: folder.open(&name, Access::New)?, of }))
     }
 
-    /// Says that a run has come to the positions of `text`.
-    pub(super) fn write(&self, text: &str) -> disk::Result<()> {
-        let line = format!("{} {} {:08x}\n{text}", self.of, text.len(), crc32c(text.as_bytes()));
+    /// What it says of a run that has come to the positions of `text`.
+    pub(super) fn line(&self, text: &str) -> String {
+        format!("{} {} {:08x}\n{text}", self.of, text.len(), crc32c(text.as_bytes()))
+    }
+
+    /// Says that.
+    pub(super) fn write(&self, line: &str) -> disk::Result<()> {
         self.file.write_at(line.as_bytes(), 0)
     }
 }

@@ -219,6 +219,7 @@ impl<'a> Delivery<'a> {
             chunks.note(bytes);
             self.size = chunks.size();
             ledger.begin_chunk();
+            ledger.prepare_mark();
         }
         self.last_record = LastRecord::default();
         self.bytes += bytes as u64;

@@ -147,14 +147,29 @@ impl<'a> Ledger<'a> {
         self.process_before_last();
     }
 
+    /// Prepares to mark where the reader is when it has begun with the last chunk: between that moment and the next chunk it
+    /// waits.
+    pub(super) fn prepare_mark(&mut self) {
+        if self.processed.len() <= MARKED_AT_ONCE && !self.before_last.is_empty() {
+            let mut next = self.processed.clone();
+            next.extend(self.before_last.clone());
+            self.positions.prepare_mark(next.values());
+        }
+    }
+
     /// Marks the positions after what the reader has processed, so that a run after this one was killed finds them.
     pub(super) fn mark(&mut self) {
+        // What is prepared comes true no sooner than what is processed changes.
         if !self.is_unmarked || !is_due(self.marked) {
             return;
         }
-        let started = Instant::now();
         self.is_unmarked = false;
-        self.positions.mark(self.processed.values());
+        if self.positions.mark() {
+            return;
+        }
+        let started = Instant::now();
+        self.positions.prepare_mark(self.processed.values());
+        self.positions.mark();
         self.marked = (self.processed.len() > MARKED_AT_ONCE).then(|| (Instant::now(), started.elapsed() * MARK_PART));
     }
 

@@ -49,11 +49,20 @@ impl Positions {
         }
     }
 
-    /// Notes how far the reader has come since positions were kept, for the case that this process is killed.
-    pub(super) fn mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
+    /// Prepares to [`Self::mark`] how far the reader will have come.
+    pub(super) fn prepare_mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
         match self {
             Self::None => {}
-            Self::CursorFile(file) => file.mark(positions),
+            Self::CursorFile(file) => file.prepare_mark(positions),
+        }
+    }
+
+    /// Marks what was prepared, for the case that this process is killed. Returns whether something was, since positions were
+    /// kept last.
+    pub(super) fn mark(&mut self) -> bool {
+        match self {
+            Self::None => false,
+            Self::CursorFile(file) => file.mark(),
         }
     }
 

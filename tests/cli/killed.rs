@@ -108,7 +108,7 @@ fn a_kill_of_either_end_of_a_pipe_or_both_skips_no_large_record() {
 fn killed_at_random(times: u64, seed: u64) -> String {
     const RECORDS: u64 = 60_000;
     // One record makes a chunk full.
-    const CHUNK_MAX: usize = (32 << 10) + "60000\n".len();
+    const CHUNK_MAX: usize = (60 << 10) + "60000\n".len();
     let mut chance = Chance::new(seed);
     let kdir = numbered(RECORDS);
     // A record is handled when its line is in the file.
