@@ -34,6 +34,10 @@ pub(super) struct Acks<'a> {
     input: BorrowedFd<'a>,
     in_flight_max: usize,
     in_flight: InFlight,
+    /// The records after them that are not wholly written: source, offset, and where they end in the buffer.
+    buffered: VecDeque<(usize, Offset, usize)>,
+    /// Where the last record ends that was wholly written of the buffer.
+    written_up_to: usize,
     /// The last offset that was written of each source.
     last: HashMap<usize, Offset>,
     form: Option<Form>,
@@ -45,7 +49,7 @@ pub(super) struct Acks<'a> {
     has_changed: bool,
 }
 
-/// The records that were written or are about to be, and are not acknowledged.
+/// The records that were written and are not acknowledged.
 #[derive(Default)]
 struct InFlight {
     /// Their offsets by source, one of [`Merge::sources`].
@@ -96,6 +100,8 @@ impl<'a> Acks<'a> {
             input,
             in_flight_max: in_flight_max.max(1),
             in_flight: InFlight { order: Some(VecDeque::new()), ..InFlight::default() },
+            buffered: VecDeque::new(),
+            written_up_to: 0,
             last: HashMap::new(),
             form: None,
             rest: Vec::new(),
@@ -105,18 +111,37 @@ impl<'a> Acks<'a> {
         }
     }
 
-    /// A record is about to be written.
-    pub(super) fn add(&mut self, (place, offset): (usize, Offset)) {
-        self.in_flight.add(place, offset);
-        self.last.insert(place, offset);
+    /// A record is in the buffer, up to `end`.
+    pub(super) fn add(&mut self, (place, offset): (usize, Offset), end: usize) {
+        self.buffered.push_back((place, offset, end));
+    }
+
+    /// So many bytes of the buffer were written: the records that end there can be acknowledged. Where only a part of one was
+    /// written, returns where that ends.
+    pub(super) fn written(&mut self, bytes: usize) -> Option<usize> {
+        while let Some(&(place, offset, end)) = self.buffered.front() {
+            if end > bytes {
+                return (bytes > self.written_up_to).then_some(end);
+            }
+            self.buffered.pop_front();
+            self.in_flight.add(place, offset);
+            self.last.insert(place, offset);
+            self.written_up_to = end;
+        }
+        None
+    }
+
+    /// The buffer was emptied.
+    pub(super) fn all_written(&mut self) {
+        self.written_up_to = 0;
     }
 
     /// Whether no more may be written before something is acknowledged.
     pub(super) fn is_full(&self) -> bool {
-        self.in_flight.count >= self.in_flight_max
+        self.in_flight.count + self.buffered.len() >= self.in_flight_max
     }
 
-    /// How many records are not acknowledged.
+    /// How many records were written and are not acknowledged.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.count
     }
@@ -144,7 +169,11 @@ impl<'a> Acks<'a> {
     /// The first record of each source that is not acknowledged.
     pub(super) fn first_in_flight(&self) -> HashMap<usize, Offset> {
         let first = |(&place, offsets): (&usize, &VecDeque<Offset>)| Some((place, *offsets.front()?));
-        self.in_flight.by_source.iter().filter_map(first).collect()
+        let mut all: HashMap<_, _> = self.in_flight.by_source.iter().filter_map(first).collect();
+        for &(place, offset, _) in &self.buffered {
+            all.entry(place).or_insert(offset);
+        }
+        all
     }
 
     /// Takes what was acknowledged, without a wait.
@@ -154,10 +183,9 @@ impl<'a> Acks<'a> {
             match rustix::io::read(self.input, &mut bytes) {
                 Ok(0) => {
                     self.has_ended = true;
-                    // As `printf ok` leaves it.
-                    let last = std::mem::take(&mut self.rest);
-                    if !last.is_empty() {
-                        self.take_line(&last, merge)?;
+                    // As `printf ok` leaves it. What else has no end may be a part, of another offset, by a reader that died.
+                    if std::mem::take(&mut self.rest) == b"ok" {
+                        self.take_line(b"ok", merge)?;
                     }
                 }
                 Ok(count) => self.take_bytes(&bytes[..count], merge)?,
@@ -186,6 +214,7 @@ impl<'a> Acks<'a> {
         }
         self.rest.extend_from_slice(bytes);
         if self.rest.len() > LINE_MAX {
+            self.line += 1;
             return Err(self.refused("a line that long".into(), "it is longer than any acknowledgement"));
         }
         Ok(())

@@ -68,6 +68,8 @@ pub struct CursorFile {
     mark: Mark,
     /// What the mark is to say next.
     prepared: Option<String>,
+    /// Whether this run has made a mark.
+    has_marked: bool,
 }
 
 enum Mark {
@@ -111,6 +113,7 @@ impl CursorFile {
                     durable: DurableBelow::default(),
                     mark: Mark::Missing,
                     prepared: None,
+                    has_marked: false,
                 });
             }
         }
@@ -179,6 +182,7 @@ impl CursorFile {
         if matches!(self.mark, Mark::Missing) {
             let made = self.file.stat().and_then(|stat| CursorMark::make(&*self.folder, &self.name, &stat));
             self.mark = made.ok().flatten().map_or(Mark::Impossible, Mark::There);
+            self.has_marked |= matches!(self.mark, Mark::There(_));
         }
         if let Mark::There(mark) = &self.mark {
             self.prepared = Some(mark.line(&print(positions)));
@@ -200,10 +204,14 @@ impl CursorFile {
     /// Removes what is beside the file, once positions were kept for the last time.
     ///
     /// # Errors
-    /// When that cannot be removed.
+    /// When this run has made it, and cannot remove it.
     pub fn close(&mut self) -> Result<()> {
         self.mark = Mark::Missing;
-        Ok(cursor_mark::remove(&*self.folder, &self.name)?)
+        match cursor_mark::remove(&*self.folder, &self.name) {
+            // That of a run before is worth nothing any more, and may be another user's.
+            Err(_) if !self.has_marked => Ok(()),
+            removed => Ok(removed?),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> disk::Result<()> {

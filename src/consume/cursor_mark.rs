@@ -65,6 +65,10 @@ pub(super) fn left(
     size_max: usize,
 ) -> disk::Result<Option<Vec<u8>>> {
     let Some(name) = name(cursor_file) else { return Ok(None) };
+    // Nothing but a file was left by a run.
+    if folder.stat(&name)?.is_none_or(|stat| !stat.is_file) {
+        return Ok(None);
+    }
     let Some(bytes) = atomic::read_small(folder, &name, size_max)? else { return Ok(None) };
     Ok(begin(folder, stat).and_then(|of| parse(&bytes, &of)).map(<[u8]>::to_vec))
 }
@@ -81,7 +85,7 @@ fn parse<'a>(bytes: &'a [u8], of: &str) -> Option<&'a [u8]> {
 /// Removes it, or the one of a run before. The caller holds the lock on the cursor file.
 pub(super) fn remove(folder: &dyn Folder, cursor_file: &str) -> disk::Result<()> {
     match name(cursor_file) {
-        // Where nothing can be removed there is none.
+        // On a file system that is not to be written, to remove nothing is an error.
         Some(name) if folder.stat(&name)?.is_some() => folder.remove_file(&name),
         _ => Ok(()),
     }

@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 /// filled, and with more at once it took 1.4 times as long. Into a file, more at once took up to four times as long where
 /// the kernel had no page cache in pieces as large.
 const OUTPUT_SIZE: usize = 128 << 10;
-/// What fits into an empty pipe, in bytes: less is written without a wait.
-const PIPE_SIZE: usize = 64 << 10;
 /// How long a wait lasts at most before the pipe is asked again: nothing wakes kdir when a reader has emptied it.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long acknowledgements of what was written are waited for after a request to stop, or when the output is closed.
@@ -37,6 +35,8 @@ pub(super) struct Delivery<'a> {
     is_tracked: bool,
     last_record: LastRecord,
     output: Output,
+    /// What fits into the output when it is an empty pipe, in bytes: less is written without a wait.
+    pipe_size: usize,
     /// Whether the record that the merge has shown last is in the buffer, or was written before.
     pub(super) shown_is_done: bool,
     /// Bytes that were written, or are on their way.
@@ -72,6 +72,7 @@ impl<'a> Delivery<'a> {
             is_tracked,
             last_record: LastRecord::default(),
             output: Output::new(environment.outlet),
+            pipe_size: environment.outlet.pipe_size(),
             shown_is_done: false,
             bytes: 0,
         })
@@ -115,7 +116,7 @@ impl<'a> Delivery<'a> {
 
     fn track(&mut self, start: usize, shown: (usize, Offset)) {
         if let Evidence::Acks(acks) = &mut self.evidence {
-            acks.add(shown);
+            acks.add(shown, self.buffer.len());
             // The next record has to wait.
             self.size = if acks.is_full() { 0 } else { OUTPUT_SIZE };
         } else if self.buffer.len() > start {
@@ -208,7 +209,7 @@ impl<'a> Delivery<'a> {
                 ledger.mark();
             }
         }
-        if matches!(self.evidence, Evidence::Acks(_)) || is_chunk && bytes > PIPE_SIZE {
+        if matches!(self.evidence, Evidence::Acks(_)) || is_chunk && bytes > self.pipe_size {
             if let Some(ended) = self.write_as_it_is_taken(merge)? {
                 return Ok(Some(ended));
             }
@@ -227,23 +228,42 @@ impl<'a> Delivery<'a> {
     }
 
     /// Writes the buffer, and heeds a request to stop in the meantime. Takes acknowledgements, too: the reader may take no more
-    /// before it is rid of them.
+    /// before it is rid of them, and what it gets of a record that is cut it may acknowledge as if it were all. So a record that
+    /// is begun is ended, if the reader takes it.
     fn write_as_it_is_taken(&mut self, merge: &Merge) -> Result<Option<Ended>> {
-        let (outlet, mut written) = (self.environment.outlet, 0);
-        while written < self.buffer.len() {
+        let (outlet, mut written, mut size) = (self.environment.outlet, 0, self.buffer.len());
+        let mut until: Option<Instant> = None;
+        while written < size {
+            let mut cut = None;
             if let Evidence::Acks(acks) = &mut self.evidence {
+                cut = acks.written(written);
                 acks.take(merge)?;
             }
-            let count = outlet.write_some(&self.buffer[written..]).map_err(ConsumeError::Output)?;
+            let count = outlet.write_some(&self.buffer[written..size]).map_err(ConsumeError::Output)?;
             written += count;
             if count > 0 {
                 continue;
             }
-            match self.wakers().pause_for_room(PAUSE_MAX)? {
-                Woken::Look => {}
+            let left = until.map_or(PAUSE_MAX, |until| until.saturating_duration_since(Instant::now()).min(PAUSE_MAX));
+            // A request to stop stays there, and does not end a second wait.
+            let stop = if until.is_none() { self.wakers().stop } else { None };
+            match (Wakers { stop, ..self.wakers() }).pause_for_room(left)? {
                 Woken::OutputClosed => return Ok(Some(Ended::OutputClosed)),
+                Woken::Stop if cut.is_some() => {
+                    size = cut.unwrap_or(size);
+                    until = Some(Instant::now() + GRACE);
+                }
                 Woken::Stop => return Ok(Some(Ended::Stopped)),
+                Woken::Look if left.is_zero() => return Ok(Some(Ended::Stopped)),
+                Woken::Look => {}
             }
+        }
+        if let Evidence::Acks(acks) = &mut self.evidence {
+            acks.written(written);
+            acks.all_written();
+        }
+        if until.is_some() {
+            return Ok(Some(Ended::Stopped));
         }
         self.buffer.clear();
         Ok(None)

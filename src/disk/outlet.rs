@@ -33,6 +33,9 @@ sockopt_impl!(
     /// What the system says of a socket's memory.
     MemoryInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, SocketMemory);
 
+/// What Linux gives a pipe, and less than it gives a socket.
+const PIPE_SIZE: usize = 64 << 10;
+
 /// An output, and what it is connected to.
 #[derive(Debug, Clone, Copy)]
 pub struct Outlet {
@@ -142,6 +145,12 @@ impl Outlet {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::io::retry_on_intr(|| poll(&mut descriptor, Some(&now)))?;
         Ok(descriptor[0].revents())
+    }
+
+    /// How many bytes fit into it where it is a pipe, as far as is known.
+    #[must_use]
+    pub fn pipe_size(self) -> usize {
+        rustix::pipe::fcntl_getpipe_size(self.descriptor).unwrap_or(PIPE_SIZE)
     }
 
     /// Gives it room for `bytes` where it is a pipe with less: the reader then works while more is written. To `cat`, with

@@ -411,3 +411,33 @@ fn a_signal_ends_a_run_whose_reader_takes_nothing_of_a_large_record() {
     assert_eq!(follower.wait().0, Some(143));
     assert_eq!(position(&file), 0);
 }
+
+#[test]
+fn a_reader_that_acknowledges_gets_whole_records_also_when_a_signal_comes() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], format!("{}\n", "x".repeat(1000)).repeat(900));
+    let mut consumer = acknowledged(&kdir, &["--max-in-flight", "5000"]);
+    until("the run has begun", || fs::metadata(kdir.temp().join("cursor")).is_ok_and(|file| file.len() > 0));
+    // The pipe is full by then, and its end is in the middle of a record.
+    std::thread::sleep(Duration::from_millis(200));
+    consumer.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(100));
+    let lines: Vec<String> = consumer.lines().iter().collect();
+    assert!(!lines.is_empty() && lines.len() < 900, "{} records", lines.len());
+    assert!(lines.iter().all(|line| line.len() == 1000), "{}", lines.last().unwrap().len());
+    consumer.write("ok\n".repeat(lines.len()));
+    assert_eq!(consumer.end().0, Some(143));
+    assert_eq!(position(&kdir.temp().join("cursor")), lines.len() as u64);
+}
+
+#[test]
+fn an_acknowledgement_that_a_dying_reader_has_cut_counts_for_nothing() {
+    let kdir = numbered(20);
+    let mut consumer = acknowledged(&kdir, &[]);
+    let lines = consumer.lines();
+    (0..20).for_each(|_| drop(next(&lines)));
+    // It was to be 0=17.
+    consumer.write("0=0\n0=2\n0=3\n0=15\n0=1");
+    assert_eq!(consumer.end().0, Some(0));
+    assert_eq!(position(&kdir.temp().join("cursor")), 1);
+}

@@ -259,4 +259,10 @@ fn what_a_killed_run_has_marked_counts_beside_the_unchanged_file_until_the_machi
         assert_eq!(consume(&kdir, &file, &["-n", "1"]), "3\n", "a mark that is {name}");
         assert!(!mark.exists(), "a mark that is {name}");
     }
+    // What no run has left is passed over, and stays.
+    begin();
+    fs::remove_file(&mark).unwrap();
+    fs::create_dir(&mark).unwrap();
+    assert_eq!(consume(&kdir, &file, &["-n", "1"]), "3\n");
+    assert!(mark.is_dir());
 }
