@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::logdir::LogDirs;
 use crate::logdir::config::{DEFINITIONS, Definition, Kind};
+use crate::units::TopicName;
 use clap::{ArgMatches, Command};
 use clap_complete::engine::{self, ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{self, CompleteEnv, EnvCompleter, Fish, Shells};
@@ -50,12 +51,20 @@ pub(super) fn answer() -> Option<ExitCode> {
     }
 }
 
-/// Names of topics.
+/// Names of topics, but for those that the command line has already.
 pub(crate) fn topics() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let found = Line::read().and_then(|line| line.log_dirs()?.find_topics().ok());
-        found.into_iter().flat_map(|found| found.topics).map(|topic| candidate(topic.name)).collect()
+        let others = other_words();
+        let is_new = |name: &TopicName| others.iter().skip(2).all(|word| word != name.as_str());
+        let topics = found.into_iter().flat_map(|found| found.topics).map(|topic| topic.name);
+        topics.filter(is_new).map(candidate).collect()
     })
+}
+
+/// What `produce -z` takes.
+pub(crate) fn compressions() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| ["none", "gzip", "snappy", "lz4", "zstd"].map(candidate).into())
 }
 
 /// Partitions of the topics that the command line names.
@@ -117,6 +126,17 @@ fn described(value: String, definition: &Definition) -> CompletionCandidate {
 /// The words of the command line that is being completed, whole.
 fn words() -> Vec<OsString> {
     rejoin(std::env::args_os().skip_while(|word| word != "--").skip(1).collect(), 0).0
+}
+
+/// The same without the one that is being completed.
+fn other_words() -> Vec<OsString> {
+    let given: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    let index = index().unwrap_or(given.len().saturating_sub(1));
+    let (mut words, index, _) = rejoin(given, index);
+    if index < words.len() {
+        words.remove(index);
+    }
+    words
 }
 
 /// The command line with options offered where nothing else is, or where a dash asks for them: among thirty options a topic

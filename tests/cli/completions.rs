@@ -54,6 +54,10 @@ fn bash_completes_the_names_of_topics() {
             ("verify g\t", "verify greetings"),
             ("delete g\t", "delete greetings"),
             ("consume nope\t", "consume nope"),
+            // What is named already is not offered again.
+            ("delete orders orders-eu *", "delete orders orders-eu greetings"),
+            ("delete greetings g\t", "delete greetings g"),
+            ("produce orders -z sn\t", "produce orders -z snappy"),
         ],
     );
 }

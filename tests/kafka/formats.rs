@@ -110,6 +110,7 @@ fn records() -> Vec<Value> {
             let mut record = part.clone();
             record["partition"] = json!(if more == 1 { number % 3 } else { 0 });
             record["timestamp"] = json!(timestamps[(number + more) % timestamps.len()]);
+            record["timestamp_type"] = json!("CreateTime");
             record["headers"] = headers.clone();
             records.push(record);
         }

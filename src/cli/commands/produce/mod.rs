@@ -147,7 +147,7 @@ pub(crate) struct ProduceArgs {
 
     /// Compress batches [default: the topic's compression.type]
     #[arg(short = 'z', long, value_name = "none|gzip|snappy|lz4|zstd[:LEVEL]")]
-    #[arg(value_parser = parse_compression, help_heading = "Batches")]
+    #[arg(value_parser = parse_compression, help_heading = "Batches", add = complete::compressions())]
     compression: Option<Compression>,
     /// Gather up to this many bytes into a batch, before compression
     ///
