@@ -35,7 +35,7 @@ use std::time::Instant;
 ///
 /// An envelope has a `value`, and where they are wanted a `key`, `headers`, a `timestamp` in ms and a `partition`; what is not
 /// UTF-8 is base64 in `value_b64` and `key_b64`, and null is null:
-/// `{"key":"k","value":"v","headers":[{"key":"source","value":"web"}],"timestamp":1700000000000,"partition":0}`
+/// `{"key":"k", "value":"v", "headers":[{"key":"h", "value":"x"}], "timestamp":1700000000000}`
 ///
 /// Limits: a batch, header included, is at most the smaller of max.message.bytes and segment.bytes, and a record must
 /// fit a batch of its own before compression. An input that holds something else (a line that is too long, without its key
