@@ -87,7 +87,10 @@ fn the_envelope_of_the_help_is_one() {
     let envelope = envelope.trim_matches('`');
     kdir.produce("app", &["-i", "json"], format!("{envelope}\n"));
     let (mut record, envelope) = (kdir.records("app").remove(0), serde_json::from_str::<Value>(envelope).unwrap());
-    record.as_object_mut().unwrap().retain(|name, _| !["topic", "partition", "offset", "timestamp_type"].contains(&name.as_str()));
+    record
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| !["topic", "partition", "offset", "timestamp_type"].contains(&name.as_str()));
     assert_eq!(record, envelope);
 }
 
