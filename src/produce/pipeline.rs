@@ -29,7 +29,7 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 /// More workers than this have nothing to do beside one intake.
 const WORKERS_MAX: usize = 8;
 
-/// Stores batches of the partition in one [slot](super::topic_writer), in order, and is told what each was made of. After an
+/// Stores batches of the partition in one [slot](super::topic_writer), in order; the origins are of one batch each. After an
 /// error, those before the one that failed may have been stored.
 pub(super) type StoreBatches = Box<dyn FnMut(i32, &mut [&mut [u8]], &[Origin]) -> Result<()> + Send>;
 

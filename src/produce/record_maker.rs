@@ -197,7 +197,7 @@ impl<'a> RecordMaker<'a> {
         Ok((timestamp, rest))
     }
 
-    fn take_envelope(&mut self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+    fn take_envelope(&self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
         if bytes.trim_ascii().is_empty() {
             // No envelope, and nothing that could be lost.
             router.leave_out(1, framed.len());

@@ -56,12 +56,9 @@ impl LineTimeState {
         self.untimed
     }
 
-    /// Notes the timestamp that came with a record, in milliseconds. What is one of 1990 to 2100 in seconds, is one of January
-    /// or February 1970 in milliseconds.
-    pub const fn note(&mut self, timestamp: Timestamp) {
-        const FROM_1990: i64 = 631_152_000;
-        const TO_2100: i64 = 4_102_444_800;
-        self.in_seconds += (timestamp.0 >= FROM_1990 && timestamp.0 < TO_2100) as u64;
+    /// Notes the timestamp that came with a record, in milliseconds.
+    pub fn note(&mut self, timestamp: Timestamp) {
+        self.in_seconds += u64::from(timestamp.may_be_in_seconds());
     }
 
     /// How many records came with a timestamp that may be in seconds.

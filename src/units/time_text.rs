@@ -51,6 +51,12 @@ impl Timestamp {
         is_reached.then_some(found).ok_or_else(|| refused(OUTSIDE.into()))
     }
 
+    /// Whether its milliseconds, taken for seconds, are in those years.
+    #[must_use]
+    pub fn may_be_in_seconds(self) -> bool {
+        self.0.checked_mul(1000).is_some_and(|ms| PLAUSIBLE_MS.contains(&ms))
+    }
+
     /// Why it is not taken for milliseconds where nothing says so: it is before 1990 or after 2100, as seconds are. Of the two
     /// readings it names both, and for milliseconds it says to `say_so`.
     #[must_use]
