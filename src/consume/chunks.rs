@@ -3,9 +3,11 @@
 //! What has been taken from a pipe has not been processed: it can be in the reader's own buffer. A reader that goes through
 //! its input in order takes more only when it has used up what it had. So a chunk is written when the pipe is empty, and has
 //! been processed when the first byte of the chunk after it has been taken. Of the last chunk of a run this is not to be
-//! known, so it is a single record. Readers that work ahead, and several at one pipe, cannot be seen through.
+//! known, so it is a single record. Programs that are known to work ahead are given more ([`ReadAhead`]); others that do, and
+//! several at one pipe, cannot be seen through.
 
 use super::Result;
+use super::read_ahead::ReadAhead;
 use crate::disk::outlet::{Outlet, OutletKind};
 use crate::disk::watch::{Wakers, Woken};
 use std::io;
@@ -33,13 +35,23 @@ pub(super) struct Chunks {
     /// The length of the last chunk, and when it was written.
     last: u64,
     written: Instant,
+    /// How many bytes were written after the positions that are to be processed next.
+    after: u64,
+    read_ahead: ReadAhead,
 }
 
 impl Chunks {
     /// `None` where the output is neither a pipe nor a socket: what is written to anything else is out of kdir's hands.
     pub(super) fn to(outlet: Outlet) -> Option<Self> {
         let shows_what_is_taken = matches!(outlet.kind(), OutletKind::Pipe | OutletKind::Socket);
-        shows_what_is_taken.then(|| Self { outlet, size: 1, last: 0, written: Instant::now() })
+        shows_what_is_taken.then(|| Self {
+            outlet,
+            size: 1,
+            last: 0,
+            written: Instant::now(),
+            after: 0,
+            read_ahead: ReadAhead::default(),
+        })
     }
 
     /// A chunk is to be written when it has so many bytes.
@@ -55,6 +67,12 @@ impl Chunks {
     /// A chunk has been written.
     pub(super) fn note(&mut self, bytes: usize) {
         (self.last, self.written) = (bytes as u64, Instant::now());
+        self.after += self.last;
+    }
+
+    /// Positions are to be processed next that were noted before the last chunk.
+    pub(super) fn begin(&mut self) {
+        self.after = self.last;
     }
 
     /// Waits until all of the last chunk has been taken: then [`Woken::Look`]. Calls `on_pause` now and then.
@@ -65,6 +83,9 @@ impl Chunks {
             return Ok(woken);
         }
         let last = self.last as usize;
+        if last > 0 {
+            self.read_ahead.note(outlet, self.last);
+        }
         if self.written.elapsed() <= PROMPT {
             self.size = (last * 2).clamp(1, CHUNK_MAX);
         } else if looks > 0 {
@@ -73,9 +94,11 @@ impl Chunks {
         Ok(Woken::Look)
     }
 
-    /// Whether the reader has begun with the last chunk, and so has processed those before it.
+    /// Whether the reader has come so far that it has processed what was written before: as far as the last chunk, or further
+    /// where it works ahead.
     pub(super) fn is_begun(&self) -> io::Result<bool> {
-        Ok(self.outlet.unread()? < self.last)
+        let taken = self.after.saturating_sub(self.outlet.unread()?);
+        Ok(taken > self.read_ahead.bytes())
     }
 }
 

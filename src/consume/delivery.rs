@@ -204,8 +204,10 @@ impl<'a> Delivery<'a> {
                 Woken::Stop => return Ok(Some(Ended::Stopped)),
                 Woken::Look => {}
             }
-            if let Some(ledger) = &mut self.ledger {
-                ledger.process_before_last();
+            if let (Evidence::Chunks(chunks), Some(ledger)) = (&self.evidence, &mut self.ledger) {
+                if chunks.is_begun()? {
+                    ledger.process_before_last();
+                }
                 ledger.mark();
             }
         }
@@ -219,8 +221,12 @@ impl<'a> Delivery<'a> {
         if let (Evidence::Chunks(chunks), Some(ledger)) = (&mut self.evidence, &mut self.ledger) {
             chunks.note(bytes);
             self.size = chunks.size();
-            ledger.begin_chunk();
-            ledger.prepare_mark();
+            // Newer notes would put off what is noted already.
+            if !ledger.has_before_last() {
+                chunks.begin();
+                ledger.begin_chunk();
+                ledger.prepare_mark();
+            }
         }
         self.last_record = LastRecord::default();
         self.bytes += bytes as u64;

@@ -24,6 +24,7 @@ mod output;
 pub mod pace;
 mod positions;
 mod range;
+mod read_ahead;
 mod selection;
 mod tail;
 

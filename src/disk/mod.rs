@@ -20,6 +20,7 @@ pub mod faulty;
 mod lock;
 pub mod outlet;
 pub mod owner;
+pub mod pipe_readers;
 pub mod process;
 pub mod real;
 pub mod watch;

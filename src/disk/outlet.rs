@@ -71,6 +71,12 @@ impl Outlet {
         self.kind
     }
 
+    /// The number that the system has given to what it is connected to.
+    #[must_use]
+    pub fn inode(self) -> Option<u64> {
+        rustix::fs::fstat(self.descriptor).ok().map(|stat| stat.st_ino)
+    }
+
     /// Its descriptor.
     #[must_use]
     pub const fn descriptor(self) -> BorrowedFd<'static> {

@@ -104,6 +104,43 @@ fn a_kill_of_either_end_of_a_pipe_or_both_skips_no_large_record() {
     a_kill_skips_nothing(100 << 10);
 }
 
+/// A reader that writes down what it has handled, and what it does not handle of the end before it sees that there is no more.
+#[test]
+fn a_kill_skips_nothing_that_a_program_has_read_ahead() {
+    const RECORDS: u64 = 1_530;
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], (1..=RECORDS).map(|number| format!("{number:08}\n")).collect::<String>());
+    let readers = [
+        ("mawk", "mawk '{ print > \"handled\"; fflush(\"handled\") }'", true),
+        ("xargs of a hundred", "xargs -n 100 sh -c 'printf \"%s\\n\" \"$@\" >> handled' _", true),
+        ("xargs", "xargs sh -c 'printf \"%s\\n\" \"$@\" >> handled' _", false),
+        ("sort", "sort -o handled", false),
+        ("a shell, then sort", "sh -c 'read line; echo $line > handled; exec sort -o sorted'", true),
+    ];
+    for (name, reader, handles_some) in readers {
+        for file in ["cursor", "handled"] {
+            let _ = fs::remove_file(kdir.temp().join(file));
+        }
+        fs::write(kdir.temp().join("reader.sh"), format!("exec {reader}\n")).unwrap();
+        let pipeline = Pipeline::start(&kdir, "consume app -F", "sh reader.sh");
+        let handled = || {
+            let text = fs::read_to_string(kdir.temp().join("handled")).unwrap_or_default();
+            text.lines().count() as u64
+        };
+        until("the reader has handled some", || !handles_some || handled() > 0);
+        // Time for kdir to go as far as it may.
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process_group(Pid::from_raw(pipeline.shell.id() as i32).unwrap(), Signal::KILL).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        let handled = handled();
+        pipeline.end();
+        assert!(handled < RECORDS, "{name} has handled all");
+        let next = consume(&kdir, &kdir.temp().join("cursor"), &["-n", "1"]);
+        let next: u64 = next.trim_end().parse().unwrap();
+        assert!(next <= handled + 1, "{name} has handled {handled}, and {next} comes next");
+    }
+}
+
 /// Kills pipelines again and again that write down what they have handled. Returns what there is to say of it.
 fn killed_at_random(times: u64, seed: u64) -> String {
     const RECORDS: u64 = 60_000;

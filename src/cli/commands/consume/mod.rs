@@ -124,9 +124,10 @@ pub(crate) struct ConsumeArgs {
     /// back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or for a
     /// reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
     /// that was killed, or whose reader was, prints two chunks again at most, and skips nothing but, of a reader that dies at
-    /// the very end, the last record. What cannot be seen: readers that read on before they have processed what they have, as
-    /// xargs does while a command runs and mawk until its buffer is full (but for `mawk -W interactive`), several that read
-    /// from one pipe, and what another machine does with what it has got; for these there is --ack. In a terminal a record
+    /// the very end, the last record. Of a program that is known to read on before it has processed what it has (mawk, xargs but
+    /// for one at a time, parallel, sort, tac, tail, shuf, wc), what it may hold counts later, so that more is printed again;
+    /// at the end it counts when it has been taken. What cannot be seen: other such readers, several that read from one pipe,
+    /// and what another program or machine does with what it has got; for these there is --ack. In a terminal a record
     /// counts when it is written, in a file when it is durable. Records at or after --until
     /// are left for the next run.
     ///
