@@ -326,7 +326,7 @@ const CHANGED_IN: [(&str, &str); 19] = [
     ("src/storage/repair/mod.rs", "PartitionGuard"),
     ("src/storage/repair/splice.rs", "PartitionGuard"),
     ("src/storage/leftovers.rs", "PartitionGuard"),
-    ("src/storage/retention.rs", "PartitionGuard"),
+    ("src/storage/clean/retention.rs", "PartitionGuard"),
     ("src/storage/marks.rs", "PartitionGuard"),
     ("src/storage/known_end.rs", "PartitionGuard"),
     ("src/storage/index_file.rs", "file: Option<Arc<dyn DiskFile>>"),

@@ -483,11 +483,11 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Rolls if the active segment holds anything, so that all of the others may go. Used by retention.
+    /// Rolls if the active segment holds anything, so that what it holds may be removed or compacted.
     ///
     /// # Errors
     /// As [`LogWriter::append`].
-    pub(super) fn roll_for_removal(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<()> {
+    pub(super) fn roll_unless_empty(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<()> {
         if self.active.end.size > 0 { self.roll(guard, now) } else { Ok(()) }
     }
 

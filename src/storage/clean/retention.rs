@@ -21,14 +21,10 @@
 //! next writer removes). Readers that hold a file open read on.
 //! Source: `UnifiedLog.deleteOldSegments`.
 
-use super::config::LogConfig;
-use super::file_name::{DELETED_SUFFIX, FileKind, segment_name};
-use super::recovery::Notice;
-use super::segments::{self, Segment};
-use super::sync::Durability;
-use super::view::LogView;
-use super::writer::LogWriter;
-use super::{PartitionGuard, Result};
+use crate::storage::config::LogConfig;
+use crate::storage::file_name::{DELETED_SUFFIX, FileKind, segment_name};
+use crate::storage::segments::{self, Segment};
+use crate::storage::{Durability, LogView, LogWriter, Notice, PartitionGuard, Result, StorageError};
 use crate::units::{Offset, Timestamp};
 
 /// How many segments go under one guard: producers wait for so long, and no longer.
@@ -273,7 +269,7 @@ pub fn apply(
         let mut writer = LogWriter::open(guard, Durability::Synced, now)?;
         notices.append(&mut writer.take_notices());
         if writer.log_end_offset() == last.next_offset {
-            writer.roll_for_removal(guard, now)?;
+            writer.roll_unless_empty(guard, now)?;
             remove(guard, &[*last], &mut on_removed)?;
         }
     } else {
@@ -290,7 +286,7 @@ fn remove(guard: &PartitionGuard, going: &[Decision], on_removed: &mut dyn FnMut
     let marked = |name: &str| format!("{name}{DELETED_SUFFIX}");
     for name in going.iter().flat_map(names) {
         match guard.rename(&name, &marked(&name)) {
-            Err(super::StorageError::Disk(error)) if error.is_not_found() => {}
+            Err(StorageError::Disk(error)) if error.is_not_found() => {}
             renamed => renamed?,
         }
     }

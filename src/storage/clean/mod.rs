@@ -1,0 +1,3 @@
+//! What takes old records out of a log.
+
+pub mod retention;
