@@ -35,6 +35,8 @@ pub(crate) enum Cell {
     Text(String),
     Number(i64),
     Bytes(u64),
+    /// From 0 to 1.
+    Ratio(f64),
     Time(Timestamp),
     /// A time, and now: where there is little room, as few characters as tell how far apart the two are.
     Moment(Timestamp, Timestamp),
@@ -76,6 +78,7 @@ impl Cell {
             Self::AtMost(number) => format!("{} {number}", if ui::is_utf8() { "≤" } else { "<=" }),
             Self::NoTimestamp => "no timestamp".into(),
             Self::Bytes(bytes) => ByteSize(*bytes).to_string(),
+            Self::Ratio(ratio) => format!("{ratio:.2}"),
             Self::Time(timestamp) => {
                 let mut shown = timestamp.to_civil_or_year(zone);
                 if !with_seconds && let Some(minutes) = shown.rfind(':').filter(|_| shown.matches(':').count() == 2) {
@@ -98,6 +101,7 @@ impl Cell {
             | Self::Time(Timestamp(number))
             | Self::Moment(Timestamp(number), _) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
+            Self::Ratio(ratio) => format!("{ratio:.4}"),
             Self::Json(_) | Self::NoTimestamp | Self::Nothing => String::new(),
         }
     }
@@ -110,6 +114,7 @@ impl Cell {
             | Self::Time(Timestamp(number))
             | Self::Moment(Timestamp(number), _) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),
+            Self::Ratio(ratio) => ((ratio * 10_000.0).round() / 10_000.0).into(),
             Self::Json(value) => value.clone(),
             Self::NoTimestamp | Self::Nothing => Value::Null,
         }

@@ -182,6 +182,9 @@ pub trait Disk: Send + Sync {
     fn resolve(&self, path: &Path) -> Result<PathBuf>;
     /// Opens a folder.
     fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>>;
+    /// A file without a name, to keep what memory has no room for: gone with its handle. It is where the system has such
+    /// files (`TMPDIR`, /tmp).
+    fn scratch(&self) -> Result<Arc<dyn DiskFile>>;
     /// Takes a shared lock on a file as Kafka's `FileLock` sees it, making the file when it is missing; `None` when a
     /// broker holds it.
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>>;
@@ -200,6 +203,8 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, size: u64) -> Result<()>;
+    /// Sets the time when its content last changed, ms since the epoch.
+    fn set_modified(&self, modified_ms: i64) -> Result<()>;
     /// Makes content and size durable.
     fn sync(&self) -> Result<()>;
     /// Drops what is cached of these bytes and is not waiting to be written, as far as the system does so.

@@ -7,7 +7,10 @@ use super::{
     Access, Disk, DiskError, DiskFile, FILE_MODE, FOLDER_MODE, FileId, Folder, FolderEntry, Result, SharedLock, Stat,
     lock, named, owner,
 };
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, futimens, mkdirat, openat,
+    renameat, statat, unlinkat,
+};
 use rustix::io::{Errno, retry_on_intr};
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -119,6 +122,22 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealFolder::open(CWD, path, path.to_owned(), *self)?))
     }
 
+    fn scratch(&self) -> Result<Arc<dyn DiskFile>> {
+        let folder = std::env::temp_dir();
+        let made = match openat(CWD, &folder, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+        {
+            // Not every file system has files without a name.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                let path = folder.join(format!("kdir-{}", Uuid::new_v4()));
+                let made = open_with(CWD, &path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW);
+                made.and_then(|file| unlinkat(CWD, &path, AtFlags::empty()).map(|()| file))
+            }
+            made => made.map(File::from),
+        };
+        let file = named("create a file in", &folder, made.map_err(io::Error::from))?;
+        Ok(Arc::new(RealFile { file, path: folder, disk: *self }))
+    }
+
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
         Ok(PosixSharedLock::take(path)?.map(|lock| Arc::new(lock) as Arc<dyn SharedLock>))
     }
@@ -210,6 +229,14 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, size: u64) -> Result<()> {
         named("cut", &self.path, self.file.set_len(size))
+    }
+
+    fn set_modified(&self, modified_ms: i64) -> Result<()> {
+        let modified =
+            Timespec { tv_sec: modified_ms.div_euclid(1000), tv_nsec: modified_ms.rem_euclid(1000) * 1_000_000 };
+        let times =
+            Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
+        named("set the time of", &self.path, futimens(&self.file, &times).map_err(io::Error::from))
     }
 
     fn sync(&self) -> Result<()> {

@@ -14,7 +14,8 @@
 //! | 18 | i64 | last offset | of the ABORT marker; rises from entry to entry |
 //! | 26 | i64 | last stable offset | once this abort is counted |
 //!
-//! 34 bytes an entry, no checksum, never preallocated. Written since Kafka 0.11 by brokers only; read here.
+//! 34 bytes an entry, no checksum, never preallocated. Written since Kafka 0.11 by brokers; here by
+//! compaction only, which copies entries.
 //! Source: `AbortedTxn.java`, `TransactionIndex.java`.
 
 use super::FormatError;
@@ -99,6 +100,17 @@ impl AbortedTransaction {
             last_stable_offset: field(26),
         })
     }
+
+    /// The bytes of the entry.
+    #[must_use]
+    pub fn encode(&self) -> [u8; ABORTED_TRANSACTION_SIZE] {
+        let mut bytes = [0; ABORTED_TRANSACTION_SIZE];
+        let fields = [self.producer_id, self.first_offset, self.last_offset, self.last_stable_offset];
+        for (field, place) in fields.iter().zip(bytes[2..].chunks_exact_mut(8)) {
+            place.copy_from_slice(&field.to_be_bytes());
+        }
+        bytes
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +138,7 @@ mod tests {
         let expected = AbortedTransaction { producer_id: 1000, first_offset: 0, last_offset: 3, last_stable_offset: 4 };
         assert_eq!(bytes[..10], [0, 0, 0, 0, 0, 0, 0, 0, 3, 0xe8]);
         assert_eq!(AbortedTransaction::decode(&bytes), Ok(expected));
+        assert_eq!(expected.encode(), bytes[..]);
         assert!(AbortedTransaction::decode(&bytes[..33]).is_err());
         bytes[1] = 1;
         assert!(AbortedTransaction::decode(&bytes).is_err());

@@ -365,6 +365,15 @@ impl TopicConfig {
     pub fn integer(&self, key: &str) -> i64 {
         self.text(key).parse().expect("values were checked when they were set, defaults by a test")
     }
+
+    /// The value of a key that takes a number from 0 to 1, or its default.
+    ///
+    /// # Panics
+    /// When the table has no such key, or it takes no such number: a mistake of ours.
+    #[must_use]
+    pub fn ratio(&self, key: &str) -> f64 {
+        self.text(key).parse().expect("values were checked when they were set, defaults by a test")
+    }
 }
 
 #[cfg(test)]

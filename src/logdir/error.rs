@@ -205,6 +205,14 @@ pub enum LogDirError {
         /// The topic.
         topic: TopicName,
     },
+    /// Its records are not to be compacted.
+    #[error("topic {topic} is not compacted: its cleanup.policy is {}", policy.as_deref().unwrap_or("not known here"))]
+    NotCompacted {
+        /// The topic.
+        topic: TopicName,
+        /// What its configuration says; `None` where that is in a broker's metadata elsewhere.
+        policy: Option<String>,
+    },
     /// A topic that kdir made has no topic file: its configuration is not known.
     #[error("the topic file of {topic} is missing: {}", path.display())]
     TopicFileLost {

@@ -21,6 +21,7 @@ mod alter;
 mod broker_root;
 mod checkpoints;
 mod cluster_metadata;
+mod compact;
 pub mod config;
 mod create;
 mod delete;
@@ -42,6 +43,7 @@ mod witnesses;
 
 pub use alter::Alteration;
 pub use cluster_metadata::ClusterMetadata;
+pub use compact::{Amount, CompactOptions, CompactionReport, Outcome};
 pub use create::{Created, NewTopic};
 pub use delete::Deleting;
 pub use durable_below::DurableBelow;

@@ -82,6 +82,10 @@ impl Partition {
         self.log_dir.root().join(&self.folder_name)
     }
 
+    pub(super) fn log_dir(&self) -> &LogDir {
+        &self.log_dir
+    }
+
     /// Topic and number.
     #[must_use]
     pub fn id(&self) -> &TopicPartition {

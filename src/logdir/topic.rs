@@ -13,8 +13,8 @@
 //! Written to `<topic-id>.tmp`, synced, renamed, folder synced: the name of the topic may fill a file name. Both names are
 //! plain files at the root, which a broker ignores.
 
-use super::config::TopicConfig;
-use super::{LogDir, LogDirError, Result};
+use super::config::{ConfigError, TopicConfig};
+use super::{ClusterMetadata, LogDir, LogDirError, Result};
 use crate::disk::{Access, DiskFile, Folder, Stat, atomic};
 use crate::format::compression::Compression;
 use crate::format::header::TimestampType;
@@ -161,7 +161,40 @@ impl Topic {
             retention_bytes: integer("retention.bytes"),
             cleanup_policy,
             timestamp_type: if is_log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+            min_cleanable_dirty_ratio: self.config.ratio("min.cleanable.dirty.ratio"),
+            min_compaction_lag_ms: integer("min.compaction.lag.ms"),
+            max_compaction_lag_ms: integer("max.compaction.lag.ms"),
+            delete_retention_ms: integer("delete.retention.ms"),
         }
+    }
+
+    /// The configuration of a topic that a broker has, as far as it is known here: from its metadata, or as brokers make their
+    /// internal topics.
+    ///
+    /// # Errors
+    /// When the metadata has a value that no such key takes.
+    pub fn config_of_broker(
+        &self,
+        metadata: Option<&ClusterMetadata>,
+    ) -> std::result::Result<Option<TopicConfig>, ConfigError> {
+        if let Some(metadata) = metadata.filter(|metadata| metadata.has(&self.name)) {
+            let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+            return Ok(Some(TopicConfig::from_stored(metadata.config(&self.name).map(owned).collect())?));
+        }
+        if !self.name.is_internal() {
+            return Ok(None);
+        }
+        let mut config = TopicConfig::default();
+        for (key, value) in [("cleanup.policy", "compact"), ("segment.bytes", "104857600")] {
+            config.set(key, value)?;
+        }
+        Ok(Some(config))
+    }
+
+    /// The same topic with another configuration.
+    #[must_use]
+    pub fn with_config(self, config: TopicConfig) -> Self {
+        Self { config, ..self }
     }
 
     /// Whether records may be missing between its offsets by its configuration; of the internal topics of brokers, which have

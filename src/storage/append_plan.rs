@@ -62,6 +62,11 @@ impl AppendPlan {
         Self { base_offset, index_interval_bytes, indexed_timestamp, count, end, offset_entries, time_entries, cost }
     }
 
+    /// The timestamp of the last time entry.
+    pub(super) const fn indexed_timestamp(&self) -> Timestamp {
+        self.indexed_timestamp
+    }
+
     /// Adds the batch that comes next, and its index entries by the [rule](super::index_rule).
     pub(super) fn add(&mut self, header: &BatchHeader) {
         let end = &mut self.end;

@@ -13,7 +13,7 @@ pub struct CleanupPolicy {
 }
 
 /// Kafka's topic configuration, as far as it shapes a partition. Each field has the name of its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`: a segment is rolled before it would exceed this.
     pub segment_bytes: u64,
@@ -35,6 +35,14 @@ pub struct LogConfig {
     pub cleanup_policy: CleanupPolicy,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
+    /// `min.cleanable.dirty.ratio`.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: how long tombstones stay after a compaction has first met them.
+    pub delete_retention_ms: i64,
 }
 
 impl LogConfig {
@@ -66,6 +74,10 @@ impl Default for LogConfig {
             retention_bytes: -1,
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
             timestamp_type: TimestampType::CreateTime,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 86_400_000,
         }
     }
 }

@@ -51,6 +51,24 @@ pub const SWAP_SUFFIX: &str = ".swap";
 /// Behind the name of a file that a repair has replaced.
 pub const DAMAGED_SUFFIX: &str = ".damaged";
 
+/// The file of a compaction that is going on: locked by it, and what memory has no room for.
+pub const COMPACTING: &str = "compacting";
+
+/// The name of a segment's file while a compaction writes it.
+#[must_use]
+pub fn compacting_name(base_offset: Offset, kind: FileKind) -> String {
+    format!("{COMPACTING}-{}", segment_name(base_offset, kind))
+}
+
+/// Whether a file is one of a compaction.
+#[must_use]
+pub fn is_of_a_compaction(name: &str) -> bool {
+    let rest = name.strip_prefix(COMPACTING);
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix('-').is_some_and(|it| parse_segment_name(it).is_some())
+    })
+}
+
 /// The name of a segment's file: the base offset in 20 digits, a dot, the kind.
 #[must_use]
 pub fn segment_name(base_offset: Offset, kind: FileKind) -> String {
@@ -97,6 +115,7 @@ pub fn is_of_a_partition(name: &str) -> bool {
         || name.strip_prefix("repair-").is_some_and(is_base_offset)
         || name.strip_prefix("unsynced-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
         || parse_cut_name(name).is_some()
+        || is_of_a_compaction(name)
 }
 
 fn is_base_offset(digits: &str) -> bool {

@@ -13,12 +13,11 @@
 //! `.log.swap` only is read under that name ([`segments`](super::segments)).
 //! Source: `LogLoader.java`, `LocalLog.replaceSegments`.
 
-use super::PartitionGuard;
-use super::Result;
 use super::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_name};
 use super::recovery::Notice;
 use super::scan::{Scanner, Step};
 use super::segments::OpenLog;
+use super::{PartitionGuard, Result, clean};
 use crate::disk::{Access, Folder};
 use crate::units::{Offset, Position};
 
@@ -33,6 +32,7 @@ pub(super) fn settle(guard: &PartitionGuard, notices: &mut Vec<Notice>) -> Resul
     let folder = &**guard.folder();
     let names: Vec<String> =
         folder.list()?.into_iter().filter(|entry| !entry.is_folder).map(|entry| entry.name).collect();
+    clean::remove_leftovers(guard, &names)?;
     let of_suffix = |suffix| {
         let segment_file = move |name: &String| parse_segment_name(name.strip_suffix(suffix)?);
         names.iter().filter_map(move |name| Some((name.as_str(), segment_file(name)?)))

@@ -406,6 +406,10 @@ impl DiskFile for ClosedFile {
         self.refused("cut")
     }
 
+    fn set_modified(&self, _: i64) -> disk::Result<()> {
+        self.refused("set the time of")
+    }
+
     fn sync(&self) -> disk::Result<()> {
         self.refused("sync")
     }

@@ -487,7 +487,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// As [`LogWriter::append`].
-    pub(super) fn roll_unless_empty(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<()> {
+    pub(crate) fn roll_unless_empty(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<()> {
         if self.active.end.size > 0 { self.roll(guard, now) } else { Ok(()) }
     }
 

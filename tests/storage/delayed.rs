@@ -63,6 +63,9 @@ impl Disk for Delayed<RealDisk> {
     fn open_folder(&self, path: &Path) -> Result<Arc<dyn Folder>> {
         Ok(Arc::new(self.also(self.before("open_folder").open_folder(path)?)))
     }
+    fn scratch(&self) -> Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(self.also(self.before("scratch").scratch()?)))
+    }
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
         self.before("share").share(path)
     }
@@ -137,6 +140,9 @@ impl DiskFile for Delayed<Arc<dyn DiskFile>> {
     }
     fn set_len(&self, size: u64) -> Result<()> {
         self.before("set_len").set_len(size)
+    }
+    fn set_modified(&self, modified_ms: i64) -> Result<()> {
+        self.before("set_modified").set_modified(modified_ms)
     }
     fn sync(&self) -> Result<()> {
         self.before("sync").sync()

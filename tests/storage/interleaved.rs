@@ -292,6 +292,7 @@ impl Disk for LookedAt<Arc<dyn Disk>> {
         fn stat(path: &Path) -> Result<Option<Stat>>;
         fn resolve(path: &Path) -> Result<std::path::PathBuf>;
         fn create_folder(path: &Path) -> Result<()>;
+        fn scratch() -> Result<Arc<dyn DiskFile>>;
         fn share(path: &Path) -> Result<Option<Arc<dyn SharedLock>>>;
     }
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {

@@ -305,6 +305,7 @@ macro_rules! pass_on_of_file {
         pass_on! {
             fn write_at(bytes: &[u8], position: u64) -> Result<()>;
             fn set_len(size: u64) -> Result<()>;
+            fn set_modified(modified_ms: i64) -> Result<()>;
             fn sync() -> Result<()>;
             fn drop_cache(position: u64, size: u64) -> Result<()>;
             fn try_lock() -> Result<bool>;

@@ -1,6 +1,7 @@
 //! One file per subcommand: the doc comment that is the help, the arguments, `run`, and its rows.
 
 pub(crate) mod alter;
+pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod create;

@@ -74,6 +74,14 @@ impl DiskFile for FaultyFile {
         })
     }
 
+    fn set_modified(&self, modified_ms: i64) -> Result<()> {
+        self.disk.run("set the time of", &self.path, |state| {
+            self.check_writable()?;
+            state.file(self.inode).content.modified_ms = modified_ms;
+            Ok(())
+        })
+    }
+
     fn sync(&self) -> Result<()> {
         self.disk.run("sync", &self.path, |state| {
             if let Err(error) = state.count(format!("sync {}", self.path.display())) {

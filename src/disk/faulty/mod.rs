@@ -266,6 +266,11 @@ impl Disk for FaultyDisk {
         self.open_folder_place(path.to_owned(), |state| state.inode_at(path))
     }
 
+    /// On a disk of its own, which does not fail.
+    fn scratch(&self) -> Result<Arc<dyn DiskFile>> {
+        Self::new().open(Path::new("/scratch"), Access::New)
+    }
+
     fn share(&self, path: &Path) -> Result<Option<Arc<dyn SharedLock>>> {
         let Some(inode) = self.run("open", path, |state| state.share(path))? else {
             return Ok(None);

@@ -1,0 +1,251 @@
+//! Which records of many have a later one of the same key, whatever the number of keys.
+//!
+//! Each record becomes an entry of 16 bytes: 88 bits of a hash of its key, and its number. Entries are gathered in buckets by
+//! eight other bits of the hash; one that is full goes to a scratch file, so that memory is bounded. At the end bucket after
+//! bucket is held against a table of its keys, which is small enough for the processor's cache.
+//!
+//! The hash is XXH3 of 128 bits with a random seed, and 96 bits of it are compared: among ten billion keys two are taken for
+//! one with a chance of one in a billion. A broker compares 128 bits of MD5.
+
+use super::bits::Bits;
+use crate::disk::{self, DiskFile};
+use std::sync::Arc;
+use twox_hash::XxHash3_128;
+use uuid::Uuid;
+
+const BUCKETS: usize = 256;
+type Entry = [u8; 16];
+/// Low bits of an entry: the number of the record, and one more, so that no entry is zero.
+const NUMBER_BITS: u32 = 40;
+const NUMBER_MASK: u128 = (1 << NUMBER_BITS) - 1;
+/// Numbers of records are below it.
+pub(super) const NUMBER_MAX: u64 = NUMBER_MASK as u64;
+/// Entries of a bucket in memory, at least.
+const ENTRIES_MIN: usize = 256;
+
+/// Opens the scratch file, when there is more than memory is to hold.
+pub(super) type OpenScratch<'a> = dyn FnMut() -> disk::Result<Arc<dyn DiskFile>> + 'a;
+
+#[derive(Default)]
+struct Bucket {
+    entries: Vec<Entry>,
+    /// Where in the scratch file pieces of it are, each of as many entries as a bucket has in memory at most.
+    pieces: Vec<u64>,
+}
+
+/// The entries of records, in the order of their numbers.
+pub(super) struct KeyBuckets {
+    seed: u64,
+    buckets: Vec<Bucket>,
+    /// Entries of a bucket in memory, at most.
+    entries_max: usize,
+    scratch: Option<Arc<dyn DiskFile>>,
+    scratch_size: u64,
+}
+
+/// What part the records have in the question which are superseded, by their numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    /// Those from here on supersede those before them.
+    pub(super) from: u64,
+    /// Those from here on are not asked.
+    pub(super) end: u64,
+}
+
+impl KeyBuckets {
+    /// Empty ones, which take half of `memory` bytes at most; the other half is for the tables at the end.
+    pub(super) fn new(memory: u64) -> Self {
+        let entries = memory as usize / 2 / BUCKETS / size_of::<Entry>();
+        let (seed, _) = Uuid::new_v4().as_u64_pair();
+        Self {
+            seed,
+            buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
+            entries_max: entries.max(ENTRIES_MIN),
+            scratch: None,
+            scratch_size: 0,
+        }
+    }
+
+    /// Adds the record with that number, which is above those before.
+    #[inline]
+    pub(super) fn add(&mut self, key: &[u8], number: u64, open_scratch: &mut OpenScratch<'_>) -> disk::Result<()> {
+        let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
+        debug_assert!(number < NUMBER_MAX, "numbers have 40 bits");
+        let entry = hash & !NUMBER_MASK | (u128::from(number) + 1);
+        // The low bits are not in the entry, whose place the number takes.
+        let bucket = &mut self.buckets[hash as u8 as usize];
+        bucket.entries.push(entry.to_be_bytes());
+        if bucket.entries.len() < self.entries_max { Ok(()) } else { self.set_aside(hash as u8, open_scratch) }
+    }
+
+    /// Moves a bucket to the scratch file.
+    #[cold]
+    fn set_aside(&mut self, bucket: u8, open_scratch: &mut OpenScratch<'_>) -> disk::Result<()> {
+        let bucket = &mut self.buckets[usize::from(bucket)];
+        let scratch = match &self.scratch {
+            Some(scratch) => scratch,
+            None => self.scratch.insert(open_scratch()?),
+        };
+        let bytes = bucket.entries.as_flattened();
+        scratch.write_at(bytes, self.scratch_size)?;
+        bucket.pieces.push(self.scratch_size);
+        self.scratch_size += bytes.len() as u64;
+        bucket.entries.clear();
+        Ok(())
+    }
+
+    /// Bytes in the scratch file.
+    pub(super) const fn scratch_size(&self) -> u64 {
+        self.scratch_size
+    }
+
+    /// Sets the bits of the records that are superseded: those before `stretch` by any in it, and those in it by a later one.
+    /// A record whose bit is set supersedes nothing. Returns how many bits that were.
+    pub(super) fn mark_superseded(mut self, stretch: Stretch, superseded: &mut Bits) -> disk::Result<u64> {
+        let mut count = 0;
+        let mut table = Table::default();
+        let (mut all, scratch, entries_max) = (Vec::new(), self.scratch.take(), self.entries_max);
+        for bucket in &mut self.buckets {
+            let own = std::mem::take(&mut bucket.entries);
+            // What a bucket holds beyond the memory for a table is gone through part by part.
+            let total = bucket.pieces.len() * entries_max + own.len();
+            let parts = total.div_ceil(entries_max * BUCKETS / 4).max(1);
+            for part in 0..parts {
+                all.clear();
+                for &piece in &bucket.pieces {
+                    let scratch = scratch.as_deref().expect("a piece is in the scratch file");
+                    let start = all.len();
+                    all.resize(start + entries_max, Entry::default());
+                    scratch.read_at(all[start..].as_flattened_mut(), piece)?;
+                    keep_part(&mut all, start, part, parts);
+                }
+                let start = all.len();
+                all.extend_from_slice(&own);
+                keep_part(&mut all, start, part, parts);
+                count += table.mark(&all, stretch, superseded);
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Of the entries from `start` on, keeps those of one part in so many.
+fn keep_part(entries: &mut Vec<Entry>, start: usize, part: usize, parts: usize) {
+    if parts == 1 {
+        return;
+    }
+    let mut kept = start;
+    for at in start..entries.len() {
+        let hash = u128::from_be_bytes(entries[at]) >> 96;
+        if hash as usize % parts == part {
+            entries[kept] = entries[at];
+            kept += 1;
+        }
+    }
+    entries.truncate(kept);
+}
+
+/// The newest entry of each key.
+#[derive(Default)]
+struct Table(Vec<u128>);
+
+impl Table {
+    fn mark(&mut self, entries: &[Entry], stretch: Stretch, superseded: &mut Bits) -> u64 {
+        // A quarter of it stays free.
+        let size = (entries.len() + entries.len() / 3 + 1).next_power_of_two();
+        self.0.clear();
+        self.0.resize(size, 0);
+        let mut count = 0;
+        let number_of = |entry: u128| (entry & NUMBER_MASK) as u64 - 1;
+        let first = entries.partition_point(|entry| number_of(u128::from_be_bytes(*entry)) < stretch.from);
+        for entry in &entries[first..] {
+            let entry = u128::from_be_bytes(*entry);
+            let number = number_of(entry);
+            if number >= stretch.end {
+                break;
+            }
+            if superseded.has(number) {
+                continue;
+            }
+            let slot = self.slot(entry);
+            let before = std::mem::replace(&mut self.0[slot], entry);
+            if before != 0 {
+                count += u64::from(superseded.set(number_of(before)));
+            }
+        }
+        for entry in &entries[..first] {
+            let entry = u128::from_be_bytes(*entry);
+            if self.0[self.slot(entry)] != 0 {
+                count += u64::from(superseded.set(number_of(entry)));
+            }
+        }
+        count
+    }
+
+    /// The place of a key, taken or free.
+    #[inline]
+    fn slot(&self, entry: u128) -> usize {
+        let mask = self.0.len() - 1;
+        let mut at = (entry >> 64) as usize & mask;
+        while self.0[at] != 0 && (self.0[at] ^ entry) >> NUMBER_BITS != 0 {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::faulty::FaultyDisk;
+    use std::collections::HashMap;
+
+    /// Numbers that are superseded, the simple way.
+    fn expected(keys: &[u32], stretch: Stretch, skipped: &[u64]) -> Vec<u64> {
+        let mut newest: HashMap<u32, u64> = HashMap::new();
+        for (number, &key) in (0..).zip(keys) {
+            if (stretch.from..stretch.end).contains(&number) && !skipped.contains(&number) {
+                newest.insert(key, number);
+            }
+        }
+        let is_superseded = |(number, key): &(u64, &u32)| {
+            *number < stretch.end && newest.get(key).is_some_and(|newest| newest > number)
+        };
+        let mut all: Vec<u64> = (0..).zip(keys).filter(is_superseded).map(|(number, _)| number).collect();
+        all.extend(skipped);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn what_is_superseded_is_found_with_any_memory() {
+        let disk = FaultyDisk::new();
+        let mut state = 7_u64;
+        let mut chance = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for (records, keys) in [(0, 1), (1, 1), (1000, 1), (1000, 30), (300_000, 60_000), (300_000, 3_000_000)] {
+            for memory in [0, 1 << 20, 64 << 20] {
+                let keys: Vec<u32> = (0..records).map(|_| chance(keys) as u32).collect();
+                let (from, end) = (chance(records + 1), records - chance(records / 2 + 1));
+                let stretch = Stretch { from: from.min(end), end };
+                let skipped: Vec<u64> = (0..records / 100).map(|_| chance(records)).collect();
+                let (mut buckets, mut bits) = (KeyBuckets::new(memory), Bits::default());
+                for (number, key) in (0..).zip(&keys) {
+                    buckets.add(&key.to_be_bytes(), number, &mut || disk.scratch()).unwrap();
+                }
+                skipped.iter().for_each(|&number| drop(bits.set(number)));
+                let before = bits.count(0..records);
+                let is_set_aside = buckets.scratch_size() > 0;
+                assert!(is_set_aside || records < 100_000 || memory == 64 << 20);
+                let count = buckets.mark_superseded(stretch, &mut bits).unwrap();
+                let found: Vec<u64> = (0..records).filter(|&number| bits.has(number)).collect();
+                assert_eq!(found, expected(&keys, stretch, &skipped), "{records} records, {memory} bytes");
+                assert_eq!(count, bits.count(0..records) - before);
+            }
+        }
+    }
+}

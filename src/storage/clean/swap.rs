@@ -1,0 +1,64 @@
+//! Puts a compacted segment in the place of those that it stands for.
+//!
+//! All of it happens under the guard, after every segment was seen to be what was read. What a crash leaves after each step:
+//! 1. `compacting-…` becomes `….cleaned`: the old segments stand, the next writer throws the new files away.
+//! 2. `….cleaned` becomes `….swap`: as long as one `.cleaned` is left, the same. From then on the new segment stands; who
+//!    loads the log next, a broker as well, removes what its offsets cover. It ends where the old ones did, so that is all
+//!    of them.
+//! 3. The old files become `….deleted`, and the new ones get their names, the `.log` last.
+//!
+//! The folder is synced between the steps, since a file system may make the names of one step durable before those of the
+//! step before. Source: `LocalLog.replaceSegments`, and [`leftovers`](crate::storage::leftovers).
+
+use super::output::Written;
+use super::source::Source;
+use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, compacting_name, segment_name};
+use crate::storage::{PartitionGuard, Result, StorageError};
+
+/// Puts `new` in the place of `old`; `false` where one of these is not what was read.
+pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Result<bool> {
+    let folder = &**guard.folder();
+    for source in old {
+        if !source.is_there(folder)? {
+            return Ok(false);
+        }
+    }
+    let has = |kind: &FileKind| match kind {
+        FileKind::Snapshot => false,
+        FileKind::TransactionIndex => new.has_transaction_index,
+        FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex => true,
+    };
+    let named = |suffix: &'static str| move |name: String| format!("{name}{suffix}");
+    let name = |kind| segment_name(new.base_offset, kind);
+    let (cleaned, swapped, deleted) = (named(CLEANED_SUFFIX), named(SWAP_SUFFIX), named(DELETED_SUFFIX));
+    let kinds = || FileKind::ALL.into_iter().filter(has);
+    for kind in kinds() {
+        guard.rename(&compacting_name(new.base_offset, kind), &cleaned(name(kind)))?;
+    }
+    folder.sync()?;
+    for kind in kinds() {
+        guard.rename(&cleaned(name(kind)), &swapped(name(kind)))?;
+    }
+    folder.sync()?;
+    let mut gone = Vec::new();
+    for source in old {
+        let base = source.segment.base_offset;
+        for kind in FileKind::ALL.into_iter().filter(|&kind| kind != FileKind::Snapshot || base != new.base_offset) {
+            let from = segment_name(base, kind);
+            let to = deleted(from.clone());
+            match guard.rename(&from, &to) {
+                Err(StorageError::Disk(error)) if error.is_not_found() => {}
+                renamed => {
+                    renamed?;
+                    gone.push(to);
+                }
+            }
+        }
+    }
+    for kind in kinds() {
+        guard.rename(&swapped(name(kind)), &name(kind))?;
+    }
+    folder.sync()?;
+    gone.iter().try_for_each(|name| guard.remove(name))?;
+    Ok(true)
+}
