@@ -81,6 +81,11 @@ pub(crate) fn escaped_bytes(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// A delimiter that may be empty: escaped bytes.
+pub(crate) fn any_bytes(text: &str) -> Result<Delimiter, String> {
+    escaped_bytes(text).map(Delimiter)
+}
+
 /// A delimiter: escaped bytes, at least one.
 pub(crate) fn delimiter(text: &str) -> Result<Delimiter, String> {
     let bytes = escaped_bytes(text)?;

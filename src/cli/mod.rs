@@ -86,6 +86,7 @@ enum Command {
     Produce(Lazy<commands::produce::ProduceArgs>),
     #[command(alias = "cat")]
     Consume(Lazy<commands::consume::ConsumeArgs>),
+    Get(Lazy<commands::get::GetArgs>),
     Offsets(Lazy<commands::offsets::OffsetsArgs>),
     DeleteRecords(Lazy<commands::delete_records::DeleteRecordsArgs>),
     Retention(Lazy<commands::retention::RetentionArgs>),
@@ -233,6 +234,7 @@ fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
             ui::require_stdout()?;
             commands::consume::run(args, context)
         }
+        Command::Get(Lazy(args)) => commands::get::run(args, context),
         Command::Offsets(Lazy(args)) => commands::offsets::run(args, context),
         Command::DeleteRecords(Lazy(args)) => commands::delete_records::run(args, context),
         Command::Retention(Lazy(args)) => commands::retention::run(args, context),

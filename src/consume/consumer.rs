@@ -201,6 +201,7 @@ impl<'a> Consumer<'a> {
             keeps_positions: delivery.ledger.is_some(),
             is_stopped: environment.interrupt.map(|interrupt| interrupt.has_come),
             memory: ReadMemory::default(),
+            disk: &**log_dirs.first().disk(),
         };
         let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
         let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref(), tell)?;

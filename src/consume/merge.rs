@@ -9,6 +9,7 @@
 //! A partition that cannot be read ends at that point, or continues after the damage ([`OnDamage`]). The others are read to
 //! their ends.
 
+use super::newest::Newest;
 use crate::storage::{Advance, RecordReader, Result, StorageError};
 use crate::stream::filter::Filter;
 use crate::stream::json::Located;
@@ -49,6 +50,8 @@ pub struct Source {
     pub records: RecordReader,
     /// Which of them are wanted.
     pub filter: Filter,
+    /// Which of them are the newest of their keys, where only those are wanted.
+    pub newest: Option<Newest>,
     /// What is done where it is corrupt.
     pub on_damage: OnDamage,
     /// Whether to stop, asked now and then where nothing is found.
@@ -144,7 +147,10 @@ impl Source {
             }
             match self.records.advance()? {
                 // Without a filter nobody looks into the record here.
-                Advance::Record if self.filter.is_empty() || self.filter.passes(&self.records.record()) => {
+                Advance::Record
+                    if (self.filter.is_empty() || self.filter.passes(&self.records.record()))
+                        && self.newest.as_ref().is_none_or(|newest| newest.wants(&self.records)) =>
+                {
                     return Ok(true);
                 }
                 Advance::Record => {
@@ -400,7 +406,7 @@ impl Merge {
     #[inline]
     pub fn append_lines(&mut self, delimiter: u8, limits: (u64, usize), lines: &mut Vec<u8>) -> u64 {
         match &mut self.sources[..] {
-            [only] if self.shown.is_some() && only.filter.is_empty() => {
+            [only] if self.shown.is_some() && only.filter.is_empty() && only.newest.is_none() => {
                 only.records.append_lines(delimiter, limits, lines)
             }
             _ => 0,

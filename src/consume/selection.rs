@@ -2,10 +2,11 @@
 
 use super::ledger::Ledger;
 use super::merge::{OnDamage, Source};
+use super::newest::LatestByKey;
 use super::range::{LogRange, OffsetAt, PerPartition, RangeEnd, Reset};
 use super::tail;
 use super::{ConsumeError, Event, Result};
-use crate::disk::descriptors;
+use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDirError, LogDirs, Origin, Partition, Topic, TopicPattern};
 use crate::storage::{Bounds, LogReader, LogView, ReadMemory, RecordReader, StorageError};
 use crate::stream::filter::Filter;
@@ -52,6 +53,8 @@ pub struct Selection {
     pub until: Option<Timestamp>,
     /// Only the last so many of all that the rest of the selection leaves, unless a position says where to go on.
     pub tail: Option<u64>,
+    /// Only the newest record of each key, of those that are there at the start.
+    pub latest_by_key: Option<LatestByKey>,
     /// Which records.
     pub filter: Filter,
     /// Whether those of open and aborted transactions are among them.
@@ -90,6 +93,8 @@ pub(super) struct Selector<'a> {
     pub(super) is_stopped: Option<fn() -> bool>,
     /// What all partitions share.
     pub(super) memory: ReadMemory,
+    /// Where what memory has no room for is kept.
+    pub(super) disk: &'a dyn Disk,
 }
 
 impl Selector<'_> {
@@ -226,8 +231,15 @@ impl Selector<'_> {
             let end = range.to.unwrap_or(range.end).min(range.end);
             (range.from, found) = tail::find(count, range.from, end, open)?;
         }
+        let newest = match self.selection.latest_by_key {
+            Some(latest) => {
+                let all = self.source(LogReader::new(view.clone(), chunk), partition, range.from, Some(range.end))?;
+                Some(latest.find(Source { filter: Filter::default(), ..all }, range.from, range.end, self.disk)?)
+            }
+            None => None,
+        };
         let source = self.source(LogReader::new(view, chunk), partition, range.from, range.to)?;
-        Ok(Some((source, found)))
+        Ok(Some((Source { newest, ..source }, found)))
     }
 
     /// A partition that came while others were followed, from its start. It has no file open before it is asked: many can
@@ -255,7 +267,7 @@ impl Selector<'_> {
         let TopicPartition { topic, partition } = partition.id().clone();
         let records = records.within(bounds).sharing(&self.memory);
         let (filter, on_damage) = (selection.filter.clone(), selection.on_damage);
-        Ok(Source { topic, topic_id, partition, records, filter, on_damage, is_stopped: self.is_stopped })
+        Ok(Source { topic, topic_id, partition, records, filter, newest: None, on_damage, is_stopped: self.is_stopped })
     }
 
     fn range(

@@ -14,6 +14,7 @@ use super::segments::{self, OpenLog, Segment};
 use super::{Checkpoints, Result, StorageError, at_place};
 use crate::disk::Folder;
 use crate::format::compression::DECOMPRESSED_SIZE_MAX;
+use crate::format::header::BatchHeader;
 use crate::format::index::OffsetIndexEntry;
 use crate::format::record_cursor::RecordCursor;
 use crate::units::{Offset, Timestamp};
@@ -159,6 +160,25 @@ impl LogView {
     /// The base offset of the segment after the one at `base`.
     pub(super) fn successor(&self, base: Offset) -> Option<Offset> {
         self.bases.get(self.bases.partition_point(|&other| other <= base)).copied()
+    }
+
+    /// The base offset of the segment that an offset is in; `None` where there is no segment.
+    #[must_use]
+    pub fn segment_of(&self, offset: Offset) -> Option<Offset> {
+        self.bases.get(segments::holding(&self.bases, offset)).copied()
+    }
+
+    /// The header of the batch that holds an offset, or of the next one; `None` at the end.
+    ///
+    /// # Errors
+    /// When the disk fails or the log is corrupt there.
+    pub fn batch_at(&self, offset: Offset) -> Result<Option<BatchHeader>> {
+        let mut reader = LogReader::new(self.clone(), HEADER_CHUNK);
+        reader.seek(offset);
+        Ok(match reader.next()? {
+            Next::Batch(header) => Some(header),
+            Next::End | Next::LogStartPassed { .. } => None,
+        })
     }
 
     /// The segments, oldest first. One that is gone is left out.

@@ -34,6 +34,16 @@ pub struct Test {
 }
 
 impl Test {
+    /// That a part is exactly this.
+    ///
+    /// # Errors
+    /// When it is too long to be compared with.
+    pub fn exactly(part: Part, bytes: &[u8]) -> Result<Self, regex::Error> {
+        let escaped: String = bytes.iter().map(|byte| format!(r"\x{byte:02x}")).collect();
+        let pattern = Some(Regex::new(&format!(r"(?-u)\A{escaped}\z"))?);
+        Ok(Self { part, pattern, inverted: false })
+    }
+
     #[inline]
     fn passes(&self, record: &Record<'_>) -> bool {
         let found = |bytes: &[u8]| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(bytes));

@@ -12,6 +12,7 @@
 //! broker.
 //! Source: `Cleaner.cleanInto`, `MemoryRecords.filterTo`.
 
+use super::bits::Marks;
 use super::ended::InTransaction;
 use super::survey::{Survey, Surveyed};
 use crate::format::FormatError;

@@ -2,15 +2,22 @@
 
 use std::ops::Range;
 
+/// Numbers that are marked.
+pub(super) trait Marks {
+    /// Marks one; `false` where it was marked.
+    fn set(&mut self, number: u64) -> bool;
+    /// Whether one is marked.
+    fn has(&self, number: u64) -> bool;
+}
+
 /// Bits by the number of a record; those that were never set take no memory behind the last that was.
 #[derive(Debug, Default)]
 pub(super) struct Bits(Vec<u64>);
 
-impl Bits {
-    /// Sets a bit; `false` where it was set.
+impl Marks for Bits {
     #[inline]
-    pub(super) fn set(&mut self, at: u64) -> bool {
-        let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+    fn set(&mut self, number: u64) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
@@ -20,10 +27,12 @@ impl Bits {
     }
 
     #[inline]
-    pub(super) fn has(&self, at: u64) -> bool {
-        self.0.get((at / 64) as usize).is_some_and(|word| word & 1 << (at % 64) != 0)
+    fn has(&self, number: u64) -> bool {
+        self.0.get((number / 64) as usize).is_some_and(|word| word & 1 << (number % 64) != 0)
     }
+}
 
+impl Bits {
     /// The places of the bits that are set, rising.
     pub(super) fn ones(&self) -> impl Iterator<Item = u64> {
         (0..).zip(&self.0).flat_map(|(place, &word)| {

@@ -7,7 +7,7 @@
 //! The hash is XXH3 of 128 bits with a random seed, and 96 bits of it are compared: among ten billion keys two are taken for
 //! one with a chance of one in a billion. A broker compares 128 bits of MD5.
 
-use super::bits::Bits;
+use super::bits::Marks;
 use crate::disk::{self, DiskFile};
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
@@ -101,7 +101,7 @@ impl KeyBuckets {
 
     /// Sets the bits of the records that are superseded: those before `stretch` by any in it, and those in it by a later one.
     /// A record whose bit is set supersedes nothing. Returns how many bits that were.
-    pub(super) fn mark_superseded(mut self, stretch: Stretch, superseded: &mut Bits) -> disk::Result<u64> {
+    pub(super) fn mark_superseded(mut self, stretch: Stretch, superseded: &mut impl Marks) -> disk::Result<u64> {
         let mut count = 0;
         let mut table = Table::default();
         let (mut all, scratch, entries_max) = (Vec::new(), self.scratch.take(), self.entries_max);
@@ -150,7 +150,7 @@ fn keep_part(entries: &mut Vec<Entry>, start: usize, part: usize, parts: usize) 
 struct Table(Vec<u128>);
 
 impl Table {
-    fn mark(&mut self, entries: &[Entry], stretch: Stretch, superseded: &mut Bits) -> u64 {
+    fn mark(&mut self, entries: &[Entry], stretch: Stretch, superseded: &mut impl Marks) -> u64 {
         // A quarter of it stays free.
         let size = (entries.len() + entries.len() / 3 + 1).next_power_of_two();
         self.0.clear();

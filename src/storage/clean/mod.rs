@@ -26,6 +26,7 @@ mod ended;
 mod groups;
 mod key_buckets;
 mod maintenance;
+mod newest;
 mod output;
 mod producers;
 pub mod retention;
@@ -36,6 +37,7 @@ mod swap;
 pub use cleanable::{ActiveSegment, Cleanable, Due, Held};
 pub use compaction::{Compaction, Group, Means, Ready};
 pub use maintenance::Maintenance;
+pub use newest::{NewestByKey, Superseded};
 pub use source::Watch;
 pub use survey::Counts;
 

@@ -3,7 +3,7 @@
 //! It reads the segments once and leaves a bit for each record that goes. The second pass hashes nothing, and does not read
 //! segments of which nothing goes.
 
-use super::bits::Bits;
+use super::bits::{Bits, Marks};
 use super::cleanable::Cleanable;
 use super::ended::{Aborted, InTransaction};
 use super::key_buckets::{KeyBuckets, NUMBER_MAX, OpenScratch, Stretch};

@@ -63,6 +63,7 @@ use terminal::{Terminal, in_words};
                        kdir consume app -o json --value-as json\n  \
                        kdir consume app -o hex -n 1\n  \
                        kdir consume app --key-is alice --count\n  \
+                       kdir consume app --latest-by-key -f '%k %s\\n'\n  \
                        kdir consume app --value-is 'exact text' --exit-status\n  \
                        kdir consume app -F --idle-timeout 30s\n  \
                        kdir consume 'app-*' -f '%T{%F %T} %t %s\\n'\n  \
@@ -184,6 +185,17 @@ pub(crate) struct ConsumeArgs {
     /// Only records without such a header
     #[arg(long, value_name = "NAME[=REGEX]", value_parser = options::header_test, help_heading = "Which")]
     header_not: Vec<(String, Option<Regex>)>,
+    /// Only the newest record of each key, in the order of offsets
+    ///
+    /// The newest of those that are there at the start and within --from-offset, --to-offset, --since and --until, partition by
+    /// partition; other conditions are asked of these. With --follow, then everything new. Records without a key are not
+    /// printed, nor keys whose newest record has no value: these were deleted. The log is read twice. Takes 32 MiB and about a
+    /// bit for each record; what that has no room for goes to a file in $TMPDIR, 16 bytes a record.
+    #[arg(long, help_heading = "Which", conflicts_with_all = ["tail", "skip_corrupt"])]
+    latest_by_key: bool,
+    /// With --latest-by-key, print deleted keys as well: records without a value
+    #[arg(long, help_heading = "Which", requires = "latest_by_key")]
+    keep_tombstones: bool,
     /// Whether records of transactions are printed that were aborted or have not ended
     ///
     /// Only a broker's producers write transactions. With `read-committed`, nothing is printed from the beginning of one on
@@ -220,7 +232,7 @@ pub(crate) struct ConsumeArgs {
     count: bool,
     /// The bytes to print after each value, which may be none; \n \t \r \0 \\ and \xHH are understood [default: \n]
     #[arg(short = 'D', long, allow_hyphen_values = true)]
-    #[arg(value_name = "BYTES", value_parser = any_bytes, help_heading = "Output")]
+    #[arg(value_name = "BYTES", value_parser = args::any_bytes, help_heading = "Output")]
     delimiter: Option<Delimiter>,
 }
 
@@ -264,10 +276,6 @@ enum FormatName {
 enum ValueAs {
     Text,
     Json,
-}
-
-fn any_bytes(text: &str) -> Result<Delimiter, String> {
-    args::escaped_bytes(text).map(Delimiter)
 }
 
 /// A descriptor to read from.

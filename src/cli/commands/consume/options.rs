@@ -4,14 +4,16 @@ use super::{ConsumeArgs, FormatName, IsolationName, OrderName, ResetName, ValueA
 use crate::cli::args;
 use crate::cli::{Context, exit};
 use crate::consume::merge::{OnDamage, Order};
-use crate::consume::{Isolation, Options, Reset, Selection};
+use crate::consume::{Isolation, LatestByKey, Options, Reset, Selection, Tombstones};
 use crate::stream::columns::{Column, Rows, Separation};
 use crate::stream::filter::{Filter, Part, Test};
 use crate::stream::output::RecordFormat;
 use crate::stream::template::Template;
 use regex::bytes::Regex;
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+
+/// Bytes of memory for keys.
+const KEYS_MEMORY: u64 = 32 << 20;
 
 pub(super) fn of(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Options> {
     let order = match args.order {
@@ -61,6 +63,10 @@ fn selection(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Selection>
         since,
         until,
         tail: args.tail,
+        latest_by_key: args.latest_by_key.then_some(LatestByKey {
+            memory: KEYS_MEMORY,
+            tombstones: if args.keep_tombstones { Tombstones::Shown } else { Tombstones::Hidden },
+        }),
         filter: filter(args)?,
         isolation: match args.isolation {
             IsolationName::ReadUncommitted => Isolation::ReadUncommitted,
@@ -119,13 +125,6 @@ fn columns(args: &ConsumeArgs) -> Vec<Column> {
     }
 }
 
-/// Matches these bytes and nothing else.
-fn exactly(bytes: &OsStr) -> anyhow::Result<Regex> {
-    let escaped: String = bytes.as_bytes().iter().map(|byte| format!(r"\x{byte:02x}")).collect();
-    Regex::new(&format!(r"(?-u)\A{escaped}\z"))
-        .map_err(|_| exit::usage("what --key-is or --value-is compare with is too long"))
-}
-
 /// `NAME` or `NAME=REGEX`.
 pub(super) fn header_test(text: &str) -> Result<(String, Option<Regex>), String> {
     let (name, pattern) = text.split_once('=').map_or((text, None), |(name, pattern)| (name, Some(pattern)));
@@ -149,7 +148,8 @@ fn filter(args: &ConsumeArgs) -> anyhow::Result<Filter> {
     }
     for (part, exact) in [(Part::Key, &args.key_is), (Part::Value, &args.value_is)] {
         if let Some(bytes) = exact {
-            tests.push(test(part, Some(&exactly(bytes)?), false));
+            let test = Test::exactly(part, bytes.as_bytes());
+            tests.push(test.map_err(|_| exit::usage("what --key-is or --value-is compare with is too long"))?);
         }
     }
     for (headers, inverted) in [(&args.header, false), (&args.header_not, true)] {
