@@ -7,8 +7,10 @@ use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
 use crate::format::properties::topic_id_to_text;
+use crate::logdir::config::TopicConfig;
 use crate::logdir::{LogDirs, Topic, TopicPattern};
 use crate::storage::OpenTransaction;
+use crate::storage::clean::Cleanable;
 use crate::storage::summary::Summary;
 use crate::units::{Duration, TopicName};
 use serde_json::{Map, Value, json};
@@ -25,6 +27,9 @@ use uuid::Uuid;
 /// last stable offset. Found are the transactions that were open when the broker stopped or began its last segment, and
 /// all if that segment is below 64 KiB; `kdir verify` reads everything and finds the others.
 ///
+/// Another names each partition of a compacted topic, with what share of its bytes the next compaction would go through, and
+/// where the last one ended.
+///
 /// With --chart, how many records each topic got by day, hour or minute, in the local zone: a bar a line, the number of
 /// records and their share of the bytes of their batches. That reads every batch of more than one record. Timestamps after
 /// the year 9999 have a line of their own, by the unit that was most likely meant.
@@ -32,7 +37,8 @@ use uuid::Uuid;
 /// Columns of TSV: topic, partition, log_start_offset, log_end_offset, segments, bytes, oldest (of the first record), newest;
 /// with --segments: topic, partition, base_offset, next_offset, bytes, oldest, newest; with --chart: topic, time, records,
 /// bytes. JSON has also topic_id and config (of a broker's topics, those in `partition.metadata` and `__cluster_metadata`),
-/// last_stable_offset and open_transactions (null without an open transaction). On a narrow terminal, a table is without the
+/// last_stable_offset and open_transactions (null without an open transaction), dirty_ratio and cleaner_offset (null for a
+/// topic that is not compacted). On a narrow terminal, a table is without the
 /// columns that it has no room for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir describe app --segments\n  kdir describe app --chart hour")]
@@ -53,7 +59,7 @@ pub(crate) struct DescribeArgs {
 /// What differs from Kafka's defaults.
 type Config = BTreeMap<String, String>;
 
-const PARTITION_COLUMNS: [Column; 12] = [
+const PARTITION_COLUMNS: [Column; 14] = [
     text("topic", "TOPIC"),
     number("partition", "PARTITION"),
     number("log_start_offset", "LOG START").leaves(3),
@@ -66,6 +72,8 @@ const PARTITION_COLUMNS: [Column; 12] = [
     json_only("config"),
     json_only("last_stable_offset"),
     json_only("open_transactions"),
+    json_only("dirty_ratio"),
+    json_only("cleaner_offset"),
 ];
 
 const SEGMENT_COLUMNS: [Column; 7] = [
@@ -89,10 +97,10 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
     let configs = configurations(&log_dirs, &topics, context)?;
-    let mut open_transactions = String::new();
+    let mut below = String::new();
     for topic in &topics {
         for &partition in &topic.partitions {
-            let (summary, topic_id) = match summary(&log_dirs, topic, partition) {
+            let found = match find(&log_dirs, topic, partition, &configs[&topic.name]) {
                 Ok(found) => found,
                 Err(error) => {
                     failures.tell(error);
@@ -100,16 +108,17 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
                 }
             };
             if args.segments {
-                segment_rows(topic, partition, &summary).try_for_each(|row| report.row(row))?;
+                segment_rows(topic, partition, &found.summary).try_for_each(|row| report.row(row))?;
             } else {
-                open_transactions.extend(open_transaction(topic, partition, &summary, context));
-                report.row(partition_row(topic, partition, &summary, topic_id, &configs[&topic.name]))?;
+                below.extend(open_transaction(topic, partition, &found.summary, context));
+                below.extend(dirt(topic, partition, &found));
+                report.row(partition_row(topic, partition, &found, &configs[&topic.name]))?;
             }
         }
     }
     report.finish()?;
     if args.report.output == ReportFormat::Table && !args.segments {
-        context.ui.data(open_transactions.as_bytes())?;
+        context.ui.data(below.as_bytes())?;
         context.ui.data(config_lines(&configs).as_bytes())?;
     }
     Ok(ended(&topics, &failures, context))
@@ -122,19 +131,36 @@ fn ended(topics: &[Topic], failures: &Failures, context: &Context) -> Exit {
     failures.exit()
 }
 
-/// What a partition holds, and its topic's id, where one is known.
-fn summary(log_dirs: &LogDirs, topic: &Topic, partition: i32) -> anyhow::Result<(Summary, Option<Uuid>)> {
-    let partition = log_dirs.partition(topic, partition)?;
-    Ok((partition.view()?.summary()?, partition.incarnation()?))
+/// What a partition holds.
+struct Found {
+    summary: Summary,
+    /// Its topic's id, where one is known.
+    topic_id: Option<Uuid>,
+    /// Of a compacted topic.
+    cleanable: Option<Cleanable>,
 }
 
-fn partition_row(
-    topic: &Topic,
-    partition: i32,
-    summary: &Summary,
-    topic_id: Option<Uuid>,
-    config: &Config,
-) -> Vec<Cell> {
+fn find(log_dirs: &LogDirs, topic: &Topic, partition: i32, config: &Config) -> anyhow::Result<Found> {
+    let partition = log_dirs.partition(topic, partition)?;
+    let view = partition.view()?;
+    let config = TopicConfig::from_stored(config.clone()).unwrap_or_default();
+    let config = topic.clone().with_config(config).log_config();
+    let cleanable = match config.cleanup_policy.compact {
+        true => partition.cleaned(&view, &config, crate::cli::now())?,
+        false => None,
+    };
+    Ok(Found { summary: view.summary()?, topic_id: partition.incarnation()?, cleanable })
+}
+
+/// A line on how much of a compacted partition has not been compacted.
+fn dirt(topic: &Topic, partition: i32, found: &Found) -> Option<String> {
+    let cleanable = found.cleanable.as_ref()?;
+    let (ratio, offset) = (cleanable.dirty_ratio(), cleanable.first_dirty_offset);
+    Some(format!("\n{}-{partition}  dirty ratio {ratio:.2}, compacted up to offset {offset}\n", topic.name))
+}
+
+fn partition_row(topic: &Topic, partition: i32, found: &Found, config: &Config) -> Vec<Cell> {
+    let Found { summary, topic_id, cleanable } = found;
     let config = config.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
     let open = &summary.open_transactions;
     let topic_id = topic_id.map_or(Value::Null, |id| Value::from(topic_id_to_text(id)));
@@ -151,6 +177,8 @@ fn partition_row(
         Cell::Json(Value::Object(config.collect::<Map<_, _>>())),
         Cell::Json(open.first().map_or(Value::Null, |first| first.offset.0.into())),
         Cell::Json(if open.is_empty() { Value::Null } else { open.iter().map(transaction).collect() }),
+        cleanable.as_ref().map_or(Cell::Json(Value::Null), |it| Cell::Ratio(it.dirty_ratio())),
+        cleanable.as_ref().map_or(Cell::Json(Value::Null), |it| Cell::Number(it.first_dirty_offset.0)),
     ]
 }
 
