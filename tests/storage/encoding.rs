@@ -1,7 +1,7 @@
 //! The encoder of record batches, with the headers of batches from Kafka as its template.
 //!
 //! `tests/data/kafka` is what Kafka's record classes wrote, `tests/data/compaction` is what a broker's cleaner found and
-//! left (see `origin.txt` there).
+//! left (see `ORIGIN.md` there).
 
 #![allow(clippy::disallowed_methods, reason = "a test reads its data directly")]
 
