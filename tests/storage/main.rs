@@ -12,6 +12,7 @@ mod append_time;
 mod by_topic;
 mod churn;
 mod closing;
+mod compaction;
 mod concurrency;
 mod consumer;
 mod decompressed_size;

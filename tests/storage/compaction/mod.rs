@@ -1,0 +1,7 @@
+//! An oracle for compaction: a model of Kafka's cleaner, what brokers' cleaners wrote, and random logs.
+
+mod bytes;
+mod cleaner_model;
+mod golden;
+mod random_log;
+mod random_rounds;
