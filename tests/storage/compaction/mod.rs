@@ -3,5 +3,6 @@
 mod bytes;
 mod cleaner_model;
 mod golden;
+mod old_formats;
 mod random_log;
 mod random_rounds;

@@ -370,13 +370,12 @@ impl Writer {
             index_interval_bytes: self.interval,
         };
         // A round in the middle of the log, or none.
-        if self.random.one_in(2) {
-            if let Some(config) = log.config(&mut self.random) {
-                let limit = self.random.of(&log.limits());
-                let (cleaned, end) = clean(&log.segments, &ModelConfig { limit, ..config });
-                (log.segments, log.first_dirty) = (replaced(&log.segments, &cleaned), end);
-                log.now_ms += self.random.of(&[1, 25_000, 90_000_000]);
-            }
+        let config = log.config(&mut self.random).filter(|_| self.random.one_in(2));
+        if let Some(config) = config {
+            let limit = self.random.of(&log.limits());
+            let (cleaned, end) = clean(&log.segments, &ModelConfig { limit, ..config });
+            (log.segments, log.first_dirty) = (replaced(&log.segments, &cleaned), end);
+            log.now_ms += self.random.of(&[1, 25_000, 90_000_000]);
         }
         log
     }

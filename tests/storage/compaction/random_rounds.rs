@@ -135,6 +135,32 @@ fn where_each_group_keeps_its_end_it_does() {
 }
 
 #[test]
+fn the_batch_before_the_limit_is_kept() {
+    for Tried { seed, log, config, after, .. } in tried(0..SEEDS) {
+        let is_last = |it: &&Batch| it.fields.next() == config.limit;
+        let Some(last) = all_batches(&log.segments).iter().find(is_last).cloned() else { continue };
+        let after = all_batches(&after);
+        // What is left of an old message has the offsets of its records.
+        let is_kept = |it: &Batch| it.fields.last == last.fields.last;
+        let is_rewritten = |it: &Batch| it.magic != last.magic && it.fields.last >= last.fields.base;
+        assert!(after.iter().any(|it| is_kept(it) || is_rewritten(it)), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_group_has_the_name_of_its_first_segment_and_the_time_of_its_last() {
+    for Tried { seed, log, config, cleaned, .. } in tried(0..SEEDS) {
+        let olds: Vec<i64> = cleaned.iter().flat_map(|it| it.olds.clone()).collect();
+        let below = log.segments.iter().map(|it| it.base).filter(|&base| base < config.limit);
+        assert_eq!(olds, below.collect::<Vec<_>>(), "seed {seed}");
+        for it in cleaned {
+            let last = log.segments.iter().find(|old| Some(&old.base) == it.olds.last()).unwrap();
+            assert_eq!((it.base, it.files.base, it.files.mtime_ms), (it.olds[0], it.olds[0], last.mtime_ms));
+        }
+    }
+}
+
+#[test]
 fn what_is_unchanged_has_its_bytes_and_a_log_is_the_same_as_itself() {
     let mut whole = 0;
     for Tried { seed, log, cleaned, after, .. } in tried(0..SEEDS) {
