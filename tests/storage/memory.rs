@@ -42,6 +42,7 @@ fn merged(disks: &[FaultyDisk], memory: &ReadMemory, filter: &Filter, end: Optio
             partition: partition as i32,
             records,
             filter,
+            newest: None,
             on_damage: OnDamage::End,
             is_stopped: None,
         }

@@ -190,7 +190,10 @@ impl<'a> BatchFilter<'a> {
                 is_begun = true;
                 if is_legacy {
                     template.base_offset = template.base_offset + i64::from(span.offset_delta);
-                    template.last_offset_delta = 0;
+                    // It ends with its last record that stays, unless the group ends with it.
+                    let is_end = loaded.next_offset() == self.group_end;
+                    let last = if is_end { loaded.last_offset() } else { template.base_offset };
+                    template.last_offset_delta = (last - template.base_offset) as i32;
                 }
                 self.builder.restart(&template);
             }

@@ -1,5 +1,6 @@
 //! An oracle for compaction: a model of Kafka's cleaner, what brokers' cleaners wrote, and random logs.
 
+mod against_model;
 mod bytes;
 mod cleaner_model;
 mod golden;
