@@ -26,7 +26,7 @@ fn log_config(config: &ModelConfig) -> LogConfig {
 }
 
 /// Compacts the partition on a disk up to the limit of `config`. Returns where the next round begins.
-pub(crate) fn compact(disk: &FaultyDisk, config: &ModelConfig, memory: u64) -> Result<Option<i64>> {
+fn compact(disk: &FaultyDisk, config: &ModelConfig, memory: u64) -> Result<Option<i64>> {
     let (rules, now) = (log_config(config), Timestamp(config.now_ms));
     let folder = disk.open_folder(&folder())?;
     let checkpoints = Checkpoints::of_files(Offset::ZERO, Offset(config.log_start));
@@ -50,7 +50,7 @@ pub(crate) fn compact(disk: &FaultyDisk, config: &ModelConfig, memory: u64) -> R
     Ok(Some(compaction.end().0))
 }
 
-pub(crate) fn disk_with(segments: &[ModelSegment]) -> FaultyDisk {
+fn disk_with(segments: &[ModelSegment]) -> FaultyDisk {
     let disk = FaultyDisk::new();
     disk.create_folder(&folder()).unwrap();
     write_to_disk(&disk, &folder(), segments);
@@ -58,10 +58,15 @@ pub(crate) fn disk_with(segments: &[ModelSegment]) -> FaultyDisk {
 }
 
 /// The segments that are there now.
-pub(crate) fn on_disk(disk: &FaultyDisk) -> Vec<ModelSegment> {
-    let folder_entries = disk.list(&folder()).unwrap();
+fn on_disk(disk: &FaultyDisk) -> Vec<ModelSegment> {
+    on_disk_at(disk, &folder())
+}
+
+/// The same of the folder at a path.
+pub(crate) fn on_disk_at(disk: &FaultyDisk, folder: &Path) -> Vec<ModelSegment> {
+    let folder_entries = disk.list(folder).unwrap();
     let read = |base: i64, kind| {
-        let path = segment_path(&folder(), Offset(base), kind);
+        let path = segment_path(folder, Offset(base), kind);
         let bytes = kdir::disk::atomic::read_small_at(disk, &path, usize::MAX).unwrap().unwrap_or_default();
         (bytes, disk.stat(&path).unwrap().map_or(0, |stat| stat.modified_ms))
     };

@@ -3,6 +3,7 @@
 mod against_model;
 mod bytes;
 mod cleaner_model;
+mod faults;
 mod golden;
 mod old_formats;
 mod random_log;
