@@ -233,8 +233,9 @@ impl Selector<'_> {
         }
         let newest = match self.selection.latest_by_key {
             Some(latest) => {
-                let all = self.source(LogReader::new(view.clone(), chunk), partition, range.from, Some(range.end))?;
-                Some(latest.find(Source { filter: Filter::default(), ..all }, range.from, range.end, self.disk)?)
+                let end = range.to.unwrap_or(range.end).min(range.end);
+                let all = self.source(LogReader::new(view.clone(), chunk), partition, range.from, Some(end))?;
+                Some(latest.find(Source { filter: Filter::default(), ..all }, range.from, end, self.disk)?)
             }
             None => None,
         };

@@ -54,19 +54,22 @@ pub const DAMAGED_SUFFIX: &str = ".damaged";
 /// The file of a compaction that is going on: locked by it, and what memory has no room for.
 pub const COMPACTING: &str = "compacting";
 
-/// The name of a segment's file while a compaction writes it.
+/// The name of a segment's file while a compaction writes it. It has no dot: a broker that finds `….index` takes what is
+/// before for an offset, and does not start.
 #[must_use]
 pub fn compacting_name(base_offset: Offset, kind: FileKind) -> String {
-    format!("{COMPACTING}-{}", segment_name(base_offset, kind))
+    format!("{COMPACTING}-{:020}-{}", base_offset.0, kind.suffix())
+}
+
+fn is_compacting_name(name: &str) -> bool {
+    let parts = name.strip_prefix(COMPACTING).and_then(|rest| rest.strip_prefix('-')?.split_once('-'));
+    parts.is_some_and(|(base, suffix)| is_base_offset(base) && FileKind::from_suffix(suffix).is_some())
 }
 
 /// Whether a file is one of a compaction.
 #[must_use]
 pub fn is_of_a_compaction(name: &str) -> bool {
-    let rest = name.strip_prefix(COMPACTING);
-    rest.is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix('-').is_some_and(|it| parse_segment_name(it).is_some())
-    })
+    name == COMPACTING || is_compacting_name(name)
 }
 
 /// The name of a segment's file: the base offset in 20 digits, a dot, the kind.

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
 /// What is done in a log dir with the topics `app`, of three records, and `other`, of none.
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 28] = [
     &["create", "new"],
     &["list"],
     &["describe", "app"],
@@ -29,10 +29,15 @@ const COMMANDS: [&[&str]; 23] = [
     &["consume", "app"],
     &["consume", "app", "-o", "json"],
     &["consume", "app", "--cursor-file", "cursor"],
+    &["consume", "app", "--latest-by-key"],
+    &["get", "app", "key"],
     &["offsets", "app", "--at", "earliest"],
     &["delete-records", "other", "--before-offset", "latest", "--yes"],
     &["retention"],
     &["retention", "--dry-run"],
+    &["compact", "other", "-c", "cleanup.policy=compact", "--force", "--roll", "-o", "tsv"],
+    &["compact", "other", "-c", "cleanup.policy=compact", "--force", "--roll", "--dry-run"],
+    &["compact"],
     &["verify"],
     &["repair"],
     &["dump", "log/app-0/00000000000000000000.log"],

@@ -14,6 +14,7 @@ mod alter;
 mod bad_input;
 mod broker_root;
 mod by_topic;
+mod compact;
 mod completions;
 mod conditions;
 mod consume;

@@ -185,6 +185,9 @@ fn show_all(
         let now = crate::cli::now();
         let cleanable =
             if config.cleanup_policy.compact { partition.cleaned(lookup.view(), &config, now)? } else { None };
+        let limit = cleanable.as_ref().map(|cleanable| cleanable.limit);
+        let is_compactable = |version: &&Version| !version.is_uncommitted && Some(version.offset) < limit;
+        let last = versions.iter().rev().find(is_compactable).map(|version| version.offset);
         for version in &versions {
             report.row(vec![
                 Cell::text(&args.topic),
@@ -193,7 +196,7 @@ fn show_all(
                 Cell::time(Some(version.timestamp)),
                 Cell::Number(version.segment.0),
                 version.value_size.map_or(Cell::Nothing, |size| Cell::Number(size as i64)),
-                Cell::Text(state(version, newest, cleanable.as_ref(), context)),
+                Cell::Text(state(version, (newest, last), cleanable.as_ref(), context)),
             ])?;
         }
     }
@@ -201,8 +204,13 @@ fn show_all(
     Ok(if is_there { Exit::Done } else { Exit::Told(FAILED) })
 }
 
-/// Why a record is still there.
-fn state(version: &Version, newest: Option<Offset>, cleanable: Option<&Cleanable>, context: &Context) -> String {
+/// Why a record is still there. `newest` is that of the key, and `last` the newest before the limit of a compaction.
+fn state(
+    version: &Version,
+    (newest, last): (Option<Offset>, Option<Offset>),
+    cleanable: Option<&Cleanable>,
+    context: &Context,
+) -> String {
     if version.is_uncommitted {
         return "of a transaction that was aborted or has not ended".into();
     }
@@ -226,7 +234,7 @@ fn state(version: &Version, newest: Option<Offset>, cleanable: Option<&Cleanable
             Held::NotDurable => "superseded, not durable yet".into(),
         };
     }
-    if newest.is_some_and(|newest| newest >= cleanable.limit) {
+    if Some(version.offset) == last {
         return "superseded by what cannot be compacted yet".into();
     }
     match cleanable.due {

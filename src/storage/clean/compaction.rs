@@ -8,7 +8,7 @@ use super::source::{Source, Watch};
 use super::survey::{Counts, Survey, Surveyed};
 use super::swap::swap;
 use crate::disk::{self, DiskFile, Folder};
-use crate::format::header::BatchHeader;
+use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
 use crate::storage::{LogConfig, LogView, PartitionGuard, Result, at_place};
 use crate::units::{Offset, Timestamp};
 use std::ops::Range;
@@ -185,7 +185,7 @@ impl Compaction {
 
 fn group_of(survey: &Survey, places: Range<usize>, min_gain_percent: u8) -> Group {
     let segments = &survey.segments[places.clone()];
-    let bytes = segments.iter().map(|segment| segment.source.segment.size).sum();
+    let bytes: u64 = segments.iter().map(|segment| segment.source.segment.size).sum();
     let stays = |segment: &Surveyed| {
         let records = segment.numbers.end - segment.numbers.start;
         let going = survey.going.count(segment.numbers.clone());
@@ -196,7 +196,8 @@ fn group_of(survey: &Survey, places: Range<usize>, min_gain_percent: u8) -> Grou
             }
         }
     };
-    let bytes_after: u64 = segments.iter().map(stays).sum();
+    // It ends with a batch, if only one without records.
+    let bytes_after = segments.iter().map(stays).sum::<u64>().max(bytes.min(BATCH_HEADER_SIZE as u64));
     let is_changed = segments.len() > 1 || segments.iter().any(|segment| survey.changes(segment));
     let gives_back = (bytes - bytes_after) * 100 >= bytes * u64::from(min_gain_percent);
     Group { places, bytes, bytes_after, is_written: is_changed && gives_back }

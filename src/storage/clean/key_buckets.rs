@@ -196,6 +196,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bits::Bits;
     use super::*;
     use crate::disk::Disk;
     use crate::disk::faulty::FaultyDisk;
