@@ -22,12 +22,12 @@ const SETTINGS: [(&str, &str); 4] = [
     ("delete.retention.ms", "1000"),
 ];
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(ROOT).join("t-0")
 }
 
 /// A log dir with a topic that has the segments of a random log.
-fn disk_with(log: &RandomLog) -> FaultyDisk {
+pub(super) fn disk_with(log: &RandomLog) -> FaultyDisk {
     let disk = disk_with_log_dir();
     let log_dir = open_log_dir(&disk).unwrap();
     let new = NewTopic { name: "t".parse().unwrap(), partitions: 1, config: topic_config(&SETTINGS) };
@@ -42,14 +42,14 @@ fn disk_with(log: &RandomLog) -> FaultyDisk {
     disk
 }
 
-fn partition(disk: &FaultyDisk) -> kdir::logdir::Result<Partition> {
+pub(super) fn partition(disk: &FaultyDisk) -> kdir::logdir::Result<Partition> {
     let log_dir = open_log_dir(disk)?;
     let topic = log_dir.topic(&"t".parse().unwrap())?;
     log_dir.partition(&topic, 0)
 }
 
 /// Compacts all of the log, the active segment as well.
-fn compact(disk: &FaultyDisk, now_ms: i64) -> kdir::logdir::Result<Option<CompactionReport>> {
+pub(super) fn compact(disk: &FaultyDisk, now_ms: i64) -> kdir::logdir::Result<Option<CompactionReport>> {
     let partition = partition(disk)?;
     let options = CompactOptions {
         config: (*partition.config()?).clone(),
@@ -94,7 +94,7 @@ fn assert_sound(disk: &FaultyDisk, name: &str) {
 }
 
 /// Random logs that begin at offset 0 and of which something goes.
-fn logs(count: usize) -> impl Iterator<Item = (u64, RandomLog)> {
+pub(super) fn logs(count: usize) -> impl Iterator<Item = (u64, RandomLog)> {
     let logs = (0..).map(|seed| (seed, random_log(seed)));
     let is_wanted = |log: &RandomLog| log.segments[0].base == 0 && log.segments.len() > 2 && !log.limits().is_empty();
     logs.filter(move |(_, log)| is_wanted(log)).take(count)
