@@ -1,4 +1,4 @@
-//! `kdir compact`, `kdir get` and `kdir consume --latest-by-key`.
+//! `kdir compact` and `kdir consume --latest-by-key`.
 
 use crate::support::{Kdir, json_lines};
 use predicates::str::contains;
@@ -8,20 +8,20 @@ use std::fs;
 const OLD: &str = "2020-01-01T00:00:00Z";
 
 /// A compacted topic of five keys, each written often, in segments of some 30 records.
-fn users(options: &[&str]) -> Kdir {
+pub(crate) fn users(options: &[&str]) -> Kdir {
     let kdir =
         Kdir::with_topic("users", &[&["-c", "cleanup.policy=compact", "-c", "segment.bytes=1000"], options].concat());
     produce(&kdir, 0..200);
     kdir
 }
 
-fn produce(kdir: &Kdir, numbers: std::ops::Range<u32>) {
+pub(crate) fn produce(kdir: &Kdir, numbers: std::ops::Range<u32>) {
     let lines: String = numbers.map(|number| format!("k{}\tvalue {number}\n", number % 5)).collect();
     kdir.produce("users", &["-K", "\\t", "--batch-size", "100"], lines);
 }
 
 /// Deletes a key: a record without a value.
-fn delete(kdir: &Kdir, key: &str) {
+pub(crate) fn delete(kdir: &Kdir, key: &str) {
     let line = format!("{{\"key\":\"{key}\",\"value\":null}}\n");
     kdir.produce("users", &["-i", "json"], line);
 }
@@ -39,7 +39,7 @@ fn map(kdir: &Kdir) -> BTreeMap<String, String> {
     map
 }
 
-fn compacted(kdir: &Kdir, args: &[&str]) -> serde_json::Value {
+pub(crate) fn compacted(kdir: &Kdir, args: &[&str]) -> serde_json::Value {
     let run = kdir.run(&[&["compact", "users", "-o", "json"], args].concat()).code(0);
     json_lines(&run.get_output().stdout).remove(0)
 }
@@ -191,64 +191,6 @@ fn a_killed_compaction_is_cleared_away_by_the_next_writer_and_a_running_one_is_l
     kdir.run(&["verify", "users"]).code(0);
     produce(&kdir, 201..202);
     assert!(!kdir.entries("users-0").iter().any(|name| name.starts_with("compacting")));
-}
-
-#[test]
-fn the_value_of_a_key_is_printed_as_it_is() {
-    let kdir = users(&[]);
-    kdir.run(&["get", "users", "k1"]).code(0).stdout("value 196\n").stderr("");
-    kdir.run(&["get", "users", "k1", "-D", ""]).code(0).stdout("value 196");
-    kdir.run(&["get", "users", "k1", "-f", "%o %k %s\\n"]).code(0).stdout("196 k1 value 196\n");
-    let run = kdir.run(&["get", "users", "k1", "-o", "json"]).code(0);
-    assert_eq!(json_lines(&run.get_output().stdout)[0]["offset"], 196);
-    kdir.run(&["get", "users", "nobody"]).code(1).stdout("").stderr("no record of nobody in users-0\n");
-    kdir.run(&["-q", "get", "users", "nobody"]).code(1).stdout("").stderr("");
-    delete(&kdir, "k1");
-    kdir.run(&["get", "users", "k1"]).code(1).stdout("").stderr("k1 was deleted: offset 200 has no value\n");
-    // A part of a key is another key.
-    kdir.run(&["get", "users", "k"]).code(1).stdout("");
-}
-
-#[test]
-fn a_key_is_looked_for_where_producers_put_it() {
-    let kdir = Kdir::with_topic("users", &["-P", "7"]);
-    produce(&kdir, 0..50);
-    for number in 45..50 {
-        let key = format!("k{}", number % 5);
-        kdir.run(&["get", "users", &key]).code(0).stdout(format!("value {number}\n"));
-    }
-    kdir.produce("users", &["-p", "6", "-k", "elsewhere"], "here\n");
-    let partition = kdir.run(&["get", "users", "elsewhere"]).get_output().status.code();
-    assert_eq!(partition, Some(1));
-    kdir.run(&["get", "users", "elsewhere", "-p", "0,6"]).code(0).stdout("here\n");
-    kdir.run(&["get", "users", "k1", "-p", "9"]).code(1);
-}
-
-#[test]
-fn all_versions_of_a_key_say_why_they_are_there() {
-    let kdir = users(&["-c", "min.cleanable.dirty.ratio=0.9"]);
-    let states = |key: &str| {
-        let run = kdir.run(&["get", "users", key, "--all", "-o", "json"]);
-        let rows = json_lines(&run.get_output().stdout);
-        let states: Vec<String> = rows.iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect();
-        (states, run.get_output().status.code())
-    };
-    let (found, code) = states("k2");
-    assert_eq!((found.len(), code, &found[39][..]), (40, Some(0), "newest"));
-    assert_eq!(found[0], "superseded; the next compaction removes it");
-    compacted(&kdir, &[]);
-    assert_eq!(states("k2").0.first().unwrap(), "superseded by what cannot be compacted yet");
-    compacted(&kdir, &["--force", "--roll"]);
-    assert_eq!(states("k2").0, ["newest"]);
-    produce(&kdir, 200..205);
-    assert_eq!(states("k2").0, ["superseded by what cannot be compacted yet", "newest"]);
-    delete(&kdir, "k2");
-    let (found, code) = states("k2");
-    assert_eq!(
-        (found[1].as_str(), found[2].as_str(), code),
-        ("superseded, in the active segment", "newest: a tombstone", Some(1))
-    );
-    assert_eq!(states("nobody"), (Vec::new(), Some(1)));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn shows_topic_id_and_configuration_in_json() {
         "topic": "app", "partition": 0, "log_start_offset": 0, "log_end_offset": 3, "segments": 3, "bytes": 210,
         "oldest": 1_700_000_000_000_i64, "newest": 1_700_000_005_000_i64,
         "topic_id": file["topic_id"], "config": { "segment.bytes": "100" },
-        "last_stable_offset": null, "open_transactions": null,
+        "last_stable_offset": null, "open_transactions": null, "dirty_ratio": null, "cleaner_offset": null,
     });
     assert_eq!(kdir.json(&["describe", "app", "-o", "json"]), [expected]);
 }

@@ -226,8 +226,10 @@ fn the_examples_of_the_help_work() {
         "describe",
         "alter",
         "consume",
+        "get",
         "offsets",
         "retention",
+        "compact",
         "verify",
         "repair",
         "dump",
@@ -256,6 +258,8 @@ fn the_examples_of_the_help_work() {
         if name == "create" {
             kdir.create("app-1", &[]);
             kdir.create("orders", &[]);
+            kdir.create("users", &["-c", "cleanup.policy=compact"]);
+            kdir.produce("users", &["-K", ":"], "alice:1\nbob:2\nalice:3\n");
             let lines: String = (0..3000).map(|it| format!("alice:{it}\n")).collect();
             kdir.produce("app", &["-p", "0", "-K", ":", "-H", "source=web"], lines);
             kdir.produce("app-1", &[], "v\n");

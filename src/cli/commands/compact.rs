@@ -34,7 +34,7 @@ use crate::units::{ByteSize, Timestamp};
 /// The reasons say why a partition is left, or what is left of it, and until when. Exit status 0 also where nothing was due.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir compact --dry-run users\n  kdir compact --force --roll users\n  \
-                       kdir compact __consumer_offsets")]
+                       kdir compact users -o json | jq .reasons")]
 pub(crate) struct CompactArgs {
     /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
