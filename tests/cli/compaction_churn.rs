@@ -1,6 +1,7 @@
 //! Producers, readers, retention and compaction of one topic at once, each a process of its own.
 
-use crate::support::{Kdir, Running};
+use crate::support::{Chance, Kdir, Running, seed};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -68,6 +69,14 @@ fn repeat(kdir: &Kdir, args: &[&str], is_over: &AtomicBool) -> u64 {
     times
 }
 
+/// The newest number of each key, as a reader finds it.
+fn newest(kdir: &Kdir) -> BTreeMap<String, u64> {
+    let output = program(kdir, &["-q", "consume", "t", "--latest-by-key", "-f", "%k %s\\n"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers = text.lines().filter_map(|line| line.split_once(' '));
+    numbers.map(|(key, number)| (key.to_owned(), number.parse().unwrap())).collect()
+}
+
 fn churn(duration: Duration) {
     let settings = ["-c", "cleanup.policy=compact,delete", "-c", "segment.bytes=200000", "-c", "retention.ms=-1"];
     let kdir = &Kdir::with_topic("t", &settings);
@@ -92,13 +101,7 @@ fn churn(duration: Duration) {
         (expected, reads, compactions.into_iter().map(|it| it.join().unwrap()).sum::<u64>())
     });
     drop(follower);
-    let output = program(kdir, &["-q", "consume", "t", "--latest-by-key", "-f", "%k %s\\n"]).output().unwrap();
-    let found: BTreeMap<String, u64> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.split_once(' ').map(|(key, number)| (key.to_owned(), number.parse().unwrap())))
-        .collect();
-    assert_eq!(found, expected);
+    assert_eq!(newest(kdir), expected);
     kdir.run(&["compact", "--force", "--roll", "t"]).code(0);
     assert_eq!(kdir.values("t").lines().count(), expected.len());
     kdir.run(&["verify", "t"]).code(0);
@@ -115,4 +118,44 @@ fn compaction_beside_everything_else_keeps_the_newest_values() {
 #[ignore = "takes two minutes"]
 fn compaction_beside_everything_else_keeps_the_newest_values_for_two_minutes() {
     churn(Duration::from_secs(120));
+}
+
+/// Kills a compaction at a random moment, again and again.
+fn kill(times: u32) {
+    let seed = seed();
+    println!("KDIR_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let kdir = Kdir::with_topic("t", &["-c", "cleanup.policy=compact", "-c", "segment.bytes=20000"]);
+    let (mut expected, mut killed) = (BTreeMap::new(), 0);
+    for round in 0..times {
+        let keys: Vec<u64> = (0..1000).map(|_| chance.below(300)).collect();
+        let lines: String = keys.iter().map(|key| format!("k{key}\t{round}\n")).collect();
+        kdir.produce("t", &["-K", "\\t"], lines);
+        expected.extend(keys.iter().map(|key| (format!("k{key}"), u64::from(round))));
+        let run = Running::start(program(&kdir, &["-q", "compact", "--force", "--roll", "t"]));
+        chance.pause(Duration::from_millis(25));
+        run.signal(Signal::KILL);
+        killed += u32::from(run.wait().0 != Some(0));
+        // Readers find all of it before a writer has cleared away what is left, and after.
+        for is_settled in [false, true] {
+            if is_settled {
+                kdir.produce("t", &["-K", "\\t"], "");
+            }
+            assert_eq!(newest(&kdir), expected, "KDIR_SEED={seed}, round {round}");
+            kdir.run(&["verify", "t"]).code(0);
+        }
+    }
+    println!("{killed} of {times} killed");
+    assert!(killed > times / 10, "{killed} of {times} were killed in time");
+}
+
+#[test]
+fn a_compaction_that_is_killed_leaves_the_old_log_or_the_new() {
+    kill(25);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_compaction_that_is_killed_hundreds_of_times_leaves_the_old_log_or_the_new() {
+    kill(600);
 }
