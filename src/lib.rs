@@ -14,7 +14,7 @@
 //! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
 //! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks |
-//! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, checking, mending |
+//! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, compaction, checking, mending |
 //! | 2 | [`disk`] | the only door to the file system, and for tests a disk in memory (feature `faulty-disk`) |
 //! | 2 | [`stream`] | records to and from bytes on a pipe; knows no partitions and no files |
 //! | 1 | [`mod@format`] | Kafka's formats as pure functions over bytes |

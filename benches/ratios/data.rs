@@ -21,6 +21,21 @@ pub fn write_lines(path: &Path, size: usize, bytes: u64) {
     out.flush().unwrap();
 }
 
+/// Lines of a key, a tab and a value, of 100 bytes: the first has a key of its own, the others one of so many keys, by chance
+/// where there are fewer keys than lines.
+pub fn write_keyed_lines(path: &Path, lines: u64, keys: u64) {
+    let mut out = open(path);
+    let value = "x".repeat(78);
+    writeln!(out, "only-at-the-start\t{value}").unwrap();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for number in 1..lines {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let key = if keys < lines { (seed >> 33) % keys.max(1) } else { number };
+        writeln!(out, "k{key:09}\t{number:09}{value}").unwrap();
+    }
+    out.flush().unwrap();
+}
+
 /// Lines of real logs, over and over, about `bytes` of them; look-alikes where there are none. Returns what they are.
 pub fn write_log_lines(path: &Path, bytes: u64) -> &'static str {
     let mut names: Vec<PathBuf> = fs::read_dir(REAL_LOGS)

@@ -22,7 +22,7 @@ pub fn rows(bench: &mut Bench) {
         bench.row(Row::not_run(name, "run tests/kafka/kafka.sh fetch for it"));
         return;
     }
-    let broker = Broker::start(bench);
+    let broker = Broker::start(bench, &[]);
     let records = bench.bytes / 100;
     data::write_lines(&bench.dir.join("lines"), 100, bench.bytes);
     perf_test(bench, &broker, records);
@@ -31,6 +31,48 @@ pub fn rows(bench: &mut Bench) {
     kcat(bench, &broker);
     drop(broker);
     bench.run("rm -rf broker ld lines some");
+    for percent in [10, 100] {
+        cleaner(bench, percent);
+    }
+}
+
+/// The broker's own figure of the first round of its cleaner, with the memory for keys that it has by default. Both clean the
+/// same segments.
+fn cleaner(bench: &mut Bench, percent: u64) {
+    let name = format!("against Kafka 4: its cleaner, {percent} % unique keys");
+    crate::compact::fill(bench, bench.bytes, percent);
+    let properties = ["log.cleaner.dedupe.buffer.size=134217728"];
+    let broker = Broker::start(bench, &properties);
+    let topic = format!(
+        "--create --topic t --config cleanup.policy=compact --config segment.bytes={}",
+        crate::compact::SEGMENT
+    );
+    let ratio = "--config min.cleanable.dirty.ratio=0.01";
+    let (tool, address) = (broker.tool(), broker.address.clone());
+    bench.run(&format!(
+        "{tool} org.apache.kafka.tools.TopicCommand --bootstrap-server {address} {topic} {ratio} >/dev/null"
+    ));
+    drop(broker);
+    bench.run("rm broker/log/t-0/0*; cp of/t-0/0* broker/log/t-0/; sync");
+    let broker = Broker::start(bench, &properties);
+    let said = (0..6000).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        let text = std::fs::read_to_string(broker.dir.join("broker.log")).unwrap_or_default();
+        let (_, said) = text.split_once("cleaned log t-0")?;
+        let (_, said) = said.split_once(" seconds (")?;
+        said.split_once(" MB/sec").map(|(rate, _)| rate.replace(',', ""))
+    });
+    let rate: f64 = said.expect("the cleaner has not come to it").parse().expect("it tells a rate");
+    drop(broker);
+    let theirs = Duration::from_secs_f64(bench.bytes as f64 / (rate * 1024.0 * 1024.0));
+    let mut turns = Vec::new();
+    for _ in 0..bench.runs.min(3) {
+        bench.run("rm -rf ld; cp -a of ld; sync");
+        turns.push((bench.time("\"$KDIR\" -q compact --force t"), theirs));
+    }
+    let row = Row::times_faster(&name, &Turns(turns), Target::AtLeast(10.0));
+    bench.row(row.note(format!("theirs by its own rate, {rate} MiB/s, not durable; ours durable")));
+    bench.run("rm -rf broker ld of lines");
 }
 
 /// Kafka's own figure, which leaves its start out, against all of ours.
@@ -118,7 +160,8 @@ struct Broker {
 }
 
 impl Broker {
-    fn start(bench: &Bench) -> Self {
+    /// Starts one on the folder of the bench, with these properties if it is the first time.
+    fn start(bench: &Bench, properties: &[&str]) -> Self {
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let ports = [free(), free()].map(|listener| listener.local_addr().unwrap().port().to_string());
         let dir = bench.dir.join("broker");
@@ -127,6 +170,7 @@ impl Broker {
             .args(["start", "4"])
             .arg(&dir)
             .args(&ports)
+            .args(properties)
             .env("KAFKA_SERVER_FLAGS", format!("-Xmx1G -Xms1G {SERVER_FLAGS}"));
         assert!(command.status().unwrap().success(), "the broker did not start");
         Self { address: format!("127.0.0.1:{}", ports[0]), dir }

@@ -22,6 +22,7 @@
 )]
 
 mod bench;
+mod compact;
 mod consume;
 mod data;
 mod follow;
@@ -40,6 +41,7 @@ fn main() {
     println!("{}\n", bench.machine());
     produce::rows(&mut bench);
     consume::rows(&mut bench);
+    compact::rows(&mut bench);
     small::rows(&mut bench);
     follow::rows(&mut bench);
     kafka::rows(&mut bench);

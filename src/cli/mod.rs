@@ -31,8 +31,8 @@ use ui::Ui;
 
 /// Kafka's log without the broker
 ///
-/// Creates topics, produces from stdin, consumes from any offset, describes partitions and applies retention, straight on
-/// a directory that is laid out byte for byte as Apache Kafka lays out its own. No server: each command opens the
+/// Creates topics, produces from stdin, consumes from any offset, describes partitions, applies retention and compacts, straight
+/// on a directory that is laid out byte for byte as Apache Kafka lays out its own. No server: each command opens the
 /// directory, does its work and leaves. Any number of them may run at once.
 ///
 /// Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but records were rejected; 4 corruption found. SIGINT,

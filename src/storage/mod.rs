@@ -2,12 +2,13 @@
 //!
 //! A partition is a folder of segments; a segment is a `.log` of record batches with two sparse indexes beside it. A
 //! [`LogView`] is what the log is at one moment, and a [`LogReader`] reads from an offset of it on. A [`PartitionGuard`] is
-//! the right to change it: a [`LogWriter`] appends whole batches at the log end offset, and [`retention`] removes whole
-//! segments from the front. [`check`] holds all of it against the rules, [`repair`] mends it.
+//! the right to change it: a [`LogWriter`] appends whole batches at the log end offset, [`retention`] removes whole
+//! segments from the front, and a [`Compaction`](clean::Compaction) the records that a later one has the key of. [`check`] holds all of it against the rules, [`repair`] mends it.
 //!
 //! What must stay true:
-//! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed. Every file
-//!    is made, renamed, removed and cut through a guard, relative to the folder that it holds.
+//! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed where
+//!    they are: a compaction writes closed segments anew beside them, and puts each in place whole. Every file is made,
+//!    renamed, removed and cut through a guard, relative to the folder that it holds.
 //! 2. The offsets of a segment's batches rise; each lies at or above the segment's base offset.
 //! 3. Every segment but the last is whole. The last may end in a batch that is being written, or that a writer left
 //!    half written: a reader stops before it, the next writer cuts it.

@@ -183,6 +183,14 @@ fn the_disk_of_a_stopped_broker_is_read() {
 }
 
 #[test]
+fn the_newest_value_of_each_key_is_kept() {
+    let kdir = Kdir::new();
+    let printed = run(&kdir, &recipe("Keep the newest value of each key"));
+    assert!(printed.starts_with("{\"plan\":\"paid\"}\nalice {\"plan\":\"paid\"}\nTOPIC"), "{printed}");
+    assert_eq!(kdir.text(&["consume", "users", "-f", "%o %k %s\n"]), "2 alice {\"plan\":\"paid\"}\n3 bob \n");
+}
+
+#[test]
 fn values_go_to_xargs() {
     let kdir = Kdir::with_topic("files", &[]);
     for name in ["one", "two words", "three"] {
