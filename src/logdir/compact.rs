@@ -10,6 +10,9 @@ use crate::storage::clean::{ActiveSegment, Cleanable, Compaction, Counts, Due, G
 use crate::storage::{self, Durability, LogConfig, LogView, LogWriter, Notice, StorageError, SyncFor};
 use crate::units::{Offset, Timestamp};
 
+/// How often a log is read that others change meanwhile.
+const ROUNDS_MAX: u32 = 3;
+
 /// How a partition is to be compacted.
 #[derive(Debug, Clone)]
 pub struct CompactOptions {
@@ -122,7 +125,13 @@ impl Partition {
             return Ok(Some(undone(cleanable, before, Outcome::Busy)));
         };
         drop(guard);
-        let done = self.compact_alone(options, now, &maintenance, notices, watch);
+        let mut rounds = 1..ROUNDS_MAX;
+        let done = loop {
+            match self.compact_alone(options, now, &maintenance, notices, watch) {
+                Err(LogDirError::Storage(StorageError::Changed { .. })) if rounds.next().is_some() => {}
+                done => break done,
+            }
+        };
         let ended = self.guard().and_then(|guard| Ok(maintenance.end(&guard)?));
         let done = done?;
         ended?;
@@ -154,27 +163,26 @@ impl Partition {
         };
         let compaction = Compaction::plan(&view, cleanable, &options.config, now, &mut means, watch)?;
         let Some(compaction) = compaction else { return Ok(None) };
-        let mut left: Option<Offset> = None;
+        let (mut left, mut outcome): (Option<Offset>, _) = (None, Outcome::Done);
         let mut now_is = before;
         for group in &compaction.groups {
             let begins = compaction.first_offset(group);
             if !group.is_written {
-                if group.bytes_after < group.bytes {
-                    left = left.or(Some(begins));
-                }
+                left = left.or(Some(begins).filter(|_| group.is_left()));
                 continue;
             }
             match self.rewrite(&compaction, group, watch)? {
                 Some(bytes) => now_is = after(now_is, group, bytes),
-                None => left = left.or(Some(begins)),
+                // What goes from later groups may be what hides a record that stays here.
+                None => {
+                    left = left.or(Some(begins));
+                    outcome = Outcome::Changed(begins);
+                    break;
+                }
             }
         }
         let end = left.map_or(compaction.end(), |left| left.min(compaction.end()));
         self.set_cleaned_to(end)?;
-        let outcome = match left.filter(|_| options.min_gain_percent == 0) {
-            Some(from) => Outcome::Changed(from),
-            None => Outcome::Done,
-        };
         Ok(Some(report(&compaction, before, now_is, outcome)))
     }
 

@@ -131,6 +131,12 @@ pub enum StorageError {
         /// The folder.
         path: PathBuf,
     },
+    /// Somebody else has changed the log in the middle of a compaction.
+    #[error("{} was changed in the meantime: try again", path.display())]
+    Changed {
+        /// The partition's folder.
+        path: PathBuf,
+    },
     /// Records of an earlier run were never written to the disk, though the file system took them, and cannot be now.
     #[error(
         "the records of {} from position {position} (offset {offset}) on cannot be made durable: the disk failed when an \

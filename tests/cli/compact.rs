@@ -212,3 +212,23 @@ fn the_newest_of_each_key_is_shown_without_a_change() {
     kdir.run(&["consume", "users", "--latest-by-key", "-F", "-n", "4"]).code(0);
     kdir.produce("users", &[], "");
 }
+
+#[test]
+fn a_tombstone_stays_as_long_as_older_records_of_its_key_are_left() {
+    let kdir = Kdir::with_topic("users", &["-c", "cleanup.policy=compact", "-c", "segment.bytes=3000"]);
+    let feed = |lines: String| kdir.produce("users", &["-K", "\\t", "--batch-size", "100"], lines);
+    // One segment that gives back little, then one of which most goes.
+    feed((0..60).map(|number| format!("u{number}\tvalue {number}\n")).collect());
+    compacted(&kdir, &["--force", "--roll"]);
+    delete(&kdir, "u7");
+    feed("junk\tvalue\n".repeat(60));
+    let round = || compacted(&kdir, &["--force", "--roll", "--min-gain", "50", "-c", "delete.retention.ms=0"]);
+    for _ in 0..4 {
+        round();
+        assert_eq!(map(&kdir).get("u7"), None);
+        feed("junk\tvalue\n".repeat(60));
+    }
+    let row = compacted(&kdir, &["--force", "--roll", "-c", "delete.retention.ms=0"]);
+    assert_eq!(row["tombstones"], 1, "{row}");
+    assert_eq!(map(&kdir).len(), 60);
+}

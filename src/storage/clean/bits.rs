@@ -33,6 +33,13 @@ impl Marks for Bits {
 }
 
 impl Bits {
+    /// Clears a bit.
+    pub(super) fn clear(&mut self, number: u64) {
+        if let Some(word) = self.0.get_mut((number / 64) as usize) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
     /// The places of the bits that are set, rising.
     pub(super) fn ones(&self) -> impl Iterator<Item = u64> {
         (0..).zip(&self.0).flat_map(|(place, &word)| {

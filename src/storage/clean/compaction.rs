@@ -38,6 +38,13 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether it is left although something in it should go. What is in later groups may then be needed: a tombstone is, as
+    /// long as there are older records of its key.
+    #[must_use]
+    pub const fn is_left(&self) -> bool {
+        !self.is_written && self.bytes_after < self.bytes
+    }
+
     /// How many segments it has.
     #[must_use]
     pub fn segments(&self) -> usize {
@@ -87,9 +94,19 @@ impl Compaction {
     ) -> Result<Option<Self>> {
         let Some(folder) = view.opened_folder()? else { return Ok(None) };
         let use_of_memory = (means.memory, &mut *means.open_scratch);
-        let survey = Survey::take(view, &*folder, &mut cleanable, (config, now), use_of_memory, watch)?;
-        let groups = groups::group(&survey.segments, config).into_iter();
-        let groups = groups.map(|places| group_of(&survey, places, means.min_gain_percent)).collect();
+        let mut survey = Survey::take(view, &*folder, &mut cleanable, (config, now), use_of_memory, watch)?;
+        let (mut groups, mut is_behind_one_left) = (Vec::new(), false);
+        for places in groups::group(&survey.segments, config) {
+            if is_behind_one_left {
+                let segments = &survey.segments[places.clone()];
+                let numbers =
+                    segments.first().map_or(0, |it| it.numbers.start)..segments.last().map_or(0, |it| it.numbers.end);
+                survey.keep_tombstones(numbers);
+            }
+            let group = group_of(&survey, places, means.min_gain_percent);
+            is_behind_one_left |= group.is_left();
+            groups.push(group);
+        }
         let (config, decompressed_size_max) = (config.clone(), view.decompressed_size_max());
         Ok(Some(Self { cleanable, groups, survey, config, now, decompressed_size_max }))
     }

@@ -43,15 +43,6 @@ pub(super) struct KeyBuckets {
     scratch_size: u64,
 }
 
-/// What part the records have in the question which are superseded, by their numbers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch {
-    /// Those from here on supersede those before them.
-    pub(super) from: u64,
-    /// Those from here on are not asked.
-    pub(super) end: u64,
-}
-
 impl KeyBuckets {
     /// Empty ones, which take half of `memory` bytes at most; the other half is for the tables at the end.
     pub(super) fn new(memory: u64) -> Self {
@@ -99,9 +90,9 @@ impl KeyBuckets {
         self.scratch_size
     }
 
-    /// Sets the bits of the records that are superseded: those before `stretch` by any in it, and those in it by a later one.
-    /// A record whose bit is set supersedes nothing. Returns how many bits that were.
-    pub(super) fn mark_superseded(mut self, stretch: Stretch, superseded: &mut impl Marks) -> disk::Result<u64> {
+    /// Marks the records below `end` that a later one below it has the key of. A record that is marked before supersedes nothing.
+    /// Returns how many were marked.
+    pub(super) fn mark_superseded(mut self, end: u64, superseded: &mut impl Marks) -> disk::Result<u64> {
         let mut count = 0;
         let mut table = Table::default();
         let (mut all, scratch, entries_max) = (Vec::new(), self.scratch.take(), self.entries_max);
@@ -122,7 +113,7 @@ impl KeyBuckets {
                 let start = all.len();
                 all.extend_from_slice(&own);
                 keep_part(&mut all, start, part, parts);
-                count += table.mark(&all, stretch, superseded);
+                count += table.mark(&all, end, superseded);
             }
         }
         Ok(count)
@@ -150,18 +141,17 @@ fn keep_part(entries: &mut Vec<Entry>, start: usize, part: usize, parts: usize) 
 struct Table(Vec<u128>);
 
 impl Table {
-    fn mark(&mut self, entries: &[Entry], stretch: Stretch, superseded: &mut impl Marks) -> u64 {
+    fn mark(&mut self, entries: &[Entry], end: u64, superseded: &mut impl Marks) -> u64 {
         // A quarter of it stays free.
         let size = (entries.len() + entries.len() / 3 + 1).next_power_of_two();
         self.0.clear();
         self.0.resize(size, 0);
         let mut count = 0;
         let number_of = |entry: u128| (entry & NUMBER_MASK) as u64 - 1;
-        let first = entries.partition_point(|entry| number_of(u128::from_be_bytes(*entry)) < stretch.from);
-        for entry in &entries[first..] {
+        for entry in entries {
             let entry = u128::from_be_bytes(*entry);
             let number = number_of(entry);
-            if number >= stretch.end {
+            if number >= end {
                 break;
             }
             if superseded.has(number) {
@@ -171,12 +161,6 @@ impl Table {
             let before = std::mem::replace(&mut self.0[slot], entry);
             if before != 0 {
                 count += u64::from(superseded.set(number_of(before)));
-            }
-        }
-        for entry in &entries[..first] {
-            let entry = u128::from_be_bytes(*entry);
-            if self.0[self.slot(entry)] != 0 {
-                count += u64::from(superseded.set(number_of(entry)));
             }
         }
         count
@@ -203,16 +187,15 @@ mod tests {
     use std::collections::HashMap;
 
     /// Numbers that are superseded, the simple way.
-    fn expected(keys: &[u32], stretch: Stretch, skipped: &[u64]) -> Vec<u64> {
+    fn expected(keys: &[u32], end: u64, skipped: &[u64]) -> Vec<u64> {
         let mut newest: HashMap<u32, u64> = HashMap::new();
         for (number, &key) in (0..).zip(keys) {
-            if (stretch.from..stretch.end).contains(&number) && !skipped.contains(&number) {
+            if number < end && !skipped.contains(&number) {
                 newest.insert(key, number);
             }
         }
-        let is_superseded = |(number, key): &(u64, &u32)| {
-            *number < stretch.end && newest.get(key).is_some_and(|newest| newest > number)
-        };
+        let is_superseded =
+            |(number, key): &(u64, &u32)| *number < end && newest.get(key).is_some_and(|newest| newest > number);
         let mut all: Vec<u64> = (0..).zip(keys).filter(is_superseded).map(|(number, _)| number).collect();
         all.extend(skipped);
         all.sort_unstable();
@@ -231,8 +214,7 @@ mod tests {
         for (records, keys) in [(0, 1), (1, 1), (1000, 1), (1000, 30), (300_000, 60_000), (300_000, 3_000_000)] {
             for memory in [0, 1 << 20, 64 << 20] {
                 let keys: Vec<u32> = (0..records).map(|_| chance(keys) as u32).collect();
-                let (from, end) = (chance(records + 1), records - chance(records / 2 + 1));
-                let stretch = Stretch { from: from.min(end), end };
+                let end = records - chance(records / 2 + 1);
                 let skipped: Vec<u64> = (0..records / 100).map(|_| chance(records)).collect();
                 let (mut buckets, mut bits) = (KeyBuckets::new(memory), Bits::default());
                 for (number, key) in (0..).zip(&keys) {
@@ -244,9 +226,9 @@ mod tests {
                 let before = bits.count(0..records);
                 let is_set_aside = buckets.scratch_size() > 0;
                 assert!(is_set_aside || records < 100_000 || memory == 64 << 20);
-                let count = buckets.mark_superseded(stretch, &mut bits).unwrap();
+                let count = buckets.mark_superseded(end, &mut bits).unwrap();
                 let found: Vec<u64> = (0..records).filter(|&number| bits.has(number)).collect();
-                assert_eq!(found, expected(&keys, stretch, &skipped), "{records} records, {memory} bytes");
+                assert_eq!(found, expected(&keys, end, &skipped), "{records} records, {memory} bytes");
                 assert_eq!(count, bits.count(0..records) - before);
             }
         }

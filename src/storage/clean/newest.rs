@@ -1,7 +1,7 @@
 //! Which records of a log are not the newest of their keys, for who reads it and changes nothing.
 
 use super::bits::Marks;
-use super::key_buckets::{KeyBuckets, NUMBER_MAX, Stretch};
+use super::key_buckets::{KeyBuckets, NUMBER_MAX};
 use crate::disk::{self, DiskFile};
 use crate::units::Offset;
 use std::collections::HashMap;
@@ -52,7 +52,7 @@ impl NewestByKey {
     /// When the scratch file cannot be read.
     pub fn finish(self) -> disk::Result<Superseded> {
         let mut superseded = Superseded { start: self.start, ..Superseded::default() };
-        self.keys.mark_superseded(Stretch { from: 0, end: u64::MAX }, &mut superseded)?;
+        self.keys.mark_superseded(u64::MAX, &mut superseded)?;
         Ok(superseded)
     }
 }

@@ -87,8 +87,7 @@ impl Source {
 
 /// The error of a log that somebody else has changed in the middle.
 pub(super) fn changed(folder: &Path) -> StorageError {
-    let source = std::io::Error::other("it was changed in the meantime; try again");
-    StorageError::Disk(DiskError { doing: "compact", path: folder.to_owned(), source })
+    StorageError::Changed { path: folder.to_owned() }
 }
 
 /// Who looks on, and may stop it.

@@ -6,7 +6,7 @@
 use super::bits::{Bits, Marks};
 use super::cleanable::Cleanable;
 use super::ended::{Aborted, InTransaction};
-use super::key_buckets::{KeyBuckets, NUMBER_MAX, OpenScratch, Stretch};
+use super::key_buckets::{KeyBuckets, NUMBER_MAX, OpenScratch};
 use super::producers::Producers;
 use super::source::{self, Source, Watch};
 use crate::disk::{DiskError, Folder, atomic};
@@ -74,6 +74,8 @@ pub(super) struct Surveyed {
 pub(super) struct Survey {
     pub(super) segments: Vec<Surveyed>,
     pub(super) going: Bits,
+    /// Those of them that are tombstones whose time has come.
+    expired: Bits,
     pub(super) aborted: Aborted,
     pub(super) producers: Producers,
     pub(super) counts: Counts,
@@ -93,8 +95,9 @@ impl Survey {
         (memory, open_scratch): (u64, &mut OpenScratch<'_>),
         watch: &mut Watch<'_>,
     ) -> Result<Self> {
-        let mut taker = Taker::new(view, cleanable.first_dirty_offset, (config, now), memory);
-        let clean = cleanable.segments.iter().rev().find(|(segment, _)| segment.base_offset < taker.first_dirty);
+        let mut taker = Taker::new(view, (config, now), memory);
+        let first_dirty = cleanable.first_dirty_offset;
+        let clean = cleanable.segments.iter().rev().find(|(segment, _)| segment.base_offset < first_dirty);
         let legacy_horizon = clean.map_or(0, |(segment, _)| segment.modified.0 - config.delete_retention_ms);
         for &(segment, end) in &cleanable.segments {
             let source = Source::find(folder, segment, end)?.ok_or_else(|| source::changed(folder.path()))?;
@@ -108,6 +111,14 @@ impl Survey {
             cleanable.end_before(OpenTransaction { producer_id, offset, since: None });
         }
         taker.finish(cleanable)
+    }
+
+    /// Lets tombstones stay whose time has come: older records of their keys stay.
+    pub(super) fn keep_tombstones(&mut self, numbers: Range<u64>) {
+        for number in self.expired.ones().filter(|number| numbers.contains(number)) {
+            self.going.clear(number);
+            self.counts.tombstones -= 1;
+        }
     }
 
     /// Whether anything of a segment goes or is to be written anew.
@@ -125,15 +136,13 @@ struct Open {
 }
 
 struct Taker<'a> {
-    first_dirty: Offset,
     config: &'a LogConfig,
     now: Timestamp,
     decompressed_size_max: usize,
     buffer: RecordBuffer,
     keys: KeyBuckets,
-    /// The number of the next record, and of the first that is dirty.
+    /// The number of the next record.
     next: u64,
-    dirty_from: Option<u64>,
     /// Tombstones that go unless they are superseded.
     expired: Bits,
     aborted_numbers: Vec<Range<u64>>,
@@ -149,16 +158,14 @@ struct Taker<'a> {
 }
 
 impl<'a> Taker<'a> {
-    fn new(view: &LogView, first_dirty: Offset, (config, now): (&'a LogConfig, Timestamp), memory: u64) -> Self {
+    fn new(view: &LogView, (config, now): (&'a LogConfig, Timestamp), memory: u64) -> Self {
         Self {
-            first_dirty,
             config,
             now,
             decompressed_size_max: view.decompressed_size_max(),
             buffer: RecordBuffer::default(),
             keys: KeyBuckets::new(memory),
             next: 0,
-            dirty_from: None,
             expired: Bits::default(),
             aborted_numbers: Vec::new(),
             open: BTreeMap::new(),
@@ -285,12 +292,8 @@ impl<'a> Taker<'a> {
     ) -> std::result::Result<(), Failed> {
         let mut cursor = RecordCursor::new(header);
         let mut number = first;
-        let base = header.base_offset;
         while let Some(span) = cursor.next(records).map_err(Failed::Format)? {
             let record = span.record(records);
-            if self.dirty_from.is_none() && base + i64::from(record.offset_delta) >= self.first_dirty {
-                self.dirty_from = Some(number);
-            }
             match (record.key, record.value) {
                 (None, _) => {
                     let (_, counts) = self.segment();
@@ -365,8 +368,7 @@ impl<'a> Taker<'a> {
         for number in self.aborted_numbers.into_iter().flatten().filter(|&number| number < end) {
             aborted_count += u64::from(self.going.set(number));
         }
-        let stretch = Stretch { from: self.dirty_from.unwrap_or(end).min(end), end };
-        let superseded = self.keys.mark_superseded(stretch, &mut self.going)?;
+        let superseded = self.keys.mark_superseded(end, &mut self.going)?;
         let mut counts = self.counts.iter().fold(Counts::default(), |sum, it| Counts {
             records: sum.records + it.records,
             superseded,
@@ -375,11 +377,15 @@ impl<'a> Taker<'a> {
             markers: sum.markers + it.markers,
             keyless: sum.keyless + it.keyless,
         });
+        let mut expired = Bits::default();
         for number in self.expired.ones().take_while(|&number| number < end) {
-            counts.tombstones += u64::from(self.going.set(number));
+            if self.going.set(number) {
+                expired.set(number);
+                counts.tombstones += 1;
+            }
         }
         let Self { segments, going, aborted, producers, tombstones_until, .. } = self;
-        Ok(Survey { segments, going, aborted, producers, counts, tombstones_until, scratch_size })
+        Ok(Survey { segments, going, expired, aborted, producers, counts, tombstones_until, scratch_size })
     }
 }
 
