@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::follow::{Follower, Newcomers};
 use super::merge::{Merge, Order};
+use super::newest::Newest;
 use super::pace::{Pace, Speed};
 use super::selection::{Selector, open_partitions_max};
 use super::{Commit, ConsumeError, Positions, Result, Selection};
@@ -282,6 +283,7 @@ impl<'a> Consumer<'a> {
             self.tell_unseen();
             if self.follower.is_none() {
                 self.tell_open_transactions();
+                self.tell_overtaken();
                 return Ok(Ended::Complete);
             }
             let is_done = self.merge.is_done() && !(self.awaits_topics && self.merge.sources().is_empty());
@@ -431,6 +433,17 @@ impl<'a> Consumer<'a> {
         }
         for error in self.merge.take_failed() {
             (self.tell)(Event::Failed { error: error.into() });
+        }
+    }
+
+    /// Tells of newest records that were removed before they were shown, where all were to be.
+    fn tell_overtaken(&mut self) {
+        for source in self.merge.sources().iter().filter(|_| self.left > 0) {
+            let records = source.newest.as_ref().map_or(0, Newest::unseen);
+            if records > 0 {
+                let partition = TopicPartition { topic: source.topic.clone(), partition: source.partition };
+                (self.tell)(Event::Failed { error: ConsumeError::Overtaken { partition, records } });
+            }
         }
     }
 

@@ -71,6 +71,16 @@ pub enum ConsumeError {
         /// What was asked for, and what is there.
         source: StorageError,
     },
+    /// A compaction has removed records that were to be shown, and what supersedes them has come since.
+    #[error(
+        "{partition}: {records} newest records were superseded and compacted away while they were read: run it again"
+    )]
+    Overtaken {
+        /// The partition.
+        partition: TopicPartition,
+        /// How many.
+        records: u64,
+    },
     /// Positions are to be kept in a folder that was set aside.
     #[error("positions are kept in topics, and {topic} is a folder that was set aside")]
     NoPositionsIn {

@@ -78,33 +78,58 @@ impl<'a> KeyLookup<'a> {
     }
 
     /// The newest record of the key, at the front of what is returned; `None` without one. One of a transaction that was
-    /// aborted, or has not ended, is none. Reads backwards from the end, unless it is of a transaction.
+    /// aborted, or has not ended, is none. Reads backwards from the end, unless it is of a transaction. Where a compaction
+    /// removes what was found before it is read, what supersedes it is looked for.
     ///
     /// # Errors
     /// When the disk fails, or the log is corrupt on the way.
-    pub fn newest(&self) -> Result<Option<Source>> {
-        let (start, isolation) = (self.view.log_start_offset(), Isolation::ReadUncommitted);
-        let (from, found) = tail::find(1, start, self.end, |from, to| self.open(from, to, isolation).map(Some))?;
-        let mut unseen = Unseen::default();
-        let mut source = self.open(from, self.end, isolation)?;
-        let mut advance = |source: &mut Source, count: u64| -> Result<bool> {
-            for _ in 0..count {
-                if !source.advance(&mut unseen)? {
-                    return Ok(false);
+    pub fn newest(&mut self) -> Result<Option<Source>> {
+        let mut start = self.view.log_start_offset();
+        loop {
+            let (from, found) =
+                tail::find(1, start, self.end, |from, to| self.open(from, to, Isolation::ReadUncommitted).map(Some))?;
+            if found == 0 {
+                // What supersedes one that was removed in the meantime has come in the meantime.
+                let searched_to = self.end;
+                self.look_again()?;
+                if self.end == searched_to {
+                    return Ok(None);
+                }
+                start = searched_to;
+                continue;
+            }
+            if let Some(source) = Self::after(found, self.open(from, self.end, Isolation::ReadUncommitted)?)? {
+                if !source.records.batch().is_some_and(|batch| batch.attributes.is_transactional()) {
+                    return Ok(Some(source));
+                }
+                let committed = self.offsets(Isolation::ReadCommitted)?.len() as u64;
+                if committed == 0 {
+                    return Ok(None);
+                }
+                if let Some(source) = Self::after(committed, self.open_all(Isolation::ReadCommitted)?)? {
+                    return Ok(Some(source));
                 }
             }
-            Ok(count > 0)
-        };
-        if !advance(&mut source, found)? {
-            return Ok(None);
+            self.look_again()?;
+            start = self.view.log_start_offset();
         }
-        let batch = self.view.batch_at(source.records.offset())?;
-        if !batch.is_some_and(|batch| batch.attributes.is_transactional()) {
-            return Ok(Some(source));
+    }
+
+    fn look_again(&mut self) -> Result<()> {
+        self.view = self.partition.view()?;
+        self.end = self.view.log_end_offset()?;
+        Ok(())
+    }
+
+    /// The source at its record of that number; `None` where it has fewer by now.
+    fn after(count: u64, mut source: Source) -> Result<Option<Source>> {
+        let mut unseen = Unseen::default();
+        for _ in 0..count {
+            if !source.advance(&mut unseen)? {
+                return Ok(None);
+            }
         }
-        let committed = self.offsets(Isolation::ReadCommitted)?.len() as u64;
-        let mut source = self.open_all(Isolation::ReadCommitted)?;
-        Ok(advance(&mut source, committed)?.then_some(source))
+        Ok(Some(source))
     }
 
     fn offsets(&self, isolation: Isolation) -> Result<HashSet<Offset>> {
@@ -125,7 +150,7 @@ impl<'a> KeyLookup<'a> {
         while source.advance(&mut unseen)? {
             let (offset, timestamp) = (source.records.offset(), source.records.timestamp());
             let value_size = source.records.record().value.map(<[u8]>::len);
-            let batch = self.view.batch_at(offset)?.filter(|batch| batch.base_offset <= offset);
+            let batch = source.records.batch();
             has_transactions |= batch.is_some_and(|batch| batch.attributes.is_transactional());
             let horizon = batch.filter(|batch| value_size.is_none() && batch.attributes.has_delete_horizon());
             versions.push(Version {

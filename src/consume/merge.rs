@@ -138,6 +138,7 @@ impl Source {
         let mut passed = 0;
         loop {
             if self.filter.searches()
+                && self.newest.is_none()
                 && let Some((records, start, bytes)) = self.records.ahead()
             {
                 let candidate = self.filter.next_candidate(records, start, bytes);
@@ -148,8 +149,8 @@ impl Source {
             match self.records.advance()? {
                 // Without a filter nobody looks into the record here.
                 Advance::Record
-                    if (self.filter.is_empty() || self.filter.passes(&self.records.record()))
-                        && self.newest.as_ref().is_none_or(|newest| newest.wants(&self.records)) =>
+                    if self.newest.as_mut().is_none_or(|newest| newest.wants(&self.records))
+                        && (self.filter.is_empty() || self.filter.passes(&self.records.record())) =>
                 {
                     return Ok(true);
                 }

@@ -98,7 +98,9 @@ impl Partition {
         Ok(compaction.map(|compaction| {
             let written = compaction.groups.iter().filter(|group| group.is_written);
             let after = written.fold(before, |sum, group| after(sum, group, group.bytes_after));
-            report(&compaction, before, after, Outcome::Done)
+            let counts = compaction.groups.iter().map(|group| compaction.counts(group));
+            let counts = counts.fold(Counts::default(), Counts::and);
+            report(&compaction, counts, (before, after), Outcome::Done)
         }))
     }
 
@@ -164,15 +166,19 @@ impl Partition {
         let compaction = Compaction::plan(&view, cleanable, &options.config, now, &mut means, watch)?;
         let Some(compaction) = compaction else { return Ok(None) };
         let (mut left, mut outcome): (Option<Offset>, _) = (None, Outcome::Done);
-        let mut now_is = before;
+        let (mut now_is, mut counts) = (before, Counts::default());
         for group in &compaction.groups {
             let begins = compaction.first_offset(group);
             if !group.is_written {
+                counts = counts.and(compaction.counts(group));
                 left = left.or(Some(begins).filter(|_| group.is_left()));
                 continue;
             }
             match self.rewrite(&compaction, group, watch)? {
-                Some(bytes) => now_is = after(now_is, group, bytes),
+                Some(bytes) => {
+                    now_is = after(now_is, group, bytes);
+                    counts = counts.and(compaction.counts(group));
+                }
                 // What goes from later groups may be what hides a record that stays here.
                 None => {
                     left = left.or(Some(begins));
@@ -183,7 +189,7 @@ impl Partition {
         }
         let end = left.map_or(compaction.end(), |left| left.min(compaction.end()));
         self.set_cleaned_to(end)?;
-        Ok(Some(report(&compaction, before, now_is, outcome)))
+        Ok(Some(report(&compaction, counts, (before, now_is), outcome)))
     }
 
     /// Writes one group and puts it in place: returns its bytes, or `None` where somebody else has changed a segment.
@@ -273,10 +279,15 @@ fn undone(cleanable: Cleanable, before: Amount, outcome: Outcome) -> CompactionR
     CompactionReport { cleanable, counts, tombstones_until: None, before, after: before, scratch_size: 0, outcome }
 }
 
-fn report(compaction: &Compaction, before: Amount, after: Amount, outcome: Outcome) -> CompactionReport {
+fn report(
+    compaction: &Compaction,
+    counts: Counts,
+    (before, after): (Amount, Amount),
+    outcome: Outcome,
+) -> CompactionReport {
     CompactionReport {
         cleanable: compaction.cleanable.clone(),
-        counts: compaction.counts(),
+        counts,
         tombstones_until: compaction.tombstones_until(),
         before,
         after,

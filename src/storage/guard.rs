@@ -46,6 +46,11 @@ impl PartitionGuard {
         Ok(self.folder().open(name, Access::Create)?)
     }
 
+    /// Makes a new file; an error where there is one of that name.
+    pub(super) fn create_new(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+        Ok(self.folder().open(name, Access::New)?)
+    }
+
     /// Renames a file.
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
         Ok(self.folder().rename(from, to)?)

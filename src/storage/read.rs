@@ -457,6 +457,11 @@ impl LogReader {
             return Ok(true);
         }
         self.scanner = None;
+        // A cleaner may have put one segment in the place of this one and of others, whose records are no gap: they are looked
+        // for in what has the name now.
+        if successor > self.next_offset && self.view.stat_log(&log)?.is_some_and(|stat| stat.id != id) {
+            return Ok(true);
+        }
         let gone = self.view.bases().first().is_some_and(|&first| first > self.next_offset);
         if !gone {
             self.next_offset = self.next_offset.max(successor);
@@ -498,6 +503,10 @@ impl LogReader {
                 continue;
             };
             if first > self.next_offset {
+                self.list_again()?;
+                if self.view.bases().first() != Some(&first) {
+                    continue;
+                }
                 let missed_from = self.next_offset;
                 self.next_offset = first;
                 return Ok(Opened::LogStartPassed(missed_from));

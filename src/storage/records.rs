@@ -83,6 +83,12 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
+    /// The header of the batch that holds the record at the front.
+    #[must_use]
+    pub fn batch(&self) -> Option<&BatchHeader> {
+        self.header.as_ref()
+    }
+
     /// Reads on from the place of `log`.
     #[must_use]
     pub fn new(log: LogReader) -> Self {

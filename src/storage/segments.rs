@@ -1,7 +1,7 @@
 //! The segments of a partition as its folder lists them.
 
 use super::Result;
-use super::file_name::{FileKind, SWAP_SUFFIX, parse_segment_name, segment_name};
+use super::file_name::{DELETED_SUFFIX, FileKind, SWAP_SUFFIX, parse_segment_name, segment_name};
 use crate::disk::{Access, DiskFile, FileId, Folder, Stat};
 use crate::units::{Offset, Timestamp};
 use std::path::PathBuf;
@@ -32,7 +32,11 @@ impl Segment {
 /// # Errors
 /// When the folder cannot be listed.
 pub fn base_offsets(folder: &dyn Folder) -> Result<Vec<Offset>> {
-    let names = folder.list()?;
+    let mut names = folder.list()?;
+    // While files are being renamed, a list can show one under neither of its names.
+    if names.iter().any(|entry| entry.name.ends_with(DELETED_SUFFIX)) {
+        names.extend(folder.list()?);
+    }
     let logs = names
         .iter()
         .filter(|entry| !entry.is_folder)

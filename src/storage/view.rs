@@ -14,7 +14,6 @@ use super::segments::{self, OpenLog, Segment};
 use super::{Checkpoints, Result, StorageError, at_place};
 use crate::disk::Folder;
 use crate::format::compression::DECOMPRESSED_SIZE_MAX;
-use crate::format::header::BatchHeader;
 use crate::format::index::OffsetIndexEntry;
 use crate::format::record_cursor::RecordCursor;
 use crate::units::{Offset, Timestamp};
@@ -166,19 +165,6 @@ impl LogView {
     #[must_use]
     pub fn segment_of(&self, offset: Offset) -> Option<Offset> {
         self.bases.get(segments::holding(&self.bases, offset)).copied()
-    }
-
-    /// The header of the batch that holds an offset, or of the next one; `None` at the end.
-    ///
-    /// # Errors
-    /// When the disk fails or the log is corrupt there.
-    pub fn batch_at(&self, offset: Offset) -> Result<Option<BatchHeader>> {
-        let mut reader = LogReader::new(self.clone(), HEADER_CHUNK);
-        reader.seek(offset);
-        Ok(match reader.next()? {
-            Next::Batch(header) => Some(header),
-            Next::End | Next::LogStartPassed { .. } => None,
-        })
     }
 
     /// The segments, oldest first. One that is gone is left out.

@@ -1,6 +1,6 @@
 //! `kdir compact` and `kdir consume --latest-by-key`.
 
-use crate::support::{Kdir, json_lines};
+use crate::support::{Kdir, Running, json_lines};
 use predicates::str::contains;
 use std::collections::BTreeMap;
 use std::fs;
@@ -231,4 +231,24 @@ fn a_tombstone_stays_as_long_as_older_records_of_its_key_are_left() {
     let row = compacted(&kdir, &["--force", "--roll", "-c", "delete.retention.ms=0"]);
     assert_eq!(row["tombstones"], 1, "{row}");
     assert_eq!(map(&kdir).len(), 60);
+}
+
+#[test]
+fn who_is_overtaken_by_a_compaction_says_so() {
+    let kdir = Kdir::with_topic("users", &["-c", "cleanup.policy=compact"]);
+    let lines = |version: u32| -> String {
+        (0..3000).map(|number| format!("u{number}\t{version} {}\n", "x".repeat(1000))).collect()
+    };
+    kdir.produce("users", &["-K", "\\t"], lines(1));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kdir"));
+    command.args(["consume", "users", "--latest-by-key"]).env("KDIR_LOG_DIR", kdir.log_dir());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let reader = Running::start(command);
+    // It has found the newest records, and waits for somebody to read its output.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    kdir.produce("users", &["-K", "\\t"], lines(2));
+    compacted(&kdir, &["--force", "--roll"]);
+    let (code, _, stderr) = reader.wait();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("were superseded and compacted away while they were read: run it again"), "{stderr}");
 }

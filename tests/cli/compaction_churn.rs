@@ -87,6 +87,11 @@ fn churn(duration: Duration) {
         let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(move || read(kdir, is_over))).collect();
         let retention = scope.spawn(move || repeat(kdir, &["-q", "retention", "t"], is_over));
         let compact = ["-q", "compact", "--force", "--roll", "t"];
+        let getter = scope.spawn(move || {
+            // Its first record is there by then.
+            thread::sleep(Duration::from_secs(1));
+            repeat(kdir, &["-q", "get", "t", "p0k1"], is_over)
+        });
         let compactions = [
             scope.spawn(move || repeat(kdir, &compact, is_over)),
             scope.spawn(move || repeat(kdir, &compact, is_over)),
@@ -98,6 +103,7 @@ fn churn(duration: Duration) {
         let expected: BTreeMap<String, u64> = producers.into_iter().flat_map(|it| it.join().unwrap()).collect();
         let reads: u64 = readers.into_iter().map(|it| it.join().unwrap()).sum();
         retention.join().unwrap();
+        getter.join().unwrap();
         (expected, reads, compactions.into_iter().map(|it| it.join().unwrap()).sum::<u64>())
     });
     drop(follower);

@@ -61,6 +61,9 @@ pub(crate) struct CompactArgs {
     report: ReportArgs,
 }
 
+/// A time that is further away is told as never.
+const YEARS_MS: i64 = 1000 * 365 * 86_400_000;
+
 const POLICY: &str = "cleanup.policy";
 
 const COLUMNS: [Column; 17] = [
@@ -107,7 +110,10 @@ pub(crate) fn run(args: &CompactArgs, context: &mut Context) -> anyhow::Result<E
                         report.row(row(&partition, &done, &options, args.dry_run, context))?;
                     }
                 }
-                Err(error) if signals::is_stopped() => return Err(error),
+                Err(error) if signals::is_stopped() => {
+                    report.finish()?;
+                    return Err(error);
+                }
                 Err(error) => failures.tell(error),
             }
         }
@@ -247,6 +253,8 @@ fn reasons(done: &CompactionReport, options: &CompactOptions, context: &Context)
     let time = |at: Timestamp| at.to_civil_or_guess(&context.zone);
     match &cleanable.held {
         Held::Active { bytes: 0 } => {}
+        // It has come since.
+        Held::Active { .. } if options.active_segment == ActiveSegment::IsRolled => {}
         Held::Active { bytes } => {
             let percent = bytes * 100 / before.bytes.max(1);
             reasons.push(format!("active segment: {percent} % of the bytes (--roll)"));
@@ -259,6 +267,10 @@ fn reasons(done: &CompactionReport, options: &CompactOptions, context: &Context)
         }
         Held::NotDurable => reasons.push("what follows is not durable yet".into()),
     }
-    reasons.extend(done.tombstones_until.map(|until| format!("tombstones wait until {}", time(until))));
+    let is_far = |until: &Timestamp| until.is_far_ahead_of(Timestamp(crate::cli::now().0.saturating_add(YEARS_MS)));
+    reasons.extend(done.tombstones_until.map(|until| match until {
+        until if is_far(&until) => "tombstones stay".to_owned(),
+        until => format!("tombstones wait until {}", time(until)),
+    }));
     reasons
 }

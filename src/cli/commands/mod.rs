@@ -77,7 +77,7 @@ fn told(notice: &Notice) -> String {
             format!("cut {bytes} of a batch left half written from {} at position {position}; {kept}", path.display())
         }
         Notice::CompactionFinished { path } => {
-            format!("finished the compaction that a broker had left half done in {}", path.display())
+            format!("finished the compaction that was left half done in {}", path.display())
         }
     }
 }

@@ -111,10 +111,11 @@ impl Compaction {
         Ok(Some(Self { cleanable, groups, survey, config, now, decompressed_size_max }))
     }
 
-    /// What goes, all groups taken together.
+    /// What goes from a group where it is written; else only how many records it has.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.survey.counts
+    pub fn counts(&self, group: &Group) -> Counts {
+        let counts = self.survey.counts(self.segments(group));
+        if group.is_written { counts } else { Counts { records: counts.records, ..Counts::default() } }
     }
 
     /// When the first of the tombstones goes that still stay.
@@ -183,14 +184,21 @@ impl Compaction {
         Ok(Ready(output.finish(&filter.aborted, modified)?))
     }
 
-    /// Puts a group's new segment in the place of the old ones; `false` where somebody else has changed one of them since:
+    /// Puts a group's new segment in the place of the old ones; `false` where somebody else has changed one of them, or a
+    /// later one, since:
     /// then they stay, and the new files are for [`remove_files`] to remove.
     ///
     /// # Errors
     /// When the disk fails. The old state holds, or the new one.
     pub fn put_in_place(&self, group: &Group, guard: &PartitionGuard, Ready(written): Ready) -> Result<bool> {
+        // Later ones hold what supersedes the records that go.
+        for segment in &self.survey.segments[group.places.start..] {
+            if !segment.source.is_there(&**guard.folder())? {
+                return Ok(false);
+            }
+        }
         let sources: Vec<Source> = self.segments(group).iter().map(|segment| segment.source).collect();
-        swap(guard, &sources, written)
+        swap(guard, &sources, written).map(|()| true)
     }
 
     /// Where the next compaction begins: everything below was gone through.

@@ -1,8 +1,8 @@
 //! Which records of many have a later one of the same key, whatever the number of keys.
 //!
 //! Each record becomes an entry of 16 bytes: 88 bits of a hash of its key, and its number. Entries are gathered in buckets by
-//! eight other bits of the hash; one that is full goes to a scratch file, so that memory is bounded. At the end bucket after
-//! bucket is held against a table of its keys, which is small enough for the processor's cache.
+//! eight other bits of the hash; one that is full goes to a scratch file, so that memory is bounded. At the end each
+//! bucket is gone through with a table of its keys, which is small enough for the processor's cache.
 //!
 //! The hash is XXH3 of 128 bits with a random seed, and 96 bits of it are compared: among ten billion keys two are taken for
 //! one with a chance of one in a billion. A broker compares 128 bits of MD5.
@@ -91,87 +91,125 @@ impl KeyBuckets {
     }
 
     /// Marks the records below `end` that a later one below it has the key of. A record that is marked before supersedes nothing.
-    /// Returns how many were marked.
-    pub(super) fn mark_superseded(mut self, end: u64, superseded: &mut impl Marks) -> disk::Result<u64> {
+    /// Returns how many were marked; `None` where it was stopped.
+    pub(super) fn mark_superseded(
+        mut self,
+        end: u64,
+        superseded: &mut impl Marks,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> disk::Result<Option<u64>> {
+        let mut table = Table { slots: Vec::new(), taken: 0, taken_max: self.entries_max * BUCKETS / 4 };
         let mut count = 0;
-        let mut table = Table::default();
-        let (mut all, scratch, entries_max) = (Vec::new(), self.scratch.take(), self.entries_max);
-        for bucket in &mut self.buckets {
-            let own = std::mem::take(&mut bucket.entries);
-            // What a bucket holds beyond the memory for a table is gone through part by part.
-            let total = bucket.pieces.len() * entries_max + own.len();
-            let parts = total.div_ceil(entries_max * BUCKETS / 4).max(1);
-            for part in 0..parts {
-                all.clear();
-                for &piece in &bucket.pieces {
-                    let scratch = scratch.as_deref().expect("a piece is in the scratch file");
-                    let start = all.len();
-                    all.resize(start + entries_max, Entry::default());
-                    scratch.read_at(all[start..].as_flattened_mut(), piece)?;
-                    keep_part(&mut all, start, part, parts);
+        for bucket in std::mem::take(&mut self.buckets) {
+            // Keys that are too many for a table are gone through part by part.
+            let mut parts = vec![Part { number: 0, of: 1 }];
+            while let Some(part) = parts.pop() {
+                if is_stopped() {
+                    return Ok(None);
                 }
-                let start = all.len();
-                all.extend_from_slice(&own);
-                keep_part(&mut all, start, part, parts);
-                count += table.mark(&all, end, superseded);
+                table.begin();
+                if !self.mark_in(&bucket, &mut |entries| table.mark(entries, part, end, superseded, &mut count))? {
+                    parts.extend(part.halves());
+                }
             }
         }
-        Ok(count)
+        Ok(Some(count))
     }
-}
 
-/// Of the entries from `start` on, keeps those of one part in so many.
-fn keep_part(entries: &mut Vec<Entry>, start: usize, part: usize, parts: usize) {
-    if parts == 1 {
-        return;
-    }
-    let mut kept = start;
-    for at in start..entries.len() {
-        let hash = u128::from_be_bytes(entries[at]) >> 96;
-        if hash as usize % parts == part {
-            entries[kept] = entries[at];
-            kept += 1;
+    /// Shows the entries of a bucket in order, as long as `mark` has room for them; whether it had for all.
+    fn mark_in(&self, bucket: &Bucket, mark: &mut dyn FnMut(&[Entry]) -> bool) -> disk::Result<bool> {
+        let mut piece = vec![Entry::default(); if bucket.pieces.is_empty() { 0 } else { self.entries_max }];
+        for &position in &bucket.pieces {
+            let scratch = self.scratch.as_deref().expect("a piece is in the scratch file");
+            scratch.read_at(piece.as_flattened_mut(), position)?;
+            if !mark(&piece) {
+                return Ok(false);
+            }
         }
+        Ok(mark(&bucket.entries))
     }
-    entries.truncate(kept);
 }
 
-/// The newest entry of each key.
-#[derive(Default)]
-struct Table(Vec<u128>);
+/// Those of the keys of a bucket whose hash leaves `number` when it is divided by `of`.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl Part {
+    fn has(self, entry: u128) -> bool {
+        self.of == 1 || (entry >> 96) as usize % self.of == self.number
+    }
+
+    fn halves(self) -> [Self; 2] {
+        let of = self.of * 2;
+        [Self { number: self.number, of }, Self { number: self.number + self.of, of }]
+    }
+}
+
+const TABLE_MIN: usize = 1024;
+
+/// The newest entry of each key. A place that is 0 is free.
+struct Table {
+    slots: Vec<u128>,
+    taken: usize,
+    /// So many keys at most.
+    taken_max: usize,
+}
 
 impl Table {
-    fn mark(&mut self, entries: &[Entry], end: u64, superseded: &mut impl Marks) -> u64 {
-        // A quarter of it stays free.
-        let size = (entries.len() + entries.len() / 3 + 1).next_power_of_two();
-        self.0.clear();
-        self.0.resize(size, 0);
-        let mut count = 0;
+    fn begin(&mut self) {
+        self.slots.fill(0);
+        self.taken = 0;
+        if self.slots.is_empty() {
+            self.slots.resize(TABLE_MIN, 0);
+        }
+    }
+
+    /// Marks what these entries supersede, and what supersedes them is for later ones to say; `false` where there are too many
+    /// keys.
+    fn mark(&mut self, entries: &[Entry], part: Part, end: u64, superseded: &mut impl Marks, count: &mut u64) -> bool {
         let number_of = |entry: u128| (entry & NUMBER_MASK) as u64 - 1;
         for entry in entries {
             let entry = u128::from_be_bytes(*entry);
             let number = number_of(entry);
-            if number >= end {
-                break;
-            }
-            if superseded.has(number) {
+            if number >= end || !part.has(entry) || superseded.has(number) {
                 continue;
             }
             let slot = self.slot(entry);
-            let before = std::mem::replace(&mut self.0[slot], entry);
+            let before = std::mem::replace(&mut self.slots[slot], entry);
             if before != 0 {
-                count += u64::from(superseded.set(number_of(before)));
+                *count += u64::from(superseded.set(number_of(before)));
+                continue;
+            }
+            self.taken += 1;
+            if self.taken > self.taken_max {
+                return false;
+            }
+            // A quarter of it stays free.
+            if self.taken > self.slots.len() / 4 * 3 {
+                self.grow();
             }
         }
-        count
+        true
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let larger = vec![0; self.slots.len() * 2];
+        for entry in std::mem::replace(&mut self.slots, larger).into_iter().filter(|&entry| entry != 0) {
+            let slot = self.slot(entry);
+            self.slots[slot] = entry;
+        }
     }
 
     /// The place of a key, taken or free.
     #[inline]
     fn slot(&self, entry: u128) -> usize {
-        let mask = self.0.len() - 1;
+        let mask = self.slots.len() - 1;
         let mut at = (entry >> 64) as usize & mask;
-        while self.0[at] != 0 && (self.0[at] ^ entry) >> NUMBER_BITS != 0 {
+        while self.slots[at] != 0 && (self.slots[at] ^ entry) >> NUMBER_BITS != 0 {
             at = (at + 1) & mask;
         }
         at
@@ -226,7 +264,7 @@ mod tests {
                 let before = bits.count(0..records);
                 let is_set_aside = buckets.scratch_size() > 0;
                 assert!(is_set_aside || records < 100_000 || memory == 64 << 20);
-                let count = buckets.mark_superseded(end, &mut bits).unwrap();
+                let count = buckets.mark_superseded(end, &mut bits, &|| false).unwrap().unwrap();
                 let found: Vec<u64> = (0..records).filter(|&number| bits.has(number)).collect();
                 assert_eq!(found, expected(&keys, end, &skipped), "{records} records, {memory} bytes");
                 assert_eq!(count, bits.count(0..records) - before);

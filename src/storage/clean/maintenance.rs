@@ -23,6 +23,8 @@ impl Maintenance {
         if !file.try_lock()? {
             return Ok(None);
         }
+        // What a killed one has left is not to be written on.
+        remove_those(guard, |name| name != COMPACTING)?;
         file.set_len(0)?;
         Ok(Some(Self { file }))
     }
@@ -56,10 +58,13 @@ pub(in crate::storage) fn remove_leftovers(guard: &PartitionGuard, names: &[Stri
 }
 
 fn remove_files(guard: &PartitionGuard) -> Result<()> {
-    let entries = guard.folder().list()?;
     // The file that is locked goes last: as long as it is there, the others are known to be left.
-    let mut names: Vec<String> =
-        entries.into_iter().map(|it| it.name).filter(|name| is_of_a_compaction(name)).collect();
-    names.sort_by_key(|name| name == COMPACTING);
-    names.iter().try_for_each(|name| guard.remove(name))
+    remove_those(guard, |name| name != COMPACTING)?;
+    guard.remove(COMPACTING)
+}
+
+fn remove_those(guard: &PartitionGuard, is_meant: impl Fn(&str) -> bool) -> Result<()> {
+    let entries = guard.folder().list()?;
+    let names = entries.into_iter().map(|entry| entry.name).filter(|name| is_of_a_compaction(name) && is_meant(name));
+    names.collect::<Vec<_>>().iter().try_for_each(|name| guard.remove(name))
 }

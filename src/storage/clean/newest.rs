@@ -20,6 +20,7 @@ pub struct NewestByKey {
 #[derive(Debug, Default)]
 pub struct Superseded {
     start: Offset,
+    count: u64,
     pieces: HashMap<u64, Box<[u64; (PIECE_BITS / 64) as usize]>>,
 }
 
@@ -46,18 +47,24 @@ impl NewestByKey {
         }
     }
 
-    /// Which of them are superseded.
+    /// Which of them are superseded; `None` where it was stopped.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub fn finish(self) -> disk::Result<Superseded> {
+    pub fn finish(self, is_stopped: &dyn Fn() -> bool) -> disk::Result<Option<Superseded>> {
         let mut superseded = Superseded { start: self.start, ..Superseded::default() };
-        self.keys.mark_superseded(u64::MAX, &mut superseded)?;
-        Ok(superseded)
+        let marked = self.keys.mark_superseded(u64::MAX, &mut superseded, is_stopped)?;
+        Ok(marked.map(|_| superseded))
     }
 }
 
 impl Superseded {
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Whether the record at an offset is.
     #[must_use]
     pub fn contains(&self, offset: Offset) -> bool {
@@ -71,6 +78,7 @@ impl Marks for Superseded {
         let (word, bit) = (&mut piece[(number % PIECE_BITS / 64) as usize], 1 << (number % 64));
         let was_set = *word & bit != 0;
         *word |= bit;
+        self.count += u64::from(!was_set);
         !was_set
     }
 

@@ -51,7 +51,7 @@ impl Output {
         index_interval_bytes: u64,
         has_transaction_index: bool,
     ) -> Result<Self> {
-        let make = |kind| guard.create(&compacting_name(base_offset, kind));
+        let make = |kind| guard.create_new(&compacting_name(base_offset, kind));
         let (log, offsets, times) = (make(FileKind::Log)?, make(FileKind::OffsetIndex)?, make(FileKind::TimeIndex)?);
         let transaction_index = has_transaction_index.then(|| make(FileKind::TransactionIndex)).transpose()?;
         let end = SegmentEnd::of_empty(base_offset);

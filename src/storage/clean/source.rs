@@ -33,11 +33,13 @@ impl Source {
     pub(super) fn find(folder: &dyn Folder, segment: Segment, end: Offset) -> Result<Option<Self>> {
         let base = segment.base_offset;
         let Some(stat) = folder.stat(&segment_name(base, FileKind::Log))? else { return Ok(None) };
-        if (stat.id, stat.size) != (segment.id, segment.size) {
+        // One that is being written to may have grown: what has come is not asked.
+        if stat.id != segment.id || stat.size < segment.size {
             return Ok(None);
         }
         let size = |kind| Ok::<_, DiskError>(folder.stat(&segment_name(base, kind))?.map_or(0, |stat| stat.size));
         let (offset_index_size, time_index_size) = (size(FileKind::OffsetIndex)?, size(FileKind::TimeIndex)?);
+        let segment = Segment { size: stat.size, ..segment };
         Ok(Some(Self { segment, changed_ns: stat.changed_ns, end, offset_index_size, time_index_size }))
     }
 
@@ -90,6 +92,12 @@ pub(super) fn changed(folder: &Path) -> StorageError {
     StorageError::Changed { path: folder.to_owned() }
 }
 
+/// The error of one that was stopped.
+pub(super) fn interrupted(path: &Path) -> StorageError {
+    let (path, source) = (path.to_owned(), ErrorKind::Interrupted.into());
+    DiskError { doing: "compact", path, source }.into()
+}
+
 /// Who looks on, and may stop it.
 pub struct Watch<'a> {
     /// Asked now and then.
@@ -102,8 +110,7 @@ impl Watch<'_> {
     fn pass(&mut self, bytes: u64, path: &Path) -> Result<()> {
         (self.on_bytes)(bytes);
         if (self.is_stopped)() {
-            let (path, source) = (path.to_owned(), ErrorKind::Interrupted.into());
-            return Err(DiskError { doing: "compact", path, source }.into());
+            return Err(interrupted(path));
         }
         Ok(())
     }

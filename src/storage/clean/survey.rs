@@ -46,10 +46,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All that goes.
+    /// The sum of both.
     #[must_use]
-    pub const fn going(&self) -> u64 {
-        self.superseded + self.tombstones + self.aborted + self.markers + self.keyless
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            superseded: self.superseded + other.superseded,
+            tombstones: self.tombstones + other.tombstones,
+            aborted: self.aborted + other.aborted,
+            markers: self.markers + other.markers,
+            keyless: self.keyless + other.keyless,
+        }
     }
 }
 
@@ -68,17 +75,20 @@ pub(super) struct Surveyed {
     pub(super) keeps_legacy_tombstones: bool,
     /// Whether a batch in it is to get a delete horizon, or a marker goes.
     is_to_change: bool,
+    /// Markers that go.
+    markers: u64,
 }
 
 /// What a compaction is to do.
 pub(super) struct Survey {
     pub(super) segments: Vec<Surveyed>,
     pub(super) going: Bits,
-    /// Those of them that are tombstones whose time has come.
+    /// Why, but for those that are superseded: their time as tombstones has come, they have no key, they were aborted.
     expired: Bits,
+    keyless: Bits,
+    aborted_records: Bits,
     pub(super) aborted: Aborted,
     pub(super) producers: Producers,
-    pub(super) counts: Counts,
     /// When the first of the tombstones goes that still stay.
     pub(super) tombstones_until: Option<Timestamp>,
     /// Bytes that memory had no room for.
@@ -98,7 +108,8 @@ impl Survey {
         let mut taker = Taker::new(view, (config, now), memory);
         let first_dirty = cleanable.first_dirty_offset;
         let clean = cleanable.segments.iter().rev().find(|(segment, _)| segment.base_offset < first_dirty);
-        let legacy_horizon = clean.map_or(0, |(segment, _)| segment.modified.0 - config.delete_retention_ms);
+        let legacy_horizon =
+            clean.map_or(0, |(segment, _)| segment.modified.0.saturating_sub(config.delete_retention_ms));
         for &(segment, end) in &cleanable.segments {
             let source = Source::find(folder, segment, end)?.ok_or_else(|| source::changed(folder.path()))?;
             taker.read_segment(folder, source, segment.modified.0 > legacy_horizon, open_scratch, watch)?;
@@ -110,14 +121,31 @@ impl Survey {
             let (producer_id, offset) = (first.producer_id, first.first);
             cleanable.end_before(OpenTransaction { producer_id, offset, since: None });
         }
-        taker.finish(cleanable)
+        taker.finish(cleanable, folder, watch)
     }
 
     /// Lets tombstones stay whose time has come: older records of their keys stay.
     pub(super) fn keep_tombstones(&mut self, numbers: Range<u64>) {
         for number in self.expired.ones().filter(|number| numbers.contains(number)) {
             self.going.clear(number);
-            self.counts.tombstones -= 1;
+        }
+    }
+
+    /// What goes from segments.
+    pub(super) fn counts(&self, segments: &[Surveyed]) -> Counts {
+        let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Counts::default() };
+        let numbers = first.numbers.start..last.numbers.end;
+        let of = |bits: &Bits| bits.count(numbers.clone());
+        // Those that were kept after all have no bit in `going` any more.
+        let tombstones = self.expired.ones().filter(|&it| numbers.contains(&it) && self.going.has(it)).count() as u64;
+        let (keyless, aborted) = (of(&self.keyless), of(&self.aborted_records));
+        Counts {
+            records: numbers.end - numbers.start,
+            superseded: of(&self.going) - tombstones - keyless - aborted,
+            tombstones,
+            aborted,
+            markers: segments.iter().map(|segment| segment.markers).sum(),
+            keyless,
         }
     }
 
@@ -145,6 +173,7 @@ struct Taker<'a> {
     next: u64,
     /// Tombstones that go unless they are superseded.
     expired: Bits,
+    keyless: Bits,
     aborted_numbers: Vec<Range<u64>>,
     open: BTreeMap<i64, Open>,
     in_transaction: InTransaction,
@@ -152,8 +181,6 @@ struct Taker<'a> {
     going: Bits,
     aborted: Aborted,
     producers: Producers,
-    /// By segment, since the last may turn out not to be compacted.
-    counts: Vec<Counts>,
     tombstones_until: Option<Timestamp>,
 }
 
@@ -167,6 +194,7 @@ impl<'a> Taker<'a> {
             keys: KeyBuckets::new(memory),
             next: 0,
             expired: Bits::default(),
+            keyless: Bits::default(),
             aborted_numbers: Vec::new(),
             open: BTreeMap::new(),
             in_transaction: InTransaction::default(),
@@ -174,7 +202,6 @@ impl<'a> Taker<'a> {
             going: Bits::default(),
             aborted: Aborted::default(),
             producers: Producers::default(),
-            counts: Vec::new(),
             tombstones_until: None,
         }
     }
@@ -193,7 +220,6 @@ impl<'a> Taker<'a> {
         {
             self.aborted.add_index(&bytes);
         }
-        self.counts.push(Counts::default());
         self.segments.push(Surveyed {
             source,
             numbers: self.next..self.next,
@@ -202,13 +228,13 @@ impl<'a> Taker<'a> {
             has_tombstones: false,
             keeps_legacy_tombstones,
             is_to_change: false,
+            markers: 0,
         });
         source.each_batch(folder, watch, &mut |header, batch, place| self.pass(header, batch, place, open_scratch))
     }
 
-    fn segment(&mut self) -> (&mut Surveyed, &mut Counts) {
-        let segment = self.segments.last_mut().expect("a segment is being read");
-        (segment, self.counts.last_mut().expect("it has counts"))
+    fn segment(&mut self) -> &mut Surveyed {
+        self.segments.last_mut().expect("a segment is being read")
     }
 
     fn pass(
@@ -230,9 +256,8 @@ impl<'a> Taker<'a> {
         }
         self.next = numbers.end;
         self.producers.pass(&loaded);
-        let (segment, counts) = self.segment();
+        let segment = self.segment();
         (segment.numbers.end, segment.batches_end) = (numbers.end, header.next_offset());
-        counts.records += count;
         if loaded.attributes.is_control() {
             let kind = match RecordCursor::new(&loaded).next(records).map_err(at_batch)? {
                 Some(span) => Some(ControlType::parse(span.record(records).key.unwrap_or_default()).map_err(at_batch)?),
@@ -269,9 +294,9 @@ impl<'a> Taker<'a> {
         if is_discardable && kind.is_some() {
             let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
             let goes = horizon.is_some_and(|horizon| horizon <= self.now);
-            let (segment, counts) = self.segment();
+            let segment = self.segment();
             segment.is_to_change |= goes || horizon.is_none();
-            counts.markers += u64::from(goes);
+            segment.markers += u64::from(goes);
         }
     }
 
@@ -296,8 +321,7 @@ impl<'a> Taker<'a> {
             let record = span.record(records);
             match (record.key, record.value) {
                 (None, _) => {
-                    let (_, counts) = self.segment();
-                    counts.keyless += 1;
+                    self.keyless.set(number);
                     self.going.set(number);
                 }
                 (Some(key), value) => {
@@ -315,7 +339,7 @@ impl<'a> Taker<'a> {
     #[cold]
     fn pass_tombstone(&mut self, header: &BatchHeader, number: u64) {
         let (now, retention_ms) = (self.now, self.config.delete_retention_ms);
-        let (segment, _) = self.segment();
+        let segment = self.segment();
         segment.has_tombstones = true;
         let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
         let is_legacy = header.magic != MAGIC_V2;
@@ -357,35 +381,38 @@ impl<'a> Taker<'a> {
         }
     }
 
-    fn finish(mut self, cleanable: &Cleanable) -> Result<Survey> {
+    fn finish(mut self, cleanable: &Cleanable, folder: &dyn Folder, watch: &Watch<'_>) -> Result<Survey> {
         self.producers.forget_before(self.now);
         self.segments.truncate(cleanable.segments.len());
-        self.counts.truncate(cleanable.segments.len());
         let end = self.segments.last().map_or(0, |segment| segment.numbers.end);
         let scratch_size = self.keys.scratch_size();
         // Before it is asked what is superseded: these supersede nothing.
-        let mut aborted_count = 0;
+        let mut aborted_records = Bits::default();
         for number in self.aborted_numbers.into_iter().flatten().filter(|&number| number < end) {
-            aborted_count += u64::from(self.going.set(number));
+            if self.going.set(number) {
+                aborted_records.set(number);
+            }
         }
-        let superseded = self.keys.mark_superseded(end, &mut self.going)?;
-        let mut counts = self.counts.iter().fold(Counts::default(), |sum, it| Counts {
-            records: sum.records + it.records,
-            superseded,
-            tombstones: 0,
-            aborted: aborted_count,
-            markers: sum.markers + it.markers,
-            keyless: sum.keyless + it.keyless,
-        });
+        let marked = self.keys.mark_superseded(end, &mut self.going, watch.is_stopped)?;
+        marked.ok_or_else(|| source::interrupted(folder.path()))?;
         let mut expired = Bits::default();
         for number in self.expired.ones().take_while(|&number| number < end) {
             if self.going.set(number) {
                 expired.set(number);
-                counts.tombstones += 1;
             }
         }
-        let Self { segments, going, aborted, producers, tombstones_until, .. } = self;
-        Ok(Survey { segments, going, expired, aborted, producers, counts, tombstones_until, scratch_size })
+        let Self { segments, going, keyless, aborted, producers, tombstones_until, .. } = self;
+        Ok(Survey {
+            segments,
+            going,
+            expired,
+            keyless,
+            aborted_records,
+            aborted,
+            producers,
+            tombstones_until,
+            scratch_size,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Puts a compacted segment in the place of those that it stands for.
 //!
-//! All of it happens under the guard, after every segment was seen to be what was read. What a crash leaves after each step:
+//! All of it happens under the guard, and the caller has seen that every segment is what was read. What a crash leaves after each step:
 //! 1. `compacting-…` becomes `….cleaned`: the old segments stand, the next writer throws the new files away.
 //! 2. `….cleaned` becomes `….swap`: as long as one `.cleaned` is left, the same. From then on the new segment stands; who
 //!    loads the log next, a broker as well, removes what its offsets cover. It ends where the old ones did, so that is all
@@ -15,14 +15,9 @@ use super::source::Source;
 use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, compacting_name, segment_name};
 use crate::storage::{PartitionGuard, Result, StorageError};
 
-/// Puts `new` in the place of `old`; `false` where one of these is not what was read.
-pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Result<bool> {
+/// Puts `new` in the place of `old`.
+pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Result<()> {
     let folder = &**guard.folder();
-    for source in old {
-        if !source.is_there(folder)? {
-            return Ok(false);
-        }
-    }
     let has = |kind: &FileKind| match kind {
         FileKind::Snapshot => false,
         FileKind::TransactionIndex => new.has_transaction_index,
@@ -59,6 +54,5 @@ pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Resu
         guard.rename(&swapped(name(kind)), &name(kind))?;
     }
     folder.sync()?;
-    gone.iter().try_for_each(|name| guard.remove(name))?;
-    Ok(true)
+    gone.iter().try_for_each(|name| guard.remove(name))
 }

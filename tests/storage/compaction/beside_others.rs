@@ -2,7 +2,7 @@
 
 use super::against_model::on_disk_at;
 use super::cleaner_model::newest_values;
-use super::faults::{compact, disk_with, folder, logs, partition};
+use super::faults::{assert_sound, compact, disk_with, folder, logs, partition};
 use crate::support::{NOW, ROOT, disk_with_log_dir, open_log_dir, topic_config};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Access, Disk};
@@ -10,7 +10,7 @@ use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::logdir::{NewTopic, Outcome};
 use kdir::storage::clean::{ActiveSegment, Cleanable, Compaction, Means, Watch};
-use kdir::storage::{Durability, LogConfig, LogWriter};
+use kdir::storage::{Advance, Durability, LogConfig, LogWriter, RecordReader};
 use kdir::units::{Offset, Timestamp};
 use std::path::Path;
 
@@ -105,4 +105,60 @@ fn of_two_compactions_one_leaves_the_partition_to_the_other() {
     assert_eq!(on_disk_at(&disk, &folder()), before);
     drop(held);
     assert_eq!(compact(&disk, log.now_ms).unwrap().unwrap().outcome, Outcome::Done);
+}
+
+/// Appends a record for each key at once.
+fn append(disk: &FaultyDisk, keys: &[&str]) {
+    let partition = partition(disk).unwrap();
+    let guard = partition.guard().unwrap();
+    let mut writer = LogWriter::open(&guard, Durability::Synced, NOW).unwrap();
+    for key in keys {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(&NewRecord { timestamp: NOW, key: Some(key.as_bytes()), value: Some(b"v"), headers: &[] });
+        writer.append(&guard, &mut [builder.finish(None, usize::MAX).unwrap()], NOW).unwrap();
+    }
+    writer.close(&guard, NOW).unwrap();
+}
+
+/// A reader that stands at the end of a segment goes on in the one that takes the place of it and of later ones.
+#[test]
+fn a_follower_misses_nothing_that_was_put_into_its_segment() {
+    let disk = disk_with_log_dir();
+    let settings = [("cleanup.policy", "compact")];
+    let new = NewTopic { name: "t".parse().unwrap(), partitions: 1, config: topic_config(&settings) };
+    open_log_dir(&disk).unwrap().create_topic(&new).unwrap();
+    append(&disk, &["a1", "a2", "a3"]);
+    let mut records = RecordReader::new(partition(&disk).unwrap().reader(4096).unwrap());
+    let mut read = || {
+        let mut keys = Vec::new();
+        while let Advance::Record = records.advance().unwrap() {
+            keys.push(String::from_utf8(records.record().key.unwrap().to_vec()).unwrap());
+        }
+        keys
+    };
+    assert_eq!(read(), ["a1", "a2", "a3"]);
+    compact(&disk, NOW.0).unwrap();
+    append(&disk, &["b1", "b2"]);
+    compact(&disk, NOW.0).unwrap();
+    append(&disk, &["c1"]);
+    assert_eq!(on_disk_at(&disk, &folder()).len(), 2, "the first two have become one");
+    assert_eq!(read(), ["b1", "b2", "c1"]);
+}
+
+#[test]
+fn what_a_killed_compaction_has_left_is_not_written_on() {
+    for (seed, log) in logs(5) {
+        let disk = disk_with(&log);
+        let expected = newest_values(&log.segments, i64::MAX);
+        for segment in &log.segments {
+            for suffix in ["log", "index", "timeindex", "txnindex"] {
+                let path = folder().join(format!("compacting-{:020}-{suffix}", segment.base));
+                disk.open(&path, Access::New).unwrap().write_at(&[1; 9000], 0).unwrap();
+            }
+        }
+        disk.open(&folder().join("compacting"), Access::New).unwrap().write_at(&[1; 9000], 0).unwrap();
+        compact(&disk, log.now_ms).unwrap();
+        assert_eq!(newest_values(&on_disk_at(&disk, &folder()), i64::MAX), expected, "seed {seed}");
+        assert_sound(&disk, &format!("seed {seed}"));
+    }
 }

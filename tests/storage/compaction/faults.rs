@@ -79,7 +79,7 @@ fn by_base(segments: &[ModelSegment]) -> BTreeMap<i64, &[u8]> {
     segments.iter().map(|it| (it.base, &it.log[..])).collect()
 }
 
-fn assert_sound(disk: &FaultyDisk, name: &str) {
+pub(super) fn assert_sound(disk: &FaultyDisk, name: &str) {
     let subject = Subject {
         root: disk.open_folder(Path::new(ROOT)).unwrap(),
         folder_name: "t-0".into(),

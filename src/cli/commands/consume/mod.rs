@@ -196,12 +196,13 @@ pub(crate) struct ConsumeArgs {
     /// With --latest-by-key, print deleted keys as well: records without a value
     #[arg(long, help_heading = "Which", requires = "latest_by_key")]
     keep_tombstones: bool,
-    /// Whether records of transactions are printed that were aborted or have not ended
+    /// Whether records of transactions are printed that were aborted or have not ended [default: read-uncommitted, and
+    /// read-committed with --latest-by-key]
     ///
     /// Only a broker's producers write transactions. With `read-committed`, nothing is printed from the beginning of one on
     /// that has not ended; a warning then names its producer.
-    #[arg(long, value_name = "LEVEL", default_value = "read-uncommitted", help_heading = "Which")]
-    isolation: IsolationName,
+    #[arg(long, value_name = "LEVEL", help_heading = "Which")]
+    isolation: Option<IsolationName>,
     /// Exit with status 1 when no record was printed, as grep does
     #[arg(long, help_heading = "Which")]
     exit_status: bool,

@@ -48,7 +48,7 @@ fn selection(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Selection>
     {
         return Err(exit::usage("--since is not before --until: no record can be between them"));
     }
-    if args.skip_corrupt && args.isolation == IsolationName::ReadCommitted {
+    if args.skip_corrupt && args.isolation == Some(IsolationName::ReadCommitted) {
         return Err(exit::usage("--skip-corrupt reads uncommitted records only: leave out --isolation"));
     }
     Ok(Selection {
@@ -69,8 +69,10 @@ fn selection(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Selection>
         }),
         filter: filter(args)?,
         isolation: match args.isolation {
-            IsolationName::ReadUncommitted => Isolation::ReadUncommitted,
-            IsolationName::ReadCommitted => Isolation::ReadCommitted,
+            Some(IsolationName::ReadCommitted) => Isolation::ReadCommitted,
+            // What was aborted supersedes nothing.
+            None if args.latest_by_key => Isolation::ReadCommitted,
+            Some(IsolationName::ReadUncommitted) | None => Isolation::ReadUncommitted,
         },
         on_damage: if args.skip_corrupt { OnDamage::StepOver } else { OnDamage::End },
     })
