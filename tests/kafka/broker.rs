@@ -160,6 +160,11 @@ impl Broker {
         self.kafka.spawn("Client", &[&[self.address().as_str()], args].concat())
     }
 
+    /// Starts `Script.java`.
+    pub(crate) fn producers(&self) -> Child {
+        self.kafka.spawn("Script", &[&self.address()])
+    }
+
     /// Creates topics, with a comma between them.
     pub(crate) fn create(&self, topics: &str, partitions: u32, configuration: &[&str]) {
         self.client(&[&["create", topics, &partitions.to_string()], configuration].concat(), b"");

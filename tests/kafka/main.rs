@@ -11,6 +11,8 @@
 
 mod beside;
 mod broker;
+mod compaction;
+mod compared;
 mod disk_changes;
 mod disks;
 mod dump_agreement;
@@ -23,6 +25,7 @@ mod histories;
 mod internal;
 mod locks;
 mod placement;
+mod script;
 mod served;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]

@@ -1,0 +1,180 @@
+//! Kafka producers of every kind that live as long as a test, also while their broker is stopped.
+
+use crate::broker::Broker;
+use crate::support::Chance;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Topics are made with this `segment.ms`, so that each round of [`Producers`] begins a segment.
+pub(crate) const SEGMENT_MS: i64 = 60_000;
+/// Partitions of each topic.
+pub(crate) const PARTITIONS: u32 = 2;
+const RECORDS_OF_BATCH: u32 = 25;
+const KEYS: i64 = 60;
+
+/// Names of producers. The last letter says what they are: plain, idempotent, transactional.
+const NAMES: [(&str, &str); 7] = [
+    ("1p", "none"),
+    ("2p", "snappy"),
+    ("3i", "lz4"),
+    ("4i", "none"),
+    ("5t", "zstd"),
+    ("6t", "none"),
+    // Its transactions take two rounds.
+    (SLOW, "gzip"),
+];
+const SLOW: &str = "7t";
+
+/// What the records of a topic are like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) topic: &'static str,
+    pub(crate) has_tombstones: bool,
+    /// Whether transactions that are open when a round ends write to it as well.
+    pub(crate) has_open_transactions: bool,
+}
+
+/// A JVM with a producer of each kind.
+pub(crate) struct Producers {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    stderr: Option<JoinHandle<String>>,
+    shapes: Vec<Shape>,
+    /// Timestamp of the current round.
+    clock: i64,
+    sent: i64,
+    round: u32,
+    is_slow_open: bool,
+    noise: Chance,
+}
+
+impl Drop for Producers {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Producers {
+    /// Opens all of them.
+    pub(crate) fn open(broker: &Broker, shapes: &[Shape], with_codecs: bool) -> Self {
+        let mut child = broker.producers();
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut pipe = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut stderr = String::new();
+            let _ = pipe.read_to_string(&mut stderr);
+            stderr
+        });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let mut producers = Self {
+            child,
+            stdin,
+            stdout,
+            stderr: Some(stderr),
+            shapes: shapes.to_vec(),
+            // Transaction markers have the time of the broker. Those of a test are to be older than all records, so that
+            // none of them begins a segment.
+            clock: i64::try_from(now).unwrap() + 4 * SEGMENT_MS,
+            sent: 0,
+            round: 0,
+            is_slow_open: false,
+            noise: Chance::new(7),
+        };
+        for (name, codec) in NAMES {
+            let mut properties = json!({"compression.type": if with_codecs { codec } else { "none" }});
+            let is_idempotent = !name.ends_with('p');
+            properties["enable.idempotence"] = json!(is_idempotent.to_string());
+            properties["acks"] = json!(if is_idempotent { "all" } else { "1" });
+            if name.ends_with('t') {
+                properties["transactional.id"] = json!(format!("{}-{name}", shapes[0].topic));
+            }
+            producers.step("open", name, json!({"properties": properties}));
+        }
+        producers
+    }
+
+    /// Has the JVM do a step, and waits.
+    fn step(&mut self, step: &str, producer: &str, mut line: Value) {
+        line["step"] = json!(step);
+        line["producer"] = json!(producer);
+        let sent = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).unwrap();
+        if sent.is_err() || answer.is_empty() {
+            let stderr = self.stderr.take().unwrap().join().unwrap();
+            panic!("{step} of {producer}: {sent:?}\n{stderr}");
+        }
+    }
+
+    /// Begins a segment of each partition and sends a batch by each producer to each, every second transaction in vain.
+    pub(crate) fn round(&mut self) {
+        self.round += 1;
+        self.clock += SEGMENT_MS + 1000;
+        for name in ["1p", "3i"] {
+            self.send(name);
+        }
+        self.step("begin", "5t", json!({}));
+        self.step("begin", "6t", json!({}));
+        self.send("5t");
+        self.send("2p");
+        self.send("6t");
+        self.send("5t");
+        let (fifth, sixth) = if self.round % 2 == 0 { ("commit", "abort") } else { ("abort", "commit") };
+        self.step(fifth, "5t", json!({}));
+        self.send("4i");
+        self.step(sixth, "6t", json!({}));
+        self.slow_step();
+    }
+
+    fn slow_step(&mut self) {
+        if !self.is_slow_open {
+            self.step("begin", SLOW, json!({}));
+        }
+        self.send(SLOW);
+        if self.is_slow_open {
+            let end = if self.round % 4 == 0 { "abort" } else { "commit" };
+            self.step(end, SLOW, json!({}));
+        }
+        self.is_slow_open = !self.is_slow_open;
+    }
+
+    /// Sends a batch to each partition. Its last record has a key that no other has.
+    fn send(&mut self, name: &str) {
+        let mut records = Vec::new();
+        for shape in self.shapes.clone() {
+            if name == SLOW && !shape.has_open_transactions {
+                continue;
+            }
+            for partition in 0..PARTITIONS {
+                for at in 0..RECORDS_OF_BATCH {
+                    self.sent += 1;
+                    let key = if at + 1 == RECORDS_OF_BATCH {
+                        format!("once-{}", self.sent)
+                    } else {
+                        format!("key-{}", self.noise.below(KEYS as u64))
+                    };
+                    let mut value = format!("{name}-{}-", self.sent);
+                    for _ in 0..40 {
+                        value += &format!("{:016x}", self.noise.below(u64::MAX));
+                    }
+                    let is_tombstone = shape.has_tombstones && self.sent % 9 == 4;
+                    let headers = json!([{"key": "h", "value": self.sent.to_string()}, {"key": "none", "value": null}]);
+                    records.push(json!({
+                        "topic": shape.topic, "partition": partition, "timestamp": self.clock + i64::from(at), "key": key,
+                        "value": if is_tombstone { json!(null) } else { json!(value) },
+                        "headers": if self.sent % 3 == 0 { headers } else { json!([]) },
+                    }));
+                }
+            }
+        }
+        if !records.is_empty() {
+            self.step("send", name, json!({"records": records}));
+        }
+    }
+}
