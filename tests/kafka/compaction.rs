@@ -6,7 +6,7 @@ use crate::histories::{files, lines};
 use crate::script::{PARTITIONS, Producers, SEGMENT_MS, Shape};
 use crate::support::{Kdir, until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -40,9 +40,28 @@ fn places(topics: &[&str]) -> Vec<Place> {
     topics.iter().flat_map(|topic| -> Vec<Place> { partitions(topic) }).collect()
 }
 
-fn create(broker: &Broker, topic: &str, more: &[&str]) {
+/// Creates topics, each with more of a configuration.
+fn create(broker: &Broker, topics: &[&str], more: impl Fn(&str) -> Vec<&'static str>) {
     assert_eq!(CONFIGURATION[1], format!("segment.ms={SEGMENT_MS}"));
-    broker.create(topic, PARTITIONS, &[&CONFIGURATION[..], more].concat());
+    let partitions = PARTITIONS.to_string();
+    let command = |topic: &&str| {
+        let start = ["create", topic, &partitions].map(str::to_owned);
+        let configuration = CONFIGURATION.iter().copied().chain(more(topic)).map(str::to_owned);
+        start.into_iter().chain(configuration).collect()
+    };
+    run(broker, &topics.iter().map(command).collect::<Vec<_>>());
+}
+
+/// Sets a property of topics.
+fn alter(broker: &Broker, topics: &[&str], property: &str) {
+    let command = |topic: &&str| ["alter", topic, property].map(str::to_owned).to_vec();
+    run(broker, &topics.iter().map(command).collect::<Vec<_>>());
+}
+
+/// Runs commands of `Client.java`, all in one JVM.
+fn run(broker: &Broker, commands: &[Vec<String>]) {
+    let args = commands.join(&"+".to_owned());
+    broker.client(&args.iter().map(String::as_str).collect::<Vec<_>>(), b"");
 }
 
 /// The newest record of each key, without tombstones.
@@ -141,7 +160,7 @@ fn compact(kafka: Kafka, kdir: &Kdir, topics: &[&str], more: &[&str]) -> BTreeMa
     let done = kdir.run(&[&compact_options(kafka)[..], more, topics].concat()).code(0);
     let reports = crate::support::json_lines(&done.get_output().stdout);
     let reports: BTreeMap<Place, Value> = reports.into_iter().map(|report| (place(&report), report)).collect();
-    assert_eq!(reports.keys().cloned().collect::<Vec<_>>(), places(topics));
+    assert_eq!(reports.keys().cloned().collect::<BTreeSet<_>>(), places(topics).into_iter().collect());
     for (place, report) in &reports {
         assert_eq!(report["action"], "compacted", "{report}");
         assert!(report["bytes_after"].as_u64() < report["bytes"].as_u64(), "{report}");
@@ -198,7 +217,7 @@ fn compact_all(kafka: Kafka, kdir: &Kdir) -> BTreeMap<Place, i64> {
     for (place, limit) in &limits {
         match place.0.as_str() {
             ROLLED => assert_eq!(*limit, ends[place], "{place:?}"),
-            GOING_ON => assert!(*limit <= active[place], "{place:?}"),
+            GOING_ON => assert!(*limit < active[place], "{place:?}"),
             _ => assert_eq!(*limit, active[place], "{place:?}"),
         }
     }
@@ -220,19 +239,20 @@ fn assert_served(broker: &mut Broker, kdir: &Kdir, expected: &[Value], is_truste
 fn a_broker_goes_on_with_logs_that_kdir_compacted(kafka: Kafka) {
     let kdir = Kdir::new();
     let mut broker = Broker::start(kafka, &kdir);
-    for topic in ALL {
+    create(&broker, &ALL, |topic| {
         // A compacted topic takes no records without a key.
-        create(&broker, topic, &[HOLD_CLEANER, "cleanup.policy=delete", "retention.ms=-1"]);
-    }
-    broker.client(&["alter", STAMPED, "message.timestamp.type=LogAppendTime", "segment.ms=200"], b"");
+        let mut more = vec![HOLD_CLEANER, "cleanup.policy=delete", "retention.ms=-1"];
+        if topic == STAMPED {
+            more.extend(["message.timestamp.type=LogAppendTime", "segment.ms=200"]);
+        }
+        more
+    });
     let keyless = ALL.map(|topic| json!({"topic": topic, "partition": 0, "key": null, "value": "keyless"}));
     broker.client(&["produce", "-"], lines(&keyless).as_bytes());
-    for topic in ALL {
-        broker.client(&["alter", topic, "cleanup.policy=compact"], b"");
-    }
+    alter(&broker, &ALL, "cleanup.policy=compact");
     let shapes = ALL.map(|topic| shape(topic, true, topic == GOING_ON));
     let mut producers = Producers::open(&broker, &shapes, true);
-    (0..7).for_each(|_| producers.round());
+    (0..8).for_each(|_| producers.round());
 
     let before = broker.records(&ALL, "read_committed");
     broker.stop();
@@ -259,9 +279,7 @@ fn a_broker_goes_on_with_logs_that_kdir_compacted(kafka: Kafka) {
 
     (0..2).for_each(|_| producers.round());
     let before = broker.records(&ALL, "read_committed");
-    for topic in ALL {
-        broker.client(&["alter", topic, LET_CLEANER_RUN], b"");
-    }
+    alter(&broker, &ALL, LET_CLEANER_RUN);
     await_cleaner(&kdir, &ALL);
     let sections = dirty_sections(&broker);
     for (place, limit) in limits {
@@ -280,9 +298,7 @@ fn kdir_compacts_logs_that_a_broker_has_compacted(kafka: Kafka) {
     const TOPICS: [&str; 2] = ["users", "orders"];
     let kdir = Kdir::new();
     let mut broker = Broker::start(kafka, &kdir);
-    for topic in TOPICS {
-        create(&broker, topic, &[LET_CLEANER_RUN]);
-    }
+    create(&broker, &TOPICS, |_| vec![LET_CLEANER_RUN]);
     let mut producers = Producers::open(&broker, &TOPICS.map(|topic| shape(topic, true, false)), true);
     (0..6).for_each(|_| producers.round());
     await_cleaner(&kdir, &TOPICS);
@@ -332,12 +348,10 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
     }
     let kdir = Kdir::new();
     let mut broker = Broker::start(kafka, &kdir);
-    for topic in &topics {
-        create(&broker, topic, if *topic == EXPIRING { &[HOLD_CLEANER, EXPIRE] } else { &[HOLD_CLEANER] });
-    }
+    create(&broker, &topics, |topic| if topic == EXPIRING { vec![HOLD_CLEANER, EXPIRE] } else { vec![HOLD_CLEANER] });
     let shapes = |with_codecs: bool| -> Vec<Shape> {
         let topics = topics.iter().filter(|topic| (**topic == CODECS) == with_codecs);
-        topics.map(|topic| shape(topic, *topic != BYTES, true)).collect()
+        topics.map(|topic| shape(topic, *topic != BYTES, *topic != BYTES)).collect()
     };
     let mut without = Producers::open(&broker, &shapes(false), false);
     let mut with = Producers::open(&broker, &shapes(true), true);
@@ -355,13 +369,9 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
             copy.run(&args).code(0).stdout("").stderr("");
         }
         broker.start_again();
-        for topic in &topics {
-            broker.client(&["alter", topic, LET_CLEANER_RUN], b"");
-        }
+        alter(&broker, &topics, LET_CLEANER_RUN);
         await_cleaner(&kdir, &topics);
-        for topic in &topics {
-            broker.client(&["alter", topic, HOLD_CLEANER], b"");
-        }
+        alter(&broker, &topics, HOLD_CLEANER);
         broker.stop();
 
         let (ours, theirs) = (cleaner_rows(&copy), cleaner_rows(&kdir));

@@ -23,7 +23,7 @@ const NAMES: [(&str, &str); 7] = [
     ("4i", "none"),
     ("5t", "zstd"),
     ("6t", "none"),
-    // Its transactions take two rounds.
+    // Its transactions take three rounds.
     (SLOW, "gzip"),
 ];
 const SLOW: &str = "7t";
@@ -48,7 +48,6 @@ pub(crate) struct Producers {
     clock: i64,
     sent: i64,
     round: u32,
-    is_slow_open: bool,
     noise: Chance,
 }
 
@@ -83,7 +82,6 @@ impl Producers {
             clock: i64::try_from(now).unwrap() + 4 * SEGMENT_MS,
             sent: 0,
             round: 0,
-            is_slow_open: false,
             noise: Chance::new(7),
         };
         for (name, codec) in NAMES {
@@ -132,16 +130,16 @@ impl Producers {
         self.slow_step();
     }
 
+    /// A third of a transaction that takes three rounds.
     fn slow_step(&mut self) {
-        if !self.is_slow_open {
+        if self.round % 3 == 1 {
             self.step("begin", SLOW, json!({}));
         }
         self.send(SLOW);
-        if self.is_slow_open {
-            let end = if self.round % 4 == 0 { "abort" } else { "commit" };
+        if self.round % 3 == 0 {
+            let end = if self.round % 2 == 0 { "abort" } else { "commit" };
             self.step(end, SLOW, json!({}));
         }
-        self.is_slow_open = !self.is_slow_open;
     }
 
     /// Sends a batch to each partition. Its last record has a key that no other has.
@@ -160,7 +158,7 @@ impl Producers {
                         format!("key-{}", self.noise.below(KEYS as u64))
                     };
                     let mut value = format!("{name}-{}-", self.sent);
-                    for _ in 0..40 {
+                    for _ in 0..100 {
                         value += &format!("{:016x}", self.noise.below(u64::MAX));
                     }
                     let is_tombstone = shape.has_tombstones && self.sent % 9 == 4;
