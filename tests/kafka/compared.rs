@@ -73,9 +73,11 @@ pub(crate) fn compare_folders(kafka: Kafka, ours: &Path, theirs: &Path) -> Compa
         let shift = modified(ours).duration_since(modified(theirs)).unwrap_or_else(|error| error.duration());
         assert!(shift.as_millis() <= 1, "{ours:?} {name} is {shift:?} from the time of the other");
         for suffix in ["index", "timeindex", "txnindex"] {
+            // 2.8 adds entries for what it has written at once, and not for each batch.
+            let is_comparable = suffix == "txnindex" || our_log == their_log && kafka != Kafka::K2;
             let read = |folder: &Path| fs::read(folder.join(&name).with_extension(suffix)).unwrap_or_default();
-            if our_log == their_log || suffix == "txnindex" {
-                assert!(read(ours) == read(theirs), "{suffix} of {ours:?} {name}: {:?} {:?}", read(ours), read(theirs));
+            if is_comparable {
+                assert_eq!(read(ours), read(theirs), "{suffix} of {ours:?} {name}");
             }
         }
     }
