@@ -1,21 +1,21 @@
-//! Two partition folders that were made of one, file by file and batch by batch.
+//! Compares two partition folders that were compacted from the same one, file by file and batch by batch.
 
 use crate::broker::Kafka;
 use std::fs;
 use std::path::Path;
 
-/// What a comparison found in the logs of a folder.
+/// How many batches of two folders are equal, and how many differ in which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Comparison {
-    /// Batches with the same bytes.
+    /// The same bytes.
     pub(crate) equal: usize,
-    /// Batches with the same fields and other bytes, for they are compressed.
+    /// Compressed, with the same fields in the header.
     pub(crate) recompressed: usize,
-    /// Batches whose delete horizon depends on when it was set.
+    /// Delete horizons that differ by the time between the two rounds.
     pub(crate) other_horizon: usize,
-    /// Batches that got a delete horizon from one side only, which is younger than Kafka 2.8.
+    /// A delete horizon on one side: Kafka 2.8 sets none.
     pub(crate) one_horizon: usize,
-    /// Batches without records that only kdir leaves, at the end of a group of segments.
+    /// Empty batches at the end of a group of segments, which only kdir leaves.
     pub(crate) kept_end: usize,
 }
 
@@ -44,7 +44,7 @@ fn base_timestamp(batch: &[u8]) -> i64 {
     i64::from_be_bytes(batch[BASE_TIMESTAMP..][..8].try_into().unwrap())
 }
 
-/// A header without what two rounds at two times may write differently.
+/// A header without the fields that depend on the codec's output and on the time of the round.
 fn masked(batch: &[u8]) -> Vec<u8> {
     let mut header = batch[..HEADER_SIZE].to_vec();
     header[8..12].fill(0);
@@ -55,7 +55,7 @@ fn masked(batch: &[u8]) -> Vec<u8> {
     header
 }
 
-/// Compares the segments of two folders; what they hold is the same or this panics.
+/// Compares the segments of two folders. Panics at a difference that no field of [`Comparison`] counts.
 pub(crate) fn compare_folders(kafka: Kafka, ours: &Path, theirs: &Path) -> Comparison {
     let names = |folder: &Path| {
         let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

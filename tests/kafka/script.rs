@@ -1,4 +1,4 @@
-//! Kafka producers of every kind that live as long as a test, also while their broker is stopped.
+//! Kafka producers of every kind that live as long as a test, even while their broker is stopped.
 
 use crate::broker::Broker;
 use crate::support::Chance;
@@ -15,7 +15,7 @@ pub(crate) const PARTITIONS: u32 = 2;
 const RECORDS_OF_BATCH: u32 = 25;
 const KEYS: i64 = 60;
 
-/// Names of producers. The last letter says what they are: plain, idempotent, transactional.
+/// Producers and their codecs. The last letter of a name is the kind: plain, idempotent, transactional.
 const NAMES: [(&str, &str); 7] = [
     ("1p", "none"),
     ("2p", "snappy"),
@@ -33,7 +33,7 @@ const SLOW: &str = "7t";
 pub(crate) struct Shape {
     pub(crate) topic: &'static str,
     pub(crate) has_tombstones: bool,
-    /// Whether transactions that are open when a round ends write to it as well.
+    /// Whether it has records of transactions that span rounds.
     pub(crate) has_open_transactions: bool,
 }
 
@@ -77,8 +77,7 @@ impl Producers {
             stdout,
             stderr: Some(stderr),
             shapes: shapes.to_vec(),
-            // Transaction markers have the time of the broker. Those of a test are to be older than all records, so that
-            // none of them begins a segment.
+            // Transaction markers have the broker's time. All records have later ones, so no marker begins a segment.
             clock: i64::try_from(now).unwrap() + 4 * SEGMENT_MS,
             sent: 0,
             round: 0,
@@ -110,7 +109,7 @@ impl Producers {
         }
     }
 
-    /// Begins a segment of each partition and sends a batch by each producer to each, every second transaction in vain.
+    /// Begins a segment in each partition and has each producer send to it. Every second transaction is aborted.
     pub(crate) fn round(&mut self) {
         self.round += 1;
         self.clock += SEGMENT_MS + 1000;
