@@ -356,6 +356,7 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
     };
     let mut without = Producers::open(&broker, &shapes(false), false);
     let mut with = Producers::open(&broker, &shapes(true), true);
+    let mut total = Comparison::default();
     for round in 0..3 {
         (0..6).for_each(|_| {
             without.round();
@@ -384,7 +385,7 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
             assert_eq!(ours[&place], theirs[&place], "{place:?}");
             let folder = format!("{}-{}", place.0, place.1);
             let comparison = compare_folders(kafka, &copy.path(&folder), &kdir.path(&folder));
-            eprintln!("round {round} of {folder}: {comparison:?}");
+            total.add(comparison);
             if round == 0 && place.0 == BYTES {
                 assert_eq!(Comparison { equal: comparison.equal, ..Comparison::default() }, comparison);
             }
@@ -396,6 +397,15 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
         assert_same(&committed(&copy, &topics), &committed(&kdir, &topics), "committed");
         broker.start_again();
     }
+    // All kinds of difference were met, and most batches are equal.
+    assert!(total.recompressed > 0 && total.kept_end > 0, "{total:?}");
+    let (horizons, none) = if kafka == Kafka::K2 {
+        (total.one_horizon, total.other_horizon)
+    } else {
+        (total.other_horizon, total.one_horizon)
+    };
+    assert!(horizons > 0 && none == 0, "{total:?}");
+    assert!(total.equal > 4 * (total.recompressed + horizons), "{total:?}");
     assert_quiet(&broker, &topics);
     broker.stop();
 }

@@ -19,6 +19,16 @@ pub(crate) struct Comparison {
     pub(crate) kept_end: usize,
 }
 
+impl Comparison {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.equal += other.equal;
+        self.recompressed += other.recompressed;
+        self.other_horizon += other.other_horizon;
+        self.one_horizon += other.one_horizon;
+        self.kept_end += other.kept_end;
+    }
+}
+
 const CHECKSUM: usize = 17;
 const ATTRIBUTES: usize = 21;
 const BASE_TIMESTAMP: usize = 27;

@@ -122,7 +122,7 @@ impl Producers {
         self.send("2p");
         self.send("6t");
         self.send("5t");
-        let (fifth, sixth) = if self.round % 2 == 0 { ("commit", "abort") } else { ("abort", "commit") };
+        let (fifth, sixth) = if self.round.is_multiple_of(2) { ("commit", "abort") } else { ("abort", "commit") };
         self.step(fifth, "5t", json!({}));
         self.send("4i");
         self.step(sixth, "6t", json!({}));
@@ -135,8 +135,8 @@ impl Producers {
             self.step("begin", SLOW, json!({}));
         }
         self.send(SLOW);
-        if self.round % 3 == 0 {
-            let end = if self.round % 2 == 0 { "abort" } else { "commit" };
+        if self.round.is_multiple_of(3) {
+            let end = if self.round.is_multiple_of(2) { "abort" } else { "commit" };
             self.step(end, SLOW, json!({}));
         }
     }
