@@ -1,9 +1,11 @@
 //! `kdir compact` and `kdir consume --latest-by-key`.
 
-use crate::support::{Kdir, Running, json_lines};
+use crate::support::{Kdir, json_lines};
 use predicates::str::contains;
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const OLD: &str = "2020-01-01T00:00:00Z";
 
@@ -235,20 +237,43 @@ fn a_tombstone_stays_as_long_as_older_records_of_its_key_are_left() {
 
 #[test]
 fn who_is_overtaken_by_a_compaction_says_so() {
-    let kdir = Kdir::with_topic("users", &["-c", "cleanup.policy=compact"]);
+    let kdir = Kdir::with_topic("users", &["-c", "cleanup.policy=compact", "-c", "segment.bytes=200000"]);
     let lines = |version: u32| -> String {
         (0..3000).map(|number| format!("u{number}\t{version} {}\n", "x".repeat(1000))).collect()
     };
     kdir.produce("users", &["-K", "\\t"], lines(1));
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kdir"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kdir"));
     command.args(["consume", "users", "--latest-by-key"]).env("KDIR_LOG_DIR", kdir.log_dir());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let reader = Running::start(command);
+    let reader = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It has found the newest records, and waits for somebody to read its output.
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(700));
     kdir.produce("users", &["-K", "\\t"], lines(2));
     compacted(&kdir, &["--force", "--roll"]);
-    let (code, _, stderr) = reader.wait();
-    assert_eq!(code, Some(1), "{stderr}");
+    let output = reader.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("were superseded and compacted away while they were read: run it again"), "{stderr}");
+}
+
+#[test]
+fn a_swap_that_was_interrupted_is_unfinished_and_no_damage() {
+    let kdir = users(&["-c", "min.cleanable.dirty.ratio=1"]);
+    let before = map(&kdir);
+    let merged = Kdir::new();
+    let copied = Command::new("cp").args(["-a"]).arg(kdir.log_dir()).arg(merged.log_dir()).status().unwrap();
+    assert!(copied.success());
+    let done = compacted(&merged, &["--force", "-c", "segment.bytes=100000"]);
+    assert_eq!(done["segments_after"], 2, "{done}");
+    for suffix in ["log", "index", "timeindex"] {
+        let old = kdir.segment("users-0", 0, suffix);
+        fs::rename(&old, old.with_extension(format!("{suffix}.deleted"))).unwrap();
+        fs::copy(merged.segment("users-0", 0, suffix), old.with_extension(format!("{suffix}.swap"))).unwrap();
+    }
+    let run = kdir.run(&["verify", "users", "-o", "json"]);
+    let findings = json_lines(&run.get_output().stdout);
+    assert!(findings.iter().all(|it| it["severity"] == "unfinished"), "{findings:?}");
+    assert_eq!(map(&kdir), before);
+    kdir.produce("users", &["-K", "\\t"], "");
+    kdir.run(&["verify", "users"]).code(0);
+    assert_eq!(map(&kdir), before);
 }

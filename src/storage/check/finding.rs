@@ -419,7 +419,7 @@ impl fmt::Display for Problem {
             Self::MissingTimeEntries { believed: Timestamp(believed), largest: Timestamp(largest) } => {
                 write!(f, "the last entry gives {believed} as the largest timestamp, but a batch has {largest}")
             }
-            Self::InterruptedCompaction => f.write_str("a broker stopped in the middle of replacing segments"),
+            Self::InterruptedCompaction => f.write_str("a compaction was stopped in the middle of replacing segments"),
             Self::EndsBelowRecoveryPoint { recovery_point } => {
                 write!(f, "the log ends here, and everything below offset {recovery_point} was durable")
             }

@@ -11,7 +11,7 @@ use crate::format::header::{BatchHeader, MAGIC_V2, NoBatch};
 use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, segment_name, segment_path};
 use crate::storage::leader_epochs::{self, LEADER_EPOCH_FILE, LEADER_EPOCH_SIZE_MAX};
 use crate::storage::lookup::{self, Indexes};
-use crate::storage::scan::{self, Step, header_at};
+use crate::storage::scan::{self, HEADER_CHUNK, Scanner, Step, header_at};
 use crate::storage::segments::{self, OpenLog};
 use crate::storage::{Checkpoints, Result, StorageError};
 use crate::units::{Offset, Position, Timestamp};
@@ -336,6 +336,31 @@ fn stable_bases(folder: &dyn Folder) -> Result<Vec<Offset>> {
     let Some(&last) = segments::base_offsets(folder)?.last() else { return Ok(Vec::new()) };
     let mut bases = segments::base_offsets(folder)?;
     bases.truncate(bases.partition_point(|&base| base <= last));
+    leave_out_replaced(folder, bases)
+}
+
+/// Leaves out the segments that a compaction was about to remove when it was interrupted: those whose offsets a new one covers
+/// that has begun to take their place. Whoever loads the log next removes them.
+fn leave_out_replaced(folder: &dyn Folder, mut bases: Vec<Offset>) -> Result<Vec<Offset>> {
+    let is_swap = |base: &Offset| -> Result<bool> {
+        let name = segment_name(*base, FileKind::Log);
+        Ok(folder.stat(&name)?.is_none() && folder.stat(&format!("{name}{SWAP_SUFFIX}"))?.is_some())
+    };
+    let mut swaps = Vec::new();
+    for base in &bases {
+        if is_swap(base)? {
+            swaps.push(*base);
+        }
+    }
+    for base in swaps {
+        let Some(log) = segments::open_log(folder, base)? else { continue };
+        let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
+        while let Step::Batch(header) = scanner.step()? {
+            scanner.pass(&header);
+        }
+        let end = scanner.expected();
+        bases.retain(|other| *other <= base || *other >= end);
+    }
     Ok(bases)
 }
 
