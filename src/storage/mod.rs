@@ -3,7 +3,8 @@
 //! A partition is a folder of segments; a segment is a `.log` of record batches with two sparse indexes beside it. A
 //! [`LogView`] is what the log is at one moment, and a [`LogReader`] reads from an offset of it on. A [`PartitionGuard`] is
 //! the right to change it: a [`LogWriter`] appends whole batches at the log end offset, [`retention`] removes whole
-//! segments from the front, and a [`Compaction`](clean::Compaction) the records that a later one has the key of. [`check`] holds all of it against the rules, [`repair`] mends it.
+//! segments from the front, and a [`Compaction`](clean::Compaction) the records that a later one has
+//! the key of. [`check`] holds all of it against the rules, [`repair`] mends it.
 //!
 //! What must stay true:
 //! 1. Batches are appended at the end, under the exclusive lock of the partition's folder, and never changed where

@@ -77,6 +77,7 @@ fn newest(kdir: &Kdir) -> BTreeMap<String, u64> {
     numbers.map(|(key, number)| (key.to_owned(), number.parse().unwrap())).collect()
 }
 
+#[expect(clippy::print_stdout, reason = "how much was done is worth to know")]
 fn churn(duration: Duration) {
     let settings = ["-c", "cleanup.policy=compact,delete", "-c", "segment.bytes=200000", "-c", "retention.ms=-1"];
     let kdir = &Kdir::with_topic("t", &settings);
@@ -127,6 +128,7 @@ fn compaction_beside_everything_else_keeps_the_newest_values_for_two_minutes() {
 }
 
 /// Kills a compaction at a random moment, again and again.
+#[expect(clippy::print_stdout, reason = "a failure is looked into with the same seed")]
 fn kill(times: u32) {
     let seed = seed();
     println!("KDIR_SEED={seed}");

@@ -1,7 +1,7 @@
 //! The segment that a compaction writes: `compacting-<base offset>-log` and its indexes, until it takes the place of others.
 //!
-//! Neither a broker nor a reader of ours takes these names for those of segments. The indexes follow [Kafka's rule](crate::storage::index_rule),
-//! and end with the largest timestamp, as those of any closed segment.
+//! Neither a broker nor a reader of ours takes these names for those of segments. The indexes follow
+//! [Kafka's rule](crate::storage::index_rule), and end with the largest timestamp, as those of any closed segment.
 
 use crate::disk::DiskFile;
 use crate::format::header::BatchHeader;

@@ -1,6 +1,7 @@
 //! Puts a compacted segment in the place of those that it stands for.
 //!
-//! All of it happens under the guard, and the caller has seen that every segment is what was read. What a crash leaves after each step:
+//! All of it happens under the guard, and the caller has seen that every segment is what was read. What a crash
+//! leaves after each step:
 //! 1. `compacting-…` becomes `….cleaned`: the old segments stand, the next writer throws the new files away.
 //! 2. `….cleaned` becomes `….swap`: as long as one `.cleaned` is left, the same. From then on the new segment stands; who
 //!    loads the log next, a broker as well, removes what its offsets cover. It ends where the old ones did, so that is all
