@@ -21,21 +21,27 @@ pub fn rows(bench: &mut Bench) {
     if bench.wants("get") {
         get(bench);
     }
-    bench.run("rm -rf ld of lines copy");
+    bench.run("rm -rf ld lines copy");
 }
 
-/// A topic with so many percent unique keys, as `of`.
-pub fn fill(bench: &Bench, bytes: u64, percent: u64) {
+/// Makes a topic `t` of `lines` anew, durable and in the page cache. A copy would not do: nothing is known of what of it is
+/// durable, so that all of it is checked first.
+pub fn fill() -> String {
+    format!(
+        "rm -rf ld copy; \"$KDIR\" -q create t -c cleanup.policy=compact -c segment.bytes={SEGMENT}; \
+         \"$KDIR\" -q produce t -K '\\t' lines; sync; cat ld/t-0/*.log >/dev/null"
+    )
+}
+
+/// Lines of which so many percent have a key of their own.
+pub fn write_lines(bench: &Bench, bytes: u64, percent: u64) {
     let records = bytes / RECORD;
     data::write_keyed_lines(&bench.dir.join("lines"), records, records * percent / 100);
-    let create = format!("\"$KDIR\" -q create t -c cleanup.policy=compact -c segment.bytes={SEGMENT}");
-    bench.run(&format!("rm -rf ld of; {create}; \"$KDIR\" -q produce t -K '\\t' lines; mv ld of"));
 }
 
 fn compact(bench: &mut Bench, name: &str, percent: u64) {
-    fill(bench, bench.bytes, percent);
-    let (dir, runs) = (bench.dir.clone(), bench.runs);
-    let setup = "rm -rf ld copy; cp -a of ld; sync";
+    write_lines(bench, bench.bytes, percent);
+    let (dir, runs, setup) = (bench.dir.clone(), bench.runs, &fill());
     let theirs = "cat ld/t-0/*.log >copy; sync copy";
     for (what, options) in [("", ""), (", 256 MiB of memory", "--memory 256MiB")] {
         let ours = format!("\"$KDIR\" -q compact --force {options} t");
@@ -51,16 +57,16 @@ fn compact(bench: &mut Bench, name: &str, percent: u64) {
 
 /// Twenty million keys for a gigabyte of input.
 fn memory(bench: &mut Bench) {
-    fill(bench, bench.bytes * 2, 100);
-    bench.run("rm -rf ld; mv of ld");
+    write_lines(bench, bench.bytes * 2, 100);
+    bench.run(&fill());
     let peak = bench.peak_mib("exec \"$KDIR\" -q compact --force t");
     let note = format!("{} keys, none twice", bench.bytes * 2 / RECORD);
     bench.row(Row::mib("compact, memory", peak, Target::AtMost(48.0)).note(note));
 }
 
 fn get(bench: &mut Bench) {
-    fill(bench, bench.bytes, 10);
-    bench.run("rm -rf ld; mv of ld");
+    write_lines(bench, bench.bytes, 10);
+    bench.run(&fill());
     let (dir, runs) = (bench.dir.clone(), bench.runs);
     // Of a key that is nowhere, all is read.
     let theirs = "grep -c nobody-has-it lines || true";

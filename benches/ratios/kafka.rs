@@ -40,7 +40,8 @@ pub fn rows(bench: &mut Bench) {
 /// same segments.
 fn cleaner(bench: &mut Bench, percent: u64) {
     let name = format!("against Kafka 4: its cleaner, {percent} % unique keys");
-    crate::compact::fill(bench, bench.bytes, percent);
+    crate::compact::write_lines(bench, bench.bytes, percent);
+    bench.run(&format!("{}; rm -rf of; cp -a ld of", crate::compact::fill()));
     let properties = ["log.cleaner.dedupe.buffer.size=134217728"];
     let broker = Broker::start(bench, &properties);
     let topic = format!(
@@ -67,7 +68,7 @@ fn cleaner(bench: &mut Bench, percent: u64) {
     let theirs = Duration::from_secs_f64(bench.bytes as f64 / (rate * 1024.0 * 1024.0));
     let mut turns = Vec::new();
     for _ in 0..bench.runs.min(3) {
-        bench.run("rm -rf ld; cp -a of ld; sync");
+        bench.run(&crate::compact::fill());
         turns.push((bench.time("\"$KDIR\" -q compact --force t"), theirs));
     }
     let row = Row::times_faster(&name, &Turns(turns), Target::AtLeast(10.0));

@@ -132,6 +132,21 @@ impl RecordCursor {
         self.at = position;
     }
 
+    /// Passes over the next record, by its length alone.
+    ///
+    /// # Errors
+    /// When there is none, or its length reaches outside the batch.
+    #[inline]
+    pub fn skip(&mut self, records: &[u8]) -> Result<(), FormatError> {
+        let mut at = self.at;
+        let length = varint::read_i32(records, &mut at)?;
+        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+        let end = end.filter(|&end| self.left > 0 && end <= records.len()).ok_or_else(outside_the_batch)?;
+        self.at = end;
+        self.left -= 1;
+        Ok(())
+    }
+
     /// Passes over the records that end at or before `position`, by their lengths alone. Stops before one whose length is
     /// wrong, which [`RecordCursor::next`] then tells.
     #[inline]

@@ -179,12 +179,14 @@ impl<'a> BatchFilter<'a> {
         let mut headers = Vec::new();
         let is_legacy = loaded.magic != MAGIC_V2;
         let mut is_begun = false;
-        while let Some(span) = cursor.next(records)? {
-            let stays = !self.survey.going.has(number);
+        let end = first + u64::try_from(loaded.record_count).unwrap_or(0);
+        while number < end {
             number += 1;
-            if !stays {
+            if self.survey.going.has(number - 1) {
+                cursor.skip(records)?;
                 continue;
             }
+            let Some(span) = cursor.next(records)? else { break };
             let record = span.record(records);
             if !is_begun {
                 is_begun = true;
