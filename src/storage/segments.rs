@@ -32,11 +32,25 @@ impl Segment {
 /// # Errors
 /// When the folder cannot be listed.
 pub fn base_offsets(folder: &dyn Folder) -> Result<Vec<Offset>> {
-    let mut names = folder.list()?;
-    // While files are being renamed, a list can show one under neither of its names.
-    if names.iter().any(|entry| entry.name.ends_with(DELETED_SUFFIX)) {
-        names.extend(folder.list()?);
+    let (mut bases, is_in_motion) = listed(folder)?;
+    if is_in_motion {
+        // While files are being renamed, a list can show one under neither of its names.
+        let before = std::mem::replace(&mut bases, listed(folder)?.0);
+        for base in before {
+            if let Err(place) = bases.binary_search(&base)
+                && !stat_all(folder, &[base])?.is_empty()
+            {
+                bases.insert(place, base);
+            }
+        }
     }
+    Ok(bases)
+}
+
+/// The base offsets that one list shows, and whether files are about to be removed.
+fn listed(folder: &dyn Folder) -> Result<(Vec<Offset>, bool)> {
+    let names = folder.list()?;
+    let is_in_motion = names.iter().any(|entry| entry.name.ends_with(DELETED_SUFFIX));
     let logs = names
         .iter()
         .filter(|entry| !entry.is_folder)
@@ -45,7 +59,7 @@ pub fn base_offsets(folder: &dyn Folder) -> Result<Vec<Offset>> {
         logs.filter(|&(_, kind)| kind == FileKind::Log).map(|(base_offset, _)| base_offset).collect();
     bases.sort_unstable();
     bases.dedup();
-    Ok(bases)
+    Ok((bases, is_in_motion))
 }
 
 /// Opens the `.log` of a segment to read; `None` where it is gone. One that a broker's cleaner has not yet given its

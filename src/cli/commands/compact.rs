@@ -61,7 +61,7 @@ pub(crate) struct CompactArgs {
     report: ReportArgs,
 }
 
-/// A time that is further away is told as never.
+/// A time that is further away is shown as never.
 const YEARS_MS: i64 = 1000 * 365 * 86_400_000;
 
 const POLICY: &str = "cleanup.policy";

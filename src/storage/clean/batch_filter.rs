@@ -8,7 +8,7 @@
 //!
 //! A batch gets a delete horizon, `now` + `delete.retention.ms` in the place of the base timestamp, when it keeps a tombstone
 //! or a marker of a transaction that nothing is left of, and has none. Once it has passed, these go.
-//! Under `LogAppendTime` the records of a batch that is made anew lose the times that their producer gave them, as with a
+//! Under `LogAppendTime` the records of a batch that is rewritten lose the times that their producer gave them, as with a
 //! broker.
 //! Source: `Cleaner.cleanInto`, `MemoryRecords.filterTo`.
 
@@ -166,7 +166,7 @@ impl<'a> BatchFilter<'a> {
         self.build(template, &loaded, first, batch)
     }
 
-    /// Makes the batch anew with the records that stay.
+    /// Makes a batch of the records that stay.
     fn build(
         &mut self,
         mut template: BatchHeader,

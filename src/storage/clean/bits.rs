@@ -10,7 +10,7 @@ pub(super) trait Marks {
     fn has(&self, number: u64) -> bool;
 }
 
-/// Bits by the number of a record; those that were never set take no memory behind the last that was.
+/// Bits by the number of a record; there is memory up to the last one that was set.
 #[derive(Debug, Default)]
 pub(super) struct Bits(Vec<u64>);
 

@@ -33,7 +33,7 @@ pub struct Group {
     pub bytes: u64,
     /// About how many of them stay.
     pub bytes_after: u64,
-    /// Whether it is written anew, or left.
+    /// Whether it is rewritten, or left.
     pub is_written: bool,
 }
 
@@ -95,16 +95,16 @@ impl Compaction {
         let Some(folder) = view.opened_folder()? else { return Ok(None) };
         let use_of_memory = (means.memory, &mut *means.open_scratch);
         let mut survey = Survey::take(view, &*folder, &mut cleanable, (config, now), use_of_memory, watch)?;
-        let (mut groups, mut is_behind_one_left) = (Vec::new(), false);
+        let (mut groups, mut is_after_one_left) = (Vec::new(), false);
         for places in groups::group(&survey.segments, config) {
-            if is_behind_one_left {
+            if is_after_one_left {
                 let segments = &survey.segments[places.clone()];
                 let numbers =
                     segments.first().map_or(0, |it| it.numbers.start)..segments.last().map_or(0, |it| it.numbers.end);
                 survey.keep_tombstones(numbers);
             }
             let group = group_of(&survey, places, means.min_gain_percent);
-            is_behind_one_left |= group.is_left();
+            is_after_one_left |= group.is_left();
             groups.push(group);
         }
         let (config, decompressed_size_max) = (config.clone(), view.decompressed_size_max());

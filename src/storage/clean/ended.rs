@@ -23,7 +23,7 @@ impl Aborted {
         self.by_marker.insert((producer_id, marker), first);
     }
 
-    /// Takes note of the entries of a transaction index. What cannot be read of it is made anew.
+    /// Takes note of the entries of a transaction index. What cannot be read of it is made again.
     pub(super) fn add_index(&mut self, bytes: &[u8]) {
         let entries = bytes.chunks_exact(ABORTED_TRANSACTION_SIZE).map_while(|it| AbortedTransaction::decode(it).ok());
         self.indexed.extend(entries.map(|it| ((it.producer_id, Offset(it.last_offset)), it)));

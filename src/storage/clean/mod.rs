@@ -6,11 +6,11 @@
 //! 2. `Survey` reads them and leaves a bit for each record that goes. Which are superseded is found by `KeyBuckets`, in
 //!    memory that does not grow with the number of keys.
 //! 3. `groups` says which neighbours become one segment.
-//! 4. `BatchFilter` and `Output` write each group anew, beside the log and without a lock.
+//! 4. `BatchFilter` and `Output` rewrite each group, beside the log and without a lock.
 //! 5. `swap` puts it in place under the guard, unless somebody else has changed a segment since.
 //!
 //! Where this differs from a broker, which goes by the same rules otherwise:
-//! - A segment of which nothing goes, and which joins no neighbour, is not written anew.
+//! - A segment of which nothing goes, and which joins no neighbour, is not rewritten.
 //! - A group ends with the last batch that it had, without records if need be: what a crash leaves between two steps of the
 //!   swap is then known by its offsets to be replaced. A broker keeps the last batch of a round only.
 //! - A round is never cut short because there are too many keys.

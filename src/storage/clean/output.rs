@@ -97,7 +97,7 @@ impl Output {
         Ok(())
     }
 
-    /// Completes the files, gives them the time of the last segment that they stand for, and makes them durable.
+    /// Completes the files, gives them the time of the last segment that they replace, and makes them durable.
     pub(super) fn finish(mut self, aborted: &[AbortedTransaction], modified: Timestamp) -> Result<Written> {
         let largest = self.plan.end.largest_timestamp;
         if largest.0 > self.plan.indexed_timestamp()

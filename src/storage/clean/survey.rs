@@ -149,7 +149,7 @@ impl Survey {
         }
     }
 
-    /// Whether anything of a segment goes or is to be written anew.
+    /// Whether anything of a segment goes or is to be rewritten.
     pub(super) fn changes(&self, segment: &Surveyed) -> bool {
         segment.is_to_change || self.going.count(segment.numbers.clone()) > 0
     }

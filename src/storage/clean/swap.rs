@@ -1,9 +1,9 @@
-//! Puts a compacted segment in the place of those that it stands for.
+//! Puts a compacted segment in the place of those that it was made from.
 //!
 //! All of it happens under the guard, and the caller has seen that every segment is what was read. What a crash
 //! leaves after each step:
-//! 1. `compacting-…` becomes `….cleaned`: the old segments stand, the next writer throws the new files away.
-//! 2. `….cleaned` becomes `….swap`: as long as one `.cleaned` is left, the same. From then on the new segment stands; who
+//! 1. `compacting-…` becomes `….cleaned`: the old segments count, and the next writer removes the new files.
+//! 2. `….cleaned` becomes `….swap`: as long as one `.cleaned` is left, the same. From then on the new segment counts; who
 //!    loads the log next, a broker as well, removes what its offsets cover. It ends where the old ones did, so that is all
 //!    of them.
 //! 3. The old files become `….deleted`, and the new ones get their names, the `.log` last.
