@@ -100,6 +100,11 @@ impl Chunks {
         let taken = self.after.saturating_sub(self.outlet.unread()?);
         Ok(taken > self.read_ahead.bytes())
     }
+
+    /// The same once all has been taken.
+    pub(super) const fn is_begun_when_empty(&self) -> bool {
+        self.after > self.read_ahead.bytes()
+    }
 }
 
 /// Waits until a pipe is empty that was written to at that time: then [`Woken::Look`], after so many looks. Calls `on_pause`

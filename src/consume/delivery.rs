@@ -205,7 +205,7 @@ impl<'a> Delivery<'a> {
                 Woken::Look => {}
             }
             if let (Evidence::Chunks(chunks), Some(ledger)) = (&self.evidence, &mut self.ledger) {
-                if chunks.is_begun()? {
+                if chunks.is_begun_when_empty() {
                     ledger.process_before_last();
                 }
                 ledger.mark();
