@@ -111,7 +111,8 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// When the delta is negative or not above that of the record before. The batch is then as it was.
-    #[inline]
+    // As a function of its own: where it is inlined, the loop of `put_lines` is compiled to a fifth more instructions.
+    #[inline(never)]
     pub fn push_at(&mut self, offset_delta: i32, record: &NewRecord<'_>) -> Result<(), FormatError> {
         let delta = u32::try_from(offset_delta).ok().filter(|&delta| delta >= self.next_offset_delta);
         let delta = delta.ok_or_else(offsets_fall)?;
