@@ -1,6 +1,6 @@
 //! The newest record of each key, of a partition that is not changed.
 //!
-//! The records are read once before any is shown. What is appended meanwhile and later is shown as well, in its order.
+//! The records are read once before any is shown. What is appended after that begins is shown as well, in its order.
 
 use super::Result;
 use super::merge::{Source, Unseen};

@@ -185,8 +185,7 @@ impl Compaction {
     }
 
     /// Puts a group's new segment in the place of the old ones; `false` where somebody else has changed one of them, or a
-    /// later one, since:
-    /// then they stay, and the new files go when the [`Maintenance`](super::Maintenance) ends.
+    /// later one, since: then they stay, and the new files go when the [`Maintenance`](super::Maintenance) ends.
     ///
     /// # Errors
     /// When the disk fails. The old state holds, or the new one.
