@@ -36,9 +36,15 @@ impl LogView {
     /// # Errors
     /// When the disk fails, or the log is corrupt after its newest producer snapshot.
     pub fn open_transactions(&self) -> Result<Vec<OpenTransaction>> {
-        let first = self.bases().first().copied().unwrap_or_default();
-        let (from, producers) = self.newest_snapshot(first, Offset(i64::MAX))?;
-        self.open_after(from, &producers)
+        let mut view = self.clone();
+        loop {
+            let first = view.bases().first().copied().unwrap_or_default();
+            let (from, producers) = view.newest_snapshot(first, Offset(i64::MAX))?;
+            if let Some(open) = view.open_after(from, &producers)? {
+                return Ok(open);
+            }
+            view = view.list_again()?;
+        }
     }
 
     /// The same without reading much: those that the newest snapshot names, and all where few bytes follow it. A log that is
@@ -55,7 +61,12 @@ impl LogView {
         if active.size > FEW_BYTES && producers.iter().all(|producer| producer.transaction_first_offset < 0) {
             return Ok(Vec::new());
         }
-        match self.open_after(from, &producers) {
+        let found = match self.open_after(from, &producers) {
+            Ok(None) => self.list_again()?.open_transactions(),
+            Ok(Some(open)) => Ok(open),
+            Err(error) => Err(error),
+        };
+        match found {
             Err(StorageError::Corrupt { .. } | StorageError::Unsupported { .. }) => Ok(Vec::new()),
             found => found,
         }
@@ -80,8 +91,9 @@ impl LogView {
         Ok((first, Vec::new()))
     }
 
-    /// Reads on from a snapshot.
-    fn open_after(&self, from: Offset, producers: &[ProducerEntry]) -> Result<Vec<OpenTransaction>> {
+    /// Reads on from a snapshot. `None` where segments after it have been deleted since the view was listed: what ended a
+    /// transaction of the snapshot may have been in them.
+    fn open_after(&self, from: Offset, producers: &[ProducerEntry]) -> Result<Option<Vec<OpenTransaction>>> {
         let named = producers.iter().filter(|producer| producer.transaction_first_offset >= 0);
         let mut open: Open = named
             .map(|&ProducerEntry { producer_id, transaction_first_offset, .. }| {
@@ -94,7 +106,7 @@ impl LogView {
         loop {
             match reader.next()? {
                 Next::Batch(header) => follow(&mut open, &reader, &header, &mut buffer)?,
-                Next::LogStartPassed { .. } => {}
+                Next::LogStartPassed { .. } => return Ok(None),
                 Next::End => break,
             }
         }
@@ -109,7 +121,7 @@ impl LogView {
                 transaction.since = header.first_timestamp().known();
             }
         }
-        Ok(open)
+        Ok(Some(open))
     }
 }
 

@@ -123,6 +123,16 @@ fn await_cleaner(kdir: &Kdir, topics: &[&str]) {
     }
 }
 
+/// Waits for what a broker writes after it has told a producer that its transaction has ended: the markers.
+fn await_markers(kdir: &Kdir, topics: &[&str]) {
+    for topic in topics {
+        until(&format!("the transactions in {topic} have ended"), || {
+            let output = kdir.command(&["consume", topic, "--isolation", "read-committed"]).output().unwrap();
+            !String::from_utf8_lossy(&output.stderr).contains("transaction")
+        });
+    }
+}
+
 /// The broker logs no warning about these topics.
 #[track_caller]
 fn assert_quiet(broker: &Broker, topics: &[&str]) {
@@ -201,6 +211,8 @@ const ROLLED: &str = "active-is-rolled";
 const STAMPED: &str = "stamped-by-append";
 const GOING_ON: &str = "transaction-goes-on";
 const HELD: [&str; 3] = [KEPT_ACTIVE, STAMPED, GOING_ON];
+/// Those in which no transaction is open between rounds.
+const ENDING: [&str; 3] = [KEPT_ACTIVE, ROLLED, STAMPED];
 const ALL: [&str; 4] = [KEPT_ACTIVE, ROLLED, STAMPED, GOING_ON];
 
 /// Compacts all topics, one of them with its active segment. Returns the limits.
@@ -252,6 +264,7 @@ fn a_broker_goes_on_with_logs_that_kdir_compacted(kafka: Kafka) {
     let shapes = ALL.map(|topic| shape(topic, true, topic == GOING_ON));
     let mut producers = Producers::open(&broker, &shapes, true);
     (0..8).for_each(|_| producers.round());
+    await_markers(&kdir, &ENDING);
 
     let before = broker.records(&ALL, "read_committed");
     broker.stop();
@@ -264,6 +277,7 @@ fn a_broker_goes_on_with_logs_that_kdir_compacted(kafka: Kafka) {
 
     // The same producers continue, one of them inside a transaction.
     (0..3).for_each(|_| producers.round());
+    await_markers(&kdir, &ENDING);
     assert_quiet(&broker, &ALL);
     let before = broker.records(&ALL, "read_committed");
     assert!(before.len() > expected.len());
@@ -277,6 +291,7 @@ fn a_broker_goes_on_with_logs_that_kdir_compacted(kafka: Kafka) {
     assert_served(&mut broker, &kdir, &expected, true);
 
     (0..2).for_each(|_| producers.round());
+    await_markers(&kdir, &ENDING);
     let before = broker.records(&ALL, "read_committed");
     alter(&broker, &ALL, LET_CLEANER_RUN);
     await_cleaner(&kdir, &ALL);
@@ -302,6 +317,7 @@ fn kdir_compacts_logs_that_a_broker_has_compacted(kafka: Kafka) {
     create(&broker, &TOPICS, |_| vec![LET_CLEANER_RUN]);
     let mut producers = Producers::open(&broker, &TOPICS.map(|topic| shape(topic, true, false)), true);
     (0..6).for_each(|_| producers.round());
+    await_markers(&kdir, &TOPICS);
     await_cleaner(&kdir, &TOPICS);
     assert_eq!(dirty_sections(&broker).len(), places(&TOPICS).len());
     let before = broker.records(&TOPICS, "read_committed");
@@ -329,6 +345,7 @@ fn kdir_compacts_logs_that_a_broker_has_compacted(kafka: Kafka) {
     assert_same(&broker.records(&TOPICS, "read_committed"), &expected, "served by the broker");
 
     (0..3).for_each(|_| producers.round());
+    await_markers(&kdir, &TOPICS);
     await_cleaner(&kdir, &TOPICS);
     let produced = committed(&kdir, &TOPICS);
     assert_same(&broker.records(&TOPICS, "read_committed"), &produced, "compacted by the broker");
@@ -362,6 +379,7 @@ fn kdir_and_a_broker_make_the_same_of_the_same_log(kafka: Kafka) {
             without.round();
             with.round();
         });
+        await_markers(&kdir, &topics);
         broker.stop();
         let copy = copied(&kdir, &topics);
         for topic in &topics {

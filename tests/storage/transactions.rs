@@ -1,12 +1,13 @@
 //! What a read-committed reader shows, compared with a model that knows the whole log.
 
 use super::support::{NOW, disk_with_partition, log_path, overwrite, path, reader, reader_at};
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::{BatchBuilder, empty};
 use kdir::format::crc;
 use kdir::format::record::NewRecord;
 use kdir::storage::file_name::FileKind;
-use kdir::storage::{Advance, Checkpoints, RecordReader};
+use kdir::storage::{Advance, Checkpoints, LogView, RecordReader};
 use kdir::units::Offset;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -538,4 +539,24 @@ fn damage_below_the_log_start_stops_no_reader() {
     overwrite(&disk, &log_path(0), &log);
     let log = reader_at(&disk, Checkpoints { log_start_offset: Offset(1), ..Checkpoints::default() });
     assert_eq!(advance_all(&mut RecordReader::read_committed(log).unwrap()), [1, 3]);
+}
+
+#[test]
+fn a_transaction_whose_end_was_deleted_while_the_log_was_looked_at_is_not_open() {
+    let batches = log_from(0, 0, &[(1, What::Data(1)), (1, What::Marker(COMMIT)), (2, What::Plain(1))]);
+    let layout = Layout {
+        value_size: 10,
+        rolls: vec![1, 2],
+        offset_index: Index::Right,
+        transaction_index: Index::Right,
+        snapshots: vec![(true, true), (true, true), (false, false)],
+    };
+    let disk = disk_with_partition();
+    layout.write(&disk, &batches);
+    let folder = disk.open_folder(&super::support::folder()).unwrap();
+    let view = LogView::of(folder, Checkpoints::default()).unwrap();
+    for base in [0, 1] {
+        disk.remove_file(&log_path(base)).unwrap();
+    }
+    assert_eq!(view.open_transactions().unwrap(), []);
 }
