@@ -6,9 +6,12 @@
 
 use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::{LogDirError, Partition, Result};
-use crate::storage::clean::{ActiveSegment, Cleanable, Compaction, Counts, Due, Group, Maintenance, Means, Watch};
+use crate::storage::clean::{
+    ActiveSegment, Cleanable, Compaction, Counts, Due, Group, Maintenance, Means, Replaced, Watch,
+};
 use crate::storage::{self, Durability, LogConfig, LogView, LogWriter, Notice, StorageError, SyncFor};
 use crate::units::{Offset, Timestamp};
+use std::thread;
 
 /// How often a log is read that others change meanwhile.
 const ROUNDS_MAX: u32 = 3;
@@ -82,12 +85,11 @@ impl Partition {
         now: Timestamp,
         watch: &mut Watch<'_>,
     ) -> Result<Option<CompactionReport>> {
-        let view = self.view()?;
-        let Some(cleanable) = self.cleanable(&view, Offset(i64::MAX), options, now)? else { return Ok(None) };
-        let before = amount_of(&view)?;
-        if let Some(report) = not_to_do(&cleanable, options, before) {
-            return Ok(Some(report));
-        }
+        let found = self.find_cleanable(Offset(i64::MAX), options, now)?;
+        let (view, cleanable, before) = match found {
+            Found::Due { view, cleanable, before } => (view, cleanable, before),
+            Found::NotDue(report) => return Ok(report),
+        };
         let disk = self.log_dir().disk().clone();
         let mut means = Means {
             memory: options.memory,
@@ -116,12 +118,11 @@ impl Partition {
         notices: &mut Vec<Notice>,
         watch: &mut Watch<'_>,
     ) -> Result<Option<CompactionReport>> {
-        let view = self.view()?;
-        let Some(cleanable) = self.cleanable(&view, Offset(i64::MAX), options, now)? else { return Ok(None) };
-        let before = amount_of(&view)?;
-        if let Some(report) = not_to_do(&cleanable, options, before) {
-            return Ok(Some(report));
-        }
+        let found = self.find_cleanable(Offset(i64::MAX), options, now)?;
+        let (cleanable, before) = match found {
+            Found::Due { cleanable, before, .. } => (cleanable, before),
+            Found::NotDue(report) => return Ok(report),
+        };
         let guard = self.guard()?;
         let Some(maintenance) = Maintenance::begin(&guard)? else {
             return Ok(Some(undone(cleanable, before, Outcome::Busy)));
@@ -151,12 +152,11 @@ impl Partition {
     ) -> Result<Option<CompactionReport>> {
         let durable = self.make_durable(options.active_segment, now, notices)?;
         let options = &CompactOptions { active_segment: ActiveSegment::Stays, ..options.clone() };
-        let view = self.view()?;
-        let Some(cleanable) = self.cleanable(&view, durable, options, now)? else { return Ok(None) };
-        let before = amount_of(&view)?;
-        if let Some(report) = not_to_do(&cleanable, options, before) {
-            return Ok(Some(report));
-        }
+        let found = self.find_cleanable(durable, options, now)?;
+        let (view, cleanable, before) = match found {
+            Found::Due { view, cleanable, before } => (view, cleanable, before),
+            Found::NotDue(report) => return Ok(report),
+        };
         let scratch = maintenance.scratch();
         let mut means = Means {
             memory: options.memory,
@@ -165,42 +165,54 @@ impl Partition {
         };
         let compaction = Compaction::plan(&view, cleanable, &options.config, now, &mut means, watch)?;
         let Some(compaction) = compaction else { return Ok(None) };
+        self.rewrite_all(&compaction, before, watch).map(Some)
+    }
+
+    /// Writes the groups that are to be, and keeps where the next compaction begins.
+    fn rewrite_all(&self, compaction: &Compaction, before: Amount, watch: &mut Watch<'_>) -> Result<CompactionReport> {
         let (mut left, mut outcome): (Option<Offset>, _) = (None, Outcome::Done);
         let (mut now_is, mut counts) = (before, Counts::default());
-        for group in &compaction.groups {
-            let begins = compaction.first_offset(group);
-            if !group.is_written {
-                counts = counts.and(compaction.counts(group));
-                left = left.or(Some(begins).filter(|_| group.is_left()));
-                continue;
-            }
-            match self.rewrite(&compaction, group, watch)? {
-                Some(bytes) => {
-                    now_is = after(now_is, group, bytes);
+        thread::scope(|scope| -> Result<()> {
+            for group in &compaction.groups {
+                let begins = compaction.first_offset(group);
+                if !group.is_written {
                     counts = counts.and(compaction.counts(group));
+                    left = left.or(Some(begins).filter(|_| group.is_left()));
+                    continue;
                 }
                 // What goes from later groups may be what hides a record that stays here.
-                None => {
+                let Some((bytes, replaced)) = self.rewrite(compaction, group, watch)? else {
                     left = left.or(Some(begins));
                     outcome = Outcome::Changed(begins);
                     break;
-                }
+                };
+                now_is = after(now_is, group, bytes);
+                counts = counts.and(compaction.counts(group));
+                // While the next group is written; where there is no thread for it, here.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(replaced));
             }
-        }
+            Ok(())
+        })?;
         let end = left.map_or(compaction.end(), |left| left.min(compaction.end()));
         self.set_cleaned_to(end)?;
-        Ok(Some(report(&compaction, counts, (before, now_is), outcome)))
+        Ok(report(compaction, counts, (before, now_is), outcome))
     }
 
-    /// Writes one group and puts it in place: returns its bytes, or `None` where somebody else has changed a segment.
-    fn rewrite(&self, compaction: &Compaction, group: &Group, watch: &mut Watch<'_>) -> Result<Option<u64>> {
+    /// Writes one group and puts it in place: returns its bytes, and what it has replaced; `None` where somebody else has
+    /// changed a segment.
+    fn rewrite(
+        &self,
+        compaction: &Compaction,
+        group: &Group,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<(u64, Replaced)>> {
         let guard = self.guard()?;
         let begun = compaction.begin(group, &guard)?;
         let folder = guard.folder().clone();
         drop(guard);
         let ready = compaction.write(group, &*folder, begun, watch)?;
         let guard = self.guard()?;
-        Ok(compaction.put_in_place(group, &guard, ready)?.then_some(ready.bytes()))
+        Ok(compaction.put_in_place(group, &guard, ready)?.map(|replaced| (ready.bytes(), replaced)))
     }
 
     /// Makes all of the log durable: a record that goes must not outlive the one that supersedes it. Returns where it ends.
@@ -217,15 +229,21 @@ impl Partition {
         Ok(durable.through)
     }
 
-    fn cleanable(
-        &self,
-        view: &LogView,
-        durable: Offset,
-        options: &CompactOptions,
-        now: Timestamp,
-    ) -> Result<Option<Cleanable>> {
+    /// Finds what can be compacted, of what is durable.
+    fn find_cleanable(&self, durable: Offset, options: &CompactOptions, now: Timestamp) -> Result<Found> {
+        let view = self.view()?;
         let row = self.cleaner_rows()?.row(self.id());
-        Ok(Cleanable::find(view, row, (durable, options.active_segment), &options.config, now)?)
+        let found = Cleanable::find(&view, row, (durable, options.active_segment), &options.config, now)?;
+        let Some(cleanable) = found else { return Ok(Found::NotDue(None)) };
+        let before = amount_of(&view)?;
+        let outcome = if cleanable.is_empty() {
+            Outcome::Nothing
+        } else if cleanable.due == Due::No && !options.is_forced {
+            Outcome::NotDue
+        } else {
+            return Ok(Found::Due { view, cleanable, before });
+        };
+        Ok(Found::NotDue(Some(undone(cleanable, before, outcome))))
     }
 
     /// The rows of the cleaner's checkpoint file; none of one that is damaged, which a broker does without as well.
@@ -262,16 +280,10 @@ impl Partition {
     }
 }
 
-/// The report of a compaction for which there is nothing to do.
-fn not_to_do(cleanable: &Cleanable, options: &CompactOptions, before: Amount) -> Option<CompactionReport> {
-    let outcome = if cleanable.is_empty() {
-        Outcome::Nothing
-    } else if cleanable.due == Due::No && !options.is_forced {
-        Outcome::NotDue
-    } else {
-        return None;
-    };
-    Some(undone(cleanable.clone(), before, outcome))
+/// What can be compacted of a partition.
+enum Found {
+    Due { view: LogView, cleanable: Cleanable, before: Amount },
+    NotDue(Option<CompactionReport>),
 }
 
 fn undone(cleanable: Cleanable, before: Amount, outcome: Outcome) -> CompactionReport {

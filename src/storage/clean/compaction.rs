@@ -6,7 +6,7 @@ use super::groups;
 use super::output::{Output, Written};
 use super::source::{Source, Watch};
 use super::survey::{Counts, Survey, Surveyed};
-use super::swap::swap;
+use super::swap::{Replaced, swap};
 use crate::disk::{self, DiskFile, Folder};
 use crate::format::header::{BATCH_HEADER_SIZE, BatchHeader};
 use crate::storage::{LogConfig, LogView, PartitionGuard, Result, at_place};
@@ -184,20 +184,20 @@ impl Compaction {
         Ok(Ready(output.finish(&filter.aborted, modified)?))
     }
 
-    /// Puts a group's new segment in the place of the old ones; `false` where somebody else has changed one of them, or a
+    /// Puts a group's new segment in the place of the old ones; `None` where somebody else has changed one of them, or a
     /// later one, since: then they stay, and the new files go when the [`Maintenance`](super::Maintenance) ends.
     ///
     /// # Errors
     /// When the disk fails. The old state holds, or the new one.
-    pub fn put_in_place(&self, group: &Group, guard: &PartitionGuard, Ready(written): Ready) -> Result<bool> {
+    pub fn put_in_place(&self, group: &Group, guard: &PartitionGuard, ready: Ready) -> Result<Option<Replaced>> {
         // Later ones hold what supersedes the records that go.
         for segment in &self.survey.segments[group.places.start..] {
             if !segment.source.is_there(&**guard.folder())? {
-                return Ok(false);
+                return Ok(None);
             }
         }
         let sources: Vec<Source> = self.segments(group).iter().map(|segment| segment.source).collect();
-        swap(guard, &sources, written).map(|()| true)
+        swap(guard, &sources, ready.0).map(Some)
     }
 
     /// Where the next compaction begins: everything below was gone through.

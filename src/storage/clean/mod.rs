@@ -28,6 +28,7 @@ mod key_buckets;
 mod maintenance;
 mod newest;
 mod output;
+mod pieces;
 mod producers;
 pub mod retention;
 mod source;
@@ -40,5 +41,6 @@ pub use maintenance::Maintenance;
 pub use newest::{NewestByKey, Superseded};
 pub use source::Watch;
 pub use survey::Counts;
+pub use swap::Replaced;
 
 pub(super) use maintenance::remove_leftovers;

@@ -1,20 +1,18 @@
 //! The closed segments that a compaction reads, as they were when it began.
 
+use super::pieces::{PIECE, Pieces};
 use crate::disk::{DiskError, Folder};
 use crate::format::header::BatchHeader;
 use crate::storage::file_name::{FileKind, segment_name};
-use crate::storage::scan::{Scanner, Step};
+use crate::storage::scan::Scanner;
 use crate::storage::segments::{self, OpenLog};
 use crate::storage::{Result, Segment, StorageError};
 use crate::units::{Offset, Position};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Bytes read at a time.
-const CHUNK: usize = 256 << 10;
-
 /// Called with a batch: its header, its bytes, and where they are.
-type Visit<'a> = dyn FnMut(&BatchHeader, &[u8], (&Path, Position)) -> Result<()> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&BatchHeader, &[u8], (&Path, Position)) -> Result<()> + 'a;
 
 /// A closed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,29 +59,8 @@ impl Source {
 
     /// Shows every batch, its checksum checked, with its bytes and where it is.
     pub(super) fn each_batch(&self, folder: &dyn Folder, watch: &mut Watch<'_>, visit: &mut Visit<'_>) -> Result<()> {
-        let log = self.open(folder)?;
-        let path = log.path.clone();
-        let mut scanner = Scanner::new(log, Position::ZERO, CHUNK)?;
-        let mut unseen = 0;
-        // What follows in a segment that is written to is not asked.
-        while scanner.expected() < self.end {
-            match scanner.step()? {
-                Step::Batch(header) if header.next_offset() > self.end => return Err(scanner.overlap(&header)),
-                Step::Batch(header) if scanner.checksum_matches(&header)? => {
-                    scanner.load(&header)?;
-                    visit(&header, scanner.loaded(&header), (&path, scanner.position()))?;
-                    scanner.pass(&header);
-                    unseen += header.size as u64;
-                    if unseen >= CHUNK as u64 {
-                        watch.pass(std::mem::take(&mut unseen), &path)?;
-                    }
-                }
-                Step::Batch(_) => return Err(scanner.corrupt(scanner.checksum_error())),
-                Step::Bad(problem) => return Err(scanner.corrupt(problem)),
-                Step::End => break,
-            }
-        }
-        watch.pass(unseen, &path)
+        let scanner = Scanner::new(self.open(folder)?, Position::ZERO, PIECE)?;
+        Pieces { scanner, end: self.end }.show(watch, visit)
     }
 }
 
@@ -107,7 +84,7 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn pass(&mut self, bytes: u64, path: &Path) -> Result<()> {
+    pub(super) fn pass(&mut self, bytes: u64, path: &Path) -> Result<()> {
         (self.on_bytes)(bytes);
         if (self.is_stopped)() {
             return Err(interrupted(path));

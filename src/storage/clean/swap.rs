@@ -13,11 +13,20 @@
 
 use super::output::Written;
 use super::source::Source;
+use crate::disk::{Access, DiskFile};
 use crate::storage::file_name::{CLEANED_SUFFIX, DELETED_SUFFIX, FileKind, SWAP_SUFFIX, compacting_name, segment_name};
 use crate::storage::{PartitionGuard, Result, StorageError};
+use std::sync::Arc;
+
+/// Segments that have no name any more. Their space is freed when this is dropped, which takes long where they are large, and
+/// needs no guard.
+#[must_use]
+pub struct Replaced {
+    _logs: Vec<Arc<dyn DiskFile>>,
+}
 
 /// Puts `new` in the place of `old`.
-pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Result<()> {
+pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Result<Replaced> {
     let folder = &**guard.folder();
     let has = |kind: &FileKind| match kind {
         FileKind::Snapshot => false,
@@ -55,5 +64,11 @@ pub(super) fn swap(guard: &PartitionGuard, old: &[Source], new: Written) -> Resu
         guard.rename(&swapped(name(kind)), &name(kind))?;
     }
     folder.sync()?;
-    gone.iter().try_for_each(|name| guard.remove(name))
+    // Where one cannot be opened, its space is freed here.
+    let open = |source: &Source| {
+        folder.open(&deleted(segment_name(source.segment.base_offset, FileKind::Log)), Access::Read).ok()
+    };
+    let replaced = Replaced { _logs: old.iter().filter_map(open).collect() };
+    gone.iter().try_for_each(|name| guard.remove(name))?;
+    Ok(replaced)
 }

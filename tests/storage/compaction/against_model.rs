@@ -45,7 +45,7 @@ fn compact(disk: &FaultyDisk, config: &ModelConfig, memory: u64) -> Result<Optio
     for group in compaction.groups.iter().filter(|group| group.is_written) {
         let begun = compaction.begin(group, &guard(disk, rules.clone(), checkpoints)?)?;
         let ready = compaction.write(group, &*folder, begun, &mut watch)?;
-        assert!(compaction.put_in_place(group, &guard(disk, rules.clone(), checkpoints)?, ready)?);
+        assert!(compaction.put_in_place(group, &guard(disk, rules.clone(), checkpoints)?, ready)?.is_some());
     }
     Ok(Some(compaction.end().0))
 }

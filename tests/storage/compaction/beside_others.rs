@@ -33,8 +33,8 @@ fn nothing_is_swapped_after(change: impl Fn(&FaultyDisk, &Path)) {
         let first = folder().join(format!("{:020}.log", compaction.first_offset(group).0));
         change(&disk, &first);
         let before = on_disk_at(&disk, &folder());
-        let is_done = compaction.put_in_place(group, &partition.guard().unwrap(), ready).unwrap();
-        assert!(!is_done, "seed {seed}");
+        let replaced = compaction.put_in_place(group, &partition.guard().unwrap(), ready).unwrap();
+        assert!(replaced.is_none(), "seed {seed}");
         assert_eq!(on_disk_at(&disk, &folder()), before, "seed {seed}");
         tried += 1;
     }
