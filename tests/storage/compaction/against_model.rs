@@ -4,12 +4,15 @@ use super::bytes::indexes;
 use super::cleaner_model::{Cleaned, GroupEnd, ModelConfig, ModelSegment, clean, replaced, same_log};
 use super::golden::{ROUNDS, segments};
 use super::random_log::{Random, random_log, write_to_disk};
-use crate::support::{folder, guard};
+use crate::support::{NOW, disk_with_log_dir, folder, guard, open_log_dir, topic_config};
 use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
+use kdir::format::batch::BatchBuilder;
+use kdir::format::record::NewRecord;
+use kdir::logdir::NewTopic;
 use kdir::storage::clean::{ActiveSegment, Cleanable, Compaction, Means, Watch};
 use kdir::storage::file_name::{FileKind, segment_path};
-use kdir::storage::{Checkpoints, LogConfig, LogView, Result};
+use kdir::storage::{Checkpoints, Durability, LogConfig, LogView, LogWriter, Result};
 use kdir::units::{Offset, Timestamp};
 use std::path::Path;
 
@@ -127,6 +130,61 @@ fn a_round_is_the_models_on_random_logs() {
         rounds += 1;
     }
     assert!(rounds > SEEDS / 2, "{rounds}");
+}
+
+/// Three segments of more than one piece that is read at a time, with a batch that is larger than that.
+fn large_segments() -> Vec<ModelSegment> {
+    let disk = disk_with_log_dir();
+    let log_dir = open_log_dir(&disk).unwrap();
+    let settings = [("cleanup.policy", "compact"), ("segment.bytes", "1200000")];
+    let new = NewTopic { name: "t".parse().unwrap(), partitions: 1, config: topic_config(&settings) };
+    log_dir.create_topic(&new).unwrap();
+    let partition = super::faults::partition(&disk).unwrap();
+    let guard = partition.guard().unwrap();
+    let mut writer = LogWriter::open(&guard, Durability::Unsynced, NOW).unwrap();
+    for batch in 0..200 {
+        let mut builder = BatchBuilder::new(0);
+        for record in 0..if batch == 30 { 5000 } else { 100 } {
+            let key = format!("k{}", (batch * 37 + record * 11) % 9000);
+            let value = format!("{batch} {record} {}", "x".repeat(100));
+            let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+            builder.push(&NewRecord { timestamp: NOW, key, value, headers: &[] });
+        }
+        writer.append(&guard, &mut [builder.finish(None, usize::MAX).unwrap()], NOW).unwrap();
+    }
+    writer.close(&guard, NOW).unwrap();
+    on_disk_at(&disk, &super::faults::folder())
+}
+
+#[test]
+fn a_round_is_the_models_where_segments_are_read_ahead() {
+    let before = large_segments();
+    assert!(before.len() > 2 && before[0].log.len() > 1 << 20, "{}", before.len());
+    let config = ModelConfig {
+        delete_retention_ms: 1000,
+        segment_bytes: 3 << 20,
+        segment_index_bytes: 10 << 20,
+        index_interval_bytes: 4096,
+        now_ms: NOW.0,
+        first_dirty: 0,
+        limit: before.last().unwrap().base,
+        log_start: 0,
+        group_end_rule: GroupEnd::EachGroup,
+    };
+    let disk = disk_with(&before);
+    let end = compact(&disk, &config, 1 << 20).unwrap();
+    let (cleaned, model_end) = clean(&before, &config);
+    assert_eq!(end, Some(model_end));
+    compare("large segments", &before, &cleaned, &on_disk(&disk), &config);
+
+    // Damage behind the first piece ends it, and changes nothing.
+    let mut damaged = before;
+    let at = damaged[1].log.len() * 3 / 4;
+    damaged[1].log[at] ^= 1;
+    let disk = disk_with(&damaged);
+    let error = compact(&disk, &config, 1 << 20).unwrap_err().to_string();
+    assert!(error.contains("checksum") && error.contains(&format!("{:020}.log", damaged[1].base)), "{error}");
+    assert_eq!(on_disk(&disk), damaged);
 }
 
 #[test]
