@@ -14,14 +14,23 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/kafka.sh"
 const SERVER_FLAGS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35";
 
 pub fn rows(bench: &mut Bench) {
-    let name = "against Kafka 4";
-    if !bench.wants(name) {
+    let (name, cleaner_name) = ("against Kafka 4", "against Kafka 4: its cleaner");
+    if !bench.wants(cleaner_name) {
         return;
     }
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka/4").is_dir() {
         bench.row(Row::not_run(name, "run tests/kafka/kafka.sh fetch for it"));
         return;
     }
+    if bench.wants(name) {
+        tools(bench);
+    }
+    for percent in [10, 100] {
+        cleaner(bench, &format!("{cleaner_name}, {percent} % unique keys"), percent);
+    }
+}
+
+fn tools(bench: &mut Bench) {
     let broker = Broker::start(bench, &[]);
     let records = bench.bytes / 100;
     data::write_lines(&bench.dir.join("lines"), 100, bench.bytes);
@@ -31,15 +40,11 @@ pub fn rows(bench: &mut Bench) {
     kcat(bench, &broker);
     drop(broker);
     bench.run("rm -rf broker ld lines some");
-    for percent in [10, 100] {
-        cleaner(bench, percent);
-    }
 }
 
 /// The broker's own figure of the first round of its cleaner, with the memory for keys that it has by default. Both clean the
 /// same segments.
-fn cleaner(bench: &mut Bench, percent: u64) {
-    let name = format!("against Kafka 4: its cleaner, {percent} % unique keys");
+fn cleaner(bench: &mut Bench, name: &str, percent: u64) {
     crate::compact::write_lines(bench, bench.bytes, percent);
     bench.run(&format!("{}; rm -rf of; cp -a ld of", crate::compact::fill()));
     let properties = ["log.cleaner.dedupe.buffer.size=134217728"];
@@ -71,7 +76,7 @@ fn cleaner(bench: &mut Bench, percent: u64) {
         bench.run(&crate::compact::fill());
         turns.push((bench.time("\"$KDIR\" -q compact --force t"), theirs));
     }
-    let row = Row::times_faster(&name, &Turns(turns), Target::AtLeast(10.0));
+    let row = Row::times_faster(name, &Turns(turns), Target::AtLeast(10.0));
     bench.row(row.note(format!("theirs by its own rate, {rate} MiB/s, not durable; ours durable")));
     bench.run("rm -rf broker ld of lines");
 }

@@ -298,6 +298,28 @@ impl Scanner {
         &self.buffer[within..within + header.size]
     }
 
+    /// Whether all of the next batch is in memory.
+    pub(crate) fn has_loaded_next(&self) -> bool {
+        let Some(within) = self.position.checked_sub(self.start) else { return false };
+        let bytes = self.buffer[..self.filled].get(within as usize..).unwrap_or_default();
+        BatchHeader::parse(bytes).is_ok_and(|header| header.size <= bytes.len())
+    }
+
+    /// Hands over the bytes in memory, for other memory to read into: what was passed since it was read last, and what
+    /// follows. Returns the position of the first.
+    pub(crate) fn exchange_buffer(&mut self, buffer: &mut Vec<u8>) -> Position {
+        std::mem::swap(&mut self.buffer, buffer);
+        let within = (self.position.saturating_sub(self.start) as usize).min(self.filled);
+        let ahead = &buffer[within..self.filled];
+        let first = Position(self.start);
+        if self.buffer.len() < ahead.len() {
+            self.buffer.resize(ahead.len(), 0);
+        }
+        self.buffer[..ahead.len()].copy_from_slice(ahead);
+        (self.start, self.filled) = (self.position, ahead.len());
+        first
+    }
+
     /// The next `wanted` bytes; fewer if the file was cut meanwhile.
     #[inline]
     fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {

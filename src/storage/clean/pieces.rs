@@ -9,25 +9,27 @@ use std::path::Path;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
-/// Bytes read at a time, and of a piece but for its last batch.
+/// Bytes read at a time; a piece has no more, or one batch.
 pub(super) const PIECE: usize = 256 << 10;
 
 /// Batches one after the other, their checksums checked.
 #[derive(Default)]
 struct Piece {
     batches: Vec<(BatchHeader, Position)>,
+    /// What was read, from this position on.
     bytes: Vec<u8>,
+    start: Position,
 }
 
 impl Piece {
     fn show(&self, path: &Path, watch: &mut Watch<'_>, visit: &mut Visit<'_>) -> Result<()> {
-        let mut bytes = &self.bytes[..];
+        let mut shown = 0;
         for (header, position) in &self.batches {
-            let (batch, rest) = bytes.split_at(header.size);
-            visit(header, batch, (path, *position))?;
-            bytes = rest;
+            let within = (position.0 - self.start.0) as usize;
+            visit(header, &self.bytes[within..within + header.size], (path, *position))?;
+            shown += header.size as u64;
         }
-        watch.pass(self.bytes.len() as u64, path)
+        watch.pass(shown, path)
     }
 }
 
@@ -84,15 +86,14 @@ impl Pieces {
     /// The next piece, in the memory of a used one.
     fn next(&mut self, mut piece: Piece) -> Result<Option<Piece>> {
         piece.batches.clear();
-        piece.bytes.clear();
         let scanner = &mut self.scanner;
-        while scanner.expected() < self.end && piece.bytes.len() < PIECE {
+        // Another one might be read over those before.
+        while scanner.expected() < self.end && (piece.batches.is_empty() || scanner.has_loaded_next()) {
             match scanner.step()? {
                 Step::Batch(header) if header.next_offset() > self.end => return Err(scanner.overlap(&header)),
                 Step::Batch(header) if scanner.checksum_matches(&header)? => {
                     scanner.load(&header)?;
                     piece.batches.push((header, scanner.position()));
-                    piece.bytes.extend_from_slice(scanner.loaded(&header));
                     scanner.pass(&header);
                 }
                 Step::Batch(_) => return Err(scanner.corrupt(scanner.checksum_error())),
@@ -100,6 +101,10 @@ impl Pieces {
                 Step::End => break,
             }
         }
-        Ok(Some(piece).filter(|piece| !piece.batches.is_empty()))
+        if piece.batches.is_empty() {
+            return Ok(None);
+        }
+        piece.start = scanner.exchange_buffer(&mut piece.bytes);
+        Ok(Some(piece))
     }
 }
