@@ -92,6 +92,23 @@ fn a_dry_run_changes_nothing_and_says_what_would_go() {
 }
 
 #[test]
+fn without_a_log_dir_there_is_nothing_to_compact() {
+    let kdir = Kdir::new();
+    let told = format!("there is no log dir {}, so there is nothing to compact\n", kdir.log_dir().display());
+    kdir.run(&["compact"]).code(0).stdout("").stderr(told);
+}
+
+#[test]
+fn what_memory_has_no_room_for_is_told() {
+    let kdir = Kdir::with_topic("t", &["-c", "cleanup.policy=compact"]);
+    let lines: Vec<u8> = (0..70_000).flat_map(|number| format!("k{number}\tv\n").into_bytes()).collect();
+    kdir.produce("t", &["-K", "\\t"], lines);
+    let told = " of hashes of keys went to a file (--memory)\n";
+    let args = ["-v", "compact", "t", "--force", "--roll", "--memory", "1MiB"];
+    kdir.run(&args).code(0).stderr(contains(told));
+}
+
+#[test]
 fn what_is_not_due_is_left_with_the_reason() {
     let kdir = users(&["-c", "min.cleanable.dirty.ratio=0.9"]);
     compacted(&kdir, &[]);

@@ -20,8 +20,8 @@ use crate::units::{ByteSize, Timestamp};
 /// that a later one has the key of, records of aborted transactions, markers of transactions that nothing is left of, records
 /// without a key. A tombstone, which is a record with a key and no value, goes delete.retention.ms after the compaction that
 /// has met it first. Offsets stay as they are. The active segment is not compacted, nor what is after an open transaction
-/// or younger than min.compaction.lag.ms. Producers and readers go on meanwhile; everything written is durable before it
-/// takes the place of anything. Topics with both policies: `kdir retention` removes whole segments.
+/// or younger than min.compaction.lag.ms. Producers and readers go on; everything written is durable before it takes the place
+/// of anything. Topics with both policies: `kdir retention` removes whole segments.
 ///
 /// Without a topic: all topics that kdir made and whose cleanup.policy holds compact. A broker's topic has to be named; its
 /// configuration is taken from the broker's metadata where that is here, and from --config.
@@ -87,7 +87,14 @@ const COLUMNS: [Column; 17] = [
 ];
 
 pub(crate) fn run(args: &CompactArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
+    let opened = if args.dry_run { context.open() } else { context.open_to_write() };
+    let log_dir = match opened {
+        Err(error) if matches!(error.downcast_ref(), Some(LogDirError::Missing { .. })) => {
+            context.ui.status(&format!("{error}, so there is nothing to compact"));
+            return Ok(Exit::Done);
+        }
+        opened => opened?,
+    };
     let _stop = Stop::on_signals()?;
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     let is_shown = args.dry_run || args.report.output != ReportFormat::Table || !context.ui.is_quiet();
@@ -105,6 +112,10 @@ pub(crate) fn run(args: &CompactArgs, context: &mut Context) -> anyhow::Result<E
             match compact(&partition, &options, args.dry_run, context) {
                 Ok(None) => {}
                 Ok(Some(done)) => {
+                    if done.scratch_size > 0 {
+                        let (partition, size) = (partition.id(), ByteSize(done.scratch_size));
+                        context.ui.verbose(&format!("{partition}: {size} of hashes of keys went to a file (--memory)"));
+                    }
                     gained += done.before.bytes.saturating_sub(done.after.bytes);
                     if is_shown {
                         report.row(row(&partition, &done, &options, args.dry_run, context))?;
