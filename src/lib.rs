@@ -12,6 +12,7 @@
 //! | --- | --- | --- |
 //! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
 //! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
+//! | 5 | [`groups`] | what groups of consumers have committed, in Kafka's own topic for it |
 //! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, compaction, checking, mending |
@@ -52,6 +53,7 @@ pub mod cli;
 pub mod consume;
 pub mod disk;
 pub mod format;
+pub mod groups;
 pub mod logdir;
 pub mod produce;
 pub mod storage;

@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors of the house. A module uses its own and lower ones; two modules on one floor do not know each other.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("units", 0),
     ("format", 1),
     ("disk", 2),
     ("stream", 2),
     ("storage", 3),
     ("logdir", 4),
+    ("groups", 5),
     ("produce", 5),
     ("consume", 6),
     ("cli", 7),

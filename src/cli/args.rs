@@ -4,7 +4,7 @@ use super::exit;
 use crate::logdir::TopicPattern;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
-use crate::units::{ByteSize, Duration, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
+use crate::units::{ByteSize, Duration, GroupId, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -201,6 +201,11 @@ pub(crate) fn partition_count(text: &str) -> Result<i32, String> {
 /// A topic name.
 pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
     text.parse().map_err(|error: crate::units::name::TopicNameError| explained(text, error.to_string()))
+}
+
+/// A group id.
+pub(crate) fn group(text: &str) -> Result<GroupId, String> {
+    text.parse().map_err(|error: crate::units::GroupIdError| error.to_string())
 }
 
 /// A topic name, or a pattern for several.

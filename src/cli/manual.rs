@@ -12,6 +12,8 @@ use roff::{Inline, Roff, bold, italic, roman};
 /// The version that the pages describe, and the day of its release.
 const RELEASE: (&str, &str) = ("0.1.0", "2026-11-23");
 
+const PROGRAM: &str = "kdir";
+
 /// How long a line of the source may be.
 const LINE: usize = 79;
 
@@ -74,6 +76,9 @@ pub(crate) fn page(program: &Command, command: Option<&Command>) -> String {
     page.arguments(subject);
     page.options(subject);
     page.examples(subject);
+    if command.is_some() {
+        subject.get_subcommands().for_each(|command| page.subcommand(command));
+    }
     page.list("EXIT STATUS", &EXIT_STATUS, bold);
     page.list("FILES", &[LOG_DIR], italic);
     if command.is_none() {
@@ -101,8 +106,9 @@ impl Page {
         self.0.render().replace(r"\\", r"\e")
     }
 
-    fn control(&mut self, name: &str) {
+    fn control(&mut self, name: &str) -> &mut Self {
         self.0.control(name, []);
+        self
     }
 
     fn section(&mut self, name: &str) {
@@ -161,12 +167,18 @@ impl Page {
         self.section("NAME");
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         // A command is described by a verb; the program's own begins with a name.
-        let about = if command.has_subcommands() { about } else { uncapitalized(&about) };
+        let about = if command.get_name() == PROGRAM { about } else { uncapitalized(&about) };
         self.0.text([roman(format!("{name} - {about}"))]);
     }
 
     fn synopsis(&mut self, command: &Command) {
         self.section("SYNOPSIS");
+        let line = Self::typed(command);
+        self.0.text(line);
+    }
+
+    /// A command as it is typed.
+    fn typed(command: &Command) -> Vec<Inline> {
         let mut line = vec![bold(command.get_bin_name().unwrap_or_else(|| command.get_name()))];
         line.extend([roman(" ["), italic("OPTIONS"), roman("]")]);
         for option in command.get_opts().filter(|option| option.is_required_set()) {
@@ -190,7 +202,7 @@ impl Page {
         if command.has_subcommands() {
             line.extend([roman(" "), italic("COMMAND")]);
         }
-        self.0.text(line);
+        line
     }
 
     fn description(&mut self, command: &Command) {
@@ -216,6 +228,33 @@ impl Page {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             self.item(vec![bold(page_name(command)), roman("(1)")], &about);
         }
+    }
+
+    /// A command of a command: all of it but what is on the page once.
+    fn subcommand(&mut self, command: &Command) {
+        self.section(&command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase());
+        self.0.text(Self::typed(command));
+        self.control("PP");
+        let long = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        for paragraph in long.split("\n\n") {
+            self.text(paragraph);
+            self.control("PP");
+        }
+        for argument in command.get_positionals() {
+            self.argument(vec![italic(value_name(argument))], argument);
+        }
+        let is_own = |option: &&Arg| {
+            option.get_help_heading() != Some(super::GLOBAL) && option.get_id() != "help" && !option.is_hide_set()
+        };
+        for option in command.get_opts().filter(is_own) {
+            self.argument(option_head(option), option);
+        }
+        let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        self.control("PP").control("EX");
+        for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+            self.0.text([roman(line)]);
+        }
+        self.control("EE");
     }
 
     fn arguments(&mut self, command: &Command) {

@@ -59,8 +59,8 @@ pub struct Cli {
 pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
     ///
-    /// list, describe, consume, offsets and verify read the log dirs of a broker that has several as one: give the option once
-    /// for each.
+    /// list, describe, consume, offsets, groups and verify read the log dirs of a broker that has several as one: give the
+    /// option once for each.
     #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     #[arg(env = "KDIR_LOG_DIR", hide_env_values = true, value_parser = args::any_path())]
     log_dir: Vec<PathBuf>,
@@ -88,6 +88,7 @@ enum Command {
     Consume(Lazy<commands::consume::ConsumeArgs>),
     Get(Lazy<commands::get::GetArgs>),
     Offsets(Lazy<commands::offsets::OffsetsArgs>),
+    Groups(Lazy<commands::groups::GroupsArgs>),
     DeleteRecords(Lazy<commands::delete_records::DeleteRecordsArgs>),
     Retention(Lazy<commands::retention::RetentionArgs>),
     Compact(Lazy<commands::compact::CompactArgs>),
@@ -138,7 +139,7 @@ impl Context {
         match &self.roots[..] {
             [only] => Ok(only),
             _ => Err(exit::usage(
-                "--log-dir is given more than once: only list, describe, consume, offsets and verify read several log dirs",
+                "--log-dir is given more than once: only list, describe, consume, offsets, groups and verify read several log dirs",
             )),
         }
     }
@@ -236,6 +237,7 @@ fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
         }
         Command::Get(Lazy(args)) => commands::get::run(args, context),
         Command::Offsets(Lazy(args)) => commands::offsets::run(args, context),
+        Command::Groups(Lazy(args)) => commands::groups::run(args, context),
         Command::DeleteRecords(Lazy(args)) => commands::delete_records::run(args, context),
         Command::Retention(Lazy(args)) => commands::retention::run(args, context),
         Command::Compact(Lazy(args)) => commands::compact::run(args, context),

@@ -6,7 +6,7 @@
 //! they can go; what is still too wide is wrapped, but never within a word.
 
 use super::ui::{self, OutputError, Ui};
-use crate::units::{ByteSize, LocalZone, Timestamp};
+use crate::units::{ByteSize, Duration, LocalZone, Timestamp};
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde_json::{Map, Value};
 
@@ -40,6 +40,8 @@ pub(crate) enum Cell {
     Time(Timestamp),
     /// A time, and now: where there is little room, as few characters as tell how far apart the two are.
     Moment(Timestamp, Timestamp),
+    /// How long ago something was.
+    Age(Duration),
     /// There may be fewer.
     AtMost(i64),
     /// There is a record, and it has no timestamp.
@@ -88,6 +90,7 @@ impl Cell {
             }
             Self::Moment(timestamp, now) if !with_seconds => short_time(*timestamp, *now, zone),
             Self::Moment(timestamp, _) => timestamp.to_civil_or_year(zone),
+            Self::Age(age) => age.rounded().to_string(),
             Self::Json(_) => String::new(),
             Self::Nothing => "-".into(),
         }
@@ -98,6 +101,7 @@ impl Cell {
             Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
             Self::Number(number)
             | Self::AtMost(number)
+            | Self::Age(Duration(number))
             | Self::Time(Timestamp(number))
             | Self::Moment(Timestamp(number), _) => number.to_string(),
             Self::Bytes(bytes) => bytes.to_string(),
@@ -111,6 +115,7 @@ impl Cell {
             Self::Text(text) => text.as_str().into(),
             Self::Number(number)
             | Self::AtMost(number)
+            | Self::Age(Duration(number))
             | Self::Time(Timestamp(number))
             | Self::Moment(Timestamp(number), _) => (*number).into(),
             Self::Bytes(bytes) => (*bytes).into(),

@@ -196,7 +196,8 @@ fn with_log_dirs_before_the_command(mut cli: Cli, words: &[OsString]) -> clap::e
 fn help_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
     if words.get(1).is_some_and(|word| word == "help") {
         words.remove(1);
-        words.truncate(2);
+        let named = words.get(1).and_then(|word| super::command().find_subcommand(word).cloned());
+        words.truncate(if named.is_some_and(|command| command.has_subcommands()) { 3 } else { 2 });
         words.push("--help".into());
     }
     words
@@ -205,9 +206,13 @@ fn help_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
 /// The command that the words name; of those that name none, kdir itself.
 fn named_command(words: Vec<OsString>) -> Command {
     let program = super::command();
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(words);
-    let name = matches.ok().and_then(|it| it.subcommand_name().map(ToOwned::to_owned));
-    name.and_then(|name| program.find_subcommand(name).cloned()).unwrap_or(program)
+    let Ok(matches) = Cli::command().ignore_errors(true).try_get_matches_from(words) else { return program };
+    let (mut command, mut matches) = (program, &matches);
+    while let Some((name, within)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        (command, matches) = (found, within);
+    }
+    command
 }
 
 /// What clap has refused, and of which command.
@@ -243,8 +248,10 @@ impl Wrong<'_> {
         }
     }
 
+    /// As it is typed after `kdir`; of no command, `kdir`.
     fn name(&self) -> &str {
-        self.command.get_name()
+        let typed = self.command.get_bin_name().unwrap_or_else(|| self.command.get_name());
+        typed.strip_prefix("kdir ").unwrap_or(typed)
     }
 
     /// Where all that the command takes is listed.
@@ -285,8 +292,10 @@ impl Wrong<'_> {
     fn unknown_command(&self, word: &str) -> (String, Option<String>) {
         let other = OTHER_COMMANDS.iter().find(|(words, _)| words.contains(&word)).map(|(_, hint)| (*hint).to_owned());
         let names = self.command.get_subcommands().map(Command::get_name);
-        let nearest = || nearest(word, names).map(|name| format!("did you mean `kdir {name}`?"));
-        (format!("there is no command {word}"), other.or_else(nearest).or_else(|| self.see_help()))
+        let before = if self.name() == "kdir" { String::new() } else { format!("{} ", self.name()) };
+        let nearest = || nearest(word, names).map(|name| format!("did you mean `kdir {before}{name}`?"));
+        let other = other.filter(|_| before.is_empty());
+        (format!("there is no command {before}{word}"), other.or_else(nearest).or_else(|| self.see_help()))
     }
 
     /// In consume, -f is not the -f of tail.

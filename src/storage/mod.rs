@@ -22,6 +22,7 @@
 //! Deliberately absent: a clock (`now` is passed in), a cache between processes, any lock for readers.
 
 mod append_plan;
+mod batch_records;
 pub mod batches;
 pub mod check;
 mod checkpoints;
@@ -59,6 +60,7 @@ mod transactions;
 mod view;
 mod writer;
 
+pub use batch_records::BatchRecords;
 pub use checkpoints::Checkpoints;
 pub use clean::retention;
 pub use config::{CleanupPolicy, LogConfig};

@@ -4,6 +4,7 @@
 //! a clock, an environment variable or a file, but for the tz database, which jiff finds; what depends on "now" takes
 //! it as an argument.
 
+pub mod group_id;
 pub mod name;
 pub mod offset;
 pub mod set_aside;
@@ -14,6 +15,7 @@ pub mod time_format;
 pub mod time_text;
 pub mod zone;
 
+pub use group_id::{GroupId, GroupIdError};
 pub use name::{TopicName, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
 pub use set_aside::{FOLDER_NAME_MAX, SetAside, SetAsideKind};

@@ -10,6 +10,7 @@ pub(crate) mod delete_records;
 pub(crate) mod describe;
 pub(crate) mod dump;
 pub(crate) mod get;
+pub(crate) mod groups;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod offsets;

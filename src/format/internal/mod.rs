@@ -7,6 +7,7 @@ mod consumer_offsets;
 mod consumer_protocol;
 mod control;
 mod coordinator;
+pub mod group_records;
 pub mod metadata;
 pub mod schema;
 mod share_group_state;

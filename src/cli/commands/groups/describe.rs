@@ -1,0 +1,123 @@
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::{Exit, Failures};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
+use crate::groups::{Group, GroupError, GroupKind, LagRow, TopicLogs};
+use crate::units::{Duration, GroupId, Timestamp};
+use std::collections::BTreeMap;
+
+/// Show how far groups are, partition by partition
+///
+/// A row for each partition of the topics that a group has committed offsets of, and of those that its members had. LAG is
+/// the log end offset less the committed one, or less the log start offset where nothing was committed or records that the
+/// group has not read were removed. BEHIND is how long ago the first record was written that the group has not read. MEMBER
+/// and HOST are of the member that had the partition when a broker wrote that down last.
+///
+/// Columns of JSON and TSV: group, type, state, topic, partition, committed, log_start_offset, log_end_offset, lag, behind_ms,
+/// lost, member, host, client_id, committed_at, leader_epoch, metadata
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json")]
+pub(super) struct DescribeArgs {
+    /// The groups; all without one
+    #[arg(value_parser = args::group)]
+    group: Vec<GroupId>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 17] = [
+    text("group", "GROUP"),
+    text("type", "").leaves(1),
+    text("state", "").leaves(1),
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("committed", "COMMITTED"),
+    number("log_start_offset", "LOG START").leaves(2),
+    number("log_end_offset", "LOG END"),
+    number("lag", "LAG"),
+    number("behind_ms", "BEHIND"),
+    number("lost", "").leaves(1),
+    text("member", "MEMBER").leaves(3),
+    text("host", "HOST").leaves(4),
+    text("client_id", "").leaves(1),
+    json_only("committed_at"),
+    json_only("leader_epoch"),
+    json_only("metadata"),
+];
+
+pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let log_dirs = context.open_to_read()?;
+    let mut failures = Failures::new(context.ui);
+    let found = super::all_groups(&log_dirs, context, &mut failures)?;
+    let mut logs = TopicLogs::of(&log_dirs);
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    for (id, group) in chosen(args, &found.groups, &mut failures) {
+        let rows = match logs.rows(group) {
+            Ok(rows) => rows,
+            Err(error) => {
+                failures.tell(error);
+                continue;
+            }
+        };
+        for row in rows {
+            if row.lost() > 0 {
+                let (partition, lost) = (&row.partition, super::super::counted(row.lost() as u64, "record"));
+                context
+                    .ui
+                    .warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
+            }
+            let next_timestamp = logs.next_timestamp(&row)?;
+            report.row(cells(id, group, &row, next_timestamp))?;
+        }
+    }
+    report.finish()?;
+    Ok(failures.exit())
+}
+
+/// The groups that are meant.
+fn chosen<'a>(
+    args: &'a DescribeArgs,
+    groups: &'a BTreeMap<GroupId, Group>,
+    failures: &mut Failures,
+) -> Vec<(&'a GroupId, &'a Group)> {
+    if args.group.is_empty() {
+        return groups.iter().collect();
+    }
+    let mut chosen = Vec::new();
+    for id in &args.group {
+        match groups.get(id) {
+            Some(group) => chosen.push((id, group)),
+            None => failures.tell(GroupError::NotFound { group: id.clone() }),
+        }
+    }
+    chosen
+}
+
+fn cells(id: &GroupId, group: &Group, row: &LagRow, next_timestamp: Option<Timestamp>) -> Vec<Cell> {
+    let number = |number: Option<i64>| number.map_or(Cell::Nothing, Cell::Number);
+    let words = |text: Option<&str>| text.map_or(Cell::Nothing, Cell::text);
+    let member = row.recorded_member.as_ref().and_then(|member| group.recorded_members.get(member));
+    let committed = row.committed.as_ref();
+    let is_shared = group.kind() == GroupKind::Share;
+    let age = |timestamp| i64::try_from(crate::cli::now().since(timestamp).max(0)).unwrap_or(i64::MAX);
+    let behind = next_timestamp.map(age);
+    vec![
+        Cell::text(id),
+        Cell::text(group.kind().name()),
+        Cell::text(group.state().name()),
+        Cell::text(&row.partition.topic),
+        Cell::Number(row.partition.partition.into()),
+        number(committed.map(|committed| committed.offset.0)),
+        number(row.log_start_offset.map(|offset| offset.0)),
+        number(row.log_end_offset.map(|offset| offset.0)),
+        number(row.lag().filter(|_| !is_shared)),
+        behind.filter(|_| !is_shared).map_or(Cell::Nothing, |ms| Cell::Age(Duration(ms))),
+        Cell::Number(row.lost()),
+        words(row.recorded_member.as_deref()),
+        words(member.map(|member| member.host.as_str())),
+        words(member.map(|member| member.client_id.as_str())),
+        Cell::time(committed.map(|committed| committed.timestamp)),
+        number(committed.and_then(|committed| committed.leader_epoch).map(i64::from)),
+        words(committed.map(|committed| committed.metadata.as_str())),
+    ]
+}

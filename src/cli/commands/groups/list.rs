@@ -1,0 +1,72 @@
+use super::Kind;
+use crate::cli::Context;
+use crate::cli::exit::{Exit, Failures};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::groups::{Group, GroupKind, TopicLogs};
+use crate::units::{GroupId, TopicName};
+use std::collections::BTreeSet;
+
+/// List groups
+///
+/// A row for each group: its type and state as Kafka's tools name them, by what a broker has written last; the members that
+/// it had then; the topics that it has committed offsets of; how many offsets it is behind in them; and when it has committed
+/// last. The lag of a share group is not in `__consumer_offsets`.
+///
+/// Columns of JSON and TSV: group, type, state, members, topics, lag, last_commit
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups list --type consumer -o json")]
+pub(super) struct ListArgs {
+    /// Only groups of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 7] = [
+    text("group", "GROUP"),
+    text("type", "TYPE"),
+    text("state", "STATE"),
+    number("members", "MEMBERS"),
+    number("topics", "TOPICS"),
+    number("lag", "LAG"),
+    text("last_commit", "LAST COMMIT"),
+];
+
+pub(super) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let log_dirs = context.open_to_read()?;
+    let mut failures = Failures::new(context.ui);
+    let found = super::all_groups(&log_dirs, context, &mut failures)?;
+    let mut logs = TopicLogs::of(&log_dirs);
+    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let is_meant = |group: &Group| args.kind.is_none_or(|kind| GroupKind::from(kind) == group.kind());
+    let mut is_empty = true;
+    for (id, group) in found.groups.iter().filter(|(_, group)| is_meant(group)) {
+        is_empty = false;
+        match row(id, group, &mut logs) {
+            Ok(row) => report.row(row)?,
+            Err(error) => failures.tell(error),
+        }
+    }
+    report.finish()?;
+    if is_empty && failures.exit() == Exit::Done {
+        context.ui.status("there are no groups");
+    }
+    Ok(failures.exit())
+}
+
+fn row(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Cell>> {
+    let lags: Vec<i64> = logs.rows(group)?.iter().filter_map(|row| row.lag()).collect();
+    let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
+    let last_commit = group.committed.values().map(|committed| committed.timestamp).max();
+    let has_lag = group.kind() != GroupKind::Share && !lags.is_empty();
+    Ok(vec![
+        Cell::text(id),
+        Cell::text(group.kind().name()),
+        Cell::text(group.state().name()),
+        Cell::Number(group.recorded_members.len() as i64),
+        Cell::Number(topics.len() as i64),
+        if has_lag { Cell::Number(lags.iter().sum()) } else { Cell::Nothing },
+        Cell::moment(last_commit, crate::cli::now()),
+    ])
+}

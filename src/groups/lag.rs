@@ -1,0 +1,187 @@
+//! How far groups are behind the topics that they read.
+
+use super::Result;
+use super::group::{Assigned, Committed, Group};
+use crate::logdir::{LogDirError, LogDirs, Topic};
+use crate::storage::{LogReader, LogView, RecordReader};
+use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
+use std::collections::{BTreeMap, HashMap};
+use uuid::Uuid;
+
+/// Bytes read at a time to find one record.
+const CHUNK: usize = 16 << 10;
+
+/// The topics of some log dirs, as they were when each was asked for first.
+pub struct TopicLogs<'a> {
+    log_dirs: &'a LogDirs,
+    topics: HashMap<TopicName, Option<Topic>>,
+    logs: HashMap<TopicPartition, Option<LogRange>>,
+    names: Option<HashMap<Uuid, TopicName>>,
+}
+
+/// The log of a partition.
+#[derive(Clone)]
+struct LogRange {
+    view: LogView,
+    start: Offset,
+    end: Offset,
+}
+
+/// How far a group is in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LagRow {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// What the group has committed there, if anything.
+    pub committed: Option<Committed>,
+    /// Where its log begins; `None` where the partition is not here.
+    pub log_start_offset: Option<Offset>,
+    /// Where it ends.
+    pub log_end_offset: Option<Offset>,
+    /// The id of the member that had it when that was written down last.
+    pub recorded_member: Option<String>,
+}
+
+impl LagRow {
+    /// The offset that the group goes on at: what it has committed, unless the log begins behind that.
+    #[must_use]
+    pub fn next_offset(&self) -> Option<Offset> {
+        let start = self.log_start_offset?;
+        Some(self.committed.as_ref().map_or(start, |committed| committed.offset.max(start)))
+    }
+
+    /// How many offsets are to be read. Below 0 where more was committed than there is.
+    #[must_use]
+    pub fn lag(&self) -> Option<i64> {
+        Some(self.log_end_offset? - self.next_offset()?)
+    }
+
+    /// How many offsets were removed before the group has read them.
+    #[must_use]
+    pub fn lost(&self) -> i64 {
+        match (&self.committed, self.log_start_offset) {
+            (Some(committed), Some(start)) => (start - committed.offset).max(0),
+            _ => 0,
+        }
+    }
+}
+
+impl<'a> TopicLogs<'a> {
+    /// Those of some log dirs.
+    #[must_use]
+    pub fn of(log_dirs: &'a LogDirs) -> Self {
+        Self { log_dirs, topics: HashMap::new(), logs: HashMap::new(), names: None }
+    }
+
+    /// How far a group is: in the partitions of the topics that it has committed something of, and in those that its members
+    /// had when that was written down last.
+    ///
+    /// # Errors
+    /// When a topic cannot be read.
+    pub fn rows(&mut self, group: &Group) -> Result<Vec<LagRow>> {
+        let mut members = BTreeMap::<TopicPartition, Option<String>>::new();
+        for partition in group.committed.keys() {
+            members.insert(partition.clone(), None);
+            for number in self.topic(&partition.topic)?.map_or(Vec::new(), |topic| topic.partitions.clone()) {
+                members.entry(TopicPartition { topic: partition.topic.clone(), partition: number }).or_default();
+            }
+        }
+        for (id, member) in &group.recorded_members {
+            for assigned in &member.assignment {
+                let Some(topic) = self.name(assigned)? else { continue };
+                for &number in &assigned.partitions {
+                    let partition = TopicPartition { topic: topic.clone(), partition: number };
+                    members.insert(partition, Some(id.clone()));
+                }
+            }
+        }
+        let row = |(partition, recorded_member): (TopicPartition, Option<String>)| {
+            let log = self.log(&partition)?;
+            Ok(LagRow {
+                committed: group.committed.get(&partition).cloned(),
+                log_start_offset: log.map(|log| log.start),
+                log_end_offset: log.map(|log| log.end),
+                recorded_member,
+                partition,
+            })
+        };
+        members.into_iter().map(row).collect()
+    }
+
+    /// The timestamp of the first record that the group is still to read; `None` where there is none, or it has no time.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn next_timestamp(&mut self, row: &LagRow) -> Result<Option<Timestamp>> {
+        let (Some(next), Some(log)) = (row.next_offset(), self.log(&row.partition)?) else { return Ok(None) };
+        if next >= log.end {
+            return Ok(None);
+        }
+        let mut reader = LogReader::new(log.view.clone(), CHUNK);
+        reader.seek(next);
+        let mut records = RecordReader::new(reader);
+        loop {
+            return Ok(match records.advance()? {
+                crate::storage::Advance::Record => records.timestamp().known(),
+                crate::storage::Advance::LogStartPassed { .. } => continue,
+                _ => None,
+            });
+        }
+    }
+
+    fn topic(&mut self, name: &TopicName) -> Result<Option<&Topic>> {
+        if !self.topics.contains_key(name) {
+            let found = match self.log_dirs.named(name) {
+                Err(LogDirError::TopicNotFound { .. } | LogDirError::TopicSetAside { .. }) => None,
+                found => Some(found?),
+            };
+            self.topics.insert(name.clone(), found);
+        }
+        Ok(self.topics[name].as_ref())
+    }
+
+    fn log(&mut self, partition: &TopicPartition) -> Result<Option<&LogRange>> {
+        if !self.logs.contains_key(partition) {
+            let log_dirs = self.log_dirs;
+            let handle = match self.topic(&partition.topic)? {
+                Some(topic) if topic.partitions.contains(&partition.partition) => {
+                    Some(log_dirs.partition(topic, partition.partition)?)
+                }
+                _ => None,
+            };
+            let range = match handle {
+                Some(handle) => {
+                    let view = handle.view()?;
+                    let (start, end) = (view.log_start_offset(), view.log_end_offset()?);
+                    Some(LogRange { view, start, end })
+                }
+                None => None,
+            };
+            self.logs.insert(partition.clone(), range);
+        }
+        Ok(self.logs[partition].as_ref())
+    }
+
+    /// The topic that partitions were assigned of; `None` where it is not here.
+    fn name(&mut self, assigned: &Assigned) -> Result<Option<TopicName>> {
+        if let Some(name) = &assigned.topic {
+            return Ok(name.parse().ok());
+        }
+        let Some(id) = assigned.topic_id else { return Ok(None) };
+        if self.names.is_none() {
+            self.names = Some(self.names_by_id()?);
+        }
+        Ok(self.names.as_ref().and_then(|names| names.get(&id)).cloned())
+    }
+
+    fn names_by_id(&self) -> Result<HashMap<Uuid, TopicName>> {
+        let mut names = HashMap::new();
+        for topic in self.log_dirs.find_topics()?.topics {
+            let Some(&first) = topic.partitions.first() else { continue };
+            if let Some(id) = self.log_dirs.partition(&topic, first)?.incarnation()? {
+                names.insert(id, topic.name);
+            }
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,19 @@
+//! Groups that share topics: what they have committed, kept as Kafka keeps it.
+//!
+//! A group is in one partition of `__consumer_offsets`, found by its id ([`GroupsTopic`]). That log is replayed
+//! ([`CoordinatorLog`]) to what is known of each [`Group`]. [`TopicLogs`] sets that beside the topics.
+//!
+//! Source: `reference` is Kafka's own coordinator: `GroupCoordinatorService`, `GroupMetadataManager`,
+//! `OffsetMetadataManager`.
+
+mod coordinator_log;
+mod error;
+mod group;
+mod groups_topic;
+mod lag;
+
+pub use coordinator_log::{CoordinatorLog, PassedOver};
+pub use error::{GroupError, Result};
+pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMember};
+pub use groups_topic::{FoundGroups, GroupsTopic};
+pub use lag::{LagRow, TopicLogs};
