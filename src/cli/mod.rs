@@ -16,6 +16,7 @@ mod times;
 mod ui;
 mod usage;
 
+use crate::disk::atomic;
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDir, LogDirError, LogDirs};
@@ -161,6 +162,14 @@ impl Context {
             }
         }
         Ok(log_dirs)
+    }
+
+    /// A small file of the user's, as text.
+    fn read_text(&self, path: &Path) -> anyhow::Result<String> {
+        const SIZE_MAX: usize = 64 << 20;
+        let bytes = atomic::read_small_at(&*self.disk, path, SIZE_MAX)?;
+        let bytes = bytes.with_context(|| format!("there is no file {}", path.display()))?;
+        String::from_utf8(bytes).with_context(|| format!("{} is not text", path.display()))
     }
 
     fn open_to_repair(&self) -> anyhow::Result<LogDir> {

@@ -1,4 +1,4 @@
-//! The two kinds of lock, which do not see each other on Linux.
+//! The three kinds of lock. Those on whole files and folders do not see each other on Linux.
 //!
 //! - *fcntl* (POSIX) over the whole file, shared, on `<log-dir>/.lock`: the kind that a JVM takes exclusively
 //!   (`FileChannel.tryLock`: `F_SETLK`, `F_WRLCK`, from 0 to the end). It belongs to the process and falls when *any*
@@ -10,10 +10,13 @@
 
 use super::real::{folder_of, open_or_make};
 use super::{FileId, Result, SharedLock, Stat, named};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,6 +86,40 @@ fn holder_in(locks: &str, id: &FileId) -> Option<u32> {
         (Some((_, pid)), _) | (None, [(_, pid)]) => Some(*pid),
         _ => None,
     }
+}
+
+/// Takes the lock of a range if nobody has any of it.
+pub(super) fn try_lock_range(file: &File, range: Range<u64>) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&range_lock(libc::F_WRLCK, &range)?)) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn unlock_range(file: &File, range: Range<u64>) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&range_lock(libc::F_UNLCK, &range)?))?;
+    Ok(())
+}
+
+/// What another open file has locked of a range, one range of it.
+pub(super) fn locked_range(file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    let mut found = range_lock(libc::F_WRLCK, &range)?;
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
+    if i32::from(found.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    let start = found.l_start as u64;
+    // A length of 0 is up to the end, wherever that is.
+    let end = if found.l_len == 0 { u64::MAX } else { start + found.l_len as u64 };
+    Ok(Some(start..end))
+}
+
+fn range_lock(kind: i32, range: &Range<u64>) -> io::Result<libc::flock> {
+    let too_far = || io::Error::from(io::ErrorKind::InvalidInput);
+    let start = i64::try_from(range.start).map_err(|_| too_far())?;
+    let length = i64::try_from(range.end - range.start).map_err(|_| too_far())?;
+    Ok(libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: length, l_pid: 0 })
 }
 
 pub(super) fn unlock(file: &File) {

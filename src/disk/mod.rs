@@ -216,6 +216,13 @@ pub trait DiskFile: Send + Sync {
     fn lock(&self) -> Result<()>;
     /// The process that has that lock, where the system names it.
     fn holder(&self) -> Option<u32>;
+    /// Takes an exclusive lock on a range of bytes, which may be behind the end of the file, held until it is given back, this
+    /// handle is dropped or the process dies; `false` when another handle has one of them. It sees no other kind of lock.
+    fn try_lock_range(&self, range: Range<u64>) -> Result<bool>;
+    /// Gives the locks of this handle in a range back.
+    fn unlock_range(&self, range: Range<u64>) -> Result<()>;
+    /// A range that another handle has locked, one of those that reach into `range`; needs no right to write.
+    fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>>;
 }
 
 /// An open folder: the same one for as long as it is held, whatever its path names by then. Names are single names in it,

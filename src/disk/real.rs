@@ -267,6 +267,18 @@ impl DiskFile for RealFile {
     fn holder(&self) -> Option<u32> {
         lock::holder(&Stat::of(&self.file.metadata().ok()?).id)
     }
+
+    fn try_lock_range(&self, range: Range<u64>) -> Result<bool> {
+        named("lock", &self.path, lock::try_lock_range(&self.file, range))
+    }
+
+    fn unlock_range(&self, range: Range<u64>) -> Result<()> {
+        named("unlock", &self.path, lock::unlock_range(&self.file, range))
+    }
+
+    fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>> {
+        named("look for locks of", &self.path, lock::locked_range(&self.file, range))
+    }
 }
 
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! What can go wrong with groups.
 
+use super::GroupKind;
 use crate::logdir::LogDirError;
 use crate::storage::StorageError;
-use crate::units::GroupId;
+use crate::units::{GroupId, TopicPartition};
+use std::path::PathBuf;
 
 /// What can go wrong with groups.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,47 @@ pub enum GroupError {
         /// Its id.
         group: GroupId,
     },
+    /// Members of the group are alive.
+    #[error("{group} has members: {}", members.join(", "))]
+    HasMembers {
+        /// Its id.
+        group: GroupId,
+        /// What they say of themselves.
+        members: Vec<String>,
+    },
+    /// The id is that of another kind of group, and one id is one kind: a broker would give up all groups of the partition.
+    #[error("{group} is a {} group, and no group of consumers", kind.name().to_lowercase())]
+    OtherKind {
+        /// Its id.
+        group: GroupId,
+        /// Which kind.
+        kind: GroupKind,
+    },
+    /// The partition of `__consumer_offsets` that a group belongs to is not in the log dir.
+    #[error("{group} belongs to a partition of __consumer_offsets that is not in {}", log_dir.display())]
+    Elsewhere {
+        /// Its id.
+        group: GroupId,
+        /// The log dir.
+        log_dir: PathBuf,
+    },
+    /// A topic does not have a partition.
+    #[error("there is no partition {partition} here")]
+    NoPartition {
+        /// The partition.
+        partition: TopicPartition,
+    },
+}
+
+impl GroupError {
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::LogDir(LogDirError::Disk(error) | LogDirError::Storage(StorageError::Disk(error))) => error.is_full(),
+            _ => false,
+        }
+    }
 }
 
 impl From<StorageError> for GroupError {

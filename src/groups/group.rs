@@ -14,6 +14,7 @@ mod record {
     pub(super) const OFFSET_COMMIT: i16 = 1;
     pub(super) const GROUP_METADATA: i16 = 2;
     pub(super) const CONSUMER_METADATA: i16 = 3;
+    pub(super) const CONSUMER_PARTITIONS: i16 = 4;
     pub(super) const CONSUMER_MEMBER: i16 = 5;
     pub(super) const CONSUMER_TARGET: i16 = 6;
     pub(super) const CONSUMER_CURRENT: i16 = 8;
@@ -179,10 +180,10 @@ impl Group {
         }
     }
 
-    /// Whether there is a record of group metadata of the classic protocol.
+    /// Whether it was written down which partitions the topics have that it reads.
     #[must_use]
-    pub fn has_classic_metadata(&self) -> bool {
-        self.kinds.contains(&record::GROUP_METADATA)
+    pub fn has_partition_metadata(&self) -> bool {
+        self.kinds.contains(&record::CONSUMER_PARTITIONS)
     }
 
     /// Takes over a record that is not of an offset; `None` is a tombstone.
@@ -209,7 +210,9 @@ impl Group {
             record::CONSUMER_TARGET | record::SHARE_TARGET | record::STREAMS_TARGET => {
                 self.target_epoch = value.and_then(|value| value.int("assignmentEpoch")).unwrap_or_default();
             }
-            record::SHARE_STATE | record::STREAMS_TOPOLOGY => self.note(key_type, value.is_some()),
+            record::CONSUMER_PARTITIONS | record::SHARE_STATE | record::STREAMS_TOPOLOGY => {
+                self.note(key_type, value.is_some());
+            }
             _ => {}
         }
     }

@@ -6,14 +6,20 @@
 //! Source: `reference` is Kafka's own coordinator: `GroupCoordinatorService`, `GroupMetadataManager`,
 //! `OffsetMetadataManager`.
 
+mod commits;
 mod coordinator_log;
 mod error;
 mod group;
 mod groups_topic;
 mod lag;
+mod lock_file;
+mod reset;
 
+pub use commits::{Commits, forget_topic};
 pub use coordinator_log::{CoordinatorLog, PassedOver};
 pub use error::{GroupError, Result};
 pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMember};
 pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, TopicLogs};
+pub use lock_file::{LockFile, Member};
+pub use reset::{ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};

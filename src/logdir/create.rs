@@ -45,15 +45,22 @@ impl LogDir {
     /// # Errors
     /// When the directory is a broker's or not a log dir, the name collides with another topic's, or the disk fails.
     pub fn create_topic(&self, new: &NewTopic) -> Result<Created> {
-        let NewTopic { name, partitions, .. } = new;
-        self.refuse_long_folder_name(name, *partitions)?;
-        self.refuse_broker_owned()?;
-        let topic = match self.begin_topic(new)? {
+        let topic = match self.declare_topic(new)? {
             Created::New(topic) => topic,
             existing @ Created::Existing(_) => return Ok(existing),
         };
         self.make_partitions(&topic, &topic.partitions)?;
         Ok(Created::New(topic))
+    }
+
+    /// Makes a topic without the folders of its partitions: each is made by the first who writes to it.
+    ///
+    /// # Errors
+    /// As [`LogDir::create_topic`].
+    pub fn declare_topic(&self, new: &NewTopic) -> Result<Created> {
+        self.refuse_long_folder_name(&new.name, new.partitions)?;
+        self.refuse_broker_owned()?;
+        self.begin_topic(new)
     }
 
     /// Writes the topic file, unless the topic is there.

@@ -60,6 +60,14 @@ impl Deletion {
 }
 
 impl LogDir {
+    /// Refuses a topic that [`LogDir::delete_topic`] would refuse as it is now.
+    ///
+    /// # Errors
+    /// When there is no such topic, or its folders hold something else.
+    pub fn check_delete(&self, name: &TopicName) -> Result<()> {
+        self.refuse_foreign_content(&self.topic(name)?)
+    }
+
     /// Deletes a topic. `on_step` is called for each file or link that is gone.
     ///
     /// # Errors

@@ -54,6 +54,9 @@ pub const DAMAGED_SUFFIX: &str = ".damaged";
 /// The file of a compaction that is going on: locked by it, and what memory has no room for.
 pub const COMPACTING: &str = "compacting";
 
+/// Behind the name of the lock file of a consumer group.
+pub const GROUP_SUFFIX: &str = ".group";
+
 /// The name of a segment's file while a compaction writes it. It has no dot: a broker that finds `….index` takes what is
 /// before for an offset, and does not start.
 #[must_use]
@@ -119,6 +122,7 @@ pub fn is_of_a_partition(name: &str) -> bool {
         || name.strip_prefix("unsynced-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
         || parse_cut_name(name).is_some()
         || is_of_a_compaction(name)
+        || name.len() > GROUP_SUFFIX.len() && name.ends_with(GROUP_SUFFIX)
 }
 
 fn is_base_offset(digits: &str) -> bool {

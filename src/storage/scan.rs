@@ -451,6 +451,18 @@ impl DiskFile for ClosedFile {
     fn holder(&self) -> Option<u32> {
         None
     }
+
+    fn try_lock_range(&self, _: Range<u64>) -> disk::Result<bool> {
+        self.refused("lock")
+    }
+
+    fn unlock_range(&self, _: Range<u64>) -> disk::Result<()> {
+        self.refused("unlock")
+    }
+
+    fn locked_range(&self, _: Range<u64>) -> disk::Result<Option<Range<u64>>> {
+        self.refused("look for locks of")
+    }
 }
 
 /// What is wrong at a place without a batch.

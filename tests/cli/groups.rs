@@ -135,3 +135,115 @@ fn what_cannot_be_read_stops_nobody() {
     let run = kdir.run(&["groups", "list"]).stdout(contains("console-g"));
     assert_ne!(run.get_output().status.code(), Some(0));
 }
+
+/// A log dir of our own, with ten records in each of three partitions.
+fn own() -> Kdir {
+    let kdir = Kdir::with_topic("orders", &["--partitions", "3"]);
+    for partition in ["0", "1", "2"] {
+        let lines: String = (0..10).map(|number| format!("v{number}\n")).collect();
+        kdir.produce("orders", &["-p", partition, "--timestamp", "2020-01-01T00:00:00Z"], lines);
+    }
+    kdir
+}
+
+/// Prior and new offset of each partition that a reset has moved.
+fn reset(kdir: &Kdir, group: &str, args: &[&str]) -> Value {
+    json!(rows(kdir, &[&["-q", "groups", "reset", group], args].concat(), &["partition", "prior", "new"]))
+}
+
+fn committed(kdir: &Kdir, group: &str) -> Vec<Value> {
+    rows(kdir, &["-q", "groups", "describe", group], &["committed"]).into_iter().map(|row| row[0].clone()).collect()
+}
+
+#[test]
+fn a_group_is_set_to_where_it_is_to_go_on() {
+    let kdir = own();
+    let all = &["--topic", "orders"];
+    let to = |where_to: &[&str]| reset(&kdir, "g", &[&all[..], where_to].concat());
+    assert_eq!(to(&["--to", "4", "--dry-run"]), json!([[0, null, 4], [1, null, 4], [2, null, 4]]));
+    assert!(!kdir.path("__consumer_offsets.json").exists());
+    assert_eq!(to(&["--to", "4"]), json!([[0, null, 4], [1, null, 4], [2, null, 4]]));
+    assert_eq!(reset(&kdir, "g", &["--topic", "orders:1", "--shift", "-3"]), json!([[1, 4, 1]]));
+    assert_eq!(
+        reset(&kdir, "g", &["--topic", "orders:0", "--topic", "orders:2", "--to", "earliest"]),
+        json!([[0, 4, 0], [2, 4, 0]])
+    );
+    assert_eq!(committed(&kdir, "g"), [0, 1, 0]);
+    assert_eq!(to(&["--to", "latest"]), json!([[0, 0, 10], [1, 1, 10], [2, 0, 10]]));
+    assert_eq!(to(&["--to", "2019-01-01"]), json!([[0, 10, 0], [1, 10, 0], [2, 10, 0]]));
+    assert_eq!(to(&["--to", "2021-01-01"]), json!([[0, 0, 10], [1, 0, 10], [2, 0, 10]]));
+    assert_eq!(reset(&kdir, "other", &["--topic", "orders:0,2", "--like", "g"]), json!([[0, null, 10], [2, null, 10]]));
+    assert_eq!(reset(&kdir, "other", &["--all-topics", "--to", "current"]), json!([[0, 10, 10], [2, 10, 10]]));
+
+    let exported = kdir.text(&["groups", "reset", "g", "--all-topics", "--shift", "-2", "--export"]);
+    assert_eq!(exported, "orders,0,8\norders,1,8\norders,2,8\n");
+    let file = kdir.file("offsets.csv", "orders,0,3\n\nother,orders,1,5\ng,orders,2,6\n");
+    assert_eq!(to(&["--from-file", &file]), json!([[0, 10, 3], [2, 10, 6]]));
+    assert_eq!(committed(&kdir, "g"), [3, 10, 6]);
+    kdir.assert_sound();
+}
+
+#[test]
+fn what_cannot_be_reset_is_said() {
+    let kdir = own();
+    let refused = |args: &[&str], code: i32, told: &str| {
+        kdir.run(&[&["groups", "reset"], args].concat()).code(code).stdout("").stderr(contains(told));
+    };
+    refused(&["g", "--topic", "orders"], 2, "--to");
+    refused(&["g", "--to", "1"], 2, "--topic");
+    refused(&["g", "--topic", "orders", "--to", "nowhere"], 2, "--to: ");
+    refused(&["g", "--topic", "orders:7", "--to", "1"], 1, "partition 7");
+    refused(&["g", "--topic", "order", "--to", "1"], 1, "there is no topic order");
+    refused(&["g", "--all-topics", "--to", "1"], 1, "there is no group g");
+    refused(&["g", "--topic", "orders", "--like", "h"], 1, "there is no group h");
+    let file = kdir.file("bad.csv", "orders,0\n");
+    refused(&["g", "--topic", "orders", "--from-file", &file], 2, "line 1 is not TOPIC,PARTITION,OFFSET: orders,0");
+    // What is not in the log becomes what is.
+    let run = kdir.run(&["groups", "reset", "g", "--topic", "orders:1", "--to", "99", "-o", "tsv"]).code(0);
+    run.stdout("g\torders\t1\t\t10\n").stderr("warning: orders-1 has no offset 99: the nearest is 10\n");
+}
+
+#[test]
+fn groups_are_deleted_and_so_is_what_they_know_of_a_deleted_topic() {
+    let kdir = own();
+    kdir.create("bills", &[]);
+    for topic in ["orders", "bills"] {
+        reset(&kdir, "g", &["--topic", topic, "--to", "0"]);
+        reset(&kdir, "h", &["--topic", topic, "--to", "0"]);
+    }
+    kdir.run(&["groups", "delete", "g"]).code(2);
+    kdir.run(&["groups", "delete", "g", "--topic", "orders:0,1", "--yes"])
+        .code(0)
+        .stderr("deleted the offsets of group g (2 partitions)\n");
+    assert_eq!(committed(&kdir, "g"), [json!(0), Value::Null, Value::Null, json!(0)]);
+    let run = kdir.run(&["groups", "delete", "nobody", "h", "--yes"]).code(1);
+    run.stderr("kdir: there is no group nobody\ndeleted group h (4 partitions)\n");
+    kdir.run(&["groups", "describe", "h"]).code(1);
+    kdir.run(&["-v", "delete", "orders", "--yes"]).code(0).stderr(contains("group g has forgotten topic orders\n"));
+    kdir.create("orders", &[]);
+    assert_eq!(json!(rows(&kdir, &["groups", "describe"], &["group", "topic"])), json!([["g", "bills"]]));
+    kdir.run(&["-q", "delete", "bills", "--yes"]).code(0).stderr("");
+    kdir.run(&["groups", "list"]).code(0).stdout("");
+    kdir.assert_sound();
+}
+
+#[test]
+fn who_is_alive_keeps_a_group_as_it_is() {
+    use kdir::disk::real::RealDisk;
+    use kdir::disk::{Access, Disk};
+    let kdir = own();
+    reset(&kdir, "g", &["--topic", "orders", "--to", "3"]);
+    let member = RealDisk::default().open(&kdir.path("orders-0/g.group"), Access::Write).unwrap();
+    member.write_at(b"4711 web1\n", 256 * 6).unwrap();
+    assert!(member.try_lock_range(5..6).unwrap());
+    for args in [&["reset", "g", "--topic", "orders", "--to", "1"][..], &["delete", "g", "--yes"]] {
+        kdir.run(&[&["groups"], args].concat()).code(1).stderr("kdir: g has members: 4711 web1\n");
+    }
+    assert_eq!(committed(&kdir, "g"), [3, 3, 3]);
+    drop(member);
+    kdir.run(&["groups", "delete", "g", "--yes"]).code(0);
+    // The file is the partition's, to whoever checks, repairs or deletes it.
+    kdir.assert_sound();
+    kdir.run(&["-q", "delete", "orders", "--yes"]).code(0).stderr("");
+    assert!(!kdir.path("orders-0").exists());
+}

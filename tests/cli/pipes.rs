@@ -172,7 +172,9 @@ fn a_signal_while_the_handlers_are_made_is_not_lost() {
     let kdir = Kdir::with_topic("app", &[]);
     let interrupt = 1 << (Signal::INT.as_raw() - 1);
     for number in 0..400 {
-        let producer = Running::start(kdir.process(&["-q", "produce", "app"]));
+        // A shell has its background jobs ignore SIGINT, and with them the tests.
+        let script = "exec env --default-signal=INT \"$@\"";
+        let producer = Running::start(kdir.process_of_script(script, &["-q", "produce", "app"]));
         // Those of SIGTERM come next, and are made within microseconds.
         while producer.caught_signals() & interrupt == 0 {}
         let moment = Instant::now();

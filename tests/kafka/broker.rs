@@ -189,6 +189,19 @@ impl Broker {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What `kafka-consumer-groups --describe` says of all groups: its rows in words, without the heading.
+    pub(crate) fn describe_groups(&self) -> Vec<Vec<String>> {
+        let class = match self.kafka {
+            Kafka::K2 => "kafka.admin.ConsumerGroupCommand",
+            Kafka::K3 | Kafka::K4 => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        };
+        let args = ["--bootstrap-server", &self.address(), "--describe", "--all-groups"];
+        let output = self.kafka.run(class, &args, b"");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rows = text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        rows.filter(|row| row.len() >= 9 && row[0] != "GROUP").collect()
+    }
+
     /// What kafka-get-offsets says at `time` (-2 earliest, -1 latest, or ms): `topic:partition:offset` lines.
     pub(crate) fn get_offsets(&self, topic: &str, time: &str) -> String {
         let class = if self.kafka == Kafka::K2 {

@@ -20,6 +20,7 @@ mod dumped;
 mod filled;
 mod formats;
 mod golden;
+mod groups;
 mod handover;
 mod histories;
 mod internal;

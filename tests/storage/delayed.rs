@@ -159,4 +159,13 @@ impl DiskFile for Delayed<Arc<dyn DiskFile>> {
     fn holder(&self) -> Option<u32> {
         self.before("holder").holder()
     }
+    fn try_lock_range(&self, range: Range<u64>) -> Result<bool> {
+        self.before("try_lock_range").try_lock_range(range)
+    }
+    fn unlock_range(&self, range: Range<u64>) -> Result<()> {
+        self.before("unlock_range").unlock_range(range)
+    }
+    fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>> {
+        self.before("locked_range").locked_range(range)
+    }
 }

@@ -311,6 +311,9 @@ macro_rules! pass_on_of_file {
             fn try_lock() -> Result<bool>;
             fn lock() -> Result<()>;
             fn holder() -> Option<u32>;
+            fn try_lock_range(range: Range<u64>) -> Result<bool>;
+            fn unlock_range(range: Range<u64>) -> Result<()>;
+            fn locked_range(range: Range<u64>) -> Result<Option<Range<u64>>>;
         }
     };
 }

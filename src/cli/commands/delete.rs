@@ -4,15 +4,16 @@ use crate::cli::args;
 use crate::cli::complete;
 use crate::cli::exit::{self, Exit, FAILED, Failures};
 use crate::cli::ui::Unit;
-use crate::logdir::{Deleting, TopicPattern};
-use crate::units::ByteSize;
+use crate::groups;
+use crate::logdir::{Deleting, LogDir, TopicPattern};
+use crate::units::{ByteSize, TopicName};
 use std::io::IsTerminal;
 
 /// Delete topics and all their records
 ///
 /// Asks on a terminal and needs --yes elsewhere. A deletion that was interrupted is finished by the next `create` or
 /// `delete`; the topic is gone as soon as it has begun. A topic whose question is answered with no is kept, and the exit status
-/// is 1.
+/// is 1. What groups have committed of a topic is forgotten before.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
                 continue;
             }
         }
+        forget(&topic.name, &log_dir, context)?;
         let mut progress = context.ui.progress(None, Unit::Segments);
         let mut segments = 0;
         let mut unlinked = Vec::new();
@@ -69,4 +71,22 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     super::warn_of_kept(&log_dir, context)?;
     Ok(ended)
+}
+
+/// Has groups forget a topic that is about to be deleted. That there is no room to write this down keeps nobody from making
+/// room.
+fn forget(topic: &TopicName, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
+    log_dir.check_delete(topic)?;
+    match groups::forget_topic(log_dir, topic, crate::cli::now()) {
+        Ok(groups) => {
+            groups.iter().for_each(|group| context.ui.verbose(&format!("group {group} has forgotten topic {topic}")));
+        }
+        Err(error) if error.is_full() => {
+            context
+                .ui
+                .warning(&format!("groups may go on in another topic {topic} where they were in this one: {error}"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }

@@ -119,6 +119,23 @@ impl DiskFile for FaultyFile {
     fn holder(&self) -> Option<u32> {
         None
     }
+
+    fn try_lock_range(&self, range: Range<u64>) -> Result<bool> {
+        self.disk.run("lock", &self.path, |state| Ok(state.locks.take_range(self.inode, self.handle, range)))
+    }
+
+    fn unlock_range(&self, range: Range<u64>) -> Result<()> {
+        self.disk.run("unlock", &self.path, |state| {
+            state.locks.give_range_back(self.inode, self.handle, &range);
+            Ok(())
+        })
+    }
+
+    fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>> {
+        self.disk.run("look for locks of", &self.path, |state| {
+            Ok(state.locks.range_of_another(self.inode, self.handle, &range))
+        })
+    }
 }
 
 impl Drop for FaultyFile {

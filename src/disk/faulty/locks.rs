@@ -5,6 +5,7 @@ use super::FaultyDisk;
 use crate::disk::Disk;
 use crate::disk::{Result, SharedLock};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Locks {
     /// File or folder to the handle that has it locked.
     exclusive: BTreeMap<u64, u64>,
+    /// Ranges of files, each with the handle that has it.
+    ranges: Vec<(u64, u64, Range<u64>)>,
     /// File to how many share it.
     shares: BTreeMap<u64, u64>,
     /// Path to the file that a broker found there and holds.
@@ -28,10 +31,40 @@ impl Locks {
         *self.exclusive.entry(inode).or_insert(handle) == handle
     }
 
+    /// Gives all back that a handle has of a file or folder.
     pub(super) fn give_back(&mut self, inode: u64, handle: u64) {
         if self.exclusive.get(&inode) == Some(&handle) {
             self.exclusive.remove(&inode);
         }
+        self.ranges.retain(|(of, by, _)| (*of, *by) != (inode, handle));
+    }
+
+    /// Whether this handle has a range of a file now.
+    pub(super) fn take_range(&mut self, inode: u64, handle: u64, range: Range<u64>) -> bool {
+        if self.range_of_another(inode, handle, &range).is_some() {
+            return false;
+        }
+        self.give_range_back(inode, handle, &range);
+        self.ranges.push((inode, handle, range));
+        true
+    }
+
+    /// As the kernel does: of a range that is longer, the rest stays.
+    pub(super) fn give_range_back(&mut self, inode: u64, handle: u64, given: &Range<u64>) {
+        let (own, mut kept): (Vec<_>, Vec<_>) =
+            self.ranges.drain(..).partition(|(of, by, _)| (*of, *by) == (inode, handle));
+        for (_, _, range) in own {
+            let rest = [range.start..range.end.min(given.start), range.start.max(given.end)..range.end];
+            kept.extend(rest.into_iter().filter(|it| it.start < it.end).map(|it| (inode, handle, it)));
+        }
+        self.ranges = kept;
+    }
+
+    pub(super) fn range_of_another(&self, inode: u64, handle: u64, range: &Range<u64>) -> Option<Range<u64>> {
+        let is_in_the_way = |(of, by, held): &&(u64, u64, Range<u64>)| {
+            *of == inode && *by != handle && held.start < range.end && range.start < held.end
+        };
+        self.ranges.iter().find(is_in_the_way).map(|(_, _, held)| held.clone())
     }
 
     fn is_held_by_broker(&self, inode: u64) -> bool {

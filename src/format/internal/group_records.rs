@@ -39,6 +39,44 @@ pub fn group_metadata_key(group: &str) -> Vec<u8> {
     key
 }
 
+/// A record of a group of the consumer protocol (KIP-848), by its key.
+#[derive(Debug, Clone, Copy)]
+pub enum ConsumerKey<'a> {
+    /// The group's epoch.
+    Epoch,
+    /// The partitions of the topics that it reads; not written from Kafka 4.1 on.
+    PartitionMetadata,
+    /// What a member has said of itself.
+    Member(&'a str),
+    /// The epoch of what the members are to have.
+    TargetEpoch,
+    /// What a member is to have.
+    TargetMember(&'a str),
+    /// What a member has.
+    CurrentAssignment(&'a str),
+}
+
+impl ConsumerKey<'_> {
+    /// The key of a group's record.
+    #[must_use]
+    pub fn encode(self, group: &str) -> Vec<u8> {
+        let (key_type, member): (i16, _) = match self {
+            Self::Epoch => (3, None),
+            Self::PartitionMetadata => (4, None),
+            Self::Member(member) => (5, Some(member)),
+            Self::TargetEpoch => (6, None),
+            Self::TargetMember(member) => (7, Some(member)),
+            Self::CurrentAssignment(member) => (8, Some(member)),
+        };
+        let mut key = key_type.to_be_bytes().to_vec();
+        put_text(&mut key, group);
+        if let Some(member) = member {
+            put_text(&mut key, member);
+        }
+        key
+    }
+}
+
 /// Texts are ids, names and what was written by us: they have fewer than 32 768 bytes.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = i16::try_from(text.len()).expect("the text fits its length field");

@@ -27,6 +27,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.Node;
@@ -57,6 +58,7 @@ public final class Client {
         switch (command) {
             case "create" -> create(bootstrap, args);
             case "consume" -> consume(bootstrap, args[0], Arrays.copyOfRange(args, 1, args.length));
+            case "member" -> member(bootstrap, args);
             case "produce" -> produce(bootstrap, args);
             case "transactions" -> transactions(bootstrap, args);
             case "delete-records" -> deleteRecords(bootstrap, args);
@@ -196,6 +198,53 @@ public final class Client {
             }
         }
         out.flush();
+    }
+
+    /**
+     * GROUP TOPIC COUNT [KEY=VALUE...]: a member of a group that takes so many records of each partition, prints their places, and
+     * commits. Where fewer come within five seconds, those.
+     */
+    private static void member(String bootstrap, String[] args) throws Exception {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", bootstrap);
+        properties.put("group.id", args[0]);
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("enable.auto.commit", "false");
+        for (int at = 3; at < args.length; at++) {
+            String[] parts = args[at].split("=", 2);
+            properties.put(parts[0], parts[1]);
+        }
+        int count = Integer.parseInt(args[2]);
+        var bytes = new ByteArrayDeserializer();
+        Map<TopicPartition, OffsetAndMetadata> taken = new HashMap<>();
+        Map<TopicPartition, Integer> counts = new HashMap<>();
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, bytes, bytes)) {
+            consumer.subscribe(List.of(args[1]));
+            long deadline = 0;
+            while (deadline == 0 || System.nanoTime() < deadline) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+                    var partition = new TopicPartition(record.topic(), record.partition());
+                    if (counts.merge(partition, 1, Integer::sum) <= count) {
+                        System.out.println(record.topic() + " " + record.partition() + " " + record.offset());
+                        taken.put(partition, new OffsetAndMetadata(record.offset() + 1));
+                    }
+                }
+                if (deadline == 0 && !consumer.assignment().isEmpty()) {
+                    deadline = System.nanoTime() + 5_000_000_000L;
+                }
+                int complete = 0;
+                for (int of : counts.values()) {
+                    complete += of >= count ? 1 : 0;
+                }
+                if (!consumer.assignment().isEmpty() && complete == consumer.assignment().size()) {
+                    break;
+                }
+            }
+            if (!taken.isEmpty()) {
+                consumer.commitSync(taken);
+            }
+        }
+        System.out.flush();
     }
 
     private static KafkaProducer<byte[], byte[]> producer(String bootstrap, String[] properties, String... more) {

@@ -1,15 +1,19 @@
 //! `kdir groups`: what groups of consumers have committed.
 
+mod delete;
 mod describe;
 mod list;
+mod reset;
 
 use crate::cli::Context;
+use crate::cli::args;
 use crate::cli::exit::{Exit, Failures};
 use crate::groups::{FoundGroups, GroupKind, GroupsTopic};
 use crate::logdir::LogDirs;
+use crate::units::{TopicName, TopicPartition};
 use clap::Subcommand;
 
-/// Show the offsets and the lag of consumer groups
+/// Show and change how far consumer groups have come
 ///
 /// A group is a name under which consumers share the partitions of topics and keep how far each was read: in
 /// `__consumer_offsets`, as Kafka keeps it. Works on any log dir: of a broker that runs, is stopped or is gone, or a copy of
@@ -25,12 +29,39 @@ enum GroupsCommand {
     #[command(alias = "ls")]
     List(list::ListArgs),
     Describe(describe::DescribeArgs),
+    Reset(reset::ResetArgs),
+    Delete(delete::DeleteArgs),
 }
 
 pub(crate) fn run(args: &GroupsArgs, context: &mut Context) -> anyhow::Result<Exit> {
     match &args.command {
         GroupsCommand::List(args) => list::run(args, context),
         GroupsCommand::Describe(args) => describe::run(args, context),
+        GroupsCommand::Reset(args) => reset::run(args, context),
+        GroupsCommand::Delete(args) => delete::run(args, context),
+    }
+}
+
+/// A topic, or some of its partitions: `TOPIC` or `TOPIC:N,M`.
+#[derive(Debug, Clone)]
+struct ChosenTopic {
+    topic: TopicName,
+    /// All without one.
+    partitions: Vec<i32>,
+}
+
+impl ChosenTopic {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (topic, partitions) = text.split_once(':').unwrap_or((text, ""));
+        let numbers = partitions.split(',').filter(|_| text.contains(':'));
+        Ok(Self {
+            topic: args::topic(topic)?,
+            partitions: numbers.map(args::partition_number).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn has(&self, partition: &TopicPartition) -> bool {
+        partition.topic == self.topic && (self.partitions.is_empty() || self.partitions.contains(&partition.partition))
     }
 }
 

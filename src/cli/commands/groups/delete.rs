@@ -1,0 +1,77 @@
+use super::ChosenTopic;
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::{self, Exit, FAILED, Failures};
+use crate::groups::{Commits, FoundGroups, GroupError, GroupsTopic, exclude_members};
+use crate::logdir::{LogDir, LogDirs};
+use crate::units::{GroupId, TopicName, TopicPartition};
+use std::io::IsTerminal;
+
+/// Delete groups, or what they have committed of some topics
+///
+/// Asks on a terminal and needs --yes elsewhere. Refused while members of the group run. Records of topics stay.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Example:\n  kdir groups delete billing --yes")]
+pub(super) struct DeleteArgs {
+    /// The groups
+    #[arg(required = true, value_parser = args::group)]
+    group: Vec<GroupId>,
+    /// Only what was committed of a topic, or of some of its partitions (can be repeated)
+    #[arg(short, long, value_name = "TOPIC[:N,M]", value_parser = ChosenTopic::parse)]
+    topic: Vec<ChosenTopic>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    if !args.yes && !std::io::stdin().is_terminal() {
+        return Err(exit::usage("groups delete asks on a terminal; elsewhere it needs --yes"));
+    }
+    let log_dir = context.open_to_write()?;
+    let log_dirs = LogDirs::from(log_dir.clone());
+    let found = GroupsTopic::find(&log_dirs)?.all()?;
+    let mut failures = Failures::new(context.ui);
+    let mut ended = Exit::Done;
+    for group in &args.group {
+        match delete(args, group, (&log_dir, &found), context) {
+            Ok(true) => {}
+            Ok(false) => ended = Exit::Told(FAILED),
+            Err(error) => failures.tell(error),
+        }
+    }
+    Ok(match failures.exit() {
+        Exit::Done => ended,
+        failed => failed,
+    })
+}
+
+/// Whether it was done.
+fn delete(
+    args: &DeleteArgs,
+    id: &GroupId,
+    (log_dir, found): (&LogDir, &FoundGroups),
+    context: &Context,
+) -> anyhow::Result<bool> {
+    let group = found.groups.get(id).ok_or_else(|| GroupError::NotFound { group: id.clone() })?;
+    let is_meant =
+        |partition: &TopicPartition| args.topic.is_empty() || args.topic.iter().any(|topic| topic.has(partition));
+    let meant: Vec<&TopicPartition> = group.committed.keys().filter(|partition| is_meant(partition)).collect();
+    let of = super::super::counted(meant.len() as u64, "partition");
+    let what = if args.topic.is_empty() { format!("group {id}") } else { format!("the offsets of group {id}") };
+    if !args.yes && !context.ui.confirm(&format!("delete {what} ({of})?"))? {
+        context.ui.status(&format!("{what} is kept"));
+        return Ok(false);
+    }
+    let topics: Vec<TopicName> = meant.iter().map(|partition| partition.topic.clone()).collect();
+    let _excluded = exclude_members(log_dir, id, &topics)?;
+    let mut commits = Commits::open(log_dir, id)?;
+    if args.topic.is_empty() {
+        commits.delete(crate::cli::now())?;
+    } else {
+        commits.forget(is_meant, crate::cli::now())?;
+    }
+    commits.close(crate::cli::now())?;
+    context.ui.status(&format!("deleted {what} ({of})"));
+    Ok(true)
+}

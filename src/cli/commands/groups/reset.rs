@@ -1,0 +1,194 @@
+use super::ChosenTopic;
+use crate::cli::Context;
+use crate::cli::args;
+use crate::cli::exit::{self, Exit};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
+use crate::groups::{
+    Commits, Group, GroupError, GroupsTopic, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset,
+};
+use crate::logdir::{LogDir, LogDirs, Partition};
+use crate::units::{GroupId, Offset, TopicName, TopicPartition};
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Set where a group goes on
+///
+/// Writes at once what the group has committed from now on, and prints it; --dry-run only prints it. A group that is not there is
+/// made. Refused while members of the group run. An offset that is not in the log becomes the nearest one that is, with a
+/// warning; what is below is made durable before.
+///
+/// Columns of JSON and TSV: group, topic, partition, prior, new
+#[derive(Debug, clap::Args)]
+#[command(
+    group = clap::ArgGroup::new("where").required(true),
+    group = clap::ArgGroup::new("which").required(true),
+    after_long_help = "Examples:\n  kdir groups reset billing --topic orders --to earliest --dry-run\n  \
+        kdir groups reset billing --all-topics --to '2h ago' --dry-run\n  \
+        kdir groups reset billing --topic orders:0,1 --shift -10 --dry-run"
+)]
+pub(super) struct ResetArgs {
+    /// The group
+    #[arg(value_parser = args::group)]
+    group: GroupId,
+    /// A topic, or some of its partitions (can be repeated)
+    #[arg(short, long, value_name = "TOPIC[:N,M]", group = "which", value_parser = ChosenTopic::parse)]
+    topic: Vec<ChosenTopic>,
+    /// Every topic that the group has committed offsets of
+    #[arg(long, group = "which")]
+    all_topics: bool,
+    /// earliest, latest, current, an offset, or a time (see `kdir consume`)
+    #[arg(long, value_name = "WHERE", group = "where")]
+    to: Option<String>,
+    /// So many offsets further, or back with a minus
+    #[arg(long, value_name = "N", group = "where", allow_negative_numbers = true)]
+    shift: Option<i64>,
+    /// Where the lines `TOPIC,PARTITION,OFFSET` of a file say, as --export prints them
+    #[arg(long, value_name = "FILE", group = "where", value_parser = args::any_path())]
+    from_file: Option<PathBuf>,
+    /// Where another group is
+    #[arg(long, value_name = "GROUP", group = "where", value_parser = args::group)]
+    like: Option<GroupId>,
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Print `TOPIC,PARTITION,OFFSET`, as Kafka's tools do, and change nothing
+    #[arg(long, conflicts_with = "output")]
+    export: bool,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+const COLUMNS: [Column; 5] = [
+    text("group", "GROUP"),
+    text("topic", "TOPIC"),
+    number("partition", "PARTITION"),
+    number("prior", "PRIOR"),
+    number("new", "NEW"),
+];
+
+const EXPORTED: [Column; 1] = [text("line", "")];
+
+pub(super) fn run(args: &ResetArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    let to = reset_to(args, context)?;
+    let is_shown_only = args.dry_run || args.export;
+    let log_dir = if is_shown_only { context.open()? } else { context.open_to_write()? };
+    let log_dirs = LogDirs::from(log_dir.clone());
+    let found = GroupsTopic::find(&log_dirs)?.all()?;
+    let group = found.groups.get(&args.group);
+    let to = match (to, &args.like) {
+        (Some(to), _) => to,
+        (None, Some(like)) => {
+            let like = found.groups.get(like).ok_or_else(|| GroupError::NotFound { group: like.clone() })?;
+            ResetTo::Listed(offsets_of(Some(like)))
+        }
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    let partitions = partitions(args, &log_dir, group)?;
+    if is_shown_only {
+        let rows = plan_reset(&partitions, &offsets_of(group), &to)?;
+        return show(args, &rows, context);
+    }
+    let topics: Vec<TopicName> = partitions.iter().map(|partition| partition.id().topic.clone()).collect();
+    let _excluded = exclude_members(&log_dir, &args.group, &topics)?;
+    let mut commits = Commits::open(&log_dir, &args.group)?;
+    let prior = offsets_of(commits.group()?);
+    let mut rows = plan_reset(&partitions, &prior, &to)?;
+    apply_reset(&log_dir, &mut commits, &mut rows, crate::cli::now())?;
+    commits.close(crate::cli::now())?;
+    show(args, &rows, context)
+}
+
+fn offsets_of(group: Option<&Group>) -> BTreeMap<TopicPartition, Offset> {
+    let committed = group.map(|group| &group.committed).into_iter().flatten();
+    committed.map(|(partition, committed)| (partition.clone(), committed.offset)).collect()
+}
+
+/// Where to; `None` where another group is.
+fn reset_to(args: &ResetArgs, context: &Context) -> anyhow::Result<Option<ResetTo>> {
+    if let Some(shift) = args.shift {
+        return Ok(Some(ResetTo::Shift(shift)));
+    }
+    if let Some(path) = &args.from_file {
+        let text = context.read_text(path)?;
+        return listed(&text, &args.group).with_context(|| path.display().to_string()).map(Some);
+    }
+    let Some(to) = &args.to else { return Ok(None) };
+    Ok(Some(match to.as_str() {
+        "earliest" => ResetTo::Earliest,
+        "latest" => ResetTo::Latest,
+        "current" => ResetTo::Current,
+        text => match text.parse() {
+            Ok(offset) if offset >= 0 => ResetTo::Offset(Offset(offset)),
+            _ => ResetTo::Time(args::time("--to", text, &context.zone)?),
+        },
+    }))
+}
+
+/// Lines of three fields, or of four with a group before them: then those of this group.
+fn listed(text: &str, group: &GroupId) -> anyhow::Result<ResetTo> {
+    let mut offsets = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.trim().split(',').collect();
+        let parsed = match fields[..] {
+            [of, topic, partition, offset] if of == group.as_str() => parse_row(topic, partition, offset),
+            [_, _, _, _] => continue,
+            [topic, partition, offset] => parse_row(topic, partition, offset),
+            _ => None,
+        };
+        let (partition, offset) =
+            parsed.ok_or_else(|| exit::usage(format!("line {number} is not TOPIC,PARTITION,OFFSET: {line}")))?;
+        offsets.insert(partition, offset);
+    }
+    Ok(ResetTo::Listed(offsets))
+}
+
+fn parse_row(topic: &str, partition: &str, offset: &str) -> Option<(TopicPartition, Offset)> {
+    let (topic, partition, offset) = (topic.parse().ok()?, partition.parse().ok()?, offset.parse().ok()?);
+    Some((TopicPartition { topic, partition }, Offset(offset))).filter(|(_, offset)| offset.0 >= 0)
+}
+
+/// The partitions that are meant.
+fn partitions(args: &ResetArgs, log_dir: &LogDir, group: Option<&Group>) -> anyhow::Result<Vec<Partition>> {
+    let mut partitions = Vec::new();
+    if args.all_topics {
+        let group = group.ok_or_else(|| GroupError::NotFound { group: args.group.clone() })?;
+        for id in group.committed.keys() {
+            let Some(topic) = log_dir.find_topic(&id.topic)? else { continue };
+            partitions.push(log_dir.partition(&topic, id.partition)?);
+        }
+    }
+    for ChosenTopic { topic, partitions: chosen } in &args.topic {
+        let topic = log_dir.topic(topic)?;
+        for number in crate::consume::partitions_of(&topic, chosen)? {
+            partitions.push(log_dir.partition(&topic, number)?);
+        }
+    }
+    Ok(partitions)
+}
+
+fn show(args: &ResetArgs, rows: &[ResetRow], context: &Context) -> anyhow::Result<Exit> {
+    for ResetRow { partition, new, asked, .. } in rows {
+        if let Some(asked) = asked {
+            context.ui.warning(&format!("{partition} has no offset {asked}: the nearest is {new}"));
+        }
+    }
+    let columns: &[Column] = if args.export { &EXPORTED } else { &COLUMNS };
+    let format = if args.export { crate::cli::report::ReportFormat::Tsv } else { args.report.output };
+    let mut report = Report::new(context.ui, format, &context.zone, columns);
+    for ResetRow { partition, prior, new, .. } in rows {
+        let TopicPartition { topic, partition } = partition;
+        report.row(match args.export {
+            true => vec![Cell::Text(format!("{topic},{partition},{new}"))],
+            false => vec![
+                Cell::text(&args.group),
+                Cell::text(topic),
+                Cell::Number((*partition).into()),
+                prior.map_or(Cell::Nothing, |prior| Cell::Number(prior.0)),
+                Cell::Number(new.0),
+            ],
+        })?;
+    }
+    report.finish()?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,177 @@
+//! The lock file of a group: which members are alive, and which of them has which partition.
+//!
+//! `GROUP.group` in the folder of partition 0 of a topic; it goes with the topic, and brokers of 2.8 to 4.3 pass it over. What
+//! counts are exclusive locks on ranges of its bytes, which fall when a member dies:
+//!
+//! | bytes | locked |
+//! | --- | --- |
+//! | `s` below 2^16 | a member has slot `s` |
+//! | `s` from 2^16 to 2^17 | one that has chosen its partitions itself |
+//! | from 2^32 + `p` 2^17 on, `s` + 1 of them | the member in slot `s` has partition `p` |
+//!
+//! The ranges of a partition all begin with the same byte, so that they exclude each other, and the length of one names its
+//! slot: a lock of this kind does not tell whose it is. What the file holds, from 256 (`s` + 1) on, is text about the member in
+//! slot `s`, which is true while the slot is locked.
+
+use super::{GroupError, Result};
+use crate::disk::{Access, DiskFile, Folder};
+use crate::logdir::LogDirError;
+use crate::storage::PartitionGuard;
+use crate::storage::file_name::GROUP_SUFFIX;
+use crate::units::GroupId;
+use std::ops::Range;
+use std::sync::Arc;
+use twox_hash::XxHash3_128;
+
+/// The slots of members, in which manual ones come behind the others.
+const SLOTS: Range<u64> = 0..1 << 17;
+const MANUAL_SLOTS_FROM: u64 = 1 << 16;
+const TEXT_SIZE: u64 = 256;
+/// A file name has at most 255 bytes.
+const NAME_MAX: usize = 240;
+
+/// A member that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its slot.
+    pub slot: u64,
+    /// What it says of itself: `PID HOST`.
+    pub text: String,
+}
+
+impl Member {
+    /// Whether it has chosen its partitions itself.
+    #[must_use]
+    pub const fn is_manual(&self) -> bool {
+        self.slot >= MANUAL_SLOTS_FROM
+    }
+}
+
+/// The lock file of a group, open.
+pub struct LockFile {
+    file: Arc<dyn DiskFile>,
+}
+
+impl LockFile {
+    /// The name of a group's file: its id, with all but `a-z A-Z 0-9 . _ -` as `%` and two hexadecimal digits. Of an id that is
+    /// too long for that, a hash.
+    #[must_use]
+    pub fn name(group: &GroupId) -> String {
+        let encode = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        };
+        let name: String = group.as_str().bytes().map(encode).collect();
+        if name.len() <= NAME_MAX {
+            return name + GROUP_SUFFIX;
+        }
+        format!("%{:032x}{GROUP_SUFFIX}", XxHash3_128::oneshot(group.as_str().as_bytes()))
+    }
+
+    /// Opens it to look who is there; `None` where there is none, and so nobody.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn look(folder: &dyn Folder, group: &GroupId) -> Result<Option<Self>> {
+        match folder.open(&Self::name(group), Access::Read) {
+            Err(error) if error.is_not_found() => Ok(None),
+            file => Ok(Some(Self { file: file.map_err(LogDirError::from)? })),
+        }
+    }
+
+    /// Opens it to take locks, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn open(guard: &PartitionGuard, group: &GroupId) -> Result<Self> {
+        let file = guard.folder().open(&Self::name(group), Access::Create).map_err(LogDirError::from)?;
+        Ok(Self { file })
+    }
+
+    /// The members that are alive, but for who has this file open, by slot.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn members(&self) -> Result<Vec<Member>> {
+        let mut slots = Vec::new();
+        // What the kernel answers is any range of those in the way: those before and behind it are asked for in turn.
+        let mut ranges = vec![SLOTS];
+        while let Some(range) = ranges.pop() {
+            let Some(found) = self.file.locked_range(range.clone()).map_err(LogDirError::from)? else { continue };
+            let found = found.start.max(range.start)..found.end.min(range.end);
+            slots.push(found.start);
+            ranges.extend([range.start..found.start, found.end..range.end].into_iter().filter(|it| !it.is_empty()));
+        }
+        slots.sort_unstable();
+        slots.into_iter().map(|slot| Ok(Member { slot, text: self.text(slot)? })).collect()
+    }
+
+    fn text(&self, slot: u64) -> Result<String> {
+        let mut bytes = [0; TEXT_SIZE as usize];
+        let read = self.file.read_at(&mut bytes, TEXT_SIZE * (slot + 1)).map_err(LogDirError::from)?;
+        let text = bytes[..read].split(|&byte| byte == b'\n' || byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// Keeps members out for as long as this file is open.
+    ///
+    /// # Errors
+    /// When there are some, who are named.
+    pub fn exclude_members(&self, group: &GroupId) -> Result<()> {
+        if self.file.try_lock_range(SLOTS).map_err(LogDirError::from)? {
+            return Ok(());
+        }
+        let members = self.members()?.into_iter().map(|member| member.text).collect();
+        Err(GroupError::HasMembers { group: group.clone(), members })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::faulty::FaultyDisk;
+    use crate::disk::real::RealDisk;
+    use std::path::Path;
+
+    #[test]
+    fn a_name_is_one_in_a_folder() {
+        let name = |id: &str| LockFile::name(&id.parse().unwrap());
+        assert_eq!(name("billing"), "billing.group");
+        assert_eq!(name("../é %"), "..%2F%C3%A9%20%25.group");
+        assert!(name(&"x".repeat(240)).len() == 246 && name(&"x".repeat(241)).len() == 39);
+    }
+
+    fn members_are_seen_in(disk: &dyn Disk, folder: &Path) {
+        let path = folder.join("g.group");
+        let open = || LockFile { file: disk.open(&path, Access::Create).unwrap() };
+        let (one, other, eye) = (open(), open(), open());
+        let slots = |file: &LockFile| file.members().unwrap().iter().map(|it| it.slot).collect::<Vec<_>>();
+        for slot in [3, 7, MANUAL_SLOTS_FROM + 1] {
+            assert!(one.file.try_lock_range(slot..slot + 1).unwrap());
+        }
+        assert!(other.file.try_lock_range(0..1).unwrap());
+        assert!(!other.file.try_lock_range(7..8).unwrap());
+        other.file.write_at(b"4711 web1\n", TEXT_SIZE).unwrap();
+        assert_eq!(slots(&eye), [0, 3, 7, MANUAL_SLOTS_FROM + 1]);
+        assert_eq!(eye.members().unwrap()[0].text, "4711 web1");
+        assert!(eye.members().unwrap()[3].is_manual());
+        assert_eq!(slots(&other), [3, 7, MANUAL_SLOTS_FROM + 1]);
+        let group = "g".parse().unwrap();
+        assert!(
+            matches!(eye.exclude_members(&group), Err(GroupError::HasMembers { members, .. }) if members.len() == 4)
+        );
+        drop((one, other));
+        eye.exclude_members(&group).unwrap();
+        // To whoever looks it is one lock on all slots.
+        assert_eq!(slots(&open()), [0]);
+    }
+
+    #[test]
+    fn members_are_seen_and_kept_out() {
+        let disk = FaultyDisk::new();
+        members_are_seen_in(&disk, Path::new("/"));
+        let folder = tempfile::tempdir().unwrap();
+        members_are_seen_in(&RealDisk::default(), folder.path());
+    }
+}

@@ -1,0 +1,134 @@
+//! Moves what groups have committed: where a group goes on is decided here, and written by [`Commits`].
+
+use super::commits::Commits;
+use super::lock_file::LockFile;
+use super::{GroupError, Result};
+use crate::format::properties::topic_id_to_text;
+use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition};
+use crate::storage::LogView;
+use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a group is to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResetTo {
+    /// At the log start offset.
+    Earliest,
+    /// At the log end offset.
+    Latest,
+    /// Where it is; at the log start offset where it has committed nothing.
+    Current,
+    /// At an offset.
+    Offset(Offset),
+    /// At the first record at or after a time; at the log end offset without one.
+    Time(Timestamp),
+    /// So many offsets further; before, below 0.
+    Shift(i64),
+    /// Where it is said, partition by partition.
+    Listed(BTreeMap<TopicPartition, Offset>),
+}
+
+/// Where a group is to go on in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetRow {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Where it was.
+    pub prior: Option<Offset>,
+    /// Where it goes on.
+    pub new: Offset,
+    /// What was asked for, where the log does not reach that far.
+    pub asked: Option<Offset>,
+}
+
+/// Finds out where a group that has committed `prior` is to go on. Partitions that are not asked for stay.
+///
+/// # Errors
+/// When a log cannot be read.
+pub fn plan_reset(
+    partitions: &[Partition],
+    prior: &BTreeMap<TopicPartition, Offset>,
+    to: &ResetTo,
+) -> Result<Vec<ResetRow>> {
+    let mut rows = Vec::new();
+    for partition in partitions {
+        let (id, view) = (partition.id(), partition.view()?);
+        let (start, end) = (view.log_start_offset(), view.log_end_offset()?);
+        let prior = prior.get(id).copied();
+        let Some(asked) = asked(to, id, prior, &view)? else { continue };
+        let new = asked.clamp(start, end);
+        rows.push(ResetRow { partition: id.clone(), prior, new, asked: Some(asked).filter(|asked| *asked != new) });
+    }
+    Ok(rows)
+}
+
+fn asked(to: &ResetTo, id: &TopicPartition, prior: Option<Offset>, view: &LogView) -> Result<Option<Offset>> {
+    let current = || prior.unwrap_or(view.log_start_offset());
+    Ok(Some(match to {
+        ResetTo::Earliest => view.log_start_offset(),
+        ResetTo::Latest => view.log_end_offset()?,
+        ResetTo::Current => current(),
+        ResetTo::Offset(offset) => *offset,
+        ResetTo::Time(time) => match view.offset_for_time(*time)? {
+            Some((offset, _)) => offset,
+            None => view.log_end_offset()?,
+        },
+        ResetTo::Shift(by) => Offset(current().0.saturating_add(*by)),
+        ResetTo::Listed(offsets) => return Ok(offsets.get(id).copied()),
+    }))
+}
+
+/// Keeps members of a group out of topics for as long as it lives.
+pub struct Excluded {
+    _files: Vec<LockFile>,
+}
+
+/// Keeps members of a group out.
+///
+/// # Errors
+/// When there are some: they are named.
+pub fn exclude_members<'a>(
+    log_dir: &LogDir,
+    group: &GroupId,
+    topics: impl IntoIterator<Item = &'a TopicName>,
+) -> Result<Excluded> {
+    let mut files = Vec::new();
+    // In the order of their names, as members take them.
+    for name in topics.into_iter().collect::<BTreeSet<_>>() {
+        let Some(topic) = log_dir.find_topic(name)? else { continue };
+        // Where partition 0 is elsewhere, nobody can be a member here.
+        if !topic.partitions.contains(&0) {
+            continue;
+        }
+        let guard = log_dir.partition(&topic, 0)?.guard()?;
+        let file = LockFile::open(&guard, group)?;
+        drop(guard);
+        file.exclude_members(group)?;
+        files.push(file);
+    }
+    Ok(Excluded { _files: files })
+}
+
+/// Writes where a group goes on. What is below is made durable before: a position must not outlive its records.
+///
+/// # Errors
+/// When a partition is not here any more, or the disk fails.
+pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow], now: Timestamp) -> Result<()> {
+    let (log_dirs, mut durable) = (LogDirs::from(log_dir.clone()), DurableBelow::default());
+    let mut offsets = BTreeMap::new();
+    for row in rows {
+        let partition = &row.partition;
+        let gone = || GroupError::NoPartition { partition: partition.clone() };
+        let topic = log_dir.find_topic(&partition.topic)?.ok_or_else(gone)?;
+        let topic_id = log_dir.partition(&topic, partition.partition)?.incarnation()?;
+        // Where a producer runs that syncs nothing, it goes on before what is not known to last.
+        row.new = row.new.min(durable.raise(&log_dirs, partition, topic_id, row.new)?);
+        offsets.insert(partition.clone(), (row.new, metadata_of(topic_id)));
+    }
+    if offsets.is_empty() { Ok(()) } else { commits.commit(&offsets, now) }
+}
+
+/// What is committed beside an offset, so that it is known to be of this topic and not of another of its name.
+pub(super) fn metadata_of(topic_id: Option<uuid::Uuid>) -> String {
+    topic_id.map_or(String::new(), |id| format!("kdir:{}", topic_id_to_text(id)))
+}
