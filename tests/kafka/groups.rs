@@ -86,7 +86,7 @@ fn kdir_and_a_broker_go_on_where_the_other_has_committed(kafka: Kafka) {
     }
     until("kdir and the tool say the same of a running broker", || by_kdir(&kdir) == by_the_tool(&broker));
     let before = by_kdir(&kdir);
-    assert!(before.len() > 12, "{before:?}");
+    assert!(before.len() >= 10, "{before:?}");
     broker.stop();
     assert_eq!(by_kdir(&kdir), before);
 
