@@ -6,6 +6,7 @@ use super::merge::{Merge, Order};
 use super::newest::Newest;
 use super::pace::{Pace, Speed};
 use super::selection::{Selector, open_partitions_max};
+use super::sharing::Sharing;
 use super::{Commit, ConsumeError, Positions, Result, Selection};
 use crate::disk::outlet::Outlet;
 use crate::disk::watch::{Wakers, Woken};
@@ -124,6 +125,11 @@ pub enum Event<'a> {
         /// The transaction.
         transaction: OpenTransaction,
     },
+    /// Other members of the group have partitions that this one is to have.
+    WaitsForMembers {
+        /// What they say of themselves.
+        members: &'a [String],
+    },
     /// The reader has not acknowledged all that was written.
     Unacknowledged {
         /// How many records.
@@ -158,14 +164,16 @@ pub enum Ended {
 
 /// Reads topics.
 pub struct Consumer<'a> {
-    log_dirs: &'a LogDirs,
-    options: &'a Options,
-    selector: Selector<'a>,
-    environment: Environment<'a>,
-    tell: &'a mut dyn FnMut(Event<'_>),
-    merge: Merge,
-    follower: Option<Follower>,
-    delivery: Delivery<'a>,
+    pub(super) log_dirs: &'a LogDirs,
+    pub(super) options: &'a Options,
+    pub(super) selector: Selector<'a>,
+    pub(super) environment: Environment<'a>,
+    pub(super) tell: &'a mut dyn FnMut(Event<'_>),
+    pub(super) merge: Merge,
+    pub(super) follower: Option<Follower>,
+    /// How partitions are shared with the other members of a group.
+    pub(super) shared: Option<Sharing>,
+    pub(super) delivery: Delivery<'a>,
     /// Records that are passed over before the first is written.
     skip: u64,
     left: u64,
@@ -195,7 +203,7 @@ impl<'a> Consumer<'a> {
         environment: Environment<'a>,
         tell: &'a mut dyn FnMut(Event<'_>),
     ) -> Result<Self> {
-        let delivery = Delivery::new(log_dirs, positions, environment)?;
+        let mut delivery = Delivery::new(log_dirs, positions, environment)?;
         let selector = Selector {
             selection: &options.selection,
             follow: options.follow,
@@ -204,9 +212,14 @@ impl<'a> Consumer<'a> {
             memory: ReadMemory::default(),
             disk: &**log_dirs.first().disk(),
         };
-        let newcomers = options.follow.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
-        let partitions = selector.partitions(log_dirs, delivery.ledger.as_ref(), tell)?;
-        let awaits_topics = partitions.is_empty();
+        let shared = Sharing::begin(log_dirs, &selector, &mut delivery)?;
+        let follows_all = options.follow && shared.is_none();
+        let newcomers = follows_all.then(|| Newcomers::new(log_dirs, (environment.clock)())).transpose()?;
+        let mut partitions = selector.partitions(log_dirs, delivery.ledger.as_ref(), tell)?;
+        if let Some(group) = delivery.group() {
+            partitions.retain(|partition| group.has(partition));
+        }
+        let awaits_topics = partitions.is_empty() && shared.is_none();
         delivery.refuse_other_topics(&partitions)?;
         let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
         let newcomers = newcomers.map(|mut newcomers| {
@@ -216,7 +229,10 @@ impl<'a> Consumer<'a> {
         });
         delivery.widen();
         let merge = Merge::new(selected.sources, options.order).with_open_max(open_partitions_max());
-        let follower = newcomers.map(|newcomers| Follower::new(log_dirs, newcomers, &merge));
+        let mut follower = options.follow.then(|| Follower::new(log_dirs, newcomers, &merge));
+        if let (Some(shared), Some(follower)) = (&shared, &mut follower) {
+            shared.lock_files().for_each(|file| follower.watch_members(file));
+        }
         Ok(Self {
             log_dirs,
             options,
@@ -226,6 +242,7 @@ impl<'a> Consumer<'a> {
             tell,
             merge,
             follower,
+            shared,
             delivery,
             skip: selected.passed_over,
             left: options.records_max.unwrap_or(u64::MAX),
@@ -281,12 +298,23 @@ impl<'a> Consumer<'a> {
                 return Ok(ended);
             }
             self.tell_unseen();
+            self.share()?;
             if self.follower.is_none() {
+                let waits = if self.left > 0 { self.wait_for_members()? } else { None };
+                if let Some(woken) = waits {
+                    match woken {
+                        Woken::Look => continue,
+                        Woken::OutputClosed => return Ok(Ended::OutputClosed),
+                        Woken::Stop => return Ok(Ended::Stopped),
+                    }
+                }
                 self.tell_open_transactions();
                 self.tell_overtaken();
                 return Ok(Ended::Complete);
             }
-            let is_done = self.merge.is_done() && !(self.awaits_topics && self.merge.sources().is_empty());
+            let is_done = self.merge.is_done()
+                && !(self.awaits_topics && self.merge.sources().is_empty())
+                && self.shared.is_none();
             if self.left == 0 || is_over || is_done || self.is_idle_for_too_long() {
                 return Ok(Ended::Complete);
             }
@@ -323,6 +351,7 @@ impl<'a> Consumer<'a> {
         let at_most = until.map_or(Duration::MAX, |until| Duration::from_millis(until.since(clock()).max(0) as u64));
         let at_most = at_most.min(self.delivery.pause_before_keeping());
         let at_most = idle_left.map_or(at_most, |left| at_most.min(left));
+        let at_most = self.shared.as_ref().map_or(at_most, |shared| at_most.min(shared.pause()));
         let partitions = self.merge.sources().len();
         let (wakers, opener) = (self.delivery.wakers(), (&self.selector, self.log_dirs));
         match follower.wait(&wakers, at_most, opener, clock, &mut self.merge, self.tell)? {
@@ -340,6 +369,10 @@ impl<'a> Consumer<'a> {
         let lines = options.format.line_delimiter().filter(|_| self.pace.is_none() && self.delivery.takes_lines());
         while self.left > 0 {
             self.delivery.shown_is_done = true;
+            // What was shown last is in the buffer, and no record is shown that is not.
+            if self.shared.as_mut().is_some_and(Sharing::take_due) {
+                self.share()?;
+            }
             if self.merge.next()?.is_none() {
                 // It may be the stop that has ended the search for one.
                 return Ok(self.environment.is_stopped().then_some(Ended::Stopped));
@@ -355,6 +388,7 @@ impl<'a> Consumer<'a> {
                 if self.environment.is_stopped() {
                     return Ok(Some(Ended::Stopped));
                 }
+                self.note_if_due_to_share();
                 self.delivery.shown_is_done = true;
             }
             if let Some(ended) = self.keep_pace()? {
@@ -406,7 +440,7 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    fn write_and_keep(&mut self) -> Result<Option<Ended>> {
+    pub(super) fn write_and_keep(&mut self) -> Result<Option<Ended>> {
         let ended = self.delivery.write_and_keep(&self.merge)?;
         if ended.is_none() {
             self.tell_written();

@@ -8,7 +8,7 @@ use super::evidence::Evidence;
 use super::ledger::Ledger;
 use super::merge::Merge;
 use super::output::Output;
-use super::{ConsumeError, Ended, Environment, Positions, Result};
+use super::{ConsumeError, Ended, Environment, GroupPositions, Positions, Result};
 use crate::disk::watch::{Wakers, Woken};
 use crate::logdir::{LogDirs, Partition};
 use crate::stream::output::RecordFormat;
@@ -335,6 +335,11 @@ impl<'a> Delivery<'a> {
             ledger.process_before_last();
         }
         ledger.keep(outlet)
+    }
+
+    /// The group whose positions are kept, if it is one.
+    pub(super) fn group(&mut self) -> Option<&mut GroupPositions> {
+        self.ledger.as_mut().and_then(Ledger::group)
     }
 
     /// How long a wait lasts at most before positions may have to be kept.

@@ -2,6 +2,7 @@
 
 use super::RangeEnd;
 use crate::disk::DiskError;
+use crate::groups::GroupError;
 use crate::logdir::LogDirError;
 use crate::storage::StorageError;
 use crate::units::{Offset, TopicName, TopicPartition};
@@ -15,6 +16,9 @@ pub enum ConsumeError {
     /// The log dir, one of its partitions or the file system failed.
     #[error(transparent)]
     LogDir(LogDirError),
+    /// The group failed.
+    #[error(transparent)]
+    Group(GroupError),
     /// The output takes no more.
     #[error("cannot write the output")]
     Output(#[source] io::Error),

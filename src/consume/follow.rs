@@ -7,32 +7,56 @@ use crate::disk::watch::{Wakers, Watch, Woken};
 use crate::logdir::{LogDirError, LogDirs};
 use crate::units::{Timestamp, TopicName, TopicPartition};
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// A folder that was changed twice within one tick of the file system's clock shows one time for both: for so long, what
 /// has been listed is not believed.
-const SAME_TICK_MS: i128 = 1000;
+pub(super) const SAME_TICK_MS: i128 = 1000;
 
 /// Wakes up for the partitions of a merge, and asks only those that something happened to.
 pub(super) struct Follower {
-    newcomers: Newcomers,
-    /// How many log dirs there are: their own folders come first in the watch.
-    roots: usize,
-    /// Those, then the folders of the partitions, in the order of the sources.
+    /// `None` for a member of a group, who is told otherwise what there is.
+    newcomers: Option<Newcomers>,
     watch: Watch,
+    /// What is watched, by number.
+    watched: Vec<Watched>,
     /// What a wait has returned; its memory is kept.
     changed: Vec<usize>,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Watched {
+    LogDir,
+    /// The source at this place.
+    Source(usize),
+    /// The lock file of a group.
+    Members,
+}
+
 impl Follower {
     /// From here on no change in the partitions of `merge` is missed: they are to be asked after this.
-    pub(super) fn new(log_dirs: &LogDirs, newcomers: Newcomers, merge: &Merge) -> Self {
-        let mut watch = Watch::start();
-        let roots = log_dirs.roots().map(|root| watch.add(root)).count();
-        merge.sources().iter().for_each(|source| {
-            watch.add(source.records.log().view().path());
-        });
-        Self { newcomers, roots, watch, changed: Vec::new() }
+    pub(super) fn new(log_dirs: &LogDirs, newcomers: Option<Newcomers>, merge: &Merge) -> Self {
+        let (mut watch, mut watched) = (Watch::start(), Vec::new());
+        for root in log_dirs.roots() {
+            watch.add(root);
+            watched.push(Watched::LogDir);
+        }
+        let mut follower = Self { newcomers, watch, watched, changed: Vec::new() };
+        merge.sources().iter().enumerate().for_each(|(place, source)| follower.watch_source(place, source));
+        follower
+    }
+
+    /// Watches a source that has come to that place.
+    pub(super) fn watch_source(&mut self, place: usize, source: &Source) {
+        self.watch.add(source.records.log().view().path());
+        self.watched.push(Watched::Source(place));
+    }
+
+    /// Wakes up when a member of a group comes or goes.
+    pub(super) fn watch_members(&mut self, lock_file: &Path) {
+        self.watch.add_file(lock_file);
+        self.watched.push(Watched::Members);
     }
 
     /// Waits for more, for one of `wakers`, or for so long, and has `merge` ask the partitions that may have more. `now` is
@@ -51,16 +75,21 @@ impl Follower {
         if woken != Woken::Look {
             return Ok(woken);
         }
-        for &number in &self.changed {
-            if let Some(source) = number.checked_sub(self.roots) {
-                merge.look_at(source)?;
-                continue;
-            }
-            for source in self.newcomers.look((selector, log_dirs), now(), tell)? {
-                self.watch.add(source.records.log().view().path());
-                merge.add(source)?;
+        let changed = std::mem::take(&mut self.changed);
+        for &number in &changed {
+            match self.watched[number] {
+                Watched::Source(place) => merge.look_at(place)?,
+                Watched::Members => {}
+                Watched::LogDir => {
+                    let Some(newcomers) = &mut self.newcomers else { continue };
+                    for source in newcomers.look((selector, log_dirs), now(), tell)? {
+                        self.watch_source(merge.sources().len(), &source);
+                        merge.add(source)?;
+                    }
+                }
             }
         }
+        self.changed = changed;
         Ok(woken)
     }
 }

@@ -1,7 +1,7 @@
 //! What was written to a reader, chunk by chunk, and what of it the reader has processed.
 
 use super::merge::{Merge, Source};
-use super::{ConsumeError, Event, Positions, ReaderPosition, Result};
+use super::{ConsumeError, Event, GroupPositions, Positions, ReaderPosition, Result};
 use crate::disk::outlet::{Outlet, OutletKind};
 use crate::logdir::{LogDirs, Partition};
 use crate::units::{Offset, TopicPartition};
@@ -42,7 +42,7 @@ fn is_due(last: Option<(Instant, Duration)>) -> bool {
 
 impl<'a> Ledger<'a> {
     /// `None` where no positions are kept.
-    pub(super) fn open(log_dirs: &'a LogDirs, positions: Positions) -> Result<Option<Self>> {
+    pub(super) fn open(log_dirs: &'a LogDirs, mut positions: Positions) -> Result<Option<Self>> {
         if matches!(positions, Positions::None) {
             return Ok(None);
         }
@@ -59,6 +59,26 @@ impl<'a> Ledger<'a> {
             is_unmarked: false,
             marked: None,
         }))
+    }
+
+    /// The group whose positions are kept, if it is one.
+    pub(super) fn group(&mut self) -> Option<&mut GroupPositions> {
+        if let Positions::Group(group) = &mut self.positions { Some(group) } else { None }
+    }
+
+    /// Goes on in partitions that were taken just now, where they were left.
+    pub(super) fn take_over(&mut self, taken: &[TopicPartition]) -> Result<()> {
+        taken.iter().for_each(|partition| self.forget(partition));
+        let kept = self.positions.kept()?.into_iter().filter(|position| taken.contains(&position.partition));
+        self.processed.extend(kept.map(|position| (position.partition.clone(), position)));
+        Ok(())
+    }
+
+    /// Knows nothing of a partition any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        for positions in [&mut self.processed, &mut self.before_last, &mut self.last] {
+            positions.remove(partition);
+        }
     }
 
     /// Where to go on in a partition.

@@ -13,7 +13,7 @@ use super::newest::Newest;
 use crate::storage::{Advance, RecordReader, Result, StorageError};
 use crate::stream::filter::Filter;
 use crate::stream::json::Located;
-use crate::units::{Offset, Timestamp, TopicName};
+use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use uuid::Uuid;
@@ -203,6 +203,10 @@ enum State {
     Idle,
     /// It could not be read.
     Failed,
+    /// No more of it is shown.
+    Retired,
+    /// The same, and where it is counts no more.
+    Gone,
 }
 
 /// The records of several partitions in one order.
@@ -270,19 +274,63 @@ impl Merge {
     /// Whether no partition can ever have more.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let is_over = |(source, state): (&Source, &State)| *state == State::Failed || source.records.is_done();
+        let is_over = |(source, state): (&Source, &State)| match state {
+            State::Failed | State::Retired | State::Gone => true,
+            State::Ready | State::Idle => source.records.is_done(),
+        };
         self.ready.is_empty() && self.sources.iter().zip(&self.states).all(is_over)
+    }
+
+    /// Whether a partition has a record that can be shown.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// The offset that each partition is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
     /// last has been dealt with.
     pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (&Source, Offset)> {
         let shown = self.shown.filter(|_| shown_is_done);
-        self.sources.iter().enumerate().map(move |(place, source)| {
+        let sources = self.sources.iter().zip(&self.states).enumerate();
+        sources.filter(|(_, (_, state))| **state != State::Gone).map(move |(place, (source, _))| {
             let next = source.records.next_offset();
             let is_past = shown == Some(place) && next == source.records.offset();
             (source, if is_past { next.next() } else { next })
         })
+    }
+
+    /// Shows no more of a partition, once what was shown is dealt with. Returns the offset behind what was shown of it; `None`
+    /// where it is not read.
+    ///
+    /// # Errors
+    /// When a partition was deleted.
+    pub fn retire(&mut self, partition: &TopicPartition) -> Result<Option<Offset>> {
+        self.pass_shown()?;
+        let Some(place) = self.place_of(partition, |state| !matches!(state, State::Retired | State::Gone)) else {
+            return Ok(None);
+        };
+        self.states[place] = State::Retired;
+        self.ready.retain(|&Reverse((_, _, ready))| ready != place);
+        Ok(Some(self.sources[place].records.next_offset()))
+    }
+
+    /// Where a partition is that was retired counts no more.
+    ///
+    /// # Errors
+    /// When its files cannot be closed.
+    pub fn drop_retired(&mut self, partition: &TopicPartition) -> Result<()> {
+        if let Some(place) = self.place_of(partition, |state| state == State::Retired) {
+            self.states[place] = State::Gone;
+            self.sources[place].records.close()?;
+            self.open.retain(|&open| open != place);
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, partition: &TopicPartition, is_meant: impl Fn(State) -> bool) -> Option<usize> {
+        let is_it = |source: &Source| source.topic == partition.topic && source.partition == partition.partition;
+        let mut places = self.sources.iter().zip(&self.states).enumerate();
+        places.find(|(_, (source, state))| is_it(source) && is_meant(**state)).map(|(place, _)| place)
     }
 
     /// Asks the partitions that had nothing left whether they have now.
@@ -372,6 +420,25 @@ impl Merge {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an end is not final, and the item borrows from here")]
     pub fn next(&mut self) -> Result<Option<&Source>> {
+        self.pass_shown()?;
+        while let Some(&Reverse((_, _, place))) = self.ready.peek() {
+            match self.sources[place].records.take_up() {
+                Ok(()) => {
+                    self.shown = Some(place);
+                    return Ok(Some(&self.sources[place]));
+                }
+                Err(error) => {
+                    self.ready.pop();
+                    self.fail(place, error)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on in the partition of the record that was shown.
+    #[inline(always)]
+    fn pass_shown(&mut self) -> Result<()> {
         if let Some(place) = self.shown.take() {
             if self.advance(place)? {
                 if self.sources.len() > 1 {
@@ -387,19 +454,7 @@ impl Merge {
                 }
             }
         }
-        while let Some(&Reverse((_, _, place))) = self.ready.peek() {
-            match self.sources[place].records.take_up() {
-                Ok(()) => {
-                    self.shown = Some(place);
-                    return Ok(Some(&self.sources[place]));
-                }
-                Err(error) => {
-                    self.ready.pop();
-                    self.fail(place, error)?;
-                }
-            }
-        }
-        Ok(None)
+        Ok(())
     }
 
     /// Appends the records that come next for certain as lines: see [`RecordReader::append_lines`]. Returns how many there

@@ -1,6 +1,6 @@
 //! Where a reader's positions are kept.
 
-use super::{CursorFile, Result};
+use super::{CursorFile, GroupPositions, Result};
 use crate::logdir::LogDirs;
 use crate::units::{Offset, TopicPartition};
 use uuid::Uuid;
@@ -30,14 +30,17 @@ pub enum Positions {
     None,
     /// In a file.
     CursorFile(CursorFile),
+    /// In `__consumer_offsets`, for a group.
+    Group(Box<GroupPositions>),
 }
 
 impl Positions {
     /// The positions that were kept last.
-    pub(super) fn kept(&self) -> Result<Vec<ReaderPosition>> {
+    pub(super) fn kept(&mut self) -> Result<Vec<ReaderPosition>> {
         match self {
             Self::None => Ok(Vec::new()),
             Self::CursorFile(file) => file.kept(),
+            Self::Group(group) => group.kept(),
         }
     }
 
@@ -46,13 +49,14 @@ impl Positions {
         match self {
             Self::None => Ok(()),
             Self::CursorFile(file) => file.keep(log_dirs, positions),
+            Self::Group(group) => group.keep(log_dirs, positions),
         }
     }
 
     /// Prepares to [`Self::mark`] how far the reader will have come.
     pub(super) fn prepare_mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
         match self {
-            Self::None => {}
+            Self::None | Self::Group(_) => {}
             Self::CursorFile(file) => file.prepare_mark(positions),
         }
     }
@@ -61,7 +65,8 @@ impl Positions {
     /// kept last.
     pub(super) fn mark(&mut self) -> bool {
         match self {
-            Self::None => false,
+            // What a group has committed outlives a killed process, and there is no lesser way.
+            Self::None | Self::Group(_) => false,
             Self::CursorFile(file) => file.mark(),
         }
     }
@@ -71,6 +76,7 @@ impl Positions {
         match self {
             Self::None => Ok(()),
             Self::CursorFile(file) => file.close(),
+            Self::Group(group) => group.close(),
         }
     }
 }

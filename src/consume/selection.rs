@@ -122,7 +122,7 @@ impl Selector<'_> {
     }
 
     /// The topics that are meant, each once. Where reading goes on, a pattern may match its first topic later.
-    fn topics(&self, log_dirs: &LogDirs, tell: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Topic>> {
+    pub(super) fn topics(&self, log_dirs: &LogDirs, tell: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Topic>> {
         let patterns = &self.selection.topics;
         if !self.follow {
             return Ok(log_dirs.matching_topics(patterns)?);

@@ -26,3 +26,10 @@ impl IgnoredSignals {
         self.0 & (1 << (signal - 1)) != 0
     }
 }
+
+/// Which process this is, for another one: `PID HOST`.
+#[must_use]
+pub fn pid_and_host() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {}", std::process::id(), host.trim()).trim_end().to_owned()
+}

@@ -128,6 +128,16 @@ impl Watch {
         number
     }
 
+    /// Watches a file, and who closes it that could write to it: a process that dies closes its files.
+    pub fn add_file(&mut self, file: &Path) -> usize {
+        let number = self.changed.len();
+        self.changed.push(false);
+        if !self.notifier.add_file(file, number) {
+            self.polled.push(number);
+        }
+        number
+    }
+
     /// Waits for a change, for one of `wakers`, or for the next portion of a round, and no longer than `at_most`. Appends
     /// the numbers of the folders to check to `changed`, each once.
     ///
@@ -249,7 +259,17 @@ mod linux {
                 | WatchFlags::MOVE
                 | WatchFlags::DELETE_SELF
                 | WatchFlags::MOVE_SELF;
-            let Some(Ok(descriptor)) = self.inotify.as_ref().map(|it| add_watch(it, folder, flags)) else {
+            self.add_with(folder, number, flags)
+        }
+
+        /// The same of a file.
+        pub(super) fn add_file(&mut self, file: &Path, number: usize) -> bool {
+            let flags = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+            self.add_with(file, number, flags)
+        }
+
+        fn add_with(&mut self, path: &Path, number: usize, flags: WatchFlags) -> bool {
+            let Some(Ok(descriptor)) = self.inotify.as_ref().map(|it| add_watch(it, path, flags)) else {
                 return false;
             };
             self.numbers.entry(descriptor).or_default().push(number);

@@ -13,8 +13,9 @@ use crate::format::internal::InternalTopic;
 use crate::format::internal::group_records;
 use crate::format::record::NewRecord;
 use crate::logdir::config::TopicConfig;
-use crate::logdir::{Created, LogDir, LogDirs, NewTopic, Origin, Partition, Topic};
-use crate::storage::{self, Durability, LogWriter, SyncFor};
+use crate::logdir::{CompactOptions, Created, LogDir, LogDirs, NewTopic, Origin, Partition, Topic};
+use crate::storage::clean::{ActiveSegment, Watch};
+use crate::storage::{self, Durability, LogConfig, LogWriter, SyncFor};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
 use std::collections::BTreeMap;
 
@@ -24,12 +25,17 @@ const PARTITIONS: i32 = 50;
 const CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "1048576")];
 
+/// For keys of a segment or two.
+const COMPACTION_MEMORY: u64 = 1 << 20;
+
 /// A group's place in `__consumer_offsets`, to be written to.
 pub struct Commits {
     group: GroupId,
     partition: Partition,
     replayed: CoordinatorLog,
     writer: Option<LogWriter>,
+    /// The configuration of the topic; `None` where a broker has the log dir.
+    own_config: Option<LogConfig>,
 }
 
 /// A record to be written; without a value a tombstone.
@@ -44,9 +50,10 @@ impl Commits {
     /// # Errors
     /// When the group's place is not in this log dir, the id is that of another kind of group, or the disk fails.
     pub fn open(log_dir: &LogDir, group: &GroupId) -> Result<Self> {
-        let partition = place_of(log_dir, group)?;
+        let (topic, partition) = place_of(log_dir, group)?;
+        let own_config = log_dir.decides_on(&topic)?.then(|| topic.log_config());
         let replayed = CoordinatorLog::open(&partition)?;
-        Ok(Self { group: group.clone(), partition, replayed, writer: None })
+        Ok(Self { group: group.clone(), partition, replayed, writer: None, own_config })
     }
 
     /// What the group has committed, by now.
@@ -135,10 +142,28 @@ impl Commits {
             None => self.writer.insert(LogWriter::open(&guard, Durability::Synced, now)?),
         };
         let batch = builder.finish(None, usize::MAX).expect("records that are not compressed fit a batch");
-        writer.append(&guard, &mut [batch], now)?;
+        let appended = writer.append(&guard, &mut [batch], now)?;
         drop(guard);
         storage::sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
-        Ok(())
+        if appended.rolled { self.compact(now) } else { Ok(()) }
+    }
+
+    /// Compacts what is in closed segments, in a log dir of our own: a broker does it for itself. Who compacts already does it
+    /// for all, and where there is no room for it, what was committed stands.
+    fn compact(&self, now: Timestamp) -> Result<()> {
+        let Some(config) = &self.own_config else { return Ok(()) };
+        let options = CompactOptions {
+            config: config.clone(),
+            is_forced: true,
+            active_segment: ActiveSegment::Stays,
+            memory: COMPACTION_MEMORY,
+            min_gain_percent: 0,
+        };
+        let mut watch = Watch { is_stopped: &|| false, on_bytes: &mut |_| {} };
+        match self.partition.compact(&options, now, &mut Vec::new(), &mut watch).map_err(GroupError::from) {
+            Err(error) if !error.is_full() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Under the guard this holds until the guard is dropped.
@@ -156,8 +181,16 @@ impl Commits {
     /// # Errors
     /// When the disk fails: the next who writes then checks more than it had to.
     pub fn close(mut self, now: Timestamp) -> Result<()> {
-        match &mut self.writer {
-            Some(writer) => Ok(self.partition.close(writer, now)?),
+        self.end(now)
+    }
+
+    /// The same, for one who may yet commit more.
+    ///
+    /// # Errors
+    /// As [`Commits::close`].
+    pub fn end(&mut self, now: Timestamp) -> Result<()> {
+        match self.writer.take() {
+            Some(mut writer) => Ok(self.partition.close(&mut writer, now)?),
             None => Ok(()),
         }
     }
@@ -218,7 +251,7 @@ fn consumer_tombstones(group: &GroupId, known: &Group) -> Vec<GroupRecord> {
 }
 
 /// The partition that a group is in.
-fn place_of(log_dir: &LogDir, group: &GroupId) -> Result<Partition> {
+fn place_of(log_dir: &LogDir, group: &GroupId) -> Result<(Topic, Partition)> {
     let name: TopicName = InternalTopic::ConsumerOffsets.name().parse().expect("the name of a topic");
     let topic = match log_dir.find_topic(&name)? {
         Some(topic) => topic,
@@ -226,9 +259,11 @@ fn place_of(log_dir: &LogDir, group: &GroupId) -> Result<Partition> {
     };
     // Of the topic of a broker, whose other partitions may be on other brokers, only the folders are known.
     if topic.origin == Origin::Broker {
-        return place_in_broker_topic(log_dir, &topic, group);
+        let partition = place_in_broker_topic(log_dir, &topic, group)?;
+        return Ok((topic, partition));
     }
-    Ok(log_dir.partition(&topic, group.partition_of(topic.partition_count()?))?)
+    let partition = log_dir.partition(&topic, group.partition_of(topic.partition_count()?))?;
+    Ok((topic, partition))
 }
 
 fn place_in_broker_topic(log_dir: &LogDir, topic: &Topic, group: &GroupId) -> Result<Partition> {

@@ -27,6 +27,12 @@ pub enum GroupError {
         /// What they say of themselves.
         members: Vec<String>,
     },
+    /// Members are kept out, since what the group has committed is just being changed.
+    #[error("{group} is just being reset or deleted")]
+    IsReset {
+        /// Its id.
+        group: GroupId,
+    },
     /// The id is that of another kind of group, and one id is one kind: a broker would give up all groups of the partition.
     #[error("{group} is a {} group, and no group of consumers", kind.name().to_lowercase())]
     OtherKind {

@@ -2,10 +2,11 @@
 
 use super::Result;
 use super::group::{Assigned, Committed, Group};
+use super::lock_file::LockFile;
 use crate::logdir::{LogDirError, LogDirs, Topic};
-use crate::storage::{LogReader, LogView, RecordReader};
-use crate::units::{Offset, Timestamp, TopicName, TopicPartition};
-use std::collections::{BTreeMap, HashMap};
+use crate::storage::{Advance, LogReader, LogView, RecordReader};
+use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// Bytes read at a time to find one record.
@@ -38,7 +39,9 @@ pub struct LagRow {
     pub log_start_offset: Option<Offset>,
     /// Where it ends.
     pub log_end_offset: Option<Offset>,
-    /// The id of the member that had it when that was written down last.
+    /// What the member says of itself that has it now.
+    pub member: Option<String>,
+    /// The id of the member that had it when a broker wrote that down last.
     pub recorded_member: Option<String>,
 }
 
@@ -78,7 +81,7 @@ impl<'a> TopicLogs<'a> {
     ///
     /// # Errors
     /// When a topic cannot be read.
-    pub fn rows(&mut self, group: &Group) -> Result<Vec<LagRow>> {
+    pub fn rows(&mut self, id: &GroupId, group: &Group) -> Result<Vec<LagRow>> {
         let mut members = BTreeMap::<TopicPartition, Option<String>>::new();
         for partition in group.committed.keys() {
             members.insert(partition.clone(), None);
@@ -96,16 +99,46 @@ impl<'a> TopicLogs<'a> {
             }
         }
         let row = |(partition, recorded_member): (TopicPartition, Option<String>)| {
+            let member = self.member(id, &partition)?;
             let log = self.log(&partition)?;
             Ok(LagRow {
                 committed: group.committed.get(&partition).cloned(),
                 log_start_offset: log.map(|log| log.start),
                 log_end_offset: log.map(|log| log.end),
+                member,
                 recorded_member,
                 partition,
             })
         };
         members.into_iter().map(row).collect()
+    }
+
+    /// The members of a group that read topics that it has committed offsets of, each once: what they say of themselves.
+    ///
+    /// # Errors
+    /// When a topic cannot be read.
+    pub fn members(&mut self, id: &GroupId, group: &Group) -> Result<BTreeSet<String>> {
+        let mut members = BTreeSet::new();
+        let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
+        for topic in topics {
+            if let Some(file) = self.lock_file(id, topic)? {
+                members.extend(file.members()?.into_iter().map(|member| member.text));
+            }
+        }
+        Ok(members)
+    }
+
+    fn member(&mut self, id: &GroupId, partition: &TopicPartition) -> Result<Option<String>> {
+        let Some(file) = self.lock_file(id, &partition.topic)? else { return Ok(None) };
+        let Some(slot) = file.owner(partition.partition)? else { return Ok(None) };
+        Ok(file.members()?.into_iter().find(|member| member.slot == slot).map(|member| member.text))
+    }
+
+    fn lock_file(&mut self, id: &GroupId, topic: &TopicName) -> Result<Option<LockFile>> {
+        let log_dirs = self.log_dirs;
+        let Some(topic) = self.topic(topic)?.filter(|topic| topic.partitions.contains(&0)) else { return Ok(None) };
+        let folder = log_dirs.partition(topic, 0)?.folder()?;
+        folder.map_or(Ok(None), |folder| LockFile::look(&folder, id))
     }
 
     /// The timestamp of the first record that the group is still to read; `None` where there is none, or it has no time.
@@ -121,11 +154,11 @@ impl<'a> TopicLogs<'a> {
         reader.seek(next);
         let mut records = RecordReader::new(reader);
         loop {
-            return Ok(match records.advance()? {
-                crate::storage::Advance::Record => records.timestamp().known(),
-                crate::storage::Advance::LogStartPassed { .. } => continue,
-                _ => None,
-            });
+            match records.advance()? {
+                Advance::Record => return Ok(records.timestamp().known()),
+                Advance::LogStartPassed { .. } => {}
+                Advance::End => return Ok(None),
+            }
         }
     }
 

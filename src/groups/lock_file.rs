@@ -14,18 +14,22 @@
 //! slot `s`, which is true while the slot is locked.
 
 use super::{GroupError, Result};
-use crate::disk::{Access, DiskFile, Folder};
+use crate::disk::{self, Access, DiskFile, Folder};
 use crate::logdir::LogDirError;
 use crate::storage::PartitionGuard;
 use crate::storage::file_name::GROUP_SUFFIX;
 use crate::units::GroupId;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
 /// The slots of members, in which manual ones come behind the others.
 const SLOTS: Range<u64> = 0..1 << 17;
 const MANUAL_SLOTS_FROM: u64 = 1 << 16;
+/// Where the ranges of partitions begin, and how far apart they are.
+const OWNERS_FROM: u64 = 1 << 32;
+const OWNERS_EACH: u64 = 1 << 17;
 const TEXT_SIZE: u64 = 256;
 /// A file name has at most 255 bytes.
 const NAME_MAX: usize = 240;
@@ -43,13 +47,21 @@ impl Member {
     /// Whether it has chosen its partitions itself.
     #[must_use]
     pub const fn is_manual(&self) -> bool {
-        self.slot >= MANUAL_SLOTS_FROM
+        is_manual(self.slot)
     }
+}
+
+/// Whether a slot is one of a member that has chosen its partitions itself.
+pub(super) const fn is_manual(slot: u64) -> bool {
+    slot >= MANUAL_SLOTS_FROM
 }
 
 /// The lock file of a group, open.
 pub struct LockFile {
     file: Arc<dyn DiskFile>,
+    folder: Arc<dyn Folder>,
+    name: String,
+    path: PathBuf,
 }
 
 impl LockFile {
@@ -72,10 +84,10 @@ impl LockFile {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn look(folder: &dyn Folder, group: &GroupId) -> Result<Option<Self>> {
+    pub fn look(folder: &Arc<dyn Folder>, group: &GroupId) -> Result<Option<Self>> {
         match folder.open(&Self::name(group), Access::Read) {
             Err(error) if error.is_not_found() => Ok(None),
-            file => Ok(Some(Self { file: file.map_err(LogDirError::from)? })),
+            file => Ok(Some(Self::of(folder, group, file.map_err(LogDirError::from)?))),
         }
     }
 
@@ -85,7 +97,82 @@ impl LockFile {
     /// When the disk fails.
     pub fn open(guard: &PartitionGuard, group: &GroupId) -> Result<Self> {
         let file = guard.folder().open(&Self::name(group), Access::Create).map_err(LogDirError::from)?;
-        Ok(Self { file })
+        Ok(Self::of(guard.folder(), group, file))
+    }
+
+    fn of(folder: &Arc<dyn Folder>, group: &GroupId, file: Arc<dyn DiskFile>) -> Self {
+        let name = Self::name(group);
+        Self { file, folder: Arc::clone(folder), path: folder.path().join(&name), name }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its name still leads to it: not where the topic was deleted.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn is_named(&self) -> Result<bool> {
+        let is_named = || -> disk::Result<bool> {
+            let here = self.folder.stat(&self.name)?.map(|stat| stat.id);
+            Ok(self.folder.is_named()? && here == Some(self.file.stat()?.id))
+        };
+        Ok(is_named().map_err(LogDirError::from)?)
+    }
+
+    /// Takes the lowest slot that is free, and says there what `text` says; `None` where members are kept out.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn take_slot(&self, text: &str) -> Result<Option<u64>> {
+        let take = || -> disk::Result<Option<u64>> {
+            let mut slot = 0;
+            while slot < MANUAL_SLOTS_FROM {
+                let range = slot..slot + 1;
+                if self.file.try_lock_range(range.clone())? {
+                    let mut bytes = text.as_bytes()[..text.len().min(TEXT_SIZE as usize - 1)].to_vec();
+                    bytes.resize(TEXT_SIZE as usize, b'\n');
+                    self.file.write_at(&bytes, TEXT_SIZE * (slot + 1))?;
+                    return Ok(Some(slot));
+                }
+                // One lock on many slots is of who keeps members out.
+                if self.file.locked_range(range)?.is_some_and(|held| held.end - held.start > 1) {
+                    return Ok(None);
+                }
+                slot += 1;
+            }
+            Ok(None)
+        };
+        Ok(take().map_err(LogDirError::from)?)
+    }
+
+    /// Takes a partition for the member in a slot, if nobody has it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn take_owner(&self, partition: i32, slot: u64) -> Result<bool> {
+        let from = owners_of(partition).start;
+        Ok(self.file.try_lock_range(from..from + slot + 1).map_err(LogDirError::from)?)
+    }
+
+    /// Gives a partition up.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn unlock_owner(&self, partition: i32) -> Result<()> {
+        Ok(self.file.unlock_range(owners_of(partition)).map_err(LogDirError::from)?)
+    }
+
+    /// The slot of another member that has a partition.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn owner(&self, partition: i32) -> Result<Option<u64>> {
+        let held = self.file.locked_range(owners_of(partition)).map_err(LogDirError::from)?;
+        Ok(held.map(|held| held.end - held.start - 1))
     }
 
     /// The members that are alive, but for who has this file open, by slot.
@@ -126,6 +213,12 @@ impl LockFile {
     }
 }
 
+/// The bytes of a partition's owners.
+const fn owners_of(partition: i32) -> Range<u64> {
+    let from = OWNERS_FROM + partition as u64 * OWNERS_EACH;
+    from..from + OWNERS_EACH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,8 +236,9 @@ mod tests {
     }
 
     fn members_are_seen_in(disk: &dyn Disk, folder: &Path) {
-        let path = folder.join("g.group");
-        let open = || LockFile { file: disk.open(&path, Access::Create).unwrap() };
+        let folder = disk.open_folder(folder).unwrap();
+        let group = "g".parse().unwrap();
+        let open = || LockFile::of(&folder, &group, folder.open("g.group", Access::Create).unwrap());
         let (one, other, eye) = (open(), open(), open());
         let slots = |file: &LockFile| file.members().unwrap().iter().map(|it| it.slot).collect::<Vec<_>>();
         for slot in [3, 7, MANUAL_SLOTS_FROM + 1] {

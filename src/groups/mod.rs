@@ -13,6 +13,7 @@ mod group;
 mod groups_topic;
 mod lag;
 mod lock_file;
+mod membership;
 mod reset;
 
 pub use commits::{Commits, forget_topic};
@@ -22,4 +23,5 @@ pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMembe
 pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, TopicLogs};
 pub use lock_file::{LockFile, Member};
+pub use membership::{Balance, Membership};
 pub use reset::{ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};

@@ -267,7 +267,10 @@ impl Partition {
     }
 
     /// The folder, once it is there always the same. It is held from then on.
-    pub(super) fn folder(&self) -> Result<Option<Arc<dyn Folder>>> {
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is another topic's by now.
+    pub fn folder(&self) -> Result<Option<Arc<dyn Folder>>> {
         let mut open = self.open();
         let folder = self.find_folder(&open)?;
         if let Some(folder) = &folder {

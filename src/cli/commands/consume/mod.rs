@@ -8,12 +8,15 @@ use crate::cli::signals::{self, Stop};
 use crate::cli::ui::{self, OutputError};
 use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
-use crate::consume::{Commit, Consumer, CursorFile, Ended, Environment, Event, Interrupt, PerPartition, Positions};
+use crate::consume::{
+    Commit, Consumer, CursorFile, Ended, Environment, Event, GroupPositions, Interrupt, PerPartition, Positions,
+};
 use crate::disk::outlet::Outlet;
+use crate::disk::process;
 use crate::disk::real::open_input;
-use crate::logdir::TopicPattern;
+use crate::logdir::{LogDirs, TopicPattern};
 use crate::stream::columns::Column;
-use crate::units::Duration;
+use crate::units::{Duration, GroupId};
 use anyhow::Context as _;
 use regex::bytes::Regex;
 use std::ffi::OsString;
@@ -135,13 +138,25 @@ pub(crate) struct ConsumeArgs {
     /// One run at a time can use a file. A link is followed. Where FILE cannot be replaced, as with one that is mounted into a
     /// container, it is written in place. A topic that was deleted and created again is read from its start. While kdir runs,
     /// .FILE.kdir.mark beside FILE is ahead of it; it stays where kdir is killed, and the next run reads it.
-    #[arg(long, value_name = "FILE", help_heading = "Going on")]
+    #[arg(long, value_name = "FILE", help_heading = "Going on", group = "keeps")]
     cursor_file: Option<PathBuf>,
+    /// Read as a member of a group, which shares the partitions among its members and keeps how far each was read
+    ///
+    /// Members are the runs with the same GROUP. A partition has one of them at a time; when one comes, ends or dies, the others
+    /// share anew, within a second or two. What counts as read is as with --cursor-file, and is kept in `__consumer_offsets`, as
+    /// Kafka keeps it: a broker on this log dir goes on there, and `kdir groups` shows it. Where the group has kept nothing of a
+    /// partition, it begins where --from-offset says, or at the start. After a member was killed, another prints again what
+    /// was not kept: what was printed in the last second at most, and a chunk. Without --follow a member ends when its
+    /// partitions are read and no others are due to it. Limits: one machine and one log dir; partitions cannot be
+    /// chosen; a member that is stopped (SIGSTOP) keeps its partitions.
+    #[arg(short, long, value_name = "GROUP", help_heading = "Going on", value_parser = args::group, group = "keeps")]
+    #[arg(conflicts_with_all = ["cursor_file", "partition", "tail", "latest_by_key", "count"])]
+    group: Option<GroupId>,
     /// When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe
     ///
     /// `taken` is as fast as no cursor file. What a reader has taken into its own buffers and not processed when it is killed
     /// is skipped by the next run: up to 64 KiB with most programs, all that it has read with some.
-    #[arg(long, value_name = "WHEN", default_value = "processed", help_heading = "Going on", requires = "cursor_file")]
+    #[arg(long, value_name = "WHEN", default_value = "processed", help_heading = "Going on", requires = "keeps")]
     commit: CommitName,
     /// Read from descriptor FD which records are done [default: 0, stdin]
     ///
@@ -151,7 +166,7 @@ pub(crate) struct ConsumeArgs {
     /// the rest of the acknowledgements waited for; when they end, so does kdir. A line that acknowledges what was not printed
     /// is an error.
     #[arg(long, value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
-    #[arg(value_parser = descriptor, help_heading = "Going on", requires = "cursor_file", conflicts_with = "commit")]
+    #[arg(value_parser = descriptor, help_heading = "Going on", requires = "keeps", conflicts_with = "commit")]
     ack: Option<u32>,
     /// With --ack, print no more records than N that are not acknowledged
     #[arg(long, value_name = "N", default_value = "1000", help_heading = "Going on", requires = "ack")]
@@ -302,13 +317,10 @@ fn take_acks(number: u32) -> anyhow::Result<OwnedFd> {
 pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let acks = args.ack.map(take_acks).transpose()?;
     let options = options::of(args, context)?;
-    let log_dirs = context.open_to_read()?;
-    let positions = match &args.cursor_file {
-        Some(file) => Positions::CursorFile(CursorFile::lock(&context.disk, file).map_err(in_words)?),
-        None => Positions::None,
-    };
+    let (log_dirs, positions) = positions(args, context)?;
     // Only a run that keeps a position has something to finish: all others end as signals end a filter.
-    let stop = args.cursor_file.as_ref().map(|_| Stop::on_signals()).transpose()?;
+    let keeps_positions = !matches!(positions, Positions::None);
+    let stop = keeps_positions.then(Stop::on_signals).transpose()?;
     let interrupt =
         stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
     let commit = match (&acks, args.commit) {
@@ -337,4 +349,18 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
         (Ended::Stopped, Some(signal)) => Ok(Exit::Signal(signal)),
         _ => Ok(exit),
     }
+}
+
+/// The log dirs, and where positions in them are kept.
+fn positions(args: &ConsumeArgs, context: &Context) -> anyhow::Result<(LogDirs, Positions)> {
+    if let Some(group) = &args.group {
+        let log_dir = context.open_to_write()?;
+        let member = GroupPositions::open(&log_dir, group, process::pid_and_host(), cli::now).map_err(in_words)?;
+        return Ok((log_dir.into(), Positions::Group(Box::new(member))));
+    }
+    let positions = match &args.cursor_file {
+        Some(file) => Positions::CursorFile(CursorFile::lock(&context.disk, file).map_err(in_words)?),
+        None => Positions::None,
+    };
+    Ok((context.open_to_read()?, positions))
 }

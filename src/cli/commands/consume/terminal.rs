@@ -40,10 +40,17 @@ impl<'a> Terminal<'a> {
                 ui.verbose(&format!("partition {partition} has no folder yet and is empty"));
             }
             Event::Failed { error } => self.failures.tell(in_words(error)),
-            Event::PositionIgnored { partition } => ui.warning(&format!(
-                "ignoring the position of {partition} in {}: it belongs to a deleted topic of the same name",
-                self.args.cursor_file.as_deref().unwrap_or("".as_ref()).display()
-            )),
+            Event::PositionIgnored { partition } => {
+                let group = self.args.group.as_ref().map(|group| format!("group {group}"));
+                let file = || self.args.cursor_file.as_deref().unwrap_or("".as_ref()).display().to_string();
+                let place = group.unwrap_or_else(file);
+                ui.warning(&format!(
+                    "ignoring the position of {partition} in {place}: it belongs to a deleted topic of the same name"
+                ));
+            }
+            Event::WaitsForMembers { members } => {
+                ui.status(&format!("waiting for partitions that others have: {}", members.join(", ")));
+            }
             Event::Missed { partition, from, log_start_offset } => ui.warning(&format!(
                 "offsets {from} to {} of {partition} were removed before they were read; going on at {log_start_offset}",
                 log_start_offset.0 - 1

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 /// A row for each partition of the topics that a group has committed offsets of, and of those that its members had. LAG is
 /// the log end offset less the committed one, or less the log start offset where nothing was committed or records that the
 /// group has not read were removed. BEHIND is how long ago the first record was written that the group has not read. MEMBER
-/// and HOST are of the member that had the partition when a broker wrote that down last.
+/// and HOST are of the run of `kdir consume --group` that has the partition; the recorded ones of the member that had it when
+/// a broker wrote that down last.
 ///
 /// Columns of JSON and TSV: group, type, state, topic, partition, committed, log_start_offset, log_end_offset, lag, behind_ms,
-/// lost, member, host, client_id, committed_at, leader_epoch, metadata
+/// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json")]
 pub(super) struct DescribeArgs {
@@ -25,7 +26,7 @@ pub(super) struct DescribeArgs {
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 19] = [
     text("group", "GROUP"),
     text("type", "").leaves(1),
     text("state", "").leaves(1),
@@ -39,6 +40,8 @@ const COLUMNS: [Column; 17] = [
     number("lost", "").leaves(1),
     text("member", "MEMBER").leaves(3),
     text("host", "HOST").leaves(4),
+    text("recorded_member", "").leaves(1),
+    text("recorded_host", "").leaves(1),
     text("client_id", "").leaves(1),
     json_only("committed_at"),
     json_only("leader_epoch"),
@@ -52,7 +55,7 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let mut logs = TopicLogs::of(&log_dirs);
     let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
     for (id, group) in chosen(args, &found.groups, &mut failures) {
-        let rows = match logs.rows(group) {
+        let rows = match logs.rows(id, group) {
             Ok(rows) => rows,
             Err(error) => {
                 failures.tell(error);
@@ -96,7 +99,8 @@ fn chosen<'a>(
 fn cells(id: &GroupId, group: &Group, row: &LagRow, next_timestamp: Option<Timestamp>) -> Vec<Cell> {
     let number = |number: Option<i64>| number.map_or(Cell::Nothing, Cell::Number);
     let words = |text: Option<&str>| text.map_or(Cell::Nothing, Cell::text);
-    let member = row.recorded_member.as_ref().and_then(|member| group.recorded_members.get(member));
+    let recorded = row.recorded_member.as_ref().and_then(|member| group.recorded_members.get(member));
+    let (pid, host) = row.member.as_ref().and_then(|member| member.split_once(' ')).unzip();
     let committed = row.committed.as_ref();
     let is_shared = group.kind() == GroupKind::Share;
     let age = |timestamp| i64::try_from(crate::cli::now().since(timestamp).max(0)).unwrap_or(i64::MAX);
@@ -113,9 +117,11 @@ fn cells(id: &GroupId, group: &Group, row: &LagRow, next_timestamp: Option<Times
         number(row.lag().filter(|_| !is_shared)),
         behind.filter(|_| !is_shared).map_or(Cell::Nothing, |ms| Cell::Age(Duration(ms))),
         Cell::Number(row.lost()),
+        pid.map_or(Cell::Nothing, |pid| Cell::Text(format!("kdir-{pid}"))),
+        words(host),
         words(row.recorded_member.as_deref()),
-        words(member.map(|member| member.host.as_str())),
-        words(member.map(|member| member.client_id.as_str())),
+        words(recorded.map(|member| member.host.as_str())),
+        words(recorded.map(|member| member.client_id.as_str())),
         Cell::time(committed.map(|committed| committed.timestamp)),
         number(committed.and_then(|committed| committed.leader_epoch).map(i64::from)),
         words(committed.map(|committed| committed.metadata.as_str())),

@@ -2,17 +2,18 @@ use super::Kind;
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
-use crate::groups::{Group, GroupKind, TopicLogs};
+use crate::groups::{Group, GroupKind, GroupState, TopicLogs};
 use crate::units::{GroupId, TopicName};
 use std::collections::BTreeSet;
 
 /// List groups
 ///
-/// A row for each group: its type and state as Kafka's tools name them, by what a broker has written last; the members that
-/// it had then; the topics that it has committed offsets of; how many offsets it is behind in them; and when it has committed
-/// last. The lag of a share group is not in `__consumer_offsets`.
+/// A row for each group: its type and state as Kafka's tools name them; the members that run now, of `kdir consume --group`; the
+/// topics that it has committed offsets of; how many offsets it is behind in them; and when it has committed last. Of a group
+/// without such members the state is what a broker has written last. The lag of a share group is not in `__consumer_offsets`.
 ///
-/// Columns of JSON and TSV: group, type, state, members, topics, lag, last_commit
+/// Columns of JSON and TSV: group, type, state, members, recorded_members (what a broker has written last), topics, lag,
+/// last_commit
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups list --type consumer -o json")]
 pub(super) struct ListArgs {
@@ -23,11 +24,12 @@ pub(super) struct ListArgs {
     report: ReportArgs,
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     text("group", "GROUP"),
     text("type", "TYPE"),
     text("state", "STATE"),
     number("members", "MEMBERS"),
+    number("recorded_members", "").leaves(1),
     number("topics", "TOPICS"),
     number("lag", "LAG"),
     text("last_commit", "LAST COMMIT"),
@@ -56,14 +58,17 @@ pub(super) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
 }
 
 fn row(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Cell>> {
-    let lags: Vec<i64> = logs.rows(group)?.iter().filter_map(|row| row.lag()).collect();
+    let lags: Vec<i64> = logs.rows(id, group)?.iter().filter_map(|row| row.lag()).collect();
     let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
     let last_commit = group.committed.values().map(|committed| committed.timestamp).max();
+    let members = logs.members(id, group)?.len() as i64;
+    let state = if members > 0 { GroupState::Stable } else { group.state() };
     let has_lag = group.kind() != GroupKind::Share && !lags.is_empty();
     Ok(vec![
         Cell::text(id),
         Cell::text(group.kind().name()),
-        Cell::text(group.state().name()),
+        Cell::text(state.name()),
+        Cell::Number(members),
         Cell::Number(group.recorded_members.len() as i64),
         Cell::Number(topics.len() as i64),
         if has_lag { Cell::Number(lags.iter().sum()) } else { Cell::Nothing },

@@ -1,0 +1,176 @@
+//! A running member of a group: which partitions it has, shared among the members without anybody who decides.
+//!
+//! Each member looks who else is alive ([`LockFile`]) and knows from that how many partitions it is to have. One that has more
+//! gives the highest up; one that has fewer takes what is free. Nothing is taken from a member that does not give: one that is
+//! stopped keeps what it has. A member that dies has given all up: the kernel drops its locks.
+//!
+//! - Of a partition there is one owner: the ranges of its bytes exclude each other.
+//! - Quotas of one view sum up to the number of partitions, who is at its quota takes none, and who is not above it gives none:
+//!   so the sharing ends, when the views agree.
+//! - All members use one file: after a slot is taken, its name must still lead to it. It is in the folder of partition 0, and
+//!   who finds that without its name is a member no more.
+
+use super::lock_file::{LockFile, Member};
+use super::{GroupError, Result};
+use crate::logdir::{LogDir, LogDirError, Topic};
+use crate::units::{GroupId, TopicName, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use twox_hash::XxHash3_128;
+
+/// A member of a group, in each topic that it reads. Dropped, it has left.
+pub struct Membership {
+    group: GroupId,
+    log_dir: LogDir,
+    /// What it says of itself.
+    text: String,
+    topics: BTreeMap<TopicName, InTopic>,
+}
+
+struct InTopic {
+    file: LockFile,
+    slot: u64,
+    partitions: BTreeSet<i32>,
+    owned: BTreeSet<i32>,
+}
+
+/// What is to change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Partitions that it has taken just now.
+    pub taken: Vec<TopicPartition>,
+    /// Partitions that it is to [give up](Membership::give_up) once what was read of them is committed.
+    pub surplus: Vec<TopicPartition>,
+    /// Who has partitions that it is to have: what they say of themselves.
+    pub waits_for: Vec<String>,
+}
+
+impl Membership {
+    /// A member that reads nothing yet. `text` is its process and host.
+    #[must_use]
+    pub fn new(log_dir: &LogDir, group: &GroupId, text: String) -> Self {
+        Self { group: group.clone(), log_dir: log_dir.clone(), text, topics: BTreeMap::new() }
+    }
+
+    /// Joins the readers of a topic, or learns which partitions it has by now. Topics are to be joined in the order of their
+    /// names. Returns the path of the lock file, where that others come and go shows.
+    ///
+    /// # Errors
+    /// When the group is just being reset, partition 0 is not here, or the disk fails.
+    pub fn join(&mut self, topic: &Topic) -> Result<PathBuf> {
+        let partitions = topic.partitions.iter().copied().collect();
+        if let Some(joined) = self.topics.get_mut(&topic.name) {
+            joined.partitions = partitions;
+            return Ok(joined.file.path().to_owned());
+        }
+        let first = TopicPartition { topic: topic.name.clone(), partition: 0 };
+        if !topic.partitions.contains(&0) {
+            return Err(GroupError::NoPartition { partition: first });
+        }
+        let handle = self.log_dir.partition(topic, 0)?;
+        loop {
+            let guard = handle.guard()?;
+            let file = LockFile::open(&guard, &self.group)?;
+            drop(guard);
+            let Some(slot) = file.take_slot(&self.text)? else {
+                return Err(GroupError::IsReset { group: self.group.clone() });
+            };
+            if file.is_named()? {
+                let path = file.path().to_owned();
+                self.topics.insert(topic.name.clone(), InTopic { file, slot, partitions, owned: BTreeSet::new() });
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Looks who else is alive, and takes what is free and due to this one.
+    ///
+    /// # Errors
+    /// When a topic was deleted, or the disk fails.
+    pub fn balance(&mut self) -> Result<Balance> {
+        let mut balance = Balance::default();
+        for (name, topic) in &mut self.topics {
+            topic.balance(name, &mut balance)?;
+        }
+        Ok(balance)
+    }
+
+    /// Lets others have a partition.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn give_up(&mut self, partition: &TopicPartition) -> Result<()> {
+        if let Some(topic) = self.topics.get_mut(&partition.topic)
+            && topic.owned.remove(&partition.partition)
+        {
+            topic.file.unlock_owner(partition.partition)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this member has a partition, in a topic that is still there.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn has(&self, partition: &TopicPartition) -> Result<bool> {
+        match self.topics.get(&partition.topic) {
+            Some(topic) if topic.owned.contains(&partition.partition) => topic.file.is_named(),
+            _ => Ok(false),
+        }
+    }
+
+    /// The partitions that it has.
+    pub fn owned(&self) -> impl Iterator<Item = TopicPartition> {
+        self.topics.iter().flat_map(|(name, topic)| {
+            topic.owned.iter().map(|&partition| TopicPartition { topic: name.clone(), partition })
+        })
+    }
+}
+
+impl InTopic {
+    fn balance(&mut self, name: &TopicName, balance: &mut Balance) -> Result<()> {
+        if !self.file.is_named()? {
+            return Err(LogDirError::TopicDeleted { topic: name.clone() }.into());
+        }
+        let members = self.file.members()?;
+        let quota = self.quota(name, &members)?;
+        let of = |partition: i32| TopicPartition { topic: name.clone(), partition };
+        let surplus = self.owned.len().saturating_sub(quota);
+        balance.surplus.extend(self.owned.iter().rev().take(surplus).map(|&partition| of(partition)));
+        // Each begins somewhere else, so that they seldom try for the same.
+        let rank = self.rank(&members);
+        let start = rank * self.partitions.len() / (members.len() + 1);
+        let order: Vec<i32> = self.partitions.iter().copied().cycle().skip(start).take(self.partitions.len()).collect();
+        for partition in order {
+            if self.owned.len() >= quota {
+                return Ok(());
+            }
+            if !self.owned.contains(&partition) && self.file.take_owner(partition, self.slot)? {
+                self.owned.insert(partition);
+                balance.taken.push(of(partition));
+            }
+        }
+        if self.owned.len() < quota {
+            balance.waits_for.extend(members.into_iter().map(|member| member.text));
+        }
+        Ok(())
+    }
+
+    /// How many partitions this member is to have.
+    fn quota(&self, name: &TopicName, members: &[Member]) -> Result<usize> {
+        let mut manual = 0;
+        for &partition in &self.partitions {
+            manual += usize::from(self.file.owner(partition)?.is_some_and(super::lock_file::is_manual));
+        }
+        let count = members.iter().filter(|member| !member.is_manual()).count() + 1;
+        let shared = self.partitions.len() - manual;
+        // Of many topics with one partition each, not all are to go to the first member.
+        let turn = (self.rank(members) + XxHash3_128::oneshot(name.as_str().as_bytes()) as u32 as usize) % count;
+        Ok(shared / count + usize::from(turn < shared % count))
+    }
+
+    /// How many members have lower slots.
+    fn rank(&self, members: &[Member]) -> usize {
+        members.iter().filter(|member| !member.is_manual() && member.slot < self.slot).count()
+    }
+}

@@ -1,0 +1,225 @@
+//! Runs of `kdir consume --group` share the partitions of a topic.
+
+use crate::support::{Chance, Kdir, Running, seed, until};
+use predicates::str::contains;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// A topic with so many partitions.
+fn topic(partitions: u32) -> Kdir {
+    Kdir::with_topic("orders", &["--partitions", &partitions.to_string()])
+}
+
+/// Adds records to every partition in turn. Their values are these numbers.
+fn produce(kdir: &Kdir, numbers: std::ops::Range<u32>) {
+    let lines: String = numbers.map(|number| format!("{number}\n")).collect();
+    kdir.produce("orders", &["--partitioner", "round-robin"], lines);
+}
+
+/// A run of a member, whose output is read as it comes.
+struct MemberRun {
+    running: Running,
+    lines: Receiver<String>,
+    seen: Vec<u32>,
+}
+
+impl MemberRun {
+    fn start(kdir: &Kdir, options: &[&str]) -> Self {
+        let mut running = Running::start(kdir.process(&[&["consume", "orders", "-g", "g"], options].concat()));
+        let lines = running.lines();
+        Self { running, lines, seen: Vec::new() }
+    }
+
+    fn read(&mut self) {
+        self.seen.extend(self.lines.try_iter().map(|line| line.parse::<u32>().unwrap()));
+    }
+}
+
+/// Reads until the runs have printed all of these together.
+fn read_until(runs: &mut [&mut MemberRun], numbers: std::ops::Range<u32>) {
+    until("every record is printed", || {
+        runs.iter_mut().for_each(|run| run.read());
+        let seen: BTreeSet<u32> = runs.iter().flat_map(|run| run.seen.iter().copied()).collect();
+        numbers.clone().all(|number| seen.contains(&number))
+    });
+}
+
+/// How often each record was printed.
+fn counts(runs: &[&MemberRun]) -> BTreeMap<u32, u32> {
+    let mut counts = BTreeMap::new();
+    runs.iter().flat_map(|run| &run.seen).for_each(|&number| *counts.entry(number).or_default() += 1);
+    counts
+}
+
+/// How many partitions each member has, by what `groups describe` says.
+fn shares(kdir: &Kdir) -> Vec<usize> {
+    let mut shares = BTreeMap::<String, usize>::new();
+    for row in kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]) {
+        if let Some(member) = row["member"].as_str() {
+            *shares.entry(member.to_owned()).or_default() += 1;
+        }
+    }
+    let mut shares: Vec<usize> = shares.into_values().collect();
+    shares.sort_unstable();
+    shares
+}
+
+fn lags(kdir: &Kdir) -> Vec<i64> {
+    let rows = kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]);
+    rows.iter().map(|row| row["lag"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn a_group_goes_on_where_it_was() {
+    let kdir = topic(3);
+    produce(&kdir, 0..90);
+    let read = || {
+        let text = kdir.text(&["consume", "orders", "-g", "g"]);
+        let mut numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(read(), (0..90).collect::<Vec<_>>());
+    assert_eq!(lags(&kdir), [0, 0, 0]);
+    assert!(read().is_empty());
+    produce(&kdir, 90..120);
+    assert_eq!(lags(&kdir).iter().sum::<i64>(), 30);
+    assert_eq!(read(), (90..120).collect::<Vec<_>>());
+    kdir.run(&["-q", "groups", "reset", "g", "--topic", "orders", "--shift", "-2"]).code(0);
+    assert_eq!(read().len(), 6);
+    // To a file, and with only so many.
+    kdir.run(&["-q", "groups", "reset", "g", "--topic", "orders", "--to", "0"]).code(0);
+    assert_eq!(kdir.text(&["consume", "orders", "-g", "g", "-n", "50"]).lines().count(), 50);
+    let file = kdir.temp().join("rest");
+    let status = kdir.process(&["consume", "orders", "-g", "g"]).stdout(File::create(&file).unwrap()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 70);
+    kdir.assert_sound();
+}
+
+#[test]
+fn members_share_the_partitions_and_each_record_is_printed_once() {
+    let kdir = topic(5);
+    produce(&kdir, 0..100);
+    let mut one = MemberRun::start(&kdir, &["-F"]);
+    read_until(&mut [&mut one], 0..100);
+    let mut two = MemberRun::start(&kdir, &["-F"]);
+    until("both have some", || shares(&kdir) == [2, 3]);
+    produce(&kdir, 100..300);
+    read_until(&mut [&mut one, &mut two], 0..300);
+    assert!(one.seen.len() > 140 && two.seen.len() > 40, "{} {}", one.seen.len(), two.seen.len());
+    let again = counts(&[&one, &two]).values().filter(|&&count| count > 1).count();
+    // What the first member was shown last, and was not known to have been processed.
+    assert!(again <= 5, "{again}");
+    kdir.run(&["groups", "list"]).code(0).stdout(contains("Stable        2 "));
+    let run = kdir.run(&["groups", "reset", "g", "--topic", "orders", "--to", "0"]).code(1);
+    let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!([&one, &two].iter().all(|it| told.contains(&it.running.id().to_string())), "{told}");
+
+    one.running.signal(Signal::TERM);
+    assert_eq!(one.running.status().signal(), Some(Signal::TERM.as_raw()));
+    until("the other has all", || shares(&kdir) == [5]);
+    produce(&kdir, 300..350);
+    read_until(&mut [&mut two], 300..350);
+    kdir.assert_sound();
+}
+
+#[test]
+fn what_a_killed_member_has_not_kept_another_prints() {
+    let kdir = topic(4);
+    let mut survivor = MemberRun::start(&kdir, &["-F"]);
+    let mut last = 0;
+    let mut seen = BTreeSet::new();
+    for _ in 0..5 {
+        let mut killed = MemberRun::start(&kdir, &["-F"]);
+        until("both have some", || shares(&kdir) == [2, 2]);
+        produce(&kdir, last..last + 200);
+        std::thread::sleep(Duration::from_millis(30));
+        killed.running.signal(Signal::KILL);
+        killed.running.status();
+        killed.read();
+        last += 200;
+        seen.extend(killed.seen);
+        until("what it had is printed", || {
+            survivor.read();
+            seen.extend(survivor.seen.iter().copied());
+            (0..last).all(|number| seen.contains(&number))
+        });
+    }
+    survivor.running.signal(Signal::TERM);
+    survivor.running.status();
+    kdir.assert_sound();
+}
+
+#[test]
+fn members_that_do_not_follow_end_when_all_is_read() {
+    let kdir = topic(7);
+    produce(&kdir, 0..700);
+    let mut runs: Vec<MemberRun> = (0..3).map(|_| MemberRun::start(&kdir, &[])).collect();
+    for run in &mut runs {
+        assert_eq!(run.running.status().code(), Some(0));
+        run.read();
+    }
+    until("all is printed", || {
+        runs.iter_mut().for_each(MemberRun::read);
+        let all: Vec<&MemberRun> = runs.iter().collect();
+        counts(&all).len() == 700
+    });
+    assert_eq!(lags(&kdir), [0; 7]);
+    kdir.assert_sound();
+}
+
+#[test]
+fn members_come_go_die_and_stop_and_every_record_is_printed() {
+    let kdir = topic(6);
+    let mut chance = Chance::new(seed());
+    let mut runs: Vec<MemberRun> = Vec::new();
+    let (mut seen, mut last) = (BTreeSet::new(), 0);
+    for _ in 0..30 {
+        match chance.below(4) {
+            0 | 1 if runs.len() < 4 => runs.push(MemberRun::start(&kdir, &["-F"])),
+            2 if runs.len() > 1 => {
+                let mut run = runs.swap_remove(chance.below(runs.len() as u64) as usize);
+                run.running.signal(chance.of(&[Signal::TERM, Signal::KILL]));
+                run.running.status();
+                run.read();
+                seen.extend(run.seen);
+            }
+            _ => {
+                produce(&kdir, last..last + 60);
+                last += 60;
+            }
+        }
+        chance.pause(Duration::from_millis(80));
+    }
+    runs.push(MemberRun::start(&kdir, &["-F"]));
+    until("every record is printed", || {
+        runs.iter_mut().for_each(MemberRun::read);
+        seen.extend(runs.iter().flat_map(|run| run.seen.iter().copied()));
+        (0..last).all(|number| seen.contains(&number))
+    });
+    let members = runs.len();
+    until("the partitions are shared evenly", || {
+        let shares = shares(&kdir);
+        shares.iter().sum::<usize>() == 6
+            && shares.len() == members.min(6)
+            && shares.iter().all(|it| it.abs_diff(6 / members) <= 1)
+    });
+    kdir.assert_sound();
+}
+
+#[test]
+fn what_a_group_cannot_do_is_refused() {
+    let kdir = topic(2);
+    for other in [&["--cursor-file", "c"][..], &["-p", "0"], &["--tail", "1"], &["--count"]] {
+        kdir.run(&[&["consume", "orders", "-g", "g"], other].concat()).code(2).stderr(contains("cannot be used with"));
+    }
+    kdir.run(&["consume", "orders", "-g", ""]).code(2).stderr(contains("a group id has at least one character"));
+    let rows: Vec<Value> = kdir.json(&["-q", "groups", "list", "-o", "json"]);
+    assert!(rows.is_empty());
+}
