@@ -140,7 +140,7 @@ impl Context {
         match &self.roots[..] {
             [only] => Ok(only),
             _ => Err(exit::usage(
-                "--log-dir is given more than once: only list, describe, consume, offsets, groups and verify read several log dirs",
+                "--log-dir is given more than once: only list, describe, consume, offsets, groups and verify read several",
             )),
         }
     }

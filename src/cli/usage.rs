@@ -33,8 +33,8 @@ const HABITS: &[Habit] = &[
     (&["consume"], &["--reverse", "-r"], "records come in the order of the log: use --tail N for the newest"),
     (
         &["consume"],
-        &["-g", "-G", "--group", "--consumer-group"],
-        "use --cursor-file FILE to go on where the last run ended",
+        &["-G", "--consumer-group", "--group-id"],
+        "use -g GROUP, or --cursor-file FILE for a reader of its own",
     ),
     (
         &["produce"],

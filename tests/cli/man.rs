@@ -37,7 +37,11 @@ fn prints_a_page_for_every_subcommand() {
             "ENVIRONMENT",
             "\"SEE ALSO\"",
         ];
-        assert!(expected.iter().eq(&sections), "{subcommand}: {sections:?}");
+        // One with commands of its own has a section for each, and no arguments.
+        let own = sections.iter().filter(|section| section.starts_with("\"KDIR ")).count();
+        let is_expected = |section: &&&str| own == 0 || **section != "ARGUMENTS";
+        let sections = sections.iter().filter(|section| !section.starts_with("\"KDIR "));
+        assert!(expected.iter().filter(is_expected).eq(sections), "{subcommand}");
         assert!(page.contains(&roff("--log-dir")), "{subcommand}");
     }
 }

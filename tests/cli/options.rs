@@ -155,7 +155,7 @@ fn words_of_other_programs_work_or_have_a_pointed_hint() {
         (&["consume", "-t", "app"][..], "name the topic without an option: `kdir consume TOPIC`"),
         (&["describe", "--topic=app"], "name the topic without an option: `kdir describe TOPIC`"),
         (&["consume", "app", "--from-beginning"], "consume begins at the log start"),
-        (&["consume", "app", "--group", "g"], "--cursor-file FILE"),
+        (&["consume", "app", "--consumer-group", "g"], "use -g GROUP"),
         (&["consume", "app", "--offset", "3"], "--from-offset"),
         (&["consume", "app", "--limit", "3"], "-n N"),
         (&["consume", "app", "-c", "3"], "-n N"),
@@ -216,8 +216,12 @@ fn the_examples_of_the_help_work() {
     let mut program = kdir::cli::command();
     let mut examples_of = |name: &str| {
         let command = if name.is_empty() { &mut program } else { program.find_subcommand_mut(name).unwrap() };
-        let help = command.get_after_long_help().unwrap_or_else(|| panic!("{name} has no example")).to_string();
-        help.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect::<Vec<_>>()
+        let within = [&*command].into_iter().chain(command.get_subcommands().filter(|_| !name.is_empty()));
+        let helps = within.map(|command| {
+            command.get_after_long_help().unwrap_or_else(|| panic!("{command} has no example")).to_string()
+        });
+        let lines = helps.flat_map(|help| help.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.filter_map(|line| line.strip_prefix("  ").map(str::to_owned)).collect::<Vec<_>>()
     };
     let all = [
         "",
@@ -228,6 +232,7 @@ fn the_examples_of_the_help_work() {
         "consume",
         "get",
         "offsets",
+        "groups",
         "retention",
         "compact",
         "verify",
@@ -257,7 +262,8 @@ fn the_examples_of_the_help_work() {
         }
         if name == "create" {
             kdir.create("app-1", &[]);
-            kdir.create("orders", &[]);
+            kdir.create("orders", &["-P", "2"]);
+            kdir.run(&["-q", "groups", "reset", "billing", "--topic", "orders", "--to", "0"]).code(0);
             kdir.create("users", &["-c", "cleanup.policy=compact"]);
             kdir.produce("users", &["-K", ":"], "alice:1\nbob:2\nalice:3\n");
             let lines: String = (0..3000).map(|it| format!("alice:{it}\n")).collect();

@@ -1,6 +1,7 @@
 //! The recipes of the README, run in a shell as they stand there.
 
-use crate::support::{Kdir, Running, next, until};
+use crate::support::{Kdir, Running, json_lines, next, until};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -117,6 +118,37 @@ fn a_run_goes_on_where_the_last_ended() {
     kdir.produce("app", &[], "c\n");
     assert_eq!(run(&kdir, &recipe), "got c\n");
     assert_eq!(run(&kdir, &recipe), "");
+}
+
+#[test]
+fn terminals_share_a_topic_and_one_that_is_killed_skips_nothing() {
+    let kdir = Kdir::with_topic("orders", &["-P", "4"]);
+    let recipe = recipe("Share a topic between terminals");
+    let start = || {
+        // In a process group of its own, as in a terminal.
+        let mut command = shell(&kdir, &recipe);
+        command.process_group(0);
+        Running::start(command)
+    };
+    let (mut one, other) = (start(), start());
+    let shares = || {
+        let output = kdir.command(&["-q", "groups", "describe", "billing", "-o", "json"]).output().unwrap();
+        let rows = json_lines(&output.stdout);
+        let members = rows.iter().filter_map(|row| row["member"].as_str().map(str::to_owned));
+        members.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    until("both are members", || shares() == 2);
+    let lines = |from: u32| (from..from + 200).map(|number| format!("{number}\n")).collect::<String>();
+    kdir.produce("orders", &["--partitioner", "round-robin"], lines(0));
+    kill_process_group(Pid::from_raw(one.id() as i32).unwrap(), Signal::KILL).unwrap();
+    one.status();
+    kdir.produce("orders", &["--partitioner", "round-robin"], lines(200));
+    until("every line is billed", || {
+        let billed = fs::read_to_string(kdir.temp().join("billed")).unwrap_or_default();
+        let billed: std::collections::BTreeSet<&str> = billed.lines().collect();
+        billed.len() == 400
+    });
+    kill_process_group(Pid::from_raw(other.id() as i32).unwrap(), Signal::KILL).unwrap();
 }
 
 #[test]

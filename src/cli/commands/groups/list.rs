@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 /// Columns of JSON and TSV: group, type, state, members, recorded_members (what a broker has written last), topics, lag,
 /// last_commit
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups list --type consumer -o json")]
+#[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups list --type classic -o json")]
 pub(super) struct ListArgs {
     /// Only groups of this type
     #[arg(long = "type", value_name = "TYPE")]

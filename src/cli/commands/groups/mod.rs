@@ -19,6 +19,7 @@ use clap::Subcommand;
 /// `__consumer_offsets`, as Kafka keeps it. Works on any log dir: of a broker that runs, is stopped or is gone, or a copy of
 /// one, also where nothing can be written.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups describe billing")]
 pub(crate) struct GroupsArgs {
     #[command(subcommand)]
     command: GroupsCommand,
