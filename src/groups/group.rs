@@ -6,6 +6,7 @@
 use crate::format::internal::value::{Struct, Value};
 use crate::units::{Offset, Timestamp, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use uuid::Uuid;
 
 /// Types of records.
@@ -178,6 +179,16 @@ impl Group {
             }
             GroupKind::Consumer | GroupKind::Streams => GroupState::Stable,
         }
+    }
+
+    /// How many of some offsets of a partition it is still to read; none of a topic that it has committed nothing of.
+    #[must_use]
+    pub fn unread_in(&self, partition: &TopicPartition, offsets: &Range<Offset>) -> u64 {
+        if !self.committed.keys().any(|committed| committed.topic == partition.topic) {
+            return 0;
+        }
+        let next = self.committed.get(partition).map_or(offsets.start, |committed| committed.offset);
+        u64::try_from(offsets.end - next.max(offsets.start)).unwrap_or(0)
     }
 
     /// Whether it was written down which partitions the topics have that it reads.

@@ -247,3 +247,33 @@ fn who_is_alive_keeps_a_group_as_it_is() {
     kdir.run(&["-q", "delete", "orders", "--yes"]).code(0).stderr("");
     assert!(!kdir.path("orders-0").exists());
 }
+
+#[test]
+fn retention_names_the_groups_that_have_not_read_what_would_go() {
+    let kdir = Kdir::with_topic("orders", &["--partitions", "2", "--retention", "1h", "-c", "segment.bytes=300"]);
+    for partition in ["0", "1"] {
+        for batch in 0..4 {
+            let lines: String = (0..10).map(|number| format!("v{batch}{number}\n")).collect();
+            kdir.produce("orders", &["-p", partition, "--timestamp", "2020-01-01T00:00:00Z"], lines);
+        }
+    }
+    reset(&kdir, "done", &["--topic", "orders", "--to", "latest"]);
+    reset(&kdir, "half", &["--topic", "orders:1", "--to", "15"]);
+    reset(&kdir, "half", &["--topic", "orders:0", "--to", "40"]);
+    reset(&kdir, "one", &["--topic", "orders:0", "--to", "39"]);
+    let warned = |args: &[&str]| {
+        let run = kdir.run(&[&["retention", "-o", "json"], args].concat()).code(0);
+        let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        told.lines().filter(|line| line.contains("group")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warned(&["--dry-run", "orders"]),
+        [
+            "warning: group one has not read 1 record of orders-0 that would be deleted",
+            "warning: group half has not read 25 records of orders-1 that would be deleted",
+            // It reads the topic, and has kept nothing of this partition.
+            "warning: group one has not read 40 records of orders-1 that would be deleted",
+        ]
+    );
+    assert!(warned(&["orders"]).is_empty());
+}

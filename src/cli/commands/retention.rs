@@ -4,9 +4,11 @@ use crate::cli::complete;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::Unit;
-use crate::logdir::{LimitOverrides, LogDir, LogDirError, Partition, RetentionPlan, Topic, TopicPattern};
+use crate::groups::{Group, GroupsTopic};
+use crate::logdir::{LimitOverrides, LogDir, LogDirError, LogDirs, Partition, RetentionPlan, Topic, TopicPattern};
 use crate::storage::retention::{Decision, Limits, Verdict};
-use crate::units::{ByteSize, Duration, Offset, Timestamp, TopicPartition};
+use crate::units::{ByteSize, Duration, GroupId, Offset, Timestamp, TopicPartition};
+use std::collections::BTreeMap;
 
 /// Apply retention once
 ///
@@ -18,6 +20,8 @@ use crate::units::{ByteSize, Duration, Offset, Timestamp, TopicPartition};
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
 /// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
 /// exist yet is not an error.
+///
+/// --dry-run names the consumer groups that have not read all of what would be deleted, with how many offsets that is.
 ///
 /// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
 /// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
@@ -90,6 +94,7 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let (mut removed, mut records, mut bytes) = (0, 0, 0);
     let mut failures = Failures::new(context.ui);
     let overrides = overrides(args);
+    let groups = if args.dry_run { groups(&log_dir, context)? } else { BTreeMap::new() };
     for topic in chosen(args, &log_dir, context, &mut failures)? {
         for partition in log_dir.partitions(&topic)? {
             let now = crate::cli::now();
@@ -111,6 +116,7 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
                 warn_of_future(partition.id(), decision, context);
             }
             let deleted = Amount::of(plan.going(), Offset::ZERO);
+            warn_of_unread(partition.id(), &planned, &groups, context);
             if by_segment && is_shown {
                 for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
                     let reason = match kept_by_future {
@@ -177,6 +183,34 @@ fn overrides(args: &RetentionArgs) -> LimitOverrides {
     });
     let retention_bytes = args.retention_bytes.map(|RetentionBytes(bytes)| bytes);
     LimitOverrides { retention_ms, retention_bytes }
+}
+
+/// What groups have committed.
+fn groups(log_dir: &LogDir, context: &Context) -> anyhow::Result<BTreeMap<GroupId, Group>> {
+    let log_dirs = LogDirs::from(log_dir.clone());
+    let found = GroupsTopic::find(&log_dirs)?.all()?;
+    for error in found.failed {
+        context.ui.warning(&format!("what some groups have read is not known: {error}"));
+    }
+    Ok(found.groups)
+}
+
+/// Names the groups that have not read what would be deleted.
+fn warn_of_unread(
+    partition: &TopicPartition,
+    planned: &RetentionPlan,
+    groups: &BTreeMap<GroupId, Group>,
+    context: &Context,
+) {
+    let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return };
+    let deleted = planned.times.log_start_offset..end;
+    for (id, group) in groups {
+        let unread = group.unread_in(partition, &deleted);
+        if unread > 0 {
+            let records = super::counted(unread, "record");
+            context.ui.warning(&format!("group {id} has not read {records} of {partition} that would be deleted"));
+        }
+    }
 }
 
 /// Names the segment that retention by time cannot get past, as brokers since 4.1 do.
