@@ -277,3 +277,26 @@ fn retention_names_the_groups_that_have_not_read_what_would_go() {
     );
     assert!(warned(&["orders"]).is_empty());
 }
+
+#[test]
+fn groups_are_chosen_by_topic_and_lag() {
+    let kdir = own();
+    kdir.create("bills", &[]);
+    reset(&kdir, "a", &["--topic", "orders:0", "--to", "10"]);
+    reset(&kdir, "a", &["--topic", "orders:1,2", "--to", "4"]);
+    reset(&kdir, "a", &["--topic", "bills", "--to", "0"]);
+    reset(&kdir, "b", &["--topic", "orders", "--to", "latest"]);
+    let described = |args: &[&str]| {
+        let rows = rows(&kdir, &[&["-q", "groups", "describe"], args].concat(), &["group", "topic", "partition"]);
+        rows.iter()
+            .map(|row| format!("{} {} {}", row[0].as_str().unwrap(), row[1].as_str().unwrap(), row[2]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(described(&["--lag", ">5"]), ["a orders 1", "a orders 2"]);
+    assert_eq!(described(&["--lag", "<=0", "--topic", "orders:0"]), ["a orders 0", "b orders 0"]);
+    assert_eq!(described(&["a", "--topic", "bills"]), ["a bills 0"]);
+    assert_eq!(described(&["b", "--lag", "=0"]).len(), 3);
+    let listed = |test| rows(&kdir, &["groups", "list", "--lag", test], &["group"]);
+    assert_eq!((json!(listed(">=12")), json!(listed("<1"))), (json!([["a"]]), json!([["b"]])));
+    kdir.run(&["groups", "list", "--lag", "many"]).code(2).stderr(contains("is not a comparison"));
+}

@@ -1,8 +1,9 @@
+use super::{ChosenTopic, LagTest};
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
-use crate::groups::{Group, GroupError, GroupKind, LagRow, TopicLogs};
+use crate::groups::{Group, GroupError, GroupKind, GroupState, LagRow, TopicLogs};
 use crate::units::{Duration, GroupId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -17,11 +18,18 @@ use std::collections::BTreeMap;
 /// Columns of JSON and TSV: group, type, state, topic, partition, committed, log_start_offset, log_end_offset, lag, behind_ms,
 /// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json")]
+#[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json\n  \
+        kdir groups describe --topic orders --lag '>=0'")]
 pub(super) struct DescribeArgs {
     /// The groups; all without one
     #[arg(value_parser = args::group)]
     group: Vec<GroupId>,
+    /// Only a topic, or some of its partitions (can be repeated)
+    #[arg(short, long, value_name = "TOPIC[:N,M]", value_parser = ChosenTopic::parse)]
+    topic: Vec<ChosenTopic>,
+    /// Only partitions with such a lag, as '>100'
+    #[arg(long, value_name = "TEST", value_parser = LagTest::parse)]
+    lag: Option<LagTest>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -62,15 +70,21 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
                 continue;
             }
         };
-        for row in rows {
+        let has_members = rows.iter().any(|row| row.member.is_some());
+        let state = if has_members { GroupState::Stable } else { group.state() };
+        let is_shown = |row: &&LagRow| {
+            (args.topic.is_empty() || args.topic.iter().any(|topic| topic.has(&row.partition)))
+                && args.lag.is_none_or(|test| test.has(row.lag()))
+        };
+        for row in rows.iter().filter(is_shown) {
             if row.lost() > 0 {
                 let (partition, lost) = (&row.partition, super::super::counted(row.lost() as u64, "record"));
                 context
                     .ui
                     .warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
             }
-            let next_timestamp = logs.next_timestamp(&row)?;
-            report.row(cells(id, group, &row, next_timestamp))?;
+            let next_timestamp = logs.next_timestamp(row)?;
+            report.row(cells(id, (group, state), row, next_timestamp))?;
         }
     }
     report.finish()?;
@@ -96,7 +110,12 @@ fn chosen<'a>(
     chosen
 }
 
-fn cells(id: &GroupId, group: &Group, row: &LagRow, next_timestamp: Option<Timestamp>) -> Vec<Cell> {
+fn cells(
+    id: &GroupId,
+    (group, state): (&Group, GroupState),
+    row: &LagRow,
+    next_timestamp: Option<Timestamp>,
+) -> Vec<Cell> {
     let number = |number: Option<i64>| number.map_or(Cell::Nothing, Cell::Number);
     let words = |text: Option<&str>| text.map_or(Cell::Nothing, Cell::text);
     let recorded = row.recorded_member.as_ref().and_then(|member| group.recorded_members.get(member));
@@ -108,7 +127,7 @@ fn cells(id: &GroupId, group: &Group, row: &LagRow, next_timestamp: Option<Times
     vec![
         Cell::text(id),
         Cell::text(group.kind().name()),
-        Cell::text(group.state().name()),
+        Cell::text(state.name()),
         Cell::text(&row.partition.topic),
         Cell::Number(row.partition.partition.into()),
         number(committed.map(|committed| committed.offset.0)),

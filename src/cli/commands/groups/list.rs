@@ -1,4 +1,4 @@
-use super::Kind;
+use super::{Kind, LagTest};
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
@@ -20,6 +20,9 @@ pub(super) struct ListArgs {
     /// Only groups of this type
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<Kind>,
+    /// Only groups with such a lag in all, as '>100'
+    #[arg(long, value_name = "TEST", value_parser = LagTest::parse)]
+    lag: Option<LagTest>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -45,8 +48,10 @@ pub(super) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     let mut is_empty = true;
     for (id, group) in found.groups.iter().filter(|(_, group)| is_meant(group)) {
         is_empty = false;
-        match row(id, group, &mut logs) {
-            Ok(row) => report.row(row)?,
+        let lag = lag_of(id, group, &mut logs);
+        match lag.and_then(|lag| Ok((lag, row(id, group, lag, &mut logs)?))) {
+            Ok((lag, row)) if args.lag.is_none_or(|test| test.has(lag)) => report.row(row)?,
+            Ok(_) => {}
             Err(error) => failures.tell(error),
         }
     }
@@ -57,13 +62,17 @@ pub(super) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
     Ok(failures.exit())
 }
 
-fn row(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Cell>> {
+/// The sum over its partitions.
+fn lag_of(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<Option<i64>> {
     let lags: Vec<i64> = logs.rows(id, group)?.iter().filter_map(|row| row.lag()).collect();
+    Ok((group.kind() != GroupKind::Share && !lags.is_empty()).then(|| lags.iter().sum()))
+}
+
+fn row(id: &GroupId, group: &Group, lag: Option<i64>, logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Cell>> {
     let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
     let last_commit = group.committed.values().map(|committed| committed.timestamp).max();
     let members = logs.members(id, group)?.len() as i64;
     let state = if members > 0 { GroupState::Stable } else { group.state() };
-    let has_lag = group.kind() != GroupKind::Share && !lags.is_empty();
     Ok(vec![
         Cell::text(id),
         Cell::text(group.kind().name()),
@@ -71,7 +80,7 @@ fn row(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<
         Cell::Number(members),
         Cell::Number(group.recorded_members.len() as i64),
         Cell::Number(topics.len() as i64),
-        if has_lag { Cell::Number(lags.iter().sum()) } else { Cell::Nothing },
+        lag.map_or(Cell::Nothing, Cell::Number),
         Cell::moment(last_commit, crate::cli::now()),
     ])
 }

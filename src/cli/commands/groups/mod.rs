@@ -66,6 +66,27 @@ impl ChosenTopic {
     }
 }
 
+/// A comparison with a lag: `>N`, `>=N`, `<N`, `<=N` or `=N`.
+#[derive(Debug, Clone, Copy)]
+struct LagTest {
+    passes: fn(&i64, &i64) -> bool,
+    with: i64,
+}
+
+impl LagTest {
+    fn parse(text: &str) -> Result<Self, String> {
+        let of = |prefix: &str, passes: fn(&i64, &i64) -> bool| text.strip_prefix(prefix).map(|rest| (passes, rest));
+        let found =
+            of(">=", i64::ge).or(of("<=", i64::le)).or(of(">", i64::gt)).or(of("<", i64::lt)).or(of("=", i64::eq));
+        let parsed = found.and_then(|(passes, rest)| Some(Self { passes, with: rest.trim().parse().ok()? }));
+        parsed.ok_or_else(|| format!("{text:?} is not a comparison, such as '>100' or '=0'"))
+    }
+
+    fn has(self, lag: Option<i64>) -> bool {
+        lag.is_some_and(|lag| (self.passes)(&lag, &self.with))
+    }
+}
+
 /// The kinds of groups, as Kafka's tools take them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
