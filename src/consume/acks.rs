@@ -241,7 +241,9 @@ impl<'a> Acks<'a> {
             };
         }
         self.in_flight.order = None;
-        let place = parsed.place_in(merge.sources()).map_err(|what| self.refused(format!("{text:?}"), what))?;
+        let place = parsed.place_in(merge).map_err(|what| self.refused(format!("{text:?}"), what))?;
+        // Another member of the group has the partition by now.
+        let Some(place) = place else { return Ok(()) };
         if self.last.get(&place).is_none_or(|&last| parsed.offset > last) {
             return Err(self.refused(format!("{text:?}"), "no record with that offset was printed"));
         }
@@ -251,6 +253,12 @@ impl<'a> Acks<'a> {
         };
         self.has_changed |= taken > 0;
         Ok(())
+    }
+
+    /// Waits for no acknowledgement any more of a partition that was given up.
+    pub(super) fn forget(&mut self, place: usize) {
+        self.in_flight.take_up_to(place, Offset(i64::MAX));
+        self.last.remove(&place);
     }
 
     #[cold]
@@ -282,15 +290,18 @@ fn parse(text: &str) -> Option<Line<'_>> {
 }
 
 impl Line<'_> {
-    /// Which of the sources it means.
-    fn place_in(&self, sources: &[Source]) -> std::result::Result<usize, &'static str> {
+    /// Which of the sources it means; `None` for one that is not read any more.
+    fn place_in(&self, merge: &Merge) -> std::result::Result<Option<usize>, &'static str> {
+        let sources = merge.sources();
         let is_meant = |source: &Source| {
             source.partition == self.partition && self.topic.is_none_or(|topic| source.topic.as_str() == topic)
         };
-        let mut meant = sources.iter().enumerate().filter(|(_, source)| is_meant(source)).map(|(place, _)| place);
+        let all = || sources.iter().enumerate().filter(|(_, source)| is_meant(source)).map(|(place, _)| place);
+        let mut meant = all().filter(|&place| !merge.is_gone(place));
         match (meant.next(), meant.next()) {
-            (Some(place), None) => Ok(place),
+            (Some(place), None) => Ok(Some(place)),
             (Some(_), Some(_)) => Err("several topics have that partition: write TOPIC:PARTITION:OFFSET"),
+            (None, _) if all().next().is_some() => Ok(None),
             (None, _) => Err("no such partition is read"),
         }
     }

@@ -209,6 +209,7 @@ impl<'a> Consumer<'a> {
             follow: options.follow,
             keeps_positions: delivery.ledger.is_some(),
             is_stopped: environment.interrupt.map(|interrupt| interrupt.has_come),
+            is_shared: delivery.group().is_some(),
             memory: ReadMemory::default(),
             disk: &**log_dirs.first().disk(),
         };
@@ -222,6 +223,9 @@ impl<'a> Consumer<'a> {
         let awaits_topics = partitions.is_empty() && shared.is_none();
         delivery.refuse_other_topics(&partitions)?;
         let selected = selector.sources(log_dirs, partitions, delivery.ledger.as_ref(), tell)?;
+        if let Some(group) = delivery.group() {
+            selected.unreadable.iter().try_for_each(|partition| group.refuse(partition))?;
+        }
         let newcomers = newcomers.map(|mut newcomers| {
             newcomers.know(&selected.sources);
             newcomers.leave_out(selected.unreadable);
@@ -312,9 +316,9 @@ impl<'a> Consumer<'a> {
                 self.tell_overtaken();
                 return Ok(Ended::Complete);
             }
-            let is_done = self.merge.is_done()
-                && !(self.awaits_topics && self.merge.sources().is_empty())
-                && self.shared.is_none();
+            let awaits_others = self.shared.is_some() && !self.merge.reads_any();
+            let is_done =
+                self.merge.is_done() && !(self.awaits_topics && self.merge.sources().is_empty()) && !awaits_others;
             if self.left == 0 || is_over || is_done || self.is_idle_for_too_long() {
                 return Ok(Ended::Complete);
             }

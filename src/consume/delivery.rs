@@ -337,6 +337,13 @@ impl<'a> Delivery<'a> {
         ledger.keep(outlet)
     }
 
+    /// Waits for no acknowledgement any more of the partition at that place, which was given up.
+    pub(super) fn forget(&mut self, place: usize) {
+        if let Evidence::Acks(acks) = &mut self.evidence {
+            acks.forget(place);
+        }
+    }
+
     /// The group whose positions are kept, if it is one.
     pub(super) fn group(&mut self) -> Option<&mut GroupPositions> {
         self.ledger.as_mut().and_then(Ledger::group)

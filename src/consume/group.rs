@@ -6,8 +6,7 @@
 //! the next owner. Who takes a partition reads first what was committed for it.
 
 use super::{ConsumeError, ReaderPosition, Result};
-use crate::format::properties::{topic_id_from_text, topic_id_to_text};
-use crate::groups::{Balance, Commits, Committed, Membership};
+use crate::groups::{Balance, Commits, Membership, metadata_of};
 use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition, Topic};
 use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -18,9 +17,6 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a reader has to process what it was shown of a partition that is to be given up.
 const GRACE: Duration = Duration::from_secs(5);
-/// What stands before a topic id in the text of a commit.
-const OF_TOPIC: &str = "kdir:";
-
 /// What a member of a group keeps.
 pub struct GroupPositions {
     membership: Membership,
@@ -80,30 +76,34 @@ impl GroupPositions {
         let Some(group) = self.commits.group()? else { return Ok(Vec::new()) };
         let position = |partition: TopicPartition| {
             let committed = group.committed.get(&partition)?;
-            Some(ReaderPosition { topic_id: topic_id_of(committed), offset: committed.offset, partition })
+            Some(ReaderPosition { topic_id: committed.of_topic(), offset: committed.offset, partition })
         };
         let kept: Vec<ReaderPosition> = owned.into_iter().filter_map(position).collect();
         self.committed.extend(kept.iter().map(|kept| (kept.partition.clone(), kept.offset)));
         Ok(kept)
     }
 
-    /// Commits what has changed of positions, as far as it is durable, of the partitions that it has.
-    pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<()> {
-        let mut offsets = BTreeMap::new();
+    /// Commits what has changed of positions, as far as it is durable, of the partitions that it has. Returns whether that is
+    /// all. No commit is below the one before: while this member has a partition, nobody else commits for it.
+    pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<bool> {
+        let (mut offsets, mut are_all) = (BTreeMap::new(), true);
         for ReaderPosition { partition, topic_id, offset } in positions {
-            if self.committed.get(&partition) == Some(&offset) || !self.membership.has(&partition)? {
+            let before = self.committed.get(&partition).copied();
+            if before >= Some(offset) || !self.membership.has(&partition)? {
                 continue;
             }
-            let durable = self.durable.raise(log_dirs, &partition, topic_id, offset)?;
-            let metadata = topic_id.map_or(String::new(), |id| format!("{OF_TOPIC}{}", topic_id_to_text(id)));
-            offsets.insert(partition, (durable.min(offset), metadata));
+            let durable = self.durable.raise(log_dirs, &partition, topic_id, offset)?.min(offset);
+            are_all &= durable == offset;
+            if before >= Some(durable) {
+                continue;
+            }
+            offsets.insert(partition, (durable, metadata_of(topic_id)));
         }
-        if offsets.is_empty() {
-            return Ok(());
+        if !offsets.is_empty() {
+            self.commits.commit(&offsets, (self.clock)())?;
+            self.committed.extend(offsets.into_iter().map(|(partition, (offset, _))| (partition, offset)));
         }
-        self.commits.commit(&offsets, (self.clock)())?;
-        self.committed.extend(offsets.into_iter().map(|(partition, (offset, _))| (partition, offset)));
-        Ok(())
+        Ok(are_all)
     }
 
     /// A partition is to be given up when the reader is done with what comes before `offset`.
@@ -127,6 +127,16 @@ impl GroupPositions {
         Ok(left)
     }
 
+    /// Does not take a partition any more that cannot be read.
+    pub(super) fn refuse(&mut self, partition: &TopicPartition) -> Result<()> {
+        Ok(self.membership.refuse(partition)?)
+    }
+
+    /// The partitions that it has and is not about to give up.
+    pub(super) fn to_read(&self) -> Vec<TopicPartition> {
+        self.membership.owned().filter(|partition| !self.leaving.contains_key(partition)).collect()
+    }
+
     /// Gives up a partition of which nothing was shown.
     pub(super) fn give_up(&mut self, partition: &TopicPartition) -> Result<()> {
         Ok(self.membership.give_up(partition)?)
@@ -141,12 +151,6 @@ impl GroupPositions {
     pub(super) fn close(&mut self) -> Result<()> {
         Ok(self.commits.end((self.clock)())?)
     }
-}
-
-/// The topic that was read, as the commit says.
-fn topic_id_of(committed: &Committed) -> Option<uuid::Uuid> {
-    let of_text = committed.metadata.strip_prefix(OF_TOPIC).and_then(|id| topic_id_from_text(id).ok());
-    of_text.or(committed.topic_id)
 }
 
 impl From<crate::groups::GroupError> for ConsumeError {

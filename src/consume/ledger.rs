@@ -92,7 +92,11 @@ impl<'a> Ledger<'a> {
     }
 
     /// Whether there is a position in one of them.
+    /// A group begins in each partition where it was asked to that it has kept nothing of.
     pub(super) fn knows_any_of(&self, partitions: &[Partition]) -> bool {
+        if matches!(self.positions, Positions::Group(_)) {
+            return false;
+        }
         partitions.iter().any(|partition| self.processed.contains_key(partition.id()))
     }
 
@@ -131,7 +135,7 @@ impl<'a> Ledger<'a> {
     /// Notes where `merge` is: all before it has been written, but for what comes from the offset on that `left` has for one
     /// of its sources. `shown_is_done` as in [`Merge::next_offsets`].
     pub(super) fn note(&mut self, merge: &Merge, shown_is_done: bool, left: impl Fn(usize) -> Option<Offset>) {
-        for (place, (source, next)) in merge.next_offsets(shown_is_done).enumerate() {
+        for (place, source, next) in merge.next_offsets(shown_is_done) {
             let offset = left(place).unwrap_or(next);
             let position = position_in(source, offset);
             let noted = [&self.last, &self.before_last, &self.processed];
@@ -144,7 +148,7 @@ impl<'a> Ledger<'a> {
 
     /// Notes where `merge` begins in partitions that nothing was kept of, before any of their records is written.
     pub(super) fn note_starts(&mut self, merge: &Merge, shown_is_done: bool) {
-        for (source, offset) in merge.next_offsets(shown_is_done) {
+        for (_, source, offset) in merge.next_offsets(shown_is_done) {
             let position = position_in(source, offset);
             let kept = self.processed.get(&position.partition);
             if kept.is_none_or(|kept| !kept.is_of(position.topic_id)) {
@@ -205,7 +209,8 @@ impl<'a> Ledger<'a> {
             if outlet.kind() == OutletKind::File {
                 outlet.sync().map_err(ConsumeError::Output)?;
             }
-            self.positions.keep(self.log_dirs, self.processed.values().cloned().collect())?;
+            // What is not durable yet is kept the next time.
+            self.has_changed = !self.positions.keep(self.log_dirs, self.processed.values().cloned().collect())?;
             // What is not durable is kept later, and can be marked now.
             self.is_unmarked = true;
         }

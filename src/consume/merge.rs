@@ -259,11 +259,19 @@ impl Merge {
         &self.sources
     }
 
-    /// Adds a partition, and asks it.
+    /// Adds a partition, and asks it. What was shown is dealt with.
     ///
     /// # Errors
     /// When it was deleted.
     pub fn add(&mut self, source: Source) -> Result<()> {
+        // Else the newcomer might come to stand where the partition of what was shown is looked for.
+        self.pass_shown()?;
+        // The rank of an only source is not kept up to date.
+        if let [only] = &self.sources[..]
+            && self.ready.pop().is_some()
+        {
+            self.ready.push(only.rank(0, self.order));
+        }
         let place = self.sources.len();
         self.states.push(State::Idle);
         self.open.extend(source.records.is_open().then_some(place));
@@ -287,16 +295,34 @@ impl Merge {
         !self.ready.is_empty()
     }
 
-    /// The offset that each partition is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
+    /// The place of each partition among [`Merge::sources`], and the offset that it is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
     /// last has been dealt with.
-    pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (&Source, Offset)> {
+    pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (usize, &Source, Offset)> {
         let shown = self.shown.filter(|_| shown_is_done);
         let sources = self.sources.iter().zip(&self.states).enumerate();
         sources.filter(|(_, (_, state))| **state != State::Gone).map(move |(place, (source, _))| {
             let next = source.records.next_offset();
             let is_past = shown == Some(place) && next == source.records.offset();
-            (source, if is_past { next.next() } else { next })
+            (place, source, if is_past { next.next() } else { next })
         })
+    }
+
+    /// Whether where the partition at that place is counts no more.
+    #[must_use]
+    pub fn is_gone(&self, place: usize) -> bool {
+        self.states[place] == State::Gone
+    }
+
+    /// Whether a partition is read, or was until it could not be.
+    #[must_use]
+    pub fn reads(&self, partition: &TopicPartition) -> bool {
+        self.place_of(partition, |state| !matches!(state, State::Retired | State::Gone)).is_some()
+    }
+
+    /// Whether any partition is read.
+    #[must_use]
+    pub fn reads_any(&self) -> bool {
+        self.states.iter().any(|state| !matches!(state, State::Retired | State::Gone))
     }
 
     /// Shows no more of a partition, once what was shown is dealt with. Returns the offset behind what was shown of it; `None`
@@ -314,17 +340,16 @@ impl Merge {
         Ok(Some(self.sources[place].records.next_offset()))
     }
 
-    /// Where a partition is that was retired counts no more.
+    /// Where a partition is that was retired counts no more. Returns its place.
     ///
     /// # Errors
     /// When its files cannot be closed.
-    pub fn drop_retired(&mut self, partition: &TopicPartition) -> Result<()> {
-        if let Some(place) = self.place_of(partition, |state| state == State::Retired) {
-            self.states[place] = State::Gone;
-            self.sources[place].records.close()?;
-            self.open.retain(|&open| open != place);
-        }
-        Ok(())
+    pub fn drop_retired(&mut self, partition: &TopicPartition) -> Result<Option<usize>> {
+        let Some(place) = self.place_of(partition, |state| state == State::Retired) else { return Ok(None) };
+        self.states[place] = State::Gone;
+        self.sources[place].records.close()?;
+        self.open.retain(|&open| open != place);
+        Ok(Some(place))
     }
 
     fn place_of(&self, partition: &TopicPartition, is_meant: impl Fn(State) -> bool) -> Option<usize> {

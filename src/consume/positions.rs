@@ -44,11 +44,12 @@ impl Positions {
         }
     }
 
-    /// Keeps positions, once all before them is durable.
-    pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<()> {
+    /// Keeps positions, as far as all before them is durable. Returns whether that is all of them.
+    pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<bool> {
         match self {
-            Self::None => Ok(()),
-            Self::CursorFile(file) => file.keep(log_dirs, positions),
+            Self::None => Ok(true),
+            // A file has no others who wait for it.
+            Self::CursorFile(file) => file.keep(log_dirs, positions).map(|()| true),
             Self::Group(group) => group.keep(log_dirs, positions),
         }
     }

@@ -91,6 +91,8 @@ pub(super) struct Selector<'a> {
     pub(super) keeps_positions: bool,
     /// Whether to stop.
     pub(super) is_stopped: Option<fn() -> bool>,
+    /// Whether what cannot be read is left to others, whatever keeps it from that.
+    pub(super) is_shared: bool,
     /// What all partitions share.
     pub(super) memory: ReadMemory,
     /// Where what memory has no room for is kept.
@@ -185,9 +187,30 @@ impl Selector<'_> {
         ledger: Option<&Ledger<'_>>,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Selected> {
+        let beginning = self.beginning(ledger, &partitions);
+        self.sources_from(log_dirs, partitions, beginning, (ledger, tell))
+    }
+
+    /// Partitions that have come since the start: from their start, unless there is a position.
+    pub(super) fn newcomers(
+        &self,
+        log_dirs: &LogDirs,
+        partitions: Vec<Partition>,
+        ledger: Option<&Ledger<'_>>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Selected> {
+        self.sources_from(log_dirs, partitions, Beginning { from: None, tail: None }, (ledger, tell))
+    }
+
+    fn sources_from(
+        &self,
+        log_dirs: &LogDirs,
+        partitions: Vec<Partition>,
+        beginning: Beginning<'_>,
+        (ledger, tell): (Option<&Ledger<'_>>, &mut dyn FnMut(Event<'_>)),
+    ) -> Result<Selected> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
         let is_limited = partitions.len() > open_partitions_max();
-        let beginning = self.beginning(ledger, &partitions);
         let (mut selected, mut found) = (Selected::default(), 0_u64);
         for partition in partitions {
             match self.source_of(&partition, (chunk, beginning), ledger, tell) {
@@ -199,7 +222,7 @@ impl Selector<'_> {
                     selected.sources.push(source);
                 }
                 Ok(None) => tell(Event::NoFolder { partition: partition.id() }),
-                Err(error) if error.is_of_a_partition(log_dirs.roots()) => {
+                Err(error) if self.is_shared || error.is_of_a_partition(log_dirs.roots()) => {
                     tell(Event::Failed { error });
                     selected.unreadable.push(partition.id().clone());
                 }

@@ -7,8 +7,9 @@ use super::selection::Selector;
 use super::{Event, Result};
 use crate::disk::watch::Woken;
 use crate::groups::Balance;
-use crate::logdir::{LogDirs, Partition};
+use crate::logdir::{LogDirs, Partition, Topic};
 use crate::units::{Timestamp, TopicPartition};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ const SAY_AFTER: Duration = Duration::from_secs(1);
 /// What a member of a group knows of the others.
 pub(super) struct Sharing {
     lock_files: Vec<PathBuf>,
+    /// The partitions that were there at the start: others are newcomers.
+    known: HashSet<TopicPartition>,
     /// When names in the log dirs changed last.
     modified: Vec<Timestamp>,
     is_due: bool,
@@ -47,8 +50,13 @@ impl Sharing {
         if let Some(ledger) = &mut delivery.ledger {
             ledger.take_over(&taken)?;
         }
+        let of_topic = |topic: &Topic| {
+            let partition = |&number| TopicPartition { topic: topic.name.clone(), partition: number };
+            topic.partitions.iter().map(partition).collect::<Vec<_>>()
+        };
+        let known = topics.iter().flat_map(of_topic).collect();
         let (waits_since, is_leaving_any) = (None, false);
-        Ok(Some(Self { lock_files, modified, is_due: true, waits_since, has_said: false, is_leaving_any }))
+        Ok(Some(Self { lock_files, known, modified, is_due: true, waits_since, has_said: false, is_leaving_any }))
     }
 
     /// The files where that others come and go shows.
@@ -107,9 +115,10 @@ impl Consumer<'_> {
                 }
             }
         }
-        if !taken.is_empty() {
-            self.take_over(&taken)?;
+        if let Some(ledger) = self.delivery.ledger.as_mut().filter(|_| !taken.is_empty()) {
+            ledger.take_over(&taken)?;
         }
+        self.read_what_is_owned()?;
         let is_leaving_any = self.delivery.group().is_some_and(|group| group.is_leaving_any());
         if let Some(shared) = &mut self.shared {
             shared.is_leaving_any = is_leaving_any;
@@ -124,7 +133,9 @@ impl Consumer<'_> {
     fn leave(&mut self) -> Result<()> {
         let Some(group) = self.delivery.group() else { return Ok(()) };
         for partition in group.leave()? {
-            self.merge.drop_retired(&partition)?;
+            if let Some(place) = self.merge.drop_retired(&partition)? {
+                self.delivery.forget(place);
+            }
             if let Some(ledger) = &mut self.delivery.ledger {
                 ledger.forget(&partition);
             }
@@ -156,23 +167,39 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Goes on in partitions where their last owner has committed.
-    fn take_over(&mut self, taken: &[TopicPartition]) -> Result<()> {
-        let Some(ledger) = &mut self.delivery.ledger else { return Ok(()) };
-        ledger.take_over(taken)?;
-        let log_dirs = self.log_dirs.open_again()?;
-        let mut partitions: Vec<Partition> = Vec::new();
-        for TopicPartition { topic, partition } in taken {
-            partitions.push(log_dirs.partition(&log_dirs.named(topic)?, *partition)?);
+    /// Opens the partitions that it has and does not read: those that it took just now, and those whose folder was not there
+    /// yet.
+    fn read_what_is_owned(&mut self) -> Result<()> {
+        let owned = self.delivery.group().map_or(Vec::new(), |group| group.to_read());
+        let unread: Vec<TopicPartition> = owned.into_iter().filter(|partition| !self.merge.reads(partition)).collect();
+        if unread.is_empty() {
+            return Ok(());
         }
-        let selected = self.selector.sources(&log_dirs, partitions, self.delivery.ledger.as_ref(), self.tell)?;
+        let log_dirs = self.log_dirs.open_again()?;
+        let (mut known, mut new): (Vec<Partition>, Vec<Partition>) = (Vec::new(), Vec::new());
+        for id in unread {
+            let partition = log_dirs.partition(&log_dirs.named(&id.topic)?, id.partition)?;
+            let is_known = self.shared.as_ref().is_some_and(|shared| shared.known.contains(&id));
+            if is_known { known.push(partition) } else { new.push(partition) }
+        }
+        let ledger = self.delivery.ledger.as_ref();
+        let mut selected = self.selector.sources(&log_dirs, known, ledger, self.tell)?;
+        let newcomers = self.selector.newcomers(&log_dirs, new, ledger, self.tell)?;
+        selected.sources.extend(newcomers.sources);
+        selected.unreadable.extend(newcomers.unreadable);
+        for partition in &selected.unreadable {
+            if let Some(group) = self.delivery.group() {
+                group.refuse(partition)?;
+            }
+        }
+        let has_come = !selected.sources.is_empty();
         for source in selected.sources {
             if let Some(follower) = &mut self.follower {
                 follower.watch_source(self.merge.sources().len(), &source);
             }
             self.merge.add(source)?;
         }
-        self.delivery.note_starts(&self.merge)
+        if has_come { self.delivery.note_starts(&self.merge) } else { Ok(()) }
     }
 
     /// Where reading does not go on at the ends: waits while others have partitions that this member is to have. `None` where

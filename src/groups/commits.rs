@@ -6,7 +6,7 @@
 //! States that a crash can leave: the commit before; or this one, which a power failure may take back until it was synced.
 
 use super::coordinator_log::CoordinatorLog;
-use super::group::{Group, GroupKind};
+use super::group::{Committed, Group, GroupKind};
 use super::{GroupError, GroupsTopic, Result};
 use crate::format::batch::BatchBuilder;
 use crate::format::internal::InternalTopic;
@@ -17,7 +17,8 @@ use crate::logdir::{CompactOptions, Created, LogDir, LogDirs, NewTopic, Origin, 
 use crate::storage::clean::{ActiveSegment, Watch};
 use crate::storage::{self, Durability, LogConfig, LogWriter, SyncFor};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// As many partitions as Kafka's own topic has.
 const PARTITIONS: i32 = 50;
@@ -61,7 +62,7 @@ impl Commits {
     /// # Errors
     /// When the log cannot be read, or the id is that of another kind of group.
     pub fn group(&mut self) -> Result<Option<&Group>> {
-        self.replayed.catch_up()?;
+        self.catch_up()?;
         self.refuse_other_kind()?;
         Ok(self.replayed.group(&self.group))
     }
@@ -126,7 +127,7 @@ impl Commits {
     /// Appends the records that `make` gives, for what the group is under the guard, and makes them durable.
     fn append(&mut self, now: Timestamp, make: impl FnOnce(Option<&Group>) -> Vec<GroupRecord>) -> Result<()> {
         let guard = self.partition.guard()?;
-        self.replayed.catch_up()?;
+        self.catch_up()?;
         self.refuse_other_kind()?;
         let records = make(self.replayed.group(&self.group));
         if records.is_empty() {
@@ -166,6 +167,15 @@ impl Commits {
         }
     }
 
+    /// A log that had no folder yet is another one once it has.
+    fn catch_up(&mut self) -> Result<()> {
+        if self.replayed.has_folder() {
+            return self.replayed.catch_up();
+        }
+        self.replayed = CoordinatorLog::open(&self.partition)?;
+        Ok(())
+    }
+
     /// Under the guard this holds until the guard is dropped.
     fn refuse_other_kind(&self) -> Result<()> {
         match self.replayed.group(&self.group).map(Group::kind) {
@@ -196,30 +206,47 @@ impl Commits {
     }
 }
 
-/// Forgets what every group has committed of a topic, which is about to be deleted. Returns the groups that had something.
-/// Who is killed between the two has groups that begin the topic again, and never one that goes on in another of its name.
+/// What came of [`forget_topic`].
+#[derive(Default)]
+pub struct Forgotten {
+    /// The groups that had committed something of the topic.
+    pub groups: Vec<GroupId>,
+    /// What kept others from being asked, or from forgetting.
+    pub failed: Vec<GroupError>,
+}
+
+/// Forgets what every group has committed of a topic that is deleted: of the one with that id, as far as a commit says which it
+/// is of. To be called before it is deleted, so that who is killed between the two has groups that begin the topic again,
+/// and never one that goes on in another of its name; and after it, since members have committed until then.
 ///
 /// # Errors
-/// When the disk fails, or what was committed cannot be read.
-pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, now: Timestamp) -> Result<Vec<GroupId>> {
+/// When the disk fails.
+pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, topic_id: Option<Uuid>, now: Timestamp) -> Result<Forgotten> {
     if topic.as_str() == InternalTopic::ConsumerOffsets.name() {
-        return Ok(Vec::new());
+        return Ok(Forgotten::default());
     }
     let log_dirs = LogDirs::from(log_dir.clone());
-    let mut found = GroupsTopic::find(&log_dirs)?.all()?;
-    if !found.failed.is_empty() {
-        return Err(found.failed.swap_remove(0));
-    }
-    let mut forgotten = Vec::new();
+    let found = GroupsTopic::find(&log_dirs)?.all()?;
+    let mut forgotten = Forgotten { groups: Vec::new(), failed: found.failed };
     for (id, group) in found.groups {
-        let reads_it = group.committed.keys().any(|partition| partition.topic == *topic);
-        if !reads_it || matches!(group.kind(), GroupKind::Share | GroupKind::Streams) {
+        let is_of_it = |committed: &Committed| {
+            let of = committed.of_topic();
+            of.is_none() || topic_id.is_none() || of == topic_id
+        };
+        let of_it: BTreeSet<&TopicPartition> =
+            group.committed.iter().filter(|(it, of)| it.topic == *topic && is_of_it(of)).map(|(it, _)| it).collect();
+        if of_it.is_empty() || matches!(group.kind(), GroupKind::Share | GroupKind::Streams) {
             continue;
         }
-        let mut commits = Commits::open(log_dir, &id)?;
-        commits.forget(|partition| partition.topic == *topic, now)?;
-        commits.close(now)?;
-        forgotten.push(id);
+        let forget = || {
+            let mut commits = Commits::open(log_dir, &id)?;
+            commits.forget(|partition| of_it.contains(partition), now)?;
+            commits.close(now)
+        };
+        match forget() {
+            Ok(()) => forgotten.groups.push(id.clone()),
+            Err(error) => forgotten.failed.push(error),
+        }
     }
     Ok(forgotten)
 }

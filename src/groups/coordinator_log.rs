@@ -77,6 +77,12 @@ impl CoordinatorLog {
         }
     }
 
+    /// Whether there was a log when it was opened.
+    #[must_use]
+    pub fn has_folder(&self) -> bool {
+        self.log.view().has_folder()
+    }
+
     /// The groups, by their ids.
     #[must_use]
     pub fn into_groups(self) -> BTreeMap<GroupId, Group> {

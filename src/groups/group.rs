@@ -4,6 +4,7 @@
 //! `GroupMetadataManager.replay`, `OffsetMetadataManager.replay`, `ConsumerGroup`, `ShareGroup`.
 
 use crate::format::internal::value::{Struct, Value};
+use crate::format::properties::{topic_id_from_text, topic_id_to_text};
 use crate::units::{Offset, Timestamp, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -101,6 +102,24 @@ pub struct Committed {
     pub topic_id: Option<Uuid>,
     /// Where in the coordinator's log the record is.
     pub record_offset: Offset,
+}
+
+/// What stands before a topic id in the text of a commit of ours: values of version 3 have no field for it.
+const OF_TOPIC: &str = "kdir:";
+
+impl Committed {
+    /// The id of the topic that it is of, where the commit says that.
+    #[must_use]
+    pub fn of_topic(&self) -> Option<Uuid> {
+        let of_text = self.metadata.strip_prefix(OF_TOPIC).and_then(|id| topic_id_from_text(id).ok());
+        of_text.or(self.topic_id)
+    }
+}
+
+/// The text of a commit that says of which topic it is.
+#[must_use]
+pub fn metadata_of(topic_id: Option<Uuid>) -> String {
+    topic_id.map_or(String::new(), |id| format!("{OF_TOPIC}{}", topic_id_to_text(id)))
 }
 
 /// A member as it was written down last.

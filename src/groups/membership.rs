@@ -16,7 +16,13 @@ use crate::logdir::{LogDir, LogDirError, Topic};
 use crate::units::{GroupId, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 use twox_hash::XxHash3_128;
+
+/// Members are kept out for as long as it takes to write where a group goes on: so long that is waited for at most.
+const RESET_MAX: Duration = Duration::from_secs(10);
+const RESET_PAUSE: Duration = Duration::from_millis(20);
 
 /// A member of a group, in each topic that it reads. Dropped, it has left.
 pub struct Membership {
@@ -32,6 +38,8 @@ struct InTopic {
     slot: u64,
     partitions: BTreeSet<i32>,
     owned: BTreeSet<i32>,
+    /// Those that this member cannot read.
+    refused: BTreeSet<i32>,
 }
 
 /// What is to change.
@@ -67,17 +75,24 @@ impl Membership {
         if !topic.partitions.contains(&0) {
             return Err(GroupError::NoPartition { partition: first });
         }
-        let handle = self.log_dir.partition(topic, 0)?;
+        let (handle, started) = (self.log_dir.partition(topic, 0)?, Instant::now());
         loop {
             let guard = handle.guard()?;
             let file = LockFile::open(&guard, &self.group)?;
             drop(guard);
             let Some(slot) = file.take_slot(&self.text)? else {
-                return Err(GroupError::IsReset { group: self.group.clone() });
+                if started.elapsed() > RESET_MAX {
+                    return Err(GroupError::IsReset { group: self.group.clone() });
+                }
+                thread::sleep(RESET_PAUSE);
+                continue;
             };
             if file.is_named()? {
                 let path = file.path().to_owned();
-                self.topics.insert(topic.name.clone(), InTopic { file, slot, partitions, owned: BTreeSet::new() });
+                self.topics.insert(
+                    topic.name.clone(),
+                    InTopic { file, slot, partitions, owned: BTreeSet::new(), refused: BTreeSet::new() },
+                );
                 return Ok(path);
             }
         }
@@ -108,6 +123,18 @@ impl Membership {
         Ok(())
     }
 
+    /// Lets others have a partition that this member cannot read, for good.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn refuse(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.give_up(partition)?;
+        if let Some(topic) = self.topics.get_mut(&partition.topic) {
+            topic.refused.insert(partition.partition);
+        }
+        Ok(())
+    }
+
     /// Whether this member has a partition, in a topic that is still there.
     ///
     /// # Errors
@@ -133,7 +160,7 @@ impl InTopic {
             return Err(LogDirError::TopicDeleted { topic: name.clone() }.into());
         }
         let members = self.file.members()?;
-        let quota = self.quota(name, &members)?;
+        let quota = self.quota(name, &members)?.min(self.partitions.difference(&self.refused).count());
         let of = |partition: i32| TopicPartition { topic: name.clone(), partition };
         let surplus = self.owned.len().saturating_sub(quota);
         balance.surplus.extend(self.owned.iter().rev().take(surplus).map(|&partition| of(partition)));
@@ -145,7 +172,8 @@ impl InTopic {
             if self.owned.len() >= quota {
                 return Ok(());
             }
-            if !self.owned.contains(&partition) && self.file.take_owner(partition, self.slot)? {
+            let is_wanted = !self.owned.contains(&partition) && !self.refused.contains(&partition);
+            if is_wanted && self.file.take_owner(partition, self.slot)? {
                 self.owned.insert(partition);
                 balance.taken.push(of(partition));
             }

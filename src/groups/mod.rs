@@ -16,10 +16,10 @@ mod lock_file;
 mod membership;
 mod reset;
 
-pub use commits::{Commits, forget_topic};
+pub use commits::{Commits, Forgotten, forget_topic};
 pub use coordinator_log::{CoordinatorLog, PassedOver};
 pub use error::{GroupError, Result};
-pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMember};
+pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMember, metadata_of};
 pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, TopicLogs};
 pub use lock_file::{LockFile, Member};

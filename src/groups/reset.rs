@@ -1,9 +1,9 @@
 //! Moves what groups have committed: where a group goes on is decided here, and written by [`Commits`].
 
 use super::commits::Commits;
+use super::group::metadata_of;
 use super::lock_file::LockFile;
 use super::{GroupError, Result};
-use crate::format::properties::topic_id_to_text;
 use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition};
 use crate::storage::LogView;
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
@@ -126,9 +126,4 @@ pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow
         offsets.insert(partition.clone(), (row.new, metadata_of(topic_id)));
     }
     if offsets.is_empty() { Ok(()) } else { commits.commit(&offsets, now) }
-}
-
-/// What is committed beside an offset, so that it is known to be of this topic and not of another of its name.
-pub(super) fn metadata_of(topic_id: Option<uuid::Uuid>) -> String {
-    topic_id.map_or(String::new(), |id| format!("kdir:{}", topic_id_to_text(id)))
 }

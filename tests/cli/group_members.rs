@@ -215,6 +215,136 @@ fn members_come_go_die_and_stop_and_every_record_is_printed() {
     kdir.assert_sound();
 }
 
+/// Has a second member come and go, so that partitions are given up and come back.
+fn come_and_go(kdir: &Kdir, partitions: usize) {
+    let mut other = MemberRun::start(kdir, &["-F"]);
+    until("both have some", || shares(kdir).len() == 2);
+    other.running.signal(Signal::TERM);
+    other.running.status();
+    until("the first has all again", || shares(kdir) == [partitions]);
+}
+
+#[test]
+fn a_partition_that_was_given_up_and_came_back_changes_no_other() {
+    let kdir = topic(4);
+    let mut one = MemberRun::start(&kdir, &["-F"]);
+    produce(&kdir, 0..40);
+    read_until(&mut [&mut one], 0..40);
+    come_and_go(&kdir, 4);
+    let lines: String = (1000..1500).map(|number| format!("{number}\n")).collect();
+    kdir.produce("orders", &["-p", "0"], lines);
+    read_until(&mut [&mut one], 1000..1500);
+    kdir.produce("orders", &["-p", "0"], "1500\n");
+    until("what was read is committed", || lags(&kdir).iter().sum::<i64>() <= 2);
+    assert!(lags(&kdir).iter().all(|&lag| lag >= 0), "{:?}", lags(&kdir));
+}
+
+#[test]
+fn of_a_partition_that_came_back_counts_only_what_is_acknowledged() {
+    let kdir = topic(4);
+    let mut one = MemberRun::start(&kdir, &["-F", "--ack", "--max-in-flight", "5000"]);
+    until("it has all", || shares(&kdir) == [4]);
+    come_and_go(&kdir, 4);
+    for partition in ["2", "3"] {
+        kdir.produce("orders", &["-p", partition], (0..100).map(|number| format!("{number}\n")).collect::<String>());
+    }
+    until("all is printed", || {
+        one.read();
+        one.seen.len() == 200
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(lags(&kdir), [0, 0, 100, 100]);
+    one.running.write("2:49\n3:9\n");
+    until("what is acknowledged is committed", || lags(&kdir) == [0, 0, 50, 90]);
+    one.running.end_input();
+}
+
+#[test]
+fn a_partition_that_is_taken_over_while_another_is_printed_is_printed_as_well() {
+    let kdir = topic(2);
+    let mut one = MemberRun::start(&kdir, &["-F"]);
+    let two = MemberRun::start(&kdir, &["-F"]);
+    until("each has one", || shares(&kdir) == [1, 1]);
+    let rows = kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]);
+    let of_one = rows.iter().position(|row| row["member"] == format!("kdir-{}", one.running.id())).unwrap();
+    // It keeps its partition.
+    two.running.suspend();
+    let lines = |from: u32| (from..from + 200_000).map(|number| format!("{number}\n")).collect::<String>();
+    let (own, other) = (of_one.to_string(), (1 - of_one).to_string());
+    kdir.produce("orders", &["-p", &other, "--timestamp", "2026-01-01T00:00:00Z"], lines(200_000));
+    kdir.produce("orders", &["-p", &own, "--timestamp", "2026-05-01T00:00:00Z"], lines(0));
+    two.running.signal(Signal::KILL);
+    read_until(&mut [&mut one], 0..400_000);
+}
+
+#[test]
+fn what_another_has_committed_is_not_printed_again_also_in_a_new_log_dir() {
+    let kdir = topic(4);
+    let mut one = MemberRun::start(&kdir, &["-F"]);
+    let mut two = MemberRun::start(&kdir, &["-F"]);
+    until("both have some", || shares(&kdir) == [2, 2]);
+    produce(&kdir, 0..400);
+    read_until(&mut [&mut one, &mut two], 0..400);
+    until("it is committed", || lags(&kdir).iter().sum::<i64>() <= 4);
+    two.running.signal(Signal::TERM);
+    two.running.status();
+    until("one has all", || shares(&kdir) == [4]);
+    produce(&kdir, 400..440);
+    read_until(&mut [&mut one, &mut two], 0..440);
+    let again = counts(&[&one, &two]).values().filter(|&&count| count > 1).count();
+    assert!(again <= 4, "{again}");
+}
+
+#[test]
+fn topics_and_partitions_that_come_are_read_from_their_start() {
+    let kdir = topic(1);
+    kdir.produce("orders", &[], "7\n");
+    let options = ["consume", "orders*", "-g", "g", "-F", "--from-offset", "latest"];
+    let mut running = Running::start(kdir.process(&options));
+    let lines = running.lines();
+    let mut one = MemberRun { running, lines, seen: Vec::new() };
+    until("it is a member", || shares(&kdir) == [1]);
+    for number in 0..8 {
+        kdir.produce(&format!("orders-{number}"), &["--create"], format!("{}\n", 100 + number));
+    }
+    read_until(&mut [&mut one], 100..108);
+    for count in 2..20 {
+        kdir.run(&["-q", "alter", "orders", "-P", &count.to_string()]).code(0);
+    }
+    for partition in 0..19 {
+        kdir.produce("orders", &["-p", &partition.to_string()], format!("{}\n", 200 + partition));
+    }
+    read_until(&mut [&mut one], 200..219);
+    assert!(!one.seen.contains(&7), "what was there before is not wanted");
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_keeps_no_other_from_being_read() {
+    let kdir = topic(2);
+    produce(&kdir, 0..20);
+    kdir.run(&["-q", "groups", "reset", "g", "--topic", "orders", "--to", "latest"]).code(0);
+    // The log has gone back behind what was committed.
+    let log = kdir.segment("orders-1", 0, "log");
+    std::fs::write(&log, []).unwrap();
+    kdir.forget_durable_end("orders-1");
+    for name in ["recovery-point-offset-checkpoint"] {
+        std::fs::write(kdir.path(name), "0\n0\n").unwrap();
+    }
+    kdir.produce("orders", &["-p", "0"], "100\n");
+    let run = kdir.run(&["consume", "orders", "-g", "g"]);
+    let output = run.get_output();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "100\n");
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("orders-1"));
+}
+
+#[test]
+fn an_end_ends_a_member_that_follows() {
+    let kdir = topic(2);
+    produce(&kdir, 0..10);
+    let text = kdir.text(&["consume", "orders", "-g", "g", "-F", "--to-offset", "0:3,1:4"]);
+    assert_eq!(text.lines().count(), 7);
+}
+
 #[test]
 fn what_a_group_cannot_do_is_refused() {
     let kdir = topic(2);

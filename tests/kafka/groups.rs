@@ -90,6 +90,14 @@ fn kdir_and_a_broker_go_on_where_the_other_has_committed(kafka: Kafka) {
     broker.stop();
     assert_eq!(by_kdir(&kdir), before);
 
+    // As a member, kdir goes on where each of them has committed.
+    for (group, lag) in [("kcat-g", 22), ("static-g", 27)] {
+        let lines = kdir.text(&["consume", TOPIC, "-g", group]);
+        assert_eq!(lines.lines().count(), lag, "{group}");
+    }
+    let half = kdir.text(&["consume", TOPIC, "-g", "half-g", "-n", "12", "--order", "partition"]);
+    assert_eq!(half.lines().count(), 12);
+
     let run = |args: &[&str]| drop(kdir.run(&[&["-q", "groups"], args].concat()).code(0));
     run(&["reset", "classic-g", "--topic", TOPIC, "--to", "5"]);
     run(&["reset", "kcat-g", "--topic", "orders:0,1", "--shift", "-1"]);
@@ -112,6 +120,7 @@ fn kdir_and_a_broker_go_on_where_the_other_has_committed(kafka: Kafka) {
     let firsts = |offset: i64| (0..PARTITIONS).map(|partition| (partition, offset)).collect::<BTreeMap<_, _>>();
     assert_eq!(first_of_member(&broker, "classic-g", &[]), firsts(5));
     assert_eq!(first_of_member(&broker, "new-g", &[]), firsts(7));
+    assert_eq!(first_of_member(&broker, "half-g", &[]), [(1, 2), (2, 0)].into());
     assert_eq!(first_of_member(&broker, "deleted-g", &[]), firsts(0));
     if speaks_the_new_protocol {
         assert_eq!(first_of_member(&broker, "like-g", &of_consumer), firsts(5));

@@ -5,8 +5,8 @@ use crate::cli::complete;
 use crate::cli::exit::{self, Exit, FAILED, Failures};
 use crate::cli::ui::Unit;
 use crate::groups;
-use crate::logdir::{Deleting, LogDir, TopicPattern};
-use crate::units::{ByteSize, TopicName};
+use crate::logdir::{Deleting, LogDir, Origin, Topic, TopicPattern};
+use crate::units::ByteSize;
 use std::io::IsTerminal;
 
 /// Delete topics and all their records
@@ -49,7 +49,8 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
                 continue;
             }
         }
-        forget(&topic.name, &log_dir, context)?;
+        log_dir.check_delete(&topic.name)?;
+        forget(&topic, &log_dir, context)?;
         let mut progress = context.ui.progress(None, Unit::Segments);
         let mut segments = 0;
         let mut unlinked = Vec::new();
@@ -67,26 +68,26 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
                 .warning(&format!("{path} was a symbolic link: it was removed, the folder that it led to was not"));
         }
         deleted?;
+        // Members have committed until now.
+        forget(&topic, &log_dir, context)?;
         context.ui.status(&format!("deleted topic {}", topic.name));
     }
     super::warn_of_kept(&log_dir, context)?;
     Ok(ended)
 }
 
-/// Has groups forget a topic that is about to be deleted. That there is no room to write this down keeps nobody from making
-/// room.
-fn forget(topic: &TopicName, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
-    log_dir.check_delete(topic)?;
-    match groups::forget_topic(log_dir, topic, crate::cli::now()) {
-        Ok(groups) => {
-            groups.iter().for_each(|group| context.ui.verbose(&format!("group {group} has forgotten topic {topic}")));
-        }
-        Err(error) if error.is_full() => {
-            context
-                .ui
-                .warning(&format!("groups may go on in another topic {topic} where they were in this one: {error}"));
-        }
-        Err(error) => return Err(error.into()),
+/// Has groups forget a topic. That this cannot be written down keeps nobody from making room.
+fn forget(topic: &Topic, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
+    let (name, topic_id) = match topic.origin {
+        Origin::TopicFile(id) => (&topic.name, Some(id)),
+        Origin::Broker | Origin::SetAside => (&topic.name, None),
+    };
+    let forgotten = groups::forget_topic(log_dir, name, topic_id, crate::cli::now())?;
+    for group in forgotten.groups {
+        context.ui.verbose(&format!("group {group} has forgotten topic {name}"));
+    }
+    for error in forgotten.failed {
+        context.ui.warning(&format!("groups may go on in another topic {name} where they were in this one: {error}"));
     }
     Ok(())
 }

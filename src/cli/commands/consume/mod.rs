@@ -143,12 +143,14 @@ pub(crate) struct ConsumeArgs {
     /// Read as a member of a group, which shares the partitions among its members and keeps how far each was read
     ///
     /// Members are the runs with the same GROUP. A partition has one of them at a time; when one comes, ends or dies, the others
-    /// share anew, within a second or two. What counts as read is as with --cursor-file, and is kept in `__consumer_offsets`, as
-    /// Kafka keeps it: a broker on this log dir goes on there, and `kdir groups` shows it. Where the group has kept nothing of a
-    /// partition, it begins where --from-offset says, or at the start. After a member was killed, another prints again what
-    /// was not kept: what was printed in the last second at most, and a chunk. Without --follow a member ends when its
-    /// partitions are read and no others are due to it. Limits: one machine and one log dir; partitions cannot be
-    /// chosen; a member that is stopped (SIGSTOP) keeps its partitions.
+    /// share anew within a second or two. A member whose reader is still busy with what it got gives partitions up when the
+    /// reader comes back for more; of one that prints nothing, five seconds later, and what it has printed last comes again. What
+    /// counts as read is as with --cursor-file, and is kept in `__consumer_offsets`, as Kafka keeps it: a broker on this log
+    /// dir goes on there, and `kdir groups` shows it. Of a partition that the group has kept nothing of, a member begins where
+    /// --from-offset says, or at the start; of topics and partitions that come later, at the start. After a member was killed,
+    /// another prints again what was not kept: what was printed in the last second at most, and a chunk. Without --follow
+    /// a member ends when its partitions are read and no others are due to it. Limits: one machine and one log dir; partitions
+    /// cannot be chosen; a member that is stopped (SIGSTOP) keeps its partitions.
     #[arg(short, long, value_name = "GROUP", help_heading = "Going on", value_parser = args::group, group = "keeps")]
     #[arg(conflicts_with_all = ["cursor_file", "partition", "tail", "latest_by_key", "count"])]
     group: Option<GroupId>,
