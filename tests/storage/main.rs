@@ -36,6 +36,7 @@ mod many_segments;
 mod matrix;
 mod membership;
 mod memory;
+mod merging;
 mod model;
 mod overflow;
 mod overlap;
