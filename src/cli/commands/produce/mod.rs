@@ -9,6 +9,7 @@ use crate::cli::times::{self, LineTimeArgs};
 use crate::cli::ui::{self, Ui};
 use crate::cli::{Context, now};
 use crate::format::compression::Compression;
+use crate::format::internal::InternalTopic;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
 use crate::logdir::{Created, LogDir, LogDirError, NewTopic, Topic};
@@ -75,6 +76,11 @@ pub(crate) struct ProduceArgs {
     /// Make the topic, with Kafka's defaults, where it is missing; with --by-topic each of them
     #[arg(long)]
     create: bool,
+    /// Write to a topic whose records Kafka's coordinators have to understand, such as __consumer_offsets
+    ///
+    /// A single record that they do not costs a broker all groups of the partition.
+    #[arg(long)]
+    internal: bool,
     /// How many partitions a topic has that --create makes [default: 1]
     #[arg(short = 'P', long, value_name = "N", requires = "create", value_parser = args::partition_count)]
     partitions: Option<i32>,
@@ -199,8 +205,19 @@ impl ProduceArgs {
     }
 }
 
+fn refuse_internal(args: &ProduceArgs) -> anyhow::Result<()> {
+    let is_meant = |topic: &&TopicName| InternalTopic::ALL.iter().any(|it| it.name() == topic.as_str());
+    match args.topic.as_ref().filter(is_meant) {
+        Some(topic) if !args.internal => Err(exit::usage(format!(
+            "a record in {topic} that Kafka does not understand costs a broker all groups of the partition: --internal writes it"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn run(args: &ProduceArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let started = Instant::now();
+    refuse_internal(args)?;
     let mut options = options(args, context)?;
     let stop = Stop::on_signals()?;
     let inputs = find_inputs(&args.files)?;
