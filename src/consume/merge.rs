@@ -295,8 +295,8 @@ impl Merge {
         !self.ready.is_empty()
     }
 
-    /// The place of each partition among [`Merge::sources`], and the offset that it is to go on at. `shown_is_done` says that the record that [`Merge::next`] returned
-    /// last has been dealt with.
+    /// The place of each partition among [`Merge::sources`], and the offset that it is to go on at. `shown_is_done` says that the
+    /// record that [`Merge::next`] returned last has been dealt with.
     pub fn next_offsets(&self, shown_is_done: bool) -> impl Iterator<Item = (usize, &Source, Offset)> {
         let shown = self.shown.filter(|_| shown_is_done);
         let sources = self.sources.iter().zip(&self.states).enumerate();

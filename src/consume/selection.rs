@@ -188,7 +188,7 @@ impl Selector<'_> {
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Selected> {
         let beginning = self.beginning(ledger, &partitions);
-        self.sources_from(log_dirs, partitions, beginning, (ledger, tell))
+        self.sources_from(log_dirs, partitions, beginning, ledger, tell)
     }
 
     /// Partitions that have come since the start: from their start, unless there is a position.
@@ -199,7 +199,7 @@ impl Selector<'_> {
         ledger: Option<&Ledger<'_>>,
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Selected> {
-        self.sources_from(log_dirs, partitions, Beginning { from: None, tail: None }, (ledger, tell))
+        self.sources_from(log_dirs, partitions, Beginning { from: None, tail: None }, ledger, tell)
     }
 
     fn sources_from(
@@ -207,7 +207,8 @@ impl Selector<'_> {
         log_dirs: &LogDirs,
         partitions: Vec<Partition>,
         beginning: Beginning<'_>,
-        (ledger, tell): (Option<&Ledger<'_>>, &mut dyn FnMut(Event<'_>)),
+        ledger: Option<&Ledger<'_>>,
+        tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Selected> {
         let chunk = (CHUNKS_TOTAL / partitions.len().max(1)).clamp(CHUNK_MIN, CHUNK_MAX);
         let is_limited = partitions.len() > open_partitions_max();
