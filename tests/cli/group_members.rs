@@ -327,9 +327,7 @@ fn a_partition_that_cannot_be_read_keeps_no_other_from_being_read() {
     let log = kdir.segment("orders-1", 0, "log");
     std::fs::write(&log, []).unwrap();
     kdir.forget_durable_end("orders-1");
-    for name in ["recovery-point-offset-checkpoint"] {
-        std::fs::write(kdir.path(name), "0\n0\n").unwrap();
-    }
+    std::fs::write(kdir.path("recovery-point-offset-checkpoint"), "0\n0\n").unwrap();
     kdir.produce("orders", &["-p", "0"], "100\n");
     let run = kdir.run(&["consume", "orders", "-g", "g"]);
     let output = run.get_output();
