@@ -236,9 +236,11 @@ impl Page {
         self.0.text(Self::typed(command));
         self.control("PP");
         let long = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-        for paragraph in long.split("\n\n") {
+        for (place, paragraph) in long.split("\n\n").enumerate() {
+            if place > 0 {
+                self.control("PP");
+            }
             self.text(paragraph);
-            self.control("PP");
         }
         for argument in command.get_positionals() {
             self.argument(vec![italic(value_name(argument))], argument);
