@@ -14,9 +14,11 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Chunks end after at most so many bytes and one record: what a pipe holds, but for a page. With half of it, cat took 1.3 times
-/// as long.
-const CHUNK_MAX: usize = 60 << 10;
+/// Chunks end after at most so many bytes and one record: what a pipe holds, but for a page. Pipes are widened for that, where
+/// the system lets us; with half of it, cat took 1.3 times as long.
+const CHUNK_MAX: usize = PIPE_SIZE - PAGE;
+const PIPE_SIZE: usize = 128 << 10;
+const PAGE: usize = 4 << 10;
 /// A reader that takes a chunk within this time gets the next one twice as large, and else half as large: what a slow one
 /// was given is what it gets again when it is killed.
 const PROMPT: Duration = Duration::from_millis(50);
@@ -30,8 +32,9 @@ const PAUSE_PART: u32 = 16;
 /// The chunks that are written to a pipe.
 pub(super) struct Chunks {
     outlet: Outlet,
-    /// How large the next chunk is to be.
+    /// How large the next chunk is to be, and how large one is at most.
     size: usize,
+    size_max: usize,
     /// The length of the last chunk, and when it was written.
     last: u64,
     written: Instant,
@@ -44,13 +47,17 @@ impl Chunks {
     /// `None` where the output is neither a pipe nor a socket: what is written to anything else is out of kdir's hands.
     pub(super) fn to(outlet: Outlet) -> Option<Self> {
         let shows_what_is_taken = matches!(outlet.kind(), OutletKind::Pipe | OutletKind::Socket);
-        shows_what_is_taken.then(|| Self {
-            outlet,
-            size: 1,
-            last: 0,
-            written: Instant::now(),
-            after: 0,
-            read_ahead: ReadAhead::default(),
+        shows_what_is_taken.then(|| {
+            outlet.widen(PIPE_SIZE);
+            Self {
+                outlet,
+                size: 1,
+                size_max: outlet.pipe_size().saturating_sub(PAGE).clamp(PAGE, CHUNK_MAX),
+                last: 0,
+                written: Instant::now(),
+                after: 0,
+                read_ahead: ReadAhead::default(),
+            }
         })
     }
 
@@ -87,9 +94,9 @@ impl Chunks {
             self.read_ahead.note(outlet, self.last);
         }
         if self.written.elapsed() <= PROMPT {
-            self.size = (last * 2).clamp(1, CHUNK_MAX);
+            self.size = (last * 2).clamp(1, self.size_max);
         } else if looks > 0 {
-            self.size = (last / 2).clamp(1, CHUNK_MAX);
+            self.size = (last / 2).clamp(1, self.size_max);
         }
         Ok(Woken::Look)
     }

@@ -145,7 +145,7 @@ fn a_kill_skips_nothing_that_a_program_has_read_ahead() {
 fn killed_at_random(times: u64, seed: u64) -> String {
     const RECORDS: u64 = 60_000;
     // One record makes a chunk full.
-    const CHUNK_MAX: usize = (60 << 10) + "60000\n".len();
+    const CHUNK_MAX: usize = (124 << 10) + "60000\n".len();
     let mut chance = Chance::new(seed);
     let kdir = numbered(RECORDS);
     // A record is handled when its line is in the file.

@@ -124,7 +124,7 @@ pub(crate) struct ConsumeArgs {
     /// Without the file, start where --from-offset or --tail says. Once it has positions, neither is asked: a partition without
     /// one is new, and read from its start. The file is written before the first record, about once a second and at the end, and
     /// only for records that the reader of stdout has processed. A pipe or socket is written in chunks, from a single record
-    /// to 60 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader comes
+    /// to 124 KiB and a record, each when the one before has been taken, and a chunk counts as processed when its reader comes
     /// back for more. At the end the last record counts when it has been taken, which is waited for; after a signal, or for a
     /// reader that goes early as head does (unless --max-records was reached), it does not, and comes again. So a run
     /// that was killed, or whose reader was, prints two chunks again at most, and skips nothing but, of a reader that dies at
