@@ -47,7 +47,7 @@
 //!
 //! # What is deliberately absent
 //!
-//! A network, a daemon, an async runtime, memory maps, a lock file of our own, and any cache between two runs.
+//! A network, a daemon, an async runtime, memory maps, lock files but those of groups, and any cache between two runs.
 
 pub mod cli;
 pub mod consume;

@@ -32,7 +32,7 @@ const LOG_DIR: (&str, &str) = (
      those that are said to be kdir's own.",
 );
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("TOPIC.json", "Id, number of partitions and configuration of a topic. kdir's own; a broker ignores it."),
     ("TOPIC-N/", "A partition."),
     ("TOPIC-N/OFFSET.log", "A segment: its record batches, from this base offset on."),
@@ -46,6 +46,11 @@ const FILES: [(&str, &str); 9] = [
         "TOPIC-N/cut-*, *.damaged",
         "What a killed writer left half written, and what a repair took out. kdir's own; nothing needs them.",
     ),
+    (
+        "TOPIC-0/GROUP.group",
+        "Locks of the members of a consumer group that run. kdir's own; nothing needs it when none does.",
+    ),
+    ("__consumer_offsets-N/", "What consumer groups have committed."),
     ("recovery-point-offset-checkpoint", "The offset of each partition below which everything is durable."),
     (
         "log-start-offset-checkpoint",

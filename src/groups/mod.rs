@@ -1,10 +1,11 @@
-//! Groups that share topics: what they have committed, kept as Kafka keeps it.
+//! Groups that share topics: what they have committed, kept as Kafka keeps it, and who of their members has what.
 //!
 //! A group is in one partition of `__consumer_offsets`, found by its id ([`GroupsTopic`]). That log is replayed
-//! ([`CoordinatorLog`]) to what is known of each [`Group`]. [`TopicLogs`] sets that beside the topics.
+//! ([`CoordinatorLog`]) to what is known of each [`Group`], and written by [`Commits`]. [`TopicLogs`] sets what was committed
+//! beside the topics, `reset` moves it. Members that run find each other by locks on a [`LockFile`], and share partitions by a
+//! rule that each goes by for itself ([`Membership`]): nobody decides, and the kernel takes back what a dead one had.
 //!
-//! Source: `reference` is Kafka's own coordinator: `GroupCoordinatorService`, `GroupMetadataManager`,
-//! `OffsetMetadataManager`.
+//! Source: Kafka's coordinator, `GroupCoordinatorService`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
 mod commits;
 mod coordinator_log;
