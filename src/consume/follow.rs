@@ -16,7 +16,7 @@ pub(super) const SAME_TICK_MS: i128 = 1000;
 
 /// Wakes up for the partitions of a merge, and asks only those that something happened to.
 pub(super) struct Follower {
-    /// `None` for a member of a group, who is told otherwise what there is.
+    /// `None` for a member of a group, which looks for topics itself.
     newcomers: Option<Newcomers>,
     watch: Watch,
     /// What is watched, by number.

@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::group::{Assigned, Committed, Group};
-use super::lock_file::LockFile;
+use super::lock_file::{LockFile, Member};
 use crate::logdir::{LogDirError, LogDirs, Topic};
 use crate::storage::{Advance, LogReader, LogView, RecordReader};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
@@ -26,6 +26,20 @@ struct LogRange {
     view: LogView,
     start: Offset,
     end: Offset,
+}
+
+/// The members of a group that run and read a topic.
+struct Running {
+    file: LockFile,
+    members: Vec<Member>,
+}
+
+impl Running {
+    /// What the member says of itself that has a partition.
+    fn owner(&self, partition: i32) -> Result<Option<String>> {
+        let slot = self.file.owner(partition)?;
+        Ok(self.members.iter().find(|member| Some(member.slot) == slot).map(|member| member.text.clone()))
+    }
 }
 
 /// How far a group is in a partition.
@@ -98,8 +112,12 @@ impl<'a> TopicLogs<'a> {
                 }
             }
         }
+        let mut running = HashMap::<TopicName, Option<Running>>::new();
         let row = |(partition, recorded_member): (TopicPartition, Option<String>)| {
-            let member = self.member(id, &partition)?;
+            if !running.contains_key(&partition.topic) {
+                running.insert(partition.topic.clone(), self.running(id, &partition.topic)?);
+            }
+            let member = running[&partition.topic].as_ref().map_or(Ok(None), |it| it.owner(partition.partition))?;
             let log = self.log(&partition)?;
             Ok(LagRow {
                 committed: group.committed.get(&partition).cloned(),
@@ -121,24 +139,20 @@ impl<'a> TopicLogs<'a> {
         let mut members = BTreeSet::new();
         let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
         for topic in topics {
-            if let Some(file) = self.lock_file(id, topic)? {
-                members.extend(file.members()?.into_iter().map(|member| member.text));
-            }
+            let running = self.running(id, topic)?;
+            members.extend(running.into_iter().flat_map(|it| it.members).map(|member| member.text));
         }
         Ok(members)
     }
 
-    fn member(&mut self, id: &GroupId, partition: &TopicPartition) -> Result<Option<String>> {
-        let Some(file) = self.lock_file(id, &partition.topic)? else { return Ok(None) };
-        let Some(slot) = file.owner(partition.partition)? else { return Ok(None) };
-        Ok(file.members()?.into_iter().find(|member| member.slot == slot).map(|member| member.text))
-    }
-
-    fn lock_file(&mut self, id: &GroupId, topic: &TopicName) -> Result<Option<LockFile>> {
+    /// The members of a group that run and read a topic; `None` where there are none.
+    fn running(&mut self, id: &GroupId, topic: &TopicName) -> Result<Option<Running>> {
         let log_dirs = self.log_dirs;
         let Some(topic) = self.topic(topic)?.filter(|topic| topic.partitions.contains(&0)) else { return Ok(None) };
-        let folder = log_dirs.partition(topic, 0)?.folder()?;
-        folder.map_or(Ok(None), |folder| LockFile::look(&folder, id))
+        let Some(folder) = log_dirs.partition(topic, 0)?.folder()? else { return Ok(None) };
+        let Some(file) = LockFile::look(&folder, id)? else { return Ok(None) };
+        let members = file.members()?;
+        Ok(if members.is_empty() { None } else { Some(Running { file, members }) })
     }
 
     /// The timestamp of the first record that the group is still to read; `None` where there is none, or it has no time.

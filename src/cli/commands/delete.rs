@@ -76,7 +76,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
     Ok(ended)
 }
 
-/// Has groups forget a topic. That this cannot be written down keeps nobody from making room.
+/// Has groups forget a topic. A disk that is too full to write this down is no reason to keep the topic.
 fn forget(topic: &Topic, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
     let (name, topic_id) = match topic.origin {
         Origin::TopicFile(id) => (&topic.name, Some(id)),

@@ -143,7 +143,7 @@ pub(crate) struct ConsumeArgs {
     /// Read as a member of a group, which shares the partitions among its members and keeps how far each was read
     ///
     /// Members are the runs with the same GROUP. A partition has one of them at a time; when one comes, ends or dies, the others
-    /// share anew within a second or two. A member whose reader is still busy with what it got gives partitions up when the
+    /// share them again within a second or two. A member whose reader is still busy with what it got gives partitions up when the
     /// reader comes back for more; of one that prints nothing, five seconds later, and what it has printed last comes again. What
     /// counts as read is as with --cursor-file, and is kept in `__consumer_offsets`, as Kafka keeps it: a broker on this log
     /// dir goes on there, and `kdir groups` shows it. Of a partition that the group has kept nothing of, a member begins where

@@ -107,7 +107,8 @@ impl From<Kind> for GroupKind {
     }
 }
 
-/// Every group. What cannot be read of them is told: records with --verbose, for they may be of a later release.
+/// Every group. Prints what cannot be read of them; single records only with --verbose, since a later release may write more
+/// kinds.
 fn all_groups(log_dirs: &LogDirs, context: &Context, failures: &mut Failures) -> anyhow::Result<FoundGroups> {
     let mut found = GroupsTopic::find(log_dirs)?.all()?;
     found.failed.drain(..).for_each(|error| failures.tell(error));
