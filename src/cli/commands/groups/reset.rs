@@ -38,7 +38,7 @@ pub(super) struct ResetArgs {
     #[arg(long, group = "which")]
     all_topics: bool,
     /// earliest, latest, current, an offset, or a time (see `kdir consume`)
-    #[arg(long, value_name = "WHERE", group = "where")]
+    #[arg(long, value_name = "WHERE", group = "where", allow_hyphen_values = true)]
     to: Option<String>,
     /// So many offsets further, or back with a minus
     #[arg(long, value_name = "N", group = "where", allow_negative_numbers = true)]
