@@ -4,9 +4,13 @@ use crate::bench::Bench;
 use crate::data;
 use crate::report::{Row, Target, rate};
 
-/// Bytes of a record and of a segment.
+/// Bytes of a record.
 const RECORD: u64 = 100;
-pub const SEGMENT: u64 = 200 << 20;
+
+/// Bytes of a segment: several are full, however little there is.
+pub fn segment_bytes(bench: &Bench) -> u64 {
+    (bench.bytes / 4).min(200 << 20)
+}
 
 pub fn rows(bench: &mut Bench) {
     for percent in [10, 100] {
@@ -26,10 +30,11 @@ pub fn rows(bench: &mut Bench) {
 
 /// Makes a topic `t` of `lines` anew, durable and in the page cache. A copy would not do: nothing is known of what of it is
 /// durable, so that all of it is checked first.
-pub fn fill() -> String {
+pub fn fill(bench: &Bench) -> String {
     format!(
-        "rm -rf ld copy; \"$KDIR\" -q create t -c cleanup.policy=compact -c segment.bytes={SEGMENT}; \
-         \"$KDIR\" -q produce t -K '\\t' lines; sync; cat ld/t-0/*.log >/dev/null"
+        "rm -rf ld copy; \"$KDIR\" -q create t -c cleanup.policy=compact -c segment.bytes={}; \
+         \"$KDIR\" -q produce t -K '\\t' lines; sync; cat ld/t-0/*.log >/dev/null",
+        segment_bytes(bench)
     )
 }
 
@@ -41,7 +46,7 @@ pub fn write_lines(bench: &Bench, bytes: u64, percent: u64) {
 
 fn compact(bench: &mut Bench, name: &str, percent: u64) {
     write_lines(bench, bench.bytes, percent);
-    let (dir, runs, setup) = (bench.dir.clone(), bench.runs, &fill());
+    let (dir, runs, setup) = (bench.dir.clone(), bench.runs, &fill(bench));
     let theirs = "cat ld/t-0/*.log >copy; sync copy";
     for (what, options) in [("", ""), (", 256 MiB of memory", "--memory 256MiB")] {
         let ours = format!("\"$KDIR\" -q compact --force {options} t");
@@ -58,7 +63,7 @@ fn compact(bench: &mut Bench, name: &str, percent: u64) {
 /// Twenty million keys for a gigabyte of input.
 fn memory(bench: &mut Bench) {
     write_lines(bench, bench.bytes * 2, 100);
-    bench.run(&fill());
+    bench.run(&fill(bench));
     let peak = bench.peak_mib("exec \"$KDIR\" -q compact --force t");
     let note = format!("{} keys, none twice", bench.bytes * 2 / RECORD);
     bench.row(Row::mib("compact, memory", peak, Target::AtMost(48.0)).note(note));
@@ -66,7 +71,7 @@ fn memory(bench: &mut Bench) {
 
 fn get(bench: &mut Bench) {
     write_lines(bench, bench.bytes, 10);
-    bench.run(&fill());
+    bench.run(&fill(bench));
     let (dir, runs) = (bench.dir.clone(), bench.runs);
     // Of a key that is nowhere, all is read.
     let theirs = "grep -c nobody-has-it lines || true";

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 /// Numbers that are marked.
-pub(super) trait Marks {
+pub(super) trait Marks: Default + Send + Sync {
     /// Marks one; `false` where it was marked.
     fn set(&mut self, number: u64) -> bool;
     /// Whether one is marked.
     fn has(&self, number: u64) -> bool;
+    /// Marks all that another one has. Returns how many were not marked.
+    fn join(&mut self, other: &Self) -> u64;
 }
 
 /// Bits by the number of a record; there is memory up to the last one that was set.
@@ -29,6 +31,16 @@ impl Marks for Bits {
     #[inline]
     fn has(&self, number: u64) -> bool {
         self.0.get((number / 64) as usize).is_some_and(|word| word & 1 << (number % 64) != 0)
+    }
+
+    fn join(&mut self, other: &Self) -> u64 {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        let joined = |(word, other): (&mut u64, &u64)| {
+            let new = other & !*word;
+            *word |= new;
+            u64::from(new.count_ones())
+        };
+        self.0.iter_mut().zip(&other.0).map(joined).sum()
     }
 }
 

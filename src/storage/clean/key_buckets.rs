@@ -8,8 +8,12 @@
 //! one with a chance of one in a billion. A broker compares 128 bits of MD5.
 
 use super::bits::Marks;
-use crate::disk::{self, DiskFile};
+use crate::disk::{self, DiskError, DiskFile};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
 use twox_hash::XxHash3_128;
 use uuid::Uuid;
 
@@ -20,6 +24,10 @@ const NUMBER_BITS: u32 = 40;
 const NUMBER_MASK: u128 = (1 << NUMBER_BITS) - 1;
 /// Numbers of records are below it.
 pub(super) const NUMBER_MAX: u64 = NUMBER_MASK as u64;
+/// How many threads go through the buckets at the end.
+const THREADS: usize = 2;
+/// So many entries are gone through by one.
+const ALONE_MAX: usize = 64 << 10;
 /// Entries of a bucket in memory, at least.
 const ENTRIES_MIN: usize = 256;
 
@@ -92,28 +100,51 @@ impl KeyBuckets {
 
     /// Marks the records below `end` that a later one below it has the key of. A record that is marked before supersedes nothing.
     /// Returns how many were marked; `None` where it was stopped.
-    pub(super) fn mark_superseded(
-        mut self,
+    pub(super) fn mark_superseded<M: Marks>(
+        self,
         end: u64,
-        superseded: &mut impl Marks,
+        superseded: &mut M,
         is_stopped: &dyn Fn() -> bool,
     ) -> disk::Result<Option<u64>> {
-        let mut table = Table { slots: Vec::new(), taken: 0, taken_max: self.entries_max * BUCKETS / 4 };
-        let mut count = 0;
-        for bucket in std::mem::take(&mut self.buckets) {
-            // Keys that are too many for a table are gone through part by part.
-            let mut parts = vec![Part { number: 0, of: 1 }];
-            while let Some(part) = parts.pop() {
-                if is_stopped() {
-                    return Ok(None);
-                }
-                table.begin();
-                if !self.mark_in(&bucket, &mut |entries| table.mark(entries, part, end, superseded, &mut count))? {
-                    parts.extend(part.halves());
+        let (marked, next, is_over) = (&*superseded, AtomicUsize::new(0), AtomicBool::new(false));
+        let mark = |is_stopped: &dyn Fn() -> bool| -> disk::Result<M> {
+            let mut marker = Marker::new(marked, end, self.entries_max * BUCKETS / 4 / THREADS);
+            while let Some(bucket) = self.buckets.get(next.fetch_add(1, Relaxed)) {
+                // Keys that are too many for a table are gone through part by part.
+                let mut parts = vec![Part { number: 0, of: 1 }];
+                while let Some(part) = parts.pop() {
+                    if is_over.load(Relaxed) || is_stopped() {
+                        is_over.store(true, Relaxed);
+                        return Ok(marker.found);
+                    }
+                    marker.begin(part);
+                    if !self.mark_in(bucket, &mut |entries| marker.mark(entries))? {
+                        parts.extend(part.halves());
+                    }
                 }
             }
+            Ok(marker.found)
+        };
+        let found = thread::scope(|scope| {
+            let begin = || thread::Builder::new().spawn_scoped(scope, || mark(&|| false)).ok();
+            // Where there is no thread to be had, this one does it all.
+            let other = self.is_large().then(begin).flatten();
+            let here = mark(is_stopped);
+            if here.is_err() {
+                is_over.store(true, Relaxed);
+            }
+            let there = other.map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok::<_, DiskError>([Some(here?), there.transpose()?])
+        })?;
+        if is_over.load(Relaxed) {
+            return Ok(None);
         }
-        Ok(Some(count))
+        Ok(Some(found.into_iter().flatten().map(|found| superseded.join(&found)).sum()))
+    }
+
+    /// Whether to go through all entries takes longer than to begin a thread.
+    fn is_large(&self) -> bool {
+        self.scratch_size > 0 || self.buckets.iter().map(|bucket| bucket.entries.len()).sum::<usize>() > ALONE_MAX
     }
 
     /// Shows the entries of a bucket in order, as long as `mark` has room for them; whether it had for all.
@@ -150,37 +181,46 @@ impl Part {
 
 const TABLE_MIN: usize = 1024;
 
-/// The newest entry of each key. A place that is 0 is free.
-struct Table {
+/// The newest entry of each key of one part of a bucket, and what was found in all that it has gone through.
+struct Marker<'a, M> {
+    /// What is marked before.
+    marked: &'a M,
+    found: M,
+    /// Numbers from here on are not asked.
+    end: u64,
+    part: Part,
+    /// The newest entries, by their hash. A place that is 0 is free.
     slots: Vec<u128>,
     taken: usize,
     /// So many keys at most.
     taken_max: usize,
 }
 
-impl Table {
-    fn begin(&mut self) {
+impl<'a, M: Marks> Marker<'a, M> {
+    fn new(marked: &'a M, end: u64, taken_max: usize) -> Self {
+        let (part, slots) = (Part { number: 0, of: 1 }, vec![0; TABLE_MIN]);
+        Self { marked, found: M::default(), end, part, slots, taken: 0, taken_max }
+    }
+
+    fn begin(&mut self, part: Part) {
         self.slots.fill(0);
-        self.taken = 0;
-        if self.slots.is_empty() {
-            self.slots.resize(TABLE_MIN, 0);
-        }
+        (self.part, self.taken) = (part, 0);
     }
 
     /// Marks what these entries supersede, and what supersedes them is for later ones to say; `false` where there are too many
     /// keys.
-    fn mark(&mut self, entries: &[Entry], part: Part, end: u64, superseded: &mut impl Marks, count: &mut u64) -> bool {
+    fn mark(&mut self, entries: &[Entry]) -> bool {
         let number_of = |entry: u128| (entry & NUMBER_MASK) as u64 - 1;
         for entry in entries {
             let entry = u128::from_be_bytes(*entry);
             let number = number_of(entry);
-            if number >= end || !part.has(entry) || superseded.has(number) {
+            if number >= self.end || !self.part.has(entry) || self.marked.has(number) {
                 continue;
             }
             let slot = self.slot(entry);
             let before = std::mem::replace(&mut self.slots[slot], entry);
             if before != 0 {
-                *count += u64::from(superseded.set(number_of(before)));
+                self.found.set(number_of(before));
                 continue;
             }
             self.taken += 1;

@@ -86,4 +86,16 @@ impl Marks for Superseded {
         let piece = self.pieces.get(&(number / PIECE_BITS));
         piece.is_some_and(|piece| piece[(number % PIECE_BITS / 64) as usize] & 1 << (number % 64) != 0)
     }
+
+    fn join(&mut self, other: &Self) -> u64 {
+        let before = self.count;
+        for (&place, bits) in &other.pieces {
+            let piece = self.pieces.entry(place).or_default();
+            for (word, other) in piece.iter_mut().zip(&**bits) {
+                self.count += u64::from((other & !*word).count_ones());
+                *word |= other;
+            }
+        }
+        self.count - before
+    }
 }

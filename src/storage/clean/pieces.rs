@@ -59,7 +59,7 @@ impl Pieces {
     fn show_read_ahead(&mut self, watch: &mut Watch<'_>, visit: &mut Visit<'_>) -> Result<bool> {
         let path = self.scanner.log().path.clone();
         thread::scope(|scope| {
-            let (full, pieces) = sync_channel(1);
+            let (full, pieces) = sync_channel(4);
             let (give_back, used) = channel();
             let read = move || {
                 while let Some(piece) = self.next(used.try_recv().unwrap_or_default()).transpose() {
