@@ -47,6 +47,8 @@ pub struct Environment<'a> {
     pub outlet: Outlet,
     /// When a position passes a record.
     pub commit: Commit<'a>,
+    /// How often positions are kept; as often as costs little, where that is not said.
+    pub commit_every: Option<Duration>,
     /// What may ask it to stop.
     pub interrupt: Option<Interrupt<'a>>,
     /// The time now.

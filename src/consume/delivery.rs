@@ -53,10 +53,10 @@ struct LastRecord {
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(log_dirs: &'a LogDirs, positions: Positions, environment: Environment<'a>) -> Result<Self> {
-        let ledger = Ledger::open(log_dirs, positions)?;
+        let ledger = Ledger::open(log_dirs, positions, environment.commit_every)?;
         let evidence = match &ledger {
-            Some(_) => Evidence::new(environment.commit, environment.outlet),
-            None => Evidence::Written,
+            Some(ledger) if ledger.is_kept() => Evidence::new(environment.commit, environment.outlet),
+            _ => Evidence::Written,
         };
         let (is_tracked, size) = match &evidence {
             Evidence::Chunks(chunks) => (true, chunks.size()),

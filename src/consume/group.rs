@@ -6,7 +6,7 @@
 //! the next owner. Who takes a partition reads first what was committed for it.
 
 use super::{ConsumeError, ReaderPosition, Result};
-use crate::groups::{Balance, Commits, Membership, metadata_of};
+use crate::groups::{Assignment, Balance, Commits, Committed, GroupError, GroupsTopic, Membership, metadata_of};
 use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition, Topic};
 use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -17,8 +17,31 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a reader has to process what it was shown of a partition that is to be given up.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Where a group is, for one who reads on from there and is no member.
+///
+/// # Errors
+/// When it is of another kind, or what it has committed cannot be read.
+pub fn positions_of(log_dirs: &LogDirs, group: &GroupId) -> Result<Vec<ReaderPosition>> {
+    let mut found = GroupsTopic::find(log_dirs)?.all()?;
+    let Some(known) = found.groups.remove(group) else {
+        return match found.failed.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(Vec::new()),
+        };
+    };
+    known.refuse_other_kind(group)?;
+    let position = |(partition, committed): (TopicPartition, Committed)| ReaderPosition {
+        partition,
+        topic_id: committed.of_topic(),
+        offset: committed.offset,
+    };
+    Ok(known.committed.into_iter().map(position).collect())
+}
+
 /// What a member of a group keeps.
 pub struct GroupPositions {
+    id: GroupId,
     membership: Membership,
     commits: Commits,
     durable: DurableBelow,
@@ -35,9 +58,16 @@ impl GroupPositions {
     ///
     /// # Errors
     /// When the group is of another kind, or the disk fails.
-    pub fn open(log_dir: &LogDir, group: &GroupId, text: String, clock: fn() -> Timestamp) -> Result<Self> {
+    pub fn open(
+        log_dir: &LogDir,
+        group: &GroupId,
+        assignment: Assignment,
+        text: String,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self> {
         Ok(Self {
-            membership: Membership::new(log_dir, group, text),
+            id: group.clone(),
+            membership: Membership::new(log_dir, group, assignment, text),
             commits: Commits::open(log_dir, group)?,
             durable: DurableBelow::default(),
             clock,
@@ -55,6 +85,18 @@ impl GroupPositions {
     /// Whether it is time to look for others, while records flow.
     pub(super) fn is_due(&self) -> bool {
         self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+    }
+
+    /// The same at the start, of one who does not wait for a partition that it has chosen and another one has.
+    pub(super) fn balance_at_once(&mut self) -> Result<Balance> {
+        let mut balance = self.balance()?;
+        match balance.missing.take() {
+            None => Ok(balance),
+            Some(partition) => {
+                let (group, members) = (self.id.clone(), balance.waits_for);
+                Err(GroupError::HasOwner { group, partition, members }.into())
+            }
+        }
     }
 
     /// Looks for others, and takes what is free. What is on its way out already is not named again.
@@ -153,10 +195,10 @@ impl GroupPositions {
     }
 }
 
-impl From<crate::groups::GroupError> for ConsumeError {
-    fn from(error: crate::groups::GroupError) -> Self {
+impl From<GroupError> for ConsumeError {
+    fn from(error: GroupError) -> Self {
         match error {
-            crate::groups::GroupError::LogDir(error) => Self::LogDir(error),
+            GroupError::LogDir(error) => Self::LogDir(error),
             error => Self::Group(error),
         }
     }

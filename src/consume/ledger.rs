@@ -28,6 +28,8 @@ pub(super) struct Ledger<'a> {
     last: ByPartition,
     /// Whether the positions are to be kept again.
     has_changed: bool,
+    /// How often they are kept; as often as costs little, where that is not said.
+    every: Option<Duration>,
     /// When they were kept last, and how long after that they are due again.
     kept: Option<(Instant, Duration)>,
     /// Whether they have changed since they were marked.
@@ -41,8 +43,12 @@ fn is_due(last: Option<(Instant, Duration)>) -> bool {
 }
 
 impl<'a> Ledger<'a> {
-    /// `None` where no positions are kept.
-    pub(super) fn open(log_dirs: &'a LogDirs, mut positions: Positions) -> Result<Option<Self>> {
+    /// `None` where there are no positions to go on at.
+    pub(super) fn open(
+        log_dirs: &'a LogDirs,
+        mut positions: Positions,
+        every: Option<Duration>,
+    ) -> Result<Option<Self>> {
         if matches!(positions, Positions::None) {
             return Ok(None);
         }
@@ -55,6 +61,7 @@ impl<'a> Ledger<'a> {
             last: ByPartition::new(),
             // They are there after every run, also where nothing was written.
             has_changed: true,
+            every,
             kept: None,
             is_unmarked: false,
             marked: None,
@@ -91,10 +98,10 @@ impl<'a> Ledger<'a> {
         Ok(None)
     }
 
-    /// Whether there is a position in one of them.
-    /// A group begins in each partition where it was asked to that it has kept nothing of.
+    /// Whether the positions say that this is not the first run, as those of a file that has one of these partitions do. A
+    /// group begins in each partition where it is asked to that it has kept nothing of.
     pub(super) fn knows_any_of(&self, partitions: &[Partition]) -> bool {
-        if matches!(self.positions, Positions::Group(_)) {
+        if !matches!(self.positions, Positions::CursorFile(_)) {
             return false;
         }
         partitions.iter().any(|partition| self.processed.contains_key(partition.id()))
@@ -112,14 +119,19 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Whether positions are kept, and not only known.
+    pub(super) const fn is_kept(&self) -> bool {
+        self.positions.are_kept()
+    }
+
     /// Whether it is time to keep the positions.
     pub(super) fn is_due(&self) -> bool {
-        is_due(self.kept)
+        self.is_kept() && is_due(self.kept)
     }
 
     /// Whether positions may have to be kept although nothing more is written.
     pub(super) fn is_behind(&self) -> bool {
-        self.has_changed || !self.before_last.is_empty()
+        self.is_kept() && (self.has_changed || !self.before_last.is_empty())
     }
 
     /// Whether something was noted before the last chunk that the reader is not known to have processed.
@@ -204,6 +216,9 @@ impl<'a> Ledger<'a> {
 
     /// Keeps the positions after what the reader has processed. A file that was written to is made durable before.
     pub(super) fn keep(&mut self, outlet: Outlet) -> Result<()> {
+        if !self.is_kept() {
+            return Ok(());
+        }
         let started = Instant::now();
         if mem::take(&mut self.has_changed) {
             if outlet.kind() == OutletKind::File {
@@ -214,8 +229,8 @@ impl<'a> Ledger<'a> {
             // What is not durable is kept later, and can be marked now.
             self.is_unmarked = true;
         }
-        let pause = (started.elapsed() * KEEP_PART).clamp(*KEEP_EVERY.start(), *KEEP_EVERY.end());
-        self.kept = Some((Instant::now(), pause));
+        let pause = || (started.elapsed() * KEEP_PART).clamp(*KEEP_EVERY.start(), *KEEP_EVERY.end());
+        self.kept = Some((Instant::now(), self.every.unwrap_or_else(pause)));
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub use consumer::{Consumer, Ended, Environment, Event, Interrupt, Options};
 pub use cursor_file::CursorFile;
 pub use error::{ConsumeError, Result};
 pub use evidence::Commit;
-pub use group::GroupPositions;
+pub use group::{GroupPositions, positions_of};
 pub use key_lookup::{KeyLookup, Version};
 pub use newest::{LatestByKey, Tombstones};
 pub use positions::{Positions, ReaderPosition};

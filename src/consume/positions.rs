@@ -28,6 +28,8 @@ impl ReaderPosition {
 pub enum Positions {
     /// Nowhere.
     None,
+    /// Where these say, and they stay as they are.
+    Known(Vec<ReaderPosition>),
     /// In a file.
     CursorFile(CursorFile),
     /// In `__consumer_offsets`, for a group.
@@ -35,10 +37,17 @@ pub enum Positions {
 }
 
 impl Positions {
+    /// Whether they are kept.
+    #[must_use]
+    pub const fn are_kept(&self) -> bool {
+        matches!(self, Self::CursorFile(_) | Self::Group(_))
+    }
+
     /// The positions that were kept last.
     pub(super) fn kept(&mut self) -> Result<Vec<ReaderPosition>> {
         match self {
             Self::None => Ok(Vec::new()),
+            Self::Known(positions) => Ok(positions.clone()),
             Self::CursorFile(file) => file.kept(),
             Self::Group(group) => group.kept(),
         }
@@ -47,7 +56,7 @@ impl Positions {
     /// Keeps positions, as far as all before them is durable. Returns whether that is all of them.
     pub(super) fn keep(&mut self, log_dirs: &LogDirs, positions: Vec<ReaderPosition>) -> Result<bool> {
         match self {
-            Self::None => Ok(true),
+            Self::None | Self::Known(_) => Ok(true),
             // A file has no others who wait for it.
             Self::CursorFile(file) => file.keep(log_dirs, positions).map(|()| true),
             Self::Group(group) => group.keep(log_dirs, positions),
@@ -57,7 +66,7 @@ impl Positions {
     /// Prepares to [`Self::mark`] how far the reader will have come.
     pub(super) fn prepare_mark<'a>(&mut self, positions: impl ExactSizeIterator<Item = &'a ReaderPosition>) {
         match self {
-            Self::None | Self::Group(_) => {}
+            Self::None | Self::Known(_) | Self::Group(_) => {}
             Self::CursorFile(file) => file.prepare_mark(positions),
         }
     }
@@ -67,7 +76,7 @@ impl Positions {
     pub(super) fn mark(&mut self) -> bool {
         match self {
             // What a group has committed outlives a killed process, and there is no lesser way.
-            Self::None | Self::Group(_) => false,
+            Self::None | Self::Known(_) | Self::Group(_) => false,
             Self::CursorFile(file) => file.mark(),
         }
     }
@@ -75,7 +84,7 @@ impl Positions {
     /// To be called when positions were kept for the last time.
     pub(super) fn close(&mut self) -> Result<()> {
         match self {
-            Self::None => Ok(()),
+            Self::None | Self::Known(_) => Ok(()),
             Self::CursorFile(file) => file.close(),
             Self::Group(group) => group.close(),
         }

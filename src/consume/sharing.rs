@@ -46,7 +46,7 @@ impl Sharing {
         let mut topics = selector.topics(log_dirs, &mut |_| ())?;
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         let lock_files = group.join(&topics)?;
-        let taken = group.balance()?.taken;
+        let taken = if selector.follow { group.balance()?.taken } else { group.balance_at_once()?.taken };
         if let Some(ledger) = &mut delivery.ledger {
             ledger.take_over(&taken)?;
         }
@@ -104,7 +104,7 @@ impl Consumer<'_> {
         self.leave()?;
         self.look_for_topics()?;
         let Some(group) = self.delivery.group() else { return Ok(()) };
-        let Balance { taken, surplus, waits_for } = group.balance()?;
+        let Balance { taken, surplus, waits_for, .. } = group.balance()?;
         for partition in surplus {
             let behind = self.merge.retire(&partition)?;
             if let Some(group) = self.delivery.group() {

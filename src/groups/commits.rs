@@ -178,12 +178,7 @@ impl Commits {
 
     /// Under the guard this holds until the guard is dropped.
     fn refuse_other_kind(&self) -> Result<()> {
-        match self.replayed.group(&self.group).map(Group::kind) {
-            Some(kind @ (GroupKind::Share | GroupKind::Streams)) => {
-                Err(GroupError::OtherKind { group: self.group.clone(), kind })
-            }
-            _ => Ok(()),
-        }
+        self.replayed.group(&self.group).map_or(Ok(()), |group| group.refuse_other_kind(&self.group))
     }
 
     /// Ends the writing.

@@ -27,6 +27,16 @@ pub enum GroupError {
         /// What they say of themselves.
         members: Vec<String>,
     },
+    /// Another member of the group has a partition.
+    #[error("{partition} is read by another member of {group}: {}", members.join(", "))]
+    HasOwner {
+        /// The id of the group.
+        group: GroupId,
+        /// The partition.
+        partition: TopicPartition,
+        /// What the others say of themselves.
+        members: Vec<String>,
+    },
     /// Members are kept out, since what the group has committed is just being changed.
     #[error("{group} is just being reset or deleted")]
     IsReset {

@@ -3,9 +3,10 @@
 //! Of a group that a broker coordinates these are its members as they were last written down, who may be gone. Source:
 //! `GroupMetadataManager.replay`, `OffsetMetadataManager.replay`, `ConsumerGroup`, `ShareGroup`.
 
+use super::{GroupError, Result};
 use crate::format::internal::value::{Struct, Value};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
-use crate::units::{Offset, Timestamp, TopicPartition};
+use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use uuid::Uuid;
@@ -168,6 +169,17 @@ impl Group {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.committed.is_empty() && self.kinds.is_empty() && self.recorded_members.is_empty()
+    }
+
+    /// Refuses one that is no group of consumers.
+    ///
+    /// # Errors
+    /// That it is of another kind; `id` is its id.
+    pub fn refuse_other_kind(&self, id: &GroupId) -> Result<()> {
+        match self.kind() {
+            GroupKind::Classic | GroupKind::Consumer => Ok(()),
+            kind @ (GroupKind::Share | GroupKind::Streams) => Err(GroupError::OtherKind { group: id.clone(), kind }),
+        }
     }
 
     /// Which protocol its members speak.

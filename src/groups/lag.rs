@@ -42,6 +42,19 @@ impl Running {
     }
 }
 
+/// A member of a group that runs, in one of the topics that it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningMember {
+    /// The topic.
+    pub topic: TopicName,
+    /// What it says of itself.
+    pub text: String,
+    /// The partitions that it has.
+    pub partitions: Vec<i32>,
+    /// Whether it has chosen them itself.
+    pub is_manual: bool,
+}
+
 /// How far a group is in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LagRow {
@@ -103,14 +116,9 @@ impl<'a> TopicLogs<'a> {
                 members.entry(TopicPartition { topic: partition.topic.clone(), partition: number }).or_default();
             }
         }
-        for (id, member) in &group.recorded_members {
-            for assigned in &member.assignment {
-                let Some(topic) = self.name(assigned)? else { continue };
-                for &number in &assigned.partitions {
-                    let partition = TopicPartition { topic: topic.clone(), partition: number };
-                    members.insert(partition, Some(id.clone()));
-                }
-            }
+        for ((id, topic), partitions) in self.recorded_assignments(group)? {
+            let of = |partition| TopicPartition { topic: topic.clone(), partition };
+            members.extend(partitions.into_iter().map(|partition| (of(partition), Some(id.clone()))));
         }
         let mut running = HashMap::<TopicName, Option<Running>>::new();
         let row = |(partition, recorded_member): (TopicPartition, Option<String>)| {
@@ -143,6 +151,48 @@ impl<'a> TopicLogs<'a> {
             members.extend(running.into_iter().flat_map(|it| it.members).map(|member| member.text));
         }
         Ok(members)
+    }
+
+    /// The members of a group that run, topic by topic, also those that have nothing to read.
+    ///
+    /// # Errors
+    /// When a topic cannot be read.
+    pub fn running_members(&mut self, id: &GroupId, group: &Group) -> Result<Vec<RunningMember>> {
+        let mut all = Vec::new();
+        let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
+        for topic in topics {
+            let Some(running) = self.running(id, topic)? else { continue };
+            let partitions = self.topic(topic)?.map_or(Vec::new(), |topic| topic.partitions.clone());
+            let mut owned = BTreeMap::<u64, Vec<i32>>::new();
+            for partition in partitions {
+                if let Some(slot) = running.file.owner(partition)? {
+                    owned.entry(slot).or_default().push(partition);
+                }
+            }
+            all.extend(running.members.into_iter().map(|member| RunningMember {
+                topic: topic.clone(),
+                partitions: owned.remove(&member.slot).unwrap_or_default(),
+                is_manual: member.is_manual(),
+                text: member.text,
+            }));
+        }
+        Ok(all)
+    }
+
+    /// The partitions that a group had when a broker wrote that down last, by member and topic.
+    ///
+    /// # Errors
+    /// When a topic cannot be read.
+    pub fn recorded_assignments(&mut self, group: &Group) -> Result<BTreeMap<(String, TopicName), Vec<i32>>> {
+        let mut assignments = BTreeMap::<(String, TopicName), Vec<i32>>::new();
+        for (id, member) in &group.recorded_members {
+            for assigned in &member.assignment {
+                if let Some(topic) = self.name(assigned)? {
+                    assignments.entry((id.clone(), topic)).or_default().extend(&assigned.partitions);
+                }
+            }
+        }
+        Ok(assignments)
     }
 
     /// The members of a group that run and read a topic; `None` where there are none.

@@ -24,9 +24,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
-/// The slots of members, in which manual ones come behind the others.
+/// The slots of members: of those that share what there is, and behind them of those that have chosen their partitions.
 const SLOTS: Range<u64> = 0..1 << 17;
-const MANUAL_SLOTS_FROM: u64 = 1 << 16;
+pub(super) const SHARING_SLOTS: Range<u64> = 0..1 << 16;
+pub(super) const MANUAL_SLOTS: Range<u64> = 1 << 16..1 << 17;
 /// Where the ranges of partitions begin, and how far apart they are.
 const OWNERS_FROM: u64 = 1 << 32;
 const OWNERS_EACH: u64 = 1 << 17;
@@ -53,7 +54,7 @@ impl Member {
 
 /// Whether a slot is one of a member that has chosen its partitions itself.
 pub(super) const fn is_manual(slot: u64) -> bool {
-    slot >= MANUAL_SLOTS_FROM
+    slot >= MANUAL_SLOTS.start
 }
 
 /// The lock file of a group, open.
@@ -100,6 +101,14 @@ impl LockFile {
         Ok(Self::of(guard.folder(), group, file))
     }
 
+    /// Removes its name, for who keeps members out: one that comes finds that its file has none, and makes another.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn remove(&self, guard: &PartitionGuard) -> Result<()> {
+        Ok(guard.folder().remove_file(&self.name).map_err(LogDirError::from)?)
+    }
+
     fn of(folder: &Arc<dyn Folder>, group: &GroupId, file: Arc<dyn DiskFile>) -> Self {
         let name = Self::name(group);
         Self { file, folder: Arc::clone(folder), path: folder.path().join(&name), name }
@@ -123,14 +132,13 @@ impl LockFile {
         Ok(is_named().map_err(LogDirError::from)?)
     }
 
-    /// Takes the lowest slot that is free, and says there what `text` says; `None` where members are kept out.
+    /// Takes the lowest of these slots that is free, and says there what `text` says; `None` where members are kept out.
     ///
     /// # Errors
     /// When the disk fails.
-    pub(super) fn take_slot(&self, text: &str) -> Result<Option<u64>> {
+    pub(super) fn take_slot(&self, slots: Range<u64>, text: &str) -> Result<Option<u64>> {
         let take = || -> disk::Result<Option<u64>> {
-            let mut slot = 0;
-            while slot < MANUAL_SLOTS_FROM {
+            for slot in slots {
                 let range = slot..slot + 1;
                 if self.file.try_lock_range(range.clone())? {
                     let mut bytes = text.as_bytes()[..text.len().min(TEXT_SIZE as usize - 1)].to_vec();
@@ -142,7 +150,6 @@ impl LockFile {
                 if self.file.locked_range(range)?.is_some_and(|held| held.end - held.start > 1) {
                     return Ok(None);
                 }
-                slot += 1;
             }
             Ok(None)
         };
@@ -204,7 +211,7 @@ impl LockFile {
     ///
     /// # Errors
     /// When there are some, who are named.
-    pub fn exclude_members(&self, group: &GroupId) -> Result<()> {
+    pub(super) fn exclude_members(&self, group: &GroupId) -> Result<()> {
         if self.file.try_lock_range(SLOTS).map_err(LogDirError::from)? {
             return Ok(());
         }
@@ -241,16 +248,16 @@ mod tests {
         let open = || LockFile::of(&folder, &group, folder.open("g.group", Access::Create).unwrap());
         let (one, other, eye) = (open(), open(), open());
         let slots = |file: &LockFile| file.members().unwrap().iter().map(|it| it.slot).collect::<Vec<_>>();
-        for slot in [3, 7, MANUAL_SLOTS_FROM + 1] {
+        for slot in [3, 7, MANUAL_SLOTS.start + 1] {
             assert!(one.file.try_lock_range(slot..slot + 1).unwrap());
         }
         assert!(other.file.try_lock_range(0..1).unwrap());
         assert!(!other.file.try_lock_range(7..8).unwrap());
         other.file.write_at(b"4711 web1\n", TEXT_SIZE).unwrap();
-        assert_eq!(slots(&eye), [0, 3, 7, MANUAL_SLOTS_FROM + 1]);
+        assert_eq!(slots(&eye), [0, 3, 7, MANUAL_SLOTS.start + 1]);
         assert_eq!(eye.members().unwrap()[0].text, "4711 web1");
         assert!(eye.members().unwrap()[3].is_manual());
-        assert_eq!(slots(&other), [3, 7, MANUAL_SLOTS_FROM + 1]);
+        assert_eq!(slots(&other), [3, 7, MANUAL_SLOTS.start + 1]);
         let group = "g".parse().unwrap();
         assert!(
             matches!(eye.exclude_members(&group), Err(GroupError::HasMembers { members, .. }) if members.len() == 4)

@@ -10,7 +10,7 @@
 //! - All members use one file: after a slot is taken, its name must still lead to it. It is in the folder of partition 0, and
 //!   who finds that without its name is a member no more.
 
-use super::lock_file::{LockFile, Member};
+use super::lock_file::{LockFile, MANUAL_SLOTS, Member, SHARING_SLOTS, is_manual};
 use super::{GroupError, Result};
 use crate::logdir::{LogDir, LogDirError, Topic};
 use crate::units::{GroupId, TopicName, TopicPartition};
@@ -24,9 +24,19 @@ use twox_hash::XxHash3_128;
 const RESET_MAX: Duration = Duration::from_secs(10);
 const RESET_PAUSE: Duration = Duration::from_millis(20);
 
+/// Which partitions a member is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assignment {
+    /// Its part of all, as many as the others.
+    Shared,
+    /// These of each topic, and never another: the others share the rest.
+    Manual(BTreeSet<i32>),
+}
+
 /// A member of a group, in each topic that it reads. Dropped, it has left.
 pub struct Membership {
     group: GroupId,
+    assignment: Assignment,
     log_dir: LogDir,
     /// What it says of itself.
     text: String,
@@ -36,6 +46,7 @@ pub struct Membership {
 struct InTopic {
     file: LockFile,
     slot: u64,
+    /// Those that it may have.
     partitions: BTreeSet<i32>,
     owned: BTreeSet<i32>,
     /// Those that this member cannot read.
@@ -51,13 +62,15 @@ pub struct Balance {
     pub surplus: Vec<TopicPartition>,
     /// Who has partitions that it is to have: what they say of themselves.
     pub waits_for: Vec<String>,
+    /// The partition that it has chosen and that another one has, if any.
+    pub missing: Option<TopicPartition>,
 }
 
 impl Membership {
     /// A member that reads nothing yet. `text` is its process and host.
     #[must_use]
-    pub fn new(log_dir: &LogDir, group: &GroupId, text: String) -> Self {
-        Self { group: group.clone(), log_dir: log_dir.clone(), text, topics: BTreeMap::new() }
+    pub fn new(log_dir: &LogDir, group: &GroupId, assignment: Assignment, text: String) -> Self {
+        Self { group: group.clone(), assignment, log_dir: log_dir.clone(), text, topics: BTreeMap::new() }
     }
 
     /// Joins the readers of a topic, or learns which partitions it has by now. Topics are to be joined in the order of their
@@ -66,7 +79,11 @@ impl Membership {
     /// # Errors
     /// When the group is just being reset, partition 0 is not here, or the disk fails.
     pub fn join(&mut self, topic: &Topic) -> Result<PathBuf> {
-        let partitions = topic.partitions.iter().copied().collect();
+        let may_have = |partition: &i32| match &self.assignment {
+            Assignment::Shared => true,
+            Assignment::Manual(chosen) => chosen.contains(partition),
+        };
+        let partitions = topic.partitions.iter().copied().filter(may_have).collect();
         if let Some(joined) = self.topics.get_mut(&topic.name) {
             joined.partitions = partitions;
             return Ok(joined.file.path().to_owned());
@@ -80,7 +97,8 @@ impl Membership {
             let guard = handle.guard()?;
             let file = LockFile::open(&guard, &self.group)?;
             drop(guard);
-            let Some(slot) = file.take_slot(&self.text)? else {
+            let slots = if self.assignment == Assignment::Shared { SHARING_SLOTS } else { MANUAL_SLOTS };
+            let Some(slot) = file.take_slot(slots, &self.text)? else {
                 if started.elapsed() > RESET_MAX {
                     return Err(GroupError::IsReset { group: self.group.clone() });
                 }
@@ -179,16 +197,34 @@ impl InTopic {
             }
         }
         if self.owned.len() < quota {
+            self.note_others(name, members, balance)?;
+        }
+        Ok(())
+    }
+
+    /// Notes who has what this member is to have.
+    fn note_others(&self, name: &TopicName, members: Vec<Member>, balance: &mut Balance) -> Result<()> {
+        if !is_manual(self.slot) {
             balance.waits_for.extend(members.into_iter().map(|member| member.text));
+            return Ok(());
+        }
+        let missing = self.partitions.iter().filter(|it| !self.owned.contains(it) && !self.refused.contains(it));
+        for &partition in missing {
+            let owner = self.file.owner(partition)?;
+            balance.missing.get_or_insert(TopicPartition { topic: name.clone(), partition });
+            balance.waits_for.extend(members.iter().filter(|it| Some(it.slot) == owner).map(|it| it.text.clone()));
         }
         Ok(())
     }
 
     /// How many partitions this member is to have.
     fn quota(&self, name: &TopicName, members: &[Member]) -> Result<usize> {
+        if is_manual(self.slot) {
+            return Ok(self.partitions.len());
+        }
         let mut manual = 0;
         for &partition in &self.partitions {
-            manual += usize::from(self.file.owner(partition)?.is_some_and(super::lock_file::is_manual));
+            manual += usize::from(self.file.owner(partition)?.is_some_and(is_manual));
         }
         let count = members.iter().filter(|member| !member.is_manual()).count() + 1;
         let shared = self.partitions.len() - manual;

@@ -80,7 +80,17 @@ fn asked(to: &ResetTo, id: &TopicPartition, prior: Option<Offset>, view: &LogVie
 
 /// Keeps members of a group out of topics for as long as it lives.
 pub struct Excluded {
-    _files: Vec<LockFile>,
+    files: Vec<(Partition, LockFile)>,
+}
+
+impl Excluded {
+    /// Removes the files that members of the group find each other by.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove_files(self) -> Result<()> {
+        self.files.iter().try_for_each(|(first, file)| file.remove(&first.guard()?))
+    }
 }
 
 /// Keeps members of a group out.
@@ -100,13 +110,24 @@ pub fn exclude_members<'a>(
         if !topic.partitions.contains(&0) {
             continue;
         }
-        let guard = log_dir.partition(&topic, 0)?.guard()?;
+        let first = log_dir.partition(&topic, 0)?;
+        let file = exclude_from(&first, group)?;
+        files.push((first, file));
+    }
+    Ok(Excluded { files })
+}
+
+fn exclude_from(first: &Partition, group: &GroupId) -> Result<LockFile> {
+    loop {
+        let guard = first.guard()?;
         let file = LockFile::open(&guard, group)?;
         drop(guard);
         file.exclude_members(group)?;
-        files.push(file);
+        // Who deletes a group removes the name.
+        if file.is_named()? {
+            return Ok(file);
+        }
     }
-    Ok(Excluded { _files: files })
 }
 
 /// Writes where a group goes on. What is below is made durable before: a position must not outlive its records.

@@ -336,6 +336,144 @@ fn a_partition_that_cannot_be_read_keeps_no_other_from_being_read() {
 }
 
 #[test]
+fn who_chooses_partitions_leaves_the_others_to_others() {
+    let kdir = topic(5);
+    produce(&kdir, 0..100);
+    let mut chosen = MemberRun::start(&kdir, &["-F", "-p", "1,3"]);
+    until("it has both", || shares(&kdir) == [2]);
+    let mut one = MemberRun::start(&kdir, &["-F"]);
+    let mut two = MemberRun::start(&kdir, &["-F"]);
+    until("two share three", || shares(&kdir) == [1, 2, 2]);
+    read_until(&mut [&mut chosen, &mut one, &mut two], 0..100);
+    assert_eq!(chosen.seen.len(), 40);
+    // What another has is not taken away, and not waited for without --follow.
+    let run = kdir.run(&["consume", "orders", "-g", "g", "-p", "1,2"]).code(1);
+    let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(told.contains("orders-1 is read by another member of g: "), "{told}");
+    assert!(told.contains(&chosen.running.id().to_string()), "{told}");
+    let mut next = MemberRun::start(&kdir, &["-F", "-p", "3"]);
+    std::thread::sleep(Duration::from_millis(200));
+    produce(&kdir, 100..200);
+    read_until(&mut [&mut chosen, &mut one, &mut two], 0..200);
+    assert!(next.seen.is_empty());
+    until("all but its last are committed", || lags(&kdir).iter().sum::<i64>() <= 5);
+    chosen.running.signal(Signal::KILL);
+    until("it has what it waited for", || shares(&kdir) == [1, 2, 2]);
+    produce(&kdir, 200..300);
+    read_until(&mut [&mut chosen, &mut one, &mut two, &mut next], 0..300);
+    assert!(next.seen.len() >= 20 && next.seen.iter().all(|number| number % 5 == next.seen[0] % 5), "{:?}", next.seen);
+    kdir.run(&["groups", "reset", "g", "--topic", "orders", "--to", "0"]).code(1).stderr(contains("has members"));
+    kdir.assert_sound();
+}
+
+#[test]
+fn members_are_shown_with_what_they_have_and_without() {
+    let kdir = topic(3);
+    let members: Vec<MemberRun> = [&["-F", "-p", "1"][..], &["-F"], &["-F"], &["-F"]]
+        .into_iter()
+        .map(|options| MemberRun::start(&kdir, options))
+        .collect();
+    let shown = || {
+        let output = kdir.command(&["-q", "groups", "describe", "g", "--members", "-o", "json"]).output().unwrap();
+        json_lines(&output.stdout)
+    };
+    until("all are there", || {
+        let rows = shown();
+        rows.len() == 4 && rows.iter().map(|row| row["partitions"].as_i64().unwrap()).sum::<i64>() == 3
+    });
+    let rows = shown();
+    let of = |run: &MemberRun| {
+        let name = format!("kdir-{}", run.running.id());
+        let row = rows.iter().find(|row| row["member"] == name).unwrap();
+        (row["state"].as_str().unwrap().to_owned(), row["assigned"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of(&members[0]), ("manual".to_owned(), "1".to_owned()));
+    let mut others: Vec<_> = members[1..].iter().map(of).collect();
+    others.sort();
+    assert_eq!(others, ["", "0", "2"].map(|assigned| ("running".to_owned(), assigned.to_owned())));
+    assert!(rows.iter().all(|row| row["group"] == "g" && row["topic"] == "orders" && row["host"] != ""));
+}
+
+#[test]
+fn a_reset_waits_for_members_if_it_is_told_to() {
+    let kdir = topic(2);
+    produce(&kdir, 0..10);
+    let mut member = MemberRun::start(&kdir, &["-F"]);
+    read_until(&mut [&mut member], 0..10);
+    let reset = ["groups", "reset", "g", "--topic", "orders", "--to", "0", "--wait", "-o", "json"];
+    let mut waiting = Running::start(kdir.process(&reset));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(waiting.try_status().is_none());
+    member.running.signal(Signal::TERM);
+    member.running.status();
+    let (code, rows, told) = waiting.end();
+    assert_eq!((code, rows.lines().count()), (Some(0), 2), "{told}");
+    assert!(told.contains(&format!("waiting for the end of {} ", member.running.id())), "{told}");
+    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]).lines().count(), 10);
+}
+
+#[test]
+fn a_deleted_group_leaves_no_file_and_can_be_joined_again() {
+    let kdir = topic(2);
+    produce(&kdir, 0..10);
+    kdir.run(&["-q", "consume", "orders", "-g", "g"]).code(0);
+    assert!(kdir.path("orders-0/g.group").exists());
+    kdir.run(&["-q", "groups", "delete", "g", "--yes"]).code(0);
+    assert!(!kdir.path("orders-0/g.group").exists());
+    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]).lines().count(), 10);
+}
+
+#[test]
+fn a_partition_that_is_not_there_cannot_be_chosen() {
+    let kdir = topic(2);
+    kdir.run(&["consume", "orders", "-g", "g", "-p", "2"]).code(1).stderr(contains("partition 2"));
+}
+
+#[test]
+fn a_group_is_left_where_it_is() {
+    let kdir = topic(2);
+    produce(&kdir, 0..20);
+    let look = |options: &[&str]| {
+        let text = kdir.text(&[&["consume", "orders", "-g", "g", "--no-commit"], options].concat());
+        text.lines().map(|line| line.parse::<u32>().unwrap()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(look(&[]).len(), 20);
+    assert!(kdir.json(&["-q", "groups", "list", "-o", "json"]).is_empty());
+    kdir.run(&["-q", "consume", "orders", "-g", "g", "-n", "12"]).code(0);
+    let lag = lags(&kdir);
+    let member = MemberRun::start(&kdir, &["-F", "--commit-every", "1h"]);
+    until("a member has all", || shares(&kdir) == [2]);
+    assert_eq!(look(&[]).len(), 8);
+    assert_eq!(look(&["-p", "1"]).len() as i64, lag[1]);
+    assert_eq!(lags(&kdir), lag);
+    drop(member);
+    kdir.run(&["consume", "orders", "-g", "g", "--no-commit", "--ack"]).code(2).stderr(contains("cannot be used with"));
+    kdir.run(&["consume", "orders", "--no-commit"]).code(2).stderr(contains("--group"));
+}
+
+#[test]
+fn positions_are_kept_as_often_as_is_asked() {
+    let kdir = topic(1);
+    produce(&kdir, 0..5);
+    let run = |options: &[&str]| {
+        let mut member = MemberRun::start(&kdir, &[&["-F", "--ack"][..], options].concat());
+        until("all is printed", || {
+            member.read();
+            member.seen.len() == 5
+        });
+        member.running.write("\n\n\n\n\n");
+        member
+    };
+    let member = run(&["--commit-every", "1h"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(lags(&kdir), [5]);
+    drop(member);
+    let member = run(&["--commit-every", "10ms"]);
+    until("it is kept", || lags(&kdir) == [0]);
+    drop(member);
+}
+
+#[test]
 fn an_end_ends_a_member_that_follows() {
     let kdir = topic(2);
     produce(&kdir, 0..10);
@@ -346,7 +484,7 @@ fn an_end_ends_a_member_that_follows() {
 #[test]
 fn what_a_group_cannot_do_is_refused() {
     let kdir = topic(2);
-    for other in [&["--cursor-file", "c"][..], &["-p", "0"], &["--tail", "1"], &["--count"]] {
+    for other in [&["--cursor-file", "c"][..], &["--tail", "1"], &["--count"]] {
         kdir.run(&[&["consume", "orders", "-g", "g"], other].concat()).code(2).stderr(contains("cannot be used with"));
     }
     kdir.run(&["consume", "orders", "-g", ""]).code(2).stderr(contains("a group id has at least one character"));

@@ -71,6 +71,13 @@ fn the_lag_is_what_a_group_has_not_read_and_behind_is_since_when() {
     assert!(behind[0][0].as_i64().unwrap() > 5 * 365 * 86_400_000, "{behind:?}");
     let lags = rows(&kdir, &["groups", "list"], &["group", "lag"]);
     assert!(lags.contains(&json!(["txn-g", 7])), "{lags:?}");
+    let fields = ["group", "topic", "partitions", "lag", "lost"];
+    let by =
+        |args: &[&str]| json!(rows(&kdir, &[&["-q", "groups", "describe", "txn-g", "--by"], args].concat(), &fields));
+    assert_eq!(by(&["topic"]), json!([["txn-g", "orders", 3, 7, 0]]));
+    assert_eq!(by(&["group", "--lag", ">1"]), json!([["txn-g", null, 2, 6, 0]]));
+    let behind_by = rows(&kdir, &["groups", "describe", "txn-g", "--by", "group"], &["behind_ms"]);
+    assert!(behind_by[0][0].as_i64() >= behind[0][0].as_i64(), "{behind_by:?}");
 
     kdir.run(&["-q", "delete-records", "orders", "--before-offset", "0:5", "--yes"]).code(0);
     let lost = "txn-g has lost 2 records of orders-0: they were removed before it read them";

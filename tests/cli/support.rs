@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -395,6 +395,14 @@ impl Running {
         drop(self.0.stdin.take());
     }
 
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.0.stdin.take().unwrap()
+    }
+
+    pub(crate) fn take_stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().unwrap()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
@@ -454,6 +462,11 @@ impl Running {
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         drop(self.0.stdin.take());
         self.wait()
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn try_status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
     }
 
     /// Waits for its end, with its stdin open: with which code, or by which signal.

@@ -68,7 +68,7 @@ fn consume(
     let file_system: Arc<dyn Disk> = Arc::new(disk.clone());
     let log_dirs = LogDirs::open(&file_system, &["/d".into()]).unwrap();
     let positions = Positions::CursorFile(CursorFile::lock(&file_system, Path::new(CURSOR))?);
-    let environment = Environment { outlet, commit: Commit::Processed, interrupt, clock: || NOW };
+    let environment = Environment { outlet, commit: Commit::Processed, commit_every: None, interrupt, clock: || NOW };
     Consumer::open(&log_dirs, options, positions, environment, tell)?.run()
 }
 

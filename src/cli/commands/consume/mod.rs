@@ -10,10 +10,12 @@ use crate::cli::{self, Context};
 use crate::consume::pace::Speed;
 use crate::consume::{
     Commit, Consumer, CursorFile, Ended, Environment, Event, GroupPositions, Interrupt, PerPartition, Positions,
+    positions_of,
 };
 use crate::disk::outlet::Outlet;
 use crate::disk::process;
 use crate::disk::real::open_input;
+use crate::groups::Assignment;
 use crate::logdir::{LogDirs, TopicPattern};
 use crate::stream::columns::Column;
 use crate::units::{Duration, GroupId};
@@ -149,11 +151,23 @@ pub(crate) struct ConsumeArgs {
     /// dir goes on there, and `kdir groups` shows it. Of a partition that the group has kept nothing of, a member begins where
     /// --from-offset says, or at the start; of topics and partitions that come later, at the start. After a member was killed,
     /// another prints again what was not kept: what was printed in the last second at most, and a chunk. Without --follow
-    /// a member ends when its partitions are read and no others are due to it. Limits: one machine and one log dir; partitions
-    /// cannot be chosen; a member that is stopped (SIGSTOP) keeps its partitions.
+    /// a member ends when its partitions are read and no others are due to it.
+    ///
+    /// With --partition, a member reads these partitions and no others, and its share is not counted: the others share the rest.
+    /// Where another member has one of them that is an error, or with --follow waited for.
+    ///
+    /// Limits: one machine and one log dir; a member that is stopped (SIGSTOP) keeps its partitions.
     #[arg(short, long, value_name = "GROUP", help_heading = "Going on", value_parser = args::group, group = "keeps")]
-    #[arg(conflicts_with_all = ["cursor_file", "partition", "tail", "latest_by_key", "count"])]
+    #[arg(conflicts_with_all = ["cursor_file", "tail", "latest_by_key", "count"])]
     group: Option<GroupId>,
+    /// With --group, begin where the group is, and leave it there
+    ///
+    /// Reads all partitions, or those of --partition, also those that members have, and is no member itself.
+    #[arg(long, help_heading = "Going on", requires = "group", conflicts_with_all = ["commit", "commit_every", "ack"])]
+    no_commit: bool,
+    /// Keep positions so often, in place of every 10 ms to 1 s, by how long it takes; 0s is after each chunk of output
+    #[arg(long, value_name = "DURATION", help_heading = "Going on", requires = "keeps")]
+    commit_every: Option<Duration>,
     /// When a record counts for --cursor-file: when its reader has processed it, or when it was taken out of the pipe
     ///
     /// `taken` is as fast as no cursor file. What a reader has taken into its own buffers and not processed when it is killed
@@ -321,7 +335,7 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
     let options = options::of(args, context)?;
     let (log_dirs, positions) = positions(args, context)?;
     // Only a run that keeps a position has something to finish: all others end as signals end a filter.
-    let keeps_positions = !matches!(positions, Positions::None);
+    let keeps_positions = positions.are_kept();
     let stop = keeps_positions.then(Stop::on_signals).transpose()?;
     let interrupt =
         stop.as_ref().map(|stop| Interrupt { descriptor: stop.descriptor(), has_come: signals::is_stopped });
@@ -330,7 +344,8 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
         (None, CommitName::Processed) => Commit::Processed,
         (None, CommitName::Taken) => Commit::Taken,
     };
-    let environment = Environment { outlet: Outlet::stdout(), commit, interrupt, clock: cli::now };
+    let commit_every = args.commit_every.map(Duration::as_std);
+    let environment = Environment { outlet: Outlet::stdout(), commit, commit_every, interrupt, clock: cli::now };
     let mut terminal = Terminal::new(args, context, environment.outlet);
     let mut tell = |event: Event<'_>| terminal.take(event);
     let consumer = Consumer::open(&log_dirs, &options, positions, environment, &mut tell);
@@ -355,10 +370,19 @@ pub(crate) fn run(args: &ConsumeArgs, context: &mut Context) -> anyhow::Result<E
 
 /// The log dirs, and where positions in them are kept.
 fn positions(args: &ConsumeArgs, context: &Context) -> anyhow::Result<(LogDirs, Positions)> {
+    if let Some(group) = args.group.as_ref().filter(|_| args.no_commit) {
+        let log_dirs = context.open_to_read()?;
+        let positions = positions_of(&log_dirs, group).map_err(in_words)?;
+        return Ok((log_dirs, Positions::Known(positions)));
+    }
     if let Some(group) = &args.group {
         let log_dir = context.open_to_write()?;
-        let member = GroupPositions::open(&log_dir, group, process::pid_and_host(), cli::now).map_err(in_words)?;
-        return Ok((log_dir.into(), Positions::Group(Box::new(member))));
+        let assignment = match &args.partition[..] {
+            [] => Assignment::Shared,
+            chosen => Assignment::Manual(chosen.iter().copied().collect()),
+        };
+        let member = GroupPositions::open(&log_dir, group, assignment, process::pid_and_host(), cli::now);
+        return Ok((log_dir.into(), Positions::Group(Box::new(member.map_err(in_words)?))));
     }
     let positions = match &args.cursor_file {
         Some(file) => Positions::CursorFile(CursorFile::lock(&context.disk, file).map_err(in_words)?),

@@ -64,10 +64,11 @@ fn delete(
         return Ok(false);
     }
     let topics: Vec<TopicName> = meant.iter().map(|partition| partition.topic.clone()).collect();
-    let _excluded = exclude_members(log_dir, id, &topics)?;
+    let excluded = exclude_members(log_dir, id, &topics)?;
     let mut commits = Commits::open(log_dir, id)?;
     if args.topic.is_empty() {
         commits.delete(crate::cli::now())?;
+        excluded.remove_files()?;
     } else {
         commits.forget(is_meant, crate::cli::now())?;
     }

@@ -1,10 +1,10 @@
-use super::{ChosenTopic, LagTest};
+use super::{ChosenTopic, LagTest, members, totals};
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
 use crate::groups::{Group, GroupError, GroupKind, GroupState, LagRow, TopicLogs};
-use crate::units::{Duration, GroupId, Timestamp};
+use crate::units::{GroupId, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 
 /// Show how far groups are, partition by partition
@@ -15,11 +15,19 @@ use std::collections::BTreeMap;
 /// and HOST are of the run of `kdir consume --group` that has the partition; the recorded ones of the member that had it when
 /// a broker wrote that down last.
 ///
+/// With --by group or topic, LAG and LOST are sums, BEHIND is that of the partition that is farthest behind, and PARTITIONS
+/// those with a lag that --lag asks for. With --members, a row for each member and topic: those that run, also without a
+/// partition, and those that a broker wrote down last, which may be gone.
+///
 /// Columns of JSON and TSV: group, type, state, topic, partition, committed, log_start_offset, log_end_offset, lag, behind_ms,
-/// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata
+/// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata. With
+/// --by: group, topic (not by group), partitions, lag, behind_ms, lost. With --members: group, topic, member, host, client_id,
+/// state (running, manual or recorded), partitions, assigned
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json\n  \
-        kdir groups describe --topic orders --lag '>=0'")]
+        kdir groups describe --topic orders --lag '>=0'\n  \
+        kdir groups describe --by topic\n  \
+        kdir groups describe --members")]
 pub(super) struct DescribeArgs {
     /// The groups; all without one
     #[arg(value_parser = args::group)]
@@ -30,8 +38,24 @@ pub(super) struct DescribeArgs {
     /// Only partitions with such a lag, as '>100'
     #[arg(long, value_name = "TEST", value_parser = LagTest::parse)]
     lag: Option<LagTest>,
+    /// A row for each group, or each topic of a group, in place of each partition
+    #[arg(long, value_name = "group|topic")]
+    by: Option<totals::By>,
+    /// Show members in place of partitions
+    #[arg(long, conflicts_with_all = ["by", "lag"])]
+    members: bool,
     #[command(flatten)]
     report: ReportArgs,
+}
+
+impl DescribeArgs {
+    fn has(&self, row: &LagRow) -> bool {
+        self.has_topic_of(&row.partition) && self.lag.is_none_or(|test| test.has(row.lag()))
+    }
+
+    fn has_topic_of(&self, partition: &TopicPartition) -> bool {
+        self.topic.is_empty() || self.topic.iter().any(|topic| topic.has(partition))
+    }
 }
 
 const COLUMNS: [Column; 19] = [
@@ -61,34 +85,53 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     let mut failures = Failures::new(context.ui);
     let found = super::all_groups(&log_dirs, context, &mut failures)?;
     let mut logs = TopicLogs::of(&log_dirs);
-    let mut report = Report::new(context.ui, args.report.output, &context.zone, &COLUMNS);
+    let (format, zone) = (args.report.output, &context.zone);
+    let mut report = match (args.members, args.by) {
+        (true, _) => Report::new(context.ui, format, zone, &members::COLUMNS),
+        (_, Some(by)) => Report::new(context.ui, format, zone, by.columns()),
+        _ => Report::new(context.ui, format, zone, &COLUMNS),
+    };
     for (id, group) in chosen(args, &found.groups, &mut failures) {
-        let rows = match logs.rows(id, group) {
-            Ok(rows) => rows,
-            Err(error) => {
-                failures.tell(error);
-                continue;
-            }
+        let rows = match (args.members, args.by) {
+            (true, _) => members::rows((id, group), &mut logs, |partition| args.has_topic_of(partition)),
+            (_, by) => lag_rows(args, (id, group), &mut logs, context).and_then(|rows| match by {
+                Some(by) => totals::rows(by, id, &rows, &mut logs),
+                None => partition_rows((id, group), &rows, &mut logs),
+            }),
         };
-        let has_members = rows.iter().any(|row| row.member.is_some());
-        let state = if has_members { GroupState::Stable } else { group.state() };
-        let is_shown = |row: &&LagRow| {
-            (args.topic.is_empty() || args.topic.iter().any(|topic| topic.has(&row.partition)))
-                && args.lag.is_none_or(|test| test.has(row.lag()))
-        };
-        for row in rows.iter().filter(is_shown) {
-            if row.lost() > 0 {
-                let (partition, lost) = (&row.partition, super::super::counted(row.lost() as u64, "record"));
-                context
-                    .ui
-                    .warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
-            }
-            let next_timestamp = logs.next_timestamp(row)?;
-            report.row(cells(id, (group, state), row, next_timestamp))?;
+        match rows {
+            Ok(rows) => rows.into_iter().try_for_each(|row| report.row(row))?,
+            Err(error) => failures.tell(error),
         }
     }
     report.finish()?;
     Ok(failures.exit())
+}
+
+/// How far a group is in the partitions that are meant.
+fn lag_rows(
+    args: &DescribeArgs,
+    (id, group): (&GroupId, &Group),
+    logs: &mut TopicLogs<'_>,
+    context: &Context,
+) -> anyhow::Result<Vec<LagRow>> {
+    let mut rows = logs.rows(id, group)?;
+    rows.retain(|row| args.has(row));
+    for row in rows.iter().filter(|row| row.lost() > 0) {
+        let (partition, lost) = (&row.partition, super::super::counted(row.lost() as u64, "record"));
+        context.ui.warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
+    }
+    Ok(rows)
+}
+
+fn partition_rows(
+    (id, group): (&GroupId, &Group),
+    rows: &[LagRow],
+    logs: &mut TopicLogs<'_>,
+) -> anyhow::Result<Vec<Vec<Cell>>> {
+    let has_members = rows.iter().any(|row| row.member.is_some());
+    let state = if has_members { GroupState::Stable } else { group.state() };
+    rows.iter().map(|row| Ok(cells(id, (group, state), row, logs.next_timestamp(row)?))).collect()
 }
 
 /// The groups that are meant.
@@ -122,8 +165,7 @@ fn cells(
     let (pid, host) = row.member.as_ref().and_then(|member| member.split_once(' ')).unzip();
     let committed = row.committed.as_ref();
     let is_shared = group.kind() == GroupKind::Share;
-    let age = |timestamp| i64::try_from(crate::cli::now().since(timestamp).max(0)).unwrap_or(i64::MAX);
-    let behind = next_timestamp.map(age);
+    let behind = next_timestamp.map(totals::behind);
     vec![
         Cell::text(id),
         Cell::text(group.kind().name()),
@@ -134,7 +176,7 @@ fn cells(
         number(row.log_start_offset.map(|offset| offset.0)),
         number(row.log_end_offset.map(|offset| offset.0)),
         number(row.lag().filter(|_| !is_shared)),
-        behind.filter(|_| !is_shared).map_or(Cell::Nothing, |ms| Cell::Age(Duration(ms))),
+        behind.filter(|_| !is_shared).map_or(Cell::Nothing, Cell::Age),
         Cell::Number(row.lost()),
         pid.map_or(Cell::Nothing, |pid| Cell::Text(format!("kdir-{pid}"))),
         words(host),

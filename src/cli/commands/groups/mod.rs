@@ -3,7 +3,9 @@
 mod delete;
 mod describe;
 mod list;
+mod members;
 mod reset;
+mod totals;
 
 use crate::cli::Context;
 use crate::cli::args;

@@ -4,19 +4,24 @@ use crate::cli::args;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::groups::{
-    Commits, Group, GroupError, GroupsTopic, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset,
+    Commits, Excluded, Group, GroupError, GroupsTopic, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset,
 };
 use crate::logdir::{LogDir, LogDirs, Partition};
 use crate::units::{GroupId, Offset, TopicName, TopicPartition};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// How long to wait before it is looked again whether members run.
+const WAIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Set where a group goes on
 ///
-/// Writes at once what the group has committed from now on, and prints it; --dry-run only prints it. A group that is not there is
-/// made. Refused while members of the group run. An offset that is not in the log becomes the nearest one that is, with a
-/// warning; what is below is made durable before.
+/// Writes at once what the group has committed from now on, and prints it; --dry-run only prints it. A group that is not there
+/// is made. Refused while members of the group run, unless --wait is given: then it waits until they have ended. An offset that
+/// is not in the log becomes the nearest one that is, with a warning; what is below is made durable before.
 ///
 /// Columns of JSON and TSV: group, topic, partition, prior, new
 #[derive(Debug, clap::Args)]
@@ -49,6 +54,9 @@ pub(super) struct ResetArgs {
     /// Where another group is
     #[arg(long, value_name = "GROUP", group = "where", value_parser = args::group)]
     like: Option<GroupId>,
+    /// Wait until no member of the group runs
+    #[arg(long, conflicts_with_all = ["dry_run", "export"])]
+    wait: bool,
     /// Change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -90,13 +98,30 @@ pub(super) fn run(args: &ResetArgs, context: &mut Context) -> anyhow::Result<Exi
         return show(args, &rows, context);
     }
     let topics: Vec<TopicName> = partitions.iter().map(|partition| partition.id().topic.clone()).collect();
-    let _excluded = exclude_members(&log_dir, &args.group, &topics)?;
+    let _excluded = exclude(args, &log_dir, &topics, context)?;
     let mut commits = Commits::open(&log_dir, &args.group)?;
     let prior = offsets_of(commits.group()?);
     let mut rows = plan_reset(&partitions, &prior, &to)?;
     apply_reset(&log_dir, &mut commits, &mut rows, crate::cli::now())?;
     commits.close(crate::cli::now())?;
     show(args, &rows, context)
+}
+
+/// Keeps members out, once there are none where that is waited for.
+fn exclude(args: &ResetArgs, log_dir: &LogDir, topics: &[TopicName], context: &Context) -> anyhow::Result<Excluded> {
+    let mut told = Vec::new();
+    loop {
+        match exclude_members(log_dir, &args.group, topics) {
+            Err(GroupError::HasMembers { members, .. }) if args.wait => {
+                if members != told {
+                    context.ui.status(&format!("waiting for the end of {}", members.join(", ")));
+                    told = members;
+                }
+                thread::sleep(WAIT_PAUSE);
+            }
+            excluded => return Ok(excluded?),
+        }
+    }
 }
 
 fn offsets_of(group: Option<&Group>) -> BTreeMap<TopicPartition, Offset> {
