@@ -26,6 +26,7 @@ mod compact;
 mod consume;
 mod data;
 mod follow;
+mod groups;
 mod growth;
 mod kafka;
 mod produce;
@@ -45,6 +46,7 @@ fn main() {
     small::rows(&mut bench);
     follow::rows(&mut bench);
     kafka::rows(&mut bench);
+    groups::rows(&mut bench);
     growth::rows(&mut bench);
     bench.finish();
 }

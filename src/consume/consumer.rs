@@ -305,6 +305,10 @@ impl<'a> Consumer<'a> {
             }
             self.tell_unseen();
             self.share()?;
+            // Of a partition that was taken over just now, there may be records.
+            if self.left > 0 && self.merge.has_ready() {
+                continue;
+            }
             if self.follower.is_none() {
                 let waits = if self.left > 0 { self.wait_for_members()? } else { None };
                 if let Some(woken) = waits {

@@ -205,9 +205,6 @@ impl Consumer<'_> {
     /// Where reading does not go on at the ends: waits while others have partitions that this member is to have. `None` where
     /// there is nothing to wait for.
     pub(super) fn wait_for_members(&mut self) -> Result<Option<Woken>> {
-        if self.merge.has_ready() {
-            return Ok(Some(Woken::Look));
-        }
         if self.shared.as_ref().is_none_or(|shared| shared.waits_since.is_none()) {
             return Ok(None);
         }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 pub struct DurableBelow(HashMap<TopicPartition, (FileId, Offset)>);
 
 impl DurableBelow {
-    /// Makes what comes before `offset` durable, as far as a sync can: returns below which offset it is. Syncs the segments
-    /// from the one that holds the recovery point, or the point that this reader has synced up to, to the one that holds
+    /// Makes what comes before `offset` durable, as far as a sync can: returns below which offset it is. What comes before the
+    /// recovery point is, and what this reader has synced; behind that, the segments are synced up to the one that holds
     /// what comes before `offset`, oldest first, and their names. Where a run is going on or was not ended in order, its
     /// mark says from where on a sync of ours proves nothing. A partition that is gone holds nothing that must stay.
     ///
@@ -34,12 +34,12 @@ impl DurableBelow {
         let of_files = log_dir.checkpoint_files().now(partition)?;
         let recovery_point = durable_end::promised(&*folder, topic_id, of_files)?.recovery_point;
         let known = self.0.get(partition).filter(|(id, _)| *id == folder.id());
-        let known = known.map_or(Offset::ZERO, |(_, through)| *through);
+        let known = known.map_or(Offset::ZERO, |(_, through)| *through).max(recovery_point);
         if offset <= known {
             return Ok(offset);
         }
         let bases = segments::base_offsets(&*folder)?;
-        let first = segments::holding(&bases, recovery_point.max(known));
+        let first = segments::holding(&bases, known);
         for &base in bases.iter().skip(first).filter(|&&base| base < offset) {
             match folder.open(&file_name::segment_name(base, file_name::FileKind::Log), Access::Read) {
                 Ok(file) => file.sync()?,

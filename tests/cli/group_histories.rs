@@ -224,9 +224,10 @@ impl History {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "figures, for who asks for them")]
+#[expect(clippy::print_stdout, reason = "a failure is looked into with the same seed")]
 fn histories(count: u64) {
     let seed = seed();
+    println!("KDIR_SEED={seed}");
     let mut slowest = Duration::ZERO;
     for number in 0..count {
         let took = History::new(Chance::new(seed.wrapping_add(number))).run();
