@@ -8,11 +8,16 @@ use crate::logdir::{LogDirError, LogDirs};
 use crate::units::{Timestamp, TopicName, TopicPartition};
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A folder that was changed twice within one tick of the file system's clock shows one time for both: for so long, what
 /// has been listed is not believed.
 pub(super) const SAME_TICK_MS: i128 = 1000;
+
+/// The kernel tells that a file was closed before it drops the locks of the process that has ended: for so long it is looked
+/// again, and so often.
+const STIRRED: Duration = Duration::from_millis(50);
+const STIRRED_EVERY: Duration = Duration::from_millis(2);
 
 /// Wakes up for the partitions of a merge, and asks only those that something happened to.
 pub(super) struct Follower {
@@ -21,6 +26,8 @@ pub(super) struct Follower {
     watch: Watch,
     /// What is watched, by number.
     watched: Vec<Watched>,
+    /// When a member of the group came or went last.
+    stirred: Option<Instant>,
     /// What a wait has returned; its memory is kept.
     changed: Vec<usize>,
 }
@@ -42,7 +49,7 @@ impl Follower {
             watch.add(root);
             watched.push(Watched::LogDir);
         }
-        let mut follower = Self { newcomers, watch, watched, changed: Vec::new() };
+        let mut follower = Self { newcomers, watch, watched, stirred: None, changed: Vec::new() };
         merge.sources().iter().enumerate().for_each(|(place, source)| follower.watch_source(place, source));
         follower
     }
@@ -71,6 +78,8 @@ impl Follower {
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Woken> {
         self.changed.clear();
+        let is_stirred = self.stirred.is_some_and(|at| at.elapsed() < STIRRED);
+        let at_most = if is_stirred { at_most.min(STIRRED_EVERY) } else { at_most };
         let woken = self.watch.wait(wakers, at_most, &mut self.changed)?;
         if woken != Woken::Look {
             return Ok(woken);
@@ -79,7 +88,7 @@ impl Follower {
         for &number in &changed {
             match self.watched[number] {
                 Watched::Source(place) => merge.look_at(place)?,
-                Watched::Members => {}
+                Watched::Members => self.stirred = Some(Instant::now()),
                 Watched::LogDir => {
                     let Some(newcomers) = &mut self.newcomers else { continue };
                     for source in newcomers.look((selector, log_dirs), now(), tell)? {
