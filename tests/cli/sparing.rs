@@ -1,8 +1,11 @@
-//! `kdir retention --spare-groups`.
+//! `kdir retention --spare-groups`, and `kdir delete-records --consumed`.
 
 use crate::support::{Kdir, json_lines};
 use kdir::disk::real::RealDisk;
 use kdir::disk::{Access, Disk, DiskFile};
+use kdir::groups::Commits;
+use kdir::logdir::LogDir;
+use kdir::units::{Offset, Timestamp, TopicPartition};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use serde_json::{Value, json};
@@ -274,4 +277,71 @@ fn what_groups_cannot_be_asked_about_is_said() {
         assert_ne!(run.get_output().status.code(), Some(0));
     }
     assert_eq!(json!(starts(&kdir, "orders")), json!([0, 0]));
+}
+
+#[test]
+fn what_all_groups_have_read_is_deleted() {
+    let kdir = orders();
+    commit(&kdir, "done", "orders", "latest");
+    commit(&kdir, "billing", "orders:0", "25");
+    commit(&kdir, "billing", "orders:1", "10");
+    let delete = |args: &[&str]| kdir.text(&[&["delete-records", "orders", "-o", "tsv"], args].concat());
+    assert_eq!(delete(&["--consumed", "--dry-run"]), "orders\t0\t25\t25\norders\t1\t10\t10\n");
+    assert_eq!(delete(&["--consumed-by", "done", "-n"]), "orders\t0\t50\t50\norders\t1\t50\t50\n");
+    assert_eq!(delete(&["--consumed-by", "done,billing", "-n"]), "orders\t0\t25\t25\norders\t1\t10\t10\n");
+    assert_eq!(starts(&kdir, "orders"), [0, 0]);
+    let (code, shown) = kdir.on_a_terminal(&["delete-records", "orders", "--consumed"], "n\n");
+    assert!(code == 1 && shown.contains("delete 35 records in 2 partitions of topic orders? [y/N]"), "{shown}");
+    assert_eq!(delete(&["--consumed", "--yes"]), "orders\t0\t25\t25\norders\t1\t10\t10\n");
+    assert_eq!(starts(&kdir, "orders"), [25, 10]);
+    // Never back, and never past the end.
+    commit(&kdir, "billing", "orders", "earliest");
+    assert_eq!(delete(&["--consumed", "--yes"]), "orders\t0\t25\t0\norders\t1\t10\t0\n");
+    let log_dir = LogDir::open_to_write(Arc::new(RealDisk::default()), &kdir.path("")).unwrap();
+    let mut commits = Commits::open(&log_dir, &"billing".parse().unwrap()).unwrap();
+    let past_the_end = [0, 1]
+        .map(|partition| (TopicPartition { topic: "orders".parse().unwrap(), partition }, (Offset(99), String::new())));
+    commits.commit(&past_the_end.into(), Timestamp(0)).unwrap();
+    commits.close(Timestamp(0)).unwrap();
+    assert_eq!(delete(&["--consumed", "--yes"]), "orders\t0\t50\t25\norders\t1\t50\t40\n");
+    kdir.assert_sound();
+}
+
+#[test]
+fn what_a_group_has_not_begun_is_not_deleted() {
+    let kdir = orders();
+    commit(&kdir, "billing", "orders:0", "20");
+    commit(&kdir, "other", "orders", "latest");
+    assert_eq!(
+        kdir.text(&["delete-records", "orders", "--consumed", "-n", "-o", "tsv"]),
+        "orders\t0\t20\t20\norders\t1\t0\t0\n"
+    );
+    let fresh = member(&kdir, "orders-0/fresh.group");
+    for args in [&["--consumed"][..], &["--consumed-by=fresh"]] {
+        let args = [&["delete-records", "orders", "--yes", "-o", "tsv"], args].concat();
+        assert_eq!(kdir.text(&args), "orders\t0\t0\t0\norders\t1\t0\t0\n");
+    }
+    drop(fresh);
+    kdir.run(&["delete-records", "orders", "--yes", "--consumed-by=fresh,billing"])
+        .code(1)
+        .stdout("")
+        .stderr(starts_with("kdir: there is no group fresh\n"));
+}
+
+#[test]
+fn what_nobody_reads_is_not_deleted_as_consumed() {
+    let kdir = orders();
+    for action in ["--yes", "--dry-run"] {
+        kdir.run(&["delete-records", "orders", "--consumed", action]).code(1).stdout("").stderr(
+            "kdir: no group reads topic orders, so nobody has read its records\n\
+             hint: `kdir groups list` shows what groups there are; give --before-offset or --before to delete without them\n",
+        );
+    }
+    let usage = |args: &[&str], message: &str| {
+        kdir.run(&[&["delete-records", "orders", "--yes"], args].concat()).code(2).stdout("").stderr(contains(message));
+    };
+    usage(&["--consumed", "--before-offset", "0:1"], "cannot be used with");
+    usage(&["--consumed", "--consumed-by", "g"], "cannot be used with");
+    usage(&[], "delete-records needs --before-offset, --before, --consumed or --consumed-by\n");
+    assert_eq!(starts(&kdir, "orders"), [0, 0]);
 }

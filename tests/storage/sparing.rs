@@ -1,4 +1,4 @@
-//! A group that commits or is reset while retention is going on: at every moment between
+//! A group that commits or is reset while retention or the deletion of what it has read is going on: at every moment between
 //! the plan and the deletion.
 
 use super::support::{Heard, NOW, disk_with_log_dir, open_log_dir, topic_config};
@@ -156,4 +156,39 @@ fn a_reset_during_the_deletion_waits_and_finds_where_the_log_begins() {
     assert_eq!(start(&log_dir, &topic), expected);
     let unread = readers.readers.slowest(&log_dir.partition(&topic, 0).unwrap(), Offset::ZERO).unwrap().unwrap();
     assert_eq!(unread, Unread { reader: "billing".into(), from: Offset(expected), has_position: true });
+}
+
+#[test]
+fn records_are_deleted_up_to_what_a_group_has_read_when_the_log_start_offset_is_moved() {
+    for (commits, expected) in [(&[][..], 15), (&[18][..], 15), (&[6][..], 6), (&[0][..], 0)] {
+        let (disk, log_dir, topic) = orders();
+        commit(&log_dir, 15);
+        let mut offsets = CommittedOffsets::open(&log_dir, &[group()]).unwrap();
+        let mut readers = Meddled::with(GroupReaders::of(&mut offsets, &topic, WhichGroups::All).unwrap());
+        for &offset in commits {
+            let other = open_log_dir(&disk).unwrap();
+            readers.before_hold.push(Box::new(move || commit(&other, offset)));
+        }
+        let partition = log_dir.partition(&topic, 0).unwrap();
+        let mut moved = None;
+        log_dir
+            .delete_records_read([(&partition, Offset(15))], &mut readers, NOW, |_, start| moved = Some(start.0))
+            .unwrap();
+        assert_eq!((moved, start(&log_dir, &topic)), (Some(expected), expected));
+    }
+}
+
+#[test]
+fn a_reset_while_the_log_start_offset_is_moved_waits_and_finds_it() {
+    let (disk, log_dir, topic) = orders();
+    commit(&log_dir, 15);
+    let mut offsets = CommittedOffsets::open(&log_dir, &[]).unwrap();
+    let mut readers = Meddled::with(GroupReaders::of(&mut offsets, &topic, WhichGroups::All).unwrap());
+    let (reset, row) = reset(&disk);
+    readers.while_held = Some(reset);
+    let partition = log_dir.partition(&topic, 0).unwrap();
+    log_dir.delete_records_read([(&partition, Offset(15))], &mut readers, NOW, |_, _| {}).unwrap();
+    assert!(readers.while_held.is_none(), "positions were not read while they were held");
+    let row = row.recv().unwrap();
+    assert_eq!((row.new, row.asked), (Offset(15), Some(Offset(1))));
 }
