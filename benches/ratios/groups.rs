@@ -155,7 +155,8 @@ fn takeover(bench: &mut Bench) {
 /// What a log dir with many groups costs who reads one, and who reads all.
 fn many(bench: &mut Bench) {
     bench.run(&format!(
-        "rm -rf ld; \"$KDIR\" -q create t --partitions {PARTITIONS}; seq 1000 | \"$KDIR\" -q produce t --partitioner round-robin; \
+        "rm -rf ld; \"$KDIR\" -q create t --partitions {PARTITIONS}; seq 1000 | \
+         \"$KDIR\" -q produce t --partitioner round-robin; \
          for i in $(seq {GROUPS}); do \"$KDIR\" -q groups reset g$i -t t --to latest >/dev/null; done; sync"
     ));
     let runs = bench.runs.max(3);

@@ -4,6 +4,7 @@ use super::exit;
 use crate::logdir::TopicPattern;
 use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITIONS_MAX;
+use crate::storage::retention::Limits;
 use crate::units::{ByteSize, Duration, GroupId, LocalZone, SetAside, Timestamp, TopicName, TopicPartition};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
@@ -169,6 +170,29 @@ impl std::str::FromStr for RetentionBytes {
         }
         let ByteSize(bytes) = text.parse().map_err(|error| format!("{error}, or unlimited"))?;
         Ok(Self(i64::try_from(bytes).unwrap_or(i64::MAX)))
+    }
+}
+
+/// How much is kept for readers that are behind: beyond a size of the log before its end, or an age, nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpareMax(pub(crate) Limits);
+
+impl std::str::FromStr for SpareMax {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (size, age) = (text.parse::<ByteSize>(), text.parse::<Duration>());
+        match (size, age) {
+            (Ok(_), Ok(Duration(age))) => {
+                let (size, seconds) = (text.to_uppercase(), age / 1000);
+                Err(format!("{text:?} is both a size and an age: write {size}iB or {seconds}s"))
+            }
+            (Ok(ByteSize(bytes)), Err(_)) => {
+                Ok(Self(Limits { retention_bytes: i64::try_from(bytes).unwrap_or(i64::MAX), ..Limits::NONE }))
+            }
+            (Err(_), Ok(Duration(age))) => Ok(Self(Limits { retention_ms: age, ..Limits::NONE })),
+            (Err(_), Err(_)) => Err(format!("{text:?} is neither a size, such as 10GB, nor an age, such as 30d")),
+        }
     }
 }
 

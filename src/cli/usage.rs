@@ -349,7 +349,11 @@ impl Wrong<'_> {
 fn plain_name(usage: &str) -> String {
     if let Some(several) = usage.strip_prefix('<').filter(|it| it.starts_with("--")) {
         let options = several.split(['|', ' ', '<', '>']).filter(|word| word.starts_with("--"));
-        return options.collect::<Vec<_>>().join(" or ");
+        let options: Vec<&str> = options.collect();
+        return match options.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            _ => options.concat(),
+        };
     }
     let word = usage.split([' ', '[']).find(|it| !it.is_empty()).unwrap_or_default();
     word.trim_matches(['<', '>', '[', ']', '.']).to_owned()

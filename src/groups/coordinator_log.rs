@@ -89,6 +89,11 @@ impl CoordinatorLog {
         self.groups.groups
     }
 
+    /// The groups, in the order of their ids.
+    pub fn groups(&self) -> impl Iterator<Item = (&GroupId, &Group)> {
+        self.groups.groups.iter()
+    }
+
     /// A group, if something is known of it.
     #[must_use]
     pub fn group(&self, id: &GroupId) -> Option<&Group> {

@@ -3,7 +3,7 @@
 use super::GroupKind;
 use crate::logdir::LogDirError;
 use crate::storage::StorageError;
-use crate::units::{GroupId, TopicPartition};
+use crate::units::{GroupId, TopicName, TopicPartition};
 use std::path::PathBuf;
 
 /// What can go wrong with groups.
@@ -58,6 +58,12 @@ pub enum GroupError {
         group: GroupId,
         /// The log dir.
         log_dir: PathBuf,
+    },
+    /// What is asked is which groups have read the topic that their offsets are in.
+    #[error("{topic} holds what groups have committed: which of them have read it cannot be asked")]
+    OwnTopic {
+        /// The topic.
+        topic: TopicName,
     },
     /// A topic does not have a partition.
     #[error("there is no partition {partition} here")]

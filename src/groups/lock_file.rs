@@ -81,6 +81,46 @@ impl LockFile {
         format!("%{:032x}{GROUP_SUFFIX}", XxHash3_128::oneshot(group.as_str().as_bytes()))
     }
 
+    /// The names of the lock files in a folder on which a member has a slot, or somebody keeps members out.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn held_in(folder: &Arc<dyn Folder>) -> Result<Vec<String>> {
+        let mut held = Vec::new();
+        for entry in folder.list().map_err(LogDirError::from)? {
+            if entry.is_folder || !entry.name.ends_with(GROUP_SUFFIX) {
+                continue;
+            }
+            match folder.open(&entry.name, Access::Read) {
+                Err(error) if error.is_not_found() => {}
+                file => {
+                    let file = file.map_err(LogDirError::from)?;
+                    if file.locked_range(SLOTS).map_err(LogDirError::from)?.is_some() {
+                        held.push(entry.name);
+                    }
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// The group that a lock file is of, by its name. A group whose id is too long for a name goes by that of its file.
+    ///
+    /// # Panics
+    /// Where there is no name.
+    #[must_use]
+    pub fn group_of(name: &str) -> GroupId {
+        let mut parts = name.strip_suffix(GROUP_SUFFIX).unwrap_or(name).split('%');
+        let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+            bytes.extend(u8::from_str_radix(digits, 16).ok());
+            bytes.extend_from_slice(rest.as_bytes());
+        }
+        let id = String::from_utf8(bytes).ok().and_then(|id| id.parse().ok());
+        id.filter(|id| Self::name(id) == name).unwrap_or_else(|| name.parse().expect("a file has a name"))
+    }
+
     /// Opens it to look who is there; `None` where there is none, and so nobody.
     ///
     /// # Errors
@@ -240,6 +280,13 @@ mod tests {
         assert_eq!(name("billing"), "billing.group");
         assert_eq!(name("../é %"), "..%2F%C3%A9%20%25.group");
         assert!(name(&"x".repeat(240)).len() == 246 && name(&"x".repeat(241)).len() == 39);
+        for id in ["billing", "../é %", "%41", "100%"] {
+            assert_eq!(LockFile::group_of(&name(id)).as_str(), id);
+        }
+        let hashed = name(&"x".repeat(241));
+        for other in [&hashed[..], "%4x.group", "%.group", ".group", "%61.group"] {
+            assert_eq!(LockFile::group_of(other).as_str(), other);
+        }
     }
 
     fn members_are_seen_in(disk: &dyn Disk, folder: &Path) {

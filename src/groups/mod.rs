@@ -2,8 +2,9 @@
 //!
 //! A group is in one partition of `__consumer_offsets`, found by its id ([`GroupsTopic`]). That log is replayed
 //! ([`CoordinatorLog`]) to what is known of each [`Group`], and written by [`Commits`]. [`TopicLogs`] sets what was committed
-//! beside the topics, `reset` moves it. Members that run find each other by locks on a [`LockFile`], and share partitions by a
-//! rule that each goes by for itself ([`Membership`]): nobody decides, and the kernel takes back what a dead one had.
+//! beside the topics, `reset` moves it, and [`GroupReaders`] are asked before what they have not read is deleted. Members that
+//! run find each other by locks on a [`LockFile`], and share partitions by a rule that each goes by for itself ([`Membership`]):
+//! nobody decides, and the kernel takes back what a dead one had.
 //!
 //! Source: Kafka's coordinator, `GroupCoordinatorService`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
@@ -16,6 +17,7 @@ mod lag;
 mod lock_file;
 mod membership;
 mod reset;
+mod unread;
 
 pub use commits::{Commits, Forgotten, forget_topic};
 pub use coordinator_log::{CoordinatorLog, PassedOver};
@@ -26,3 +28,4 @@ pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
 pub use membership::{Assignment, Balance, Membership};
 pub use reset::{Excluded, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
+pub use unread::{CommittedOffsets, GroupReaders, WhichGroups};

@@ -130,14 +130,16 @@ fn exclude_from(first: &Partition, group: &GroupId) -> Result<LockFile> {
     }
 }
 
-/// Writes where a group goes on. What is below is made durable before: a position must not outlive its records.
+/// Writes where a group goes on. What is below is made durable before: a position must not outlive its records. Deletions
+/// that spare what groups have not read see the commit from then on; what one has deleted before it, after this was planned,
+/// is passed by a second commit.
 ///
 /// # Errors
 /// When a partition is not here any more, or the disk fails.
 pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow], now: Timestamp) -> Result<()> {
     let (log_dirs, mut durable) = (LogDirs::from(log_dir.clone()), DurableBelow::default());
     let mut offsets = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter_mut() {
         let partition = &row.partition;
         let gone = || GroupError::NoPartition { partition: partition.clone() };
         let topic = log_dir.find_topic(&partition.topic)?.ok_or_else(gone)?;
@@ -146,5 +148,19 @@ pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow
         row.new = row.new.min(durable.raise(&log_dirs, partition, topic_id, row.new)?);
         offsets.insert(partition.clone(), (row.new, metadata_of(topic_id)));
     }
-    if offsets.is_empty() { Ok(()) } else { commits.commit(&offsets, now) }
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    commits.commit(&offsets, now)?;
+    let mut passed = BTreeMap::new();
+    for row in rows {
+        let Some((_, metadata)) = offsets.remove(&row.partition) else { continue };
+        let Some(topic) = log_dir.find_topic(&row.partition.topic)? else { continue };
+        let start = log_dir.partition(&topic, row.partition.partition)?.view()?.log_start_offset();
+        if start > row.new {
+            (row.asked, row.new) = (row.asked.or(Some(row.new)), start);
+            passed.insert(row.partition.clone(), (start, metadata));
+        }
+    }
+    if passed.is_empty() { Ok(()) } else { commits.commit(&passed, now) }
 }

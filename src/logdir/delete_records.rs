@@ -2,9 +2,16 @@
 //!
 //! First everything up to the log end is made durable, then the row in the checkpoint file is raised, so that a log never
 //! ends below its start. A crash leaves the old row or the new. What lies below is hidden at once and removed by retention.
+//!
+//! Where readers are asked, no row is raised past what one of them has read by then: their positions are read again under the
+//! root lock, and with the locks under which positions change ([`Readers::hold`]), which are kept until the row is written. A
+//! reader that is set back is seen; or its new position is written after the row, and the writer finds a log start offset past
+//! the one that it planned with. Partitions are let go of before: nobody who holds one waits for the root lock, and a holder
+//! of a position's lock waits for neither.
 
 use super::checkpoints::CheckpointFile;
-use super::{LogDir, LogDirError, Partition, Result, Topic};
+use super::unread::Nobody;
+use super::{LogDir, LogDirError, Partition, Readers, Result, Topic};
 use crate::storage::{self, CleanupPolicy, Durability, LogWriter, StorageError, SyncFor};
 use crate::units::{Offset, Timestamp, TopicName};
 
@@ -46,21 +53,43 @@ impl LogDir {
         &self,
         targets: impl IntoIterator<Item = (&'a Partition, Offset)>,
         now: Timestamp,
-        mut on_moved: impl FnMut(&Partition, Offset),
+        on_moved: impl FnMut(&Partition, Offset),
     ) -> Result<()> {
+        self.delete_records_read(targets, &mut Nobody, now, on_moved)
+    }
+
+    /// Does the same up to what readers have read by then, where that is less than an offset that was asked for.
+    ///
+    /// # Errors
+    /// As [`LogDir::delete_records_of`], and when the readers' positions cannot be read.
+    pub fn delete_records_read<'a, R: Readers>(
+        &self,
+        targets: impl IntoIterator<Item = (&'a Partition, Offset)>,
+        readers: &mut R,
+        now: Timestamp,
+        mut on_moved: impl FnMut(&Partition, Offset),
+    ) -> Result<(), R::Error> {
         let mut moving = Vec::new();
         let prepared = targets.into_iter().try_for_each(|(partition, offset)| {
             let start = self.prepare(partition, offset, now)?;
             moving.push((partition, offset, start));
             partition.let_go()
         });
-        let raised = moving.iter().filter(|(_, offset, start)| offset > start);
-        let mut raised = raised.map(|&(partition, offset, _)| (partition, offset)).peekable();
-        if raised.peek().is_some() {
-            self.raise(CheckpointFile::LogStart, raised)?;
+        let is_raised = |&&(_, offset, start): &&(&Partition, Offset, Offset)| offset > start;
+        if moving.iter().any(|it| is_raised(&it)) {
+            let _lock = self.lock_root()?;
+            let _held = readers.hold()?;
+            for (partition, offset, start) in &mut moving {
+                if let Some(unread) = readers.slowest(partition, *start)? {
+                    *offset = unread.from.min(*offset);
+                }
+                partition.let_go()?;
+            }
+            let raised = moving.iter().filter(is_raised).map(|&(partition, offset, _)| (partition, offset));
+            self.raise_locked(CheckpointFile::LogStart, raised)?;
         }
         moving.iter().for_each(|&(partition, offset, start)| on_moved(partition, start.max(offset)));
-        prepared
+        Ok(prepared?)
     }
 
     /// Makes all of a log durable: it must never end below its start after a power failure. Returns where it starts.

@@ -298,4 +298,4 @@ impl LogDirError {
 }
 
 /// What this floor returns.
-pub type Result<T> = std::result::Result<T, LogDirError>;
+pub type Result<T, E = LogDirError> = std::result::Result<T, E>;

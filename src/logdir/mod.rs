@@ -38,6 +38,7 @@ mod repair;
 mod retention;
 mod set_aside;
 pub mod topic;
+mod unread;
 mod verify;
 mod witnesses;
 
@@ -53,8 +54,9 @@ pub use nearest::Meant;
 pub use partition::Partition;
 pub use pattern::{TopicPattern, TopicPatternError};
 pub use repair::{RepairAdvice, RepairPlan, Repaired};
-pub use retention::{LimitOverrides, RetentionPlan};
+pub use retention::{LimitOverrides, RetentionPlan, Sparing};
 pub use topic::{Origin, Topic};
+pub use unread::{Readers, Unread};
 pub use verify::{CheckedPartition, TopicFindings, TopicVerification};
 
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
@@ -402,6 +404,15 @@ impl LogDir {
         offsets: impl IntoIterator<Item = (&'a Partition, Offset)>,
     ) -> Result<()> {
         let _lock = self.lock_root()?;
+        self.raise_locked(file, offsets)
+    }
+
+    /// The same, for a holder of the root lock.
+    fn raise_locked<'a>(
+        &self,
+        file: CheckpointFile,
+        offsets: impl IntoIterator<Item = (&'a Partition, Offset)>,
+    ) -> Result<()> {
         let mut rows = self.offset_rows(file)?;
         let mut is_raised = false;
         let mut raise = |(partition, offset): (&Partition, Offset)| {

@@ -108,7 +108,7 @@ fn needs_an_offset_or_a_time_and_not_both() {
     kdir.run(&["delete-records", "app"])
         .code(2)
         .stdout("")
-        .stderr(starts_with("kdir: delete-records needs --before-offset or --before\n"));
+        .stderr(starts_with("kdir: delete-records needs --before-offset, --before, --consumed or --consumed-by\n"));
     kdir.run(&["delete-records", "--yes", "app", "--before-offset", "1", "--before", "@2"])
         .code(2)
         .stdout("")

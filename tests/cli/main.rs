@@ -64,6 +64,7 @@ mod round_trips;
 mod segments;
 mod selecting;
 mod set_aside;
+mod sparing;
 mod support;
 mod taking_in;
 mod terminals;

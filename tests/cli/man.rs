@@ -53,7 +53,11 @@ fn a_synopsis_says_what_is_needed_and_sums_up_the_rest() {
         ("produce", "kdir produce [OPTIONS] [TOPIC] [FILE]..."),
         ("consume", "kdir consume [OPTIONS] TOPIC..."),
         ("offsets", "kdir offsets [OPTIONS] --at earliest|latest|max-timestamp|TIME TOPIC..."),
-        ("delete-records", "kdir delete-records [OPTIONS] {--before-offset P:N,... | --before TIME} TOPIC"),
+        (
+            "delete-records",
+            "kdir delete-records [OPTIONS] {--before-offset P:N,... | --before TIME | --consumed | --consumed-by GROUP,...} \
+             TOPIC",
+        ),
     ] {
         let page = kdir.text(&["man", subcommand]);
         let line = page.lines().skip_while(|line| *line != ".SH SYNOPSIS").nth(1).unwrap();

@@ -48,6 +48,7 @@ mod retention;
 mod rolling;
 pub mod seeds;
 mod shortened;
+mod sparing;
 mod support;
 mod survival;
 pub mod templates;

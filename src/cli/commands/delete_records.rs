@@ -4,16 +4,24 @@ use crate::cli::complete;
 use crate::cli::exit::{self, Exit, FAILED};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::consume::{OffsetAt, PerPartition};
-use crate::logdir::{LogDir, Partition, Topic};
+use crate::groups::{CommittedOffsets, GroupError, GroupReaders, WhichGroups};
+use crate::logdir::{LogDir, Partition, Readers, Topic};
 use crate::storage::StorageError;
-use crate::units::{Offset, Timestamp, TopicName};
+use crate::units::{GroupId, Offset, Timestamp, TopicName};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-/// Delete records before an offset or a time
+/// Delete records before an offset or a time, or those that groups have read
 ///
 /// Moves the log start offset forward: what lies below it is not shown any more, from now on. The bytes go when
 /// `kdir retention` next runs, segment by segment. It never moves back. A topic that is only compacted refuses.
+///
+/// --consumed and --consumed-by delete what consumer groups have read: the new log start offset of a partition is the smallest
+/// one that they have committed there, and at most the log end offset. In a partition where one of them has committed nothing,
+/// nothing is deleted. A group reads a topic once it has committed an offset of any of its partitions, or a member of it runs.
+/// Offsets are read again when records are deleted: a group that was reset to an earlier one keeps what it reads again, and
+/// what was read since is not deleted. Share groups do not count, since what they have read is not in __consumer_offsets, nor
+/// do groups whose offsets are in another log dir or on another broker.
 ///
 /// Asks on a terminal and needs --yes elsewhere. Answered with no, it deletes nothing and the exit status is 1.
 ///
@@ -21,8 +29,10 @@ use std::io::IsTerminal;
 /// and after; a compacted topic may have held fewer records)
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir delete-records app --before '7d ago' --dry-run\n  \
-                       kdir delete-records app --before-offset 0:1000,1:2500 --yes")]
-#[group(id = "before", required = true, multiple = false, args = ["before_offset", "before_time"])]
+                       kdir delete-records app --before-offset 0:1000,1:2500 --yes\n  \
+                       kdir delete-records orders --consumed-by billing --dry-run")]
+#[group(id = "before", required = true, multiple = false,
+        args = ["before_offset", "before_time", "consumed", "consumed_by"])]
 pub(crate) struct DeleteRecordsArgs {
     /// The topic
     #[arg(value_parser = args::topic, add = complete::topics())]
@@ -34,6 +44,12 @@ pub(crate) struct DeleteRecordsArgs {
     /// Delete records older than this time: all before the first record at or after it
     #[arg(long = "before", value_name = "TIME", allow_hyphen_values = true)]
     before_time: Option<String>,
+    /// Delete what every group that reads the topic has read
+    #[arg(long)]
+    consumed: bool,
+    /// Delete what each of these groups has read (can be repeated)
+    #[arg(long, value_name = "GROUP,...", value_delimiter = ',', value_parser = args::group)]
+    consumed_by: Vec<GroupId>,
     /// Do not ask
     #[arg(short, long, conflicts_with = "dry_run")]
     yes: bool,
@@ -86,11 +102,17 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
     let log_dir = if args.dry_run { context.open()? } else { context.open_to_write()? };
     let topic = log_dir.topic(&args.topic)?;
     topic.check_delete_records()?;
-    let targets = match (&args.before_offset, before_time) {
+    let mut committed = match args.consumed || !args.consumed_by.is_empty() {
+        true => Some(CommittedOffsets::open(&log_dir, &args.consumed_by)?),
+        false => None,
+    };
+    let mut readers = committed.as_mut().map(|it| readers(args, &topic, it, context)).transpose()?;
+    let targets = match (&args.before_offset, before_time, &mut readers) {
         // The offset is decided and applied through one handle: never on one topic for another of its name.
-        (Some(offsets), _) => by_offset(&log_dir, &topic, offsets)?,
-        (None, Some(time)) => by_time(&log_dir, &topic, time)?,
-        (None, None) => return Err(exit::usage("give --before-offset or --before")),
+        (Some(offsets), ..) => by_offset(&log_dir, &topic, offsets)?,
+        (None, Some(time), _) => by_time(&log_dir, &topic, time)?,
+        (None, None, Some(readers)) => by_groups(&log_dir, &topic, readers)?,
+        (None, None, None) => return Err(exit::usage("give --before-offset, --before or --consumed")),
     };
     if is_asked && !confirm(&topic, &targets, context)? {
         context.ui.status("nothing was deleted");
@@ -114,9 +136,14 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
     }
     let mut moved = BTreeMap::new();
     let each = targets.iter().map(|target| (&target.partition, target.new_start));
-    let deleted = log_dir.delete_records_of(each, crate::cli::now(), |partition, start| {
+    let now = crate::cli::now();
+    let on_moved = |partition: &Partition, start| {
         moved.insert(partition.id().partition, start);
-    });
+    };
+    let deleted = match &mut readers {
+        Some(readers) => log_dir.delete_records_read(each, readers, now, on_moved).map_err(anyhow::Error::from),
+        None => log_dir.delete_records_of(each, now, on_moved).map_err(anyhow::Error::from),
+    };
     for target in &targets {
         if let Some(&start) = moved.get(&target.partition.id().partition) {
             report.row(row(target, start))?;
@@ -150,6 +177,48 @@ fn confirm(topic: &Topic, targets: &[Target], context: &Context) -> anyhow::Resu
         topic.name
     );
     Ok(context.ui.confirm(&question)?)
+}
+
+/// The groups whose records are deleted once they have read them.
+fn readers<'a>(
+    args: &DeleteRecordsArgs,
+    topic: &Topic,
+    committed: &'a mut CommittedOffsets,
+    context: &Context,
+) -> anyhow::Result<GroupReaders<'a>> {
+    let share_groups = committed.share_groups();
+    let mut readers = GroupReaders::of(committed, topic, WhichGroups::All)?;
+    let reading = readers.reading()?;
+    if args.consumed {
+        if reading.is_empty() {
+            return Err(exit::advised(
+                format!("no group reads topic {}, so nobody has read its records", topic.name),
+                "`kdir groups list` shows what groups there are; give --before-offset or --before to delete without them",
+            ));
+        }
+        for id in share_groups {
+            context.ui.warning(&format!("{id} is a share group: what it has read is not asked"));
+        }
+        return Ok(readers);
+    }
+    match args.consumed_by.iter().find(|id| !readers.is_known(id) && !reading.contains(id)) {
+        Some(id) => {
+            let error = GroupError::NotFound { group: id.clone() };
+            Err(exit::advised(error.to_string(), "`kdir groups list` shows what groups there are"))
+        }
+        None => Ok(readers.only(args.consumed_by.clone())),
+    }
+}
+
+fn by_groups(log_dir: &LogDir, topic: &Topic, readers: &mut GroupReaders<'_>) -> anyhow::Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for partition in log_dir.partitions(topic)? {
+        let (start, end) = super::range(&partition)?;
+        let read = readers.slowest(&partition, start)?.map_or(start, |unread| unread.from);
+        partition.let_go()?;
+        targets.push(Target { partition, start, new_start: read.min(end) });
+    }
+    Ok(targets)
 }
 
 fn by_offset(log_dir: &LogDir, topic: &Topic, offsets: &PerPartition) -> anyhow::Result<Vec<Target>> {

@@ -1,11 +1,13 @@
 use crate::cli::Context;
-use crate::cli::args::{self, Retention, RetentionBytes};
+use crate::cli::args::{self, Retention, RetentionBytes, SpareMax};
 use crate::cli::complete;
-use crate::cli::exit::{Exit, Failures};
+use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::Unit;
-use crate::groups::{Group, GroupsTopic};
-use crate::logdir::{LimitOverrides, LogDir, LogDirError, LogDirs, Partition, RetentionPlan, Topic, TopicPattern};
+use crate::groups::{CommittedOffsets, Group, GroupReaders, GroupsTopic, WhichGroups};
+use crate::logdir::{
+    LimitOverrides, LogDir, LogDirError, LogDirs, Partition, RetentionPlan, Sparing, Topic, TopicPattern, Unread,
+};
 use crate::storage::retention::{Decision, Limits, Verdict};
 use crate::units::{ByteSize, Duration, GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -23,6 +25,17 @@ use std::collections::BTreeMap;
 ///
 /// --dry-run names the consumer groups that have not read all of what would be deleted, with how many offsets that is.
 ///
+/// --spare-groups keeps what groups have not read: every segment with an offset at or past the smallest one that they have
+/// committed in the partition. A group reads a topic once it has committed an offset of any of its partitions, or a member of it
+/// runs; in a partition where it has committed nothing, all is kept for it. A topic that is given here and that no group reads
+/// is an error. In a run over all topics it is handled as without the option, and a group that is named counts only for the
+/// topics that it reads.
+///
+/// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept for
+/// share groups, since what they have read is not in __consumer_offsets, nor for groups whose offsets are in another log dir or
+/// on another broker; where such a group is named, all is kept for it. Records that `kdir delete-records` has hidden are
+/// deleted even if a group has not read them.
+///
 /// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
 /// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
 /// --dry-run all partitions are listed, else those of which something was deleted. With --verbose, a row a segment with the
@@ -33,7 +46,9 @@ use std::collections::BTreeMap;
 /// kept_records, kept_bytes, kept_from, kept_until; with --verbose: topic, partition, base_offset, next_offset, bytes, newest,
 /// action, reason. A compacted topic may hold fewer records.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  kdir retention --dry-run app\n  kdir retention --dry-run --verbose app")]
+#[command(after_long_help = "Examples:\n  kdir retention --dry-run app\n  kdir retention --dry-run --verbose app\n  \
+        kdir retention --dry-run orders --spare-groups=billing,audit\n  \
+        kdir retention --dry-run --spare-groups --spare-max 30d")]
 pub(crate) struct RetentionArgs {
     /// The topics, by name or pattern (see `kdir consume`); all without one
     #[arg(value_parser = args::topic_pattern, add = complete::topics())]
@@ -47,6 +62,13 @@ pub(crate) struct RetentionArgs {
     /// In place of the topics' retention.bytes: 10GB, 512MiB, or unlimited
     #[arg(long, value_name = "SIZE")]
     retention_bytes: Option<RetentionBytes>,
+    /// Keep what groups have not read: these groups, or all that read the topic (can be repeated)
+    #[arg(long, value_name = "GROUP,...", num_args = 0.., require_equals = true, value_delimiter = ',',
+          value_parser = args::group)]
+    spare_groups: Option<Vec<GroupId>>,
+    /// Keep no more for them than this much of the log before its end (10GB), or what is no older than this (30d)
+    #[arg(long, value_name = "SIZE|AGE")]
+    spare_max: Option<SpareMax>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -78,6 +100,9 @@ const SEGMENT_COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    if args.spare_max.is_some() && args.spare_groups.is_none() {
+        return Err(exit::usage("--spare-max bounds what --spare-groups keeps: give that as well"));
+    }
     let opened = if args.dry_run { context.open() } else { context.open_to_write() };
     let log_dir = match opened {
         Err(error) if matches!(error.downcast_ref(), Some(LogDirError::Missing { .. })) => {
@@ -95,14 +120,18 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let mut failures = Failures::new(context.ui);
     let overrides = overrides(args);
     let groups = if args.dry_run { groups(&log_dir, context)? } else { BTreeMap::new() };
+    let mut spared_groups = SparedGroups::open(args, &log_dir, context)?;
     for topic in chosen(args, &log_dir, context, &mut failures)? {
+        let mut readers = match spared_groups.as_mut().map_or(Ok(None), |it| it.readers_of(&topic)) {
+            Ok(readers) => readers,
+            Err(error) => {
+                failures.tell(error);
+                continue;
+            }
+        };
         for partition in log_dir.partitions(&topic)? {
             let now = crate::cli::now();
-            let planned = if args.dry_run {
-                partition.plan_retention(overrides, now).map_err(anyhow::Error::from)
-            } else {
-                apply(&partition, overrides, now, context)
-            };
+            let planned = retain(args, &partition, overrides, readers.as_mut(), now, context);
             let planned = match planned {
                 Ok(planned) => planned,
                 Err(error) => {
@@ -110,18 +139,22 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
                     continue;
                 }
             };
-            let RetentionPlan { plan, limits, .. } = &planned;
+            let RetentionPlan { plan, .. } = &planned;
             let kept_by_future = plan.kept_by_future(now);
             if let Some(decision) = kept_by_future {
                 warn_of_future(partition.id(), decision, context);
             }
             let deleted = Amount::of(plan.going(), Offset::ZERO);
             warn_of_unread(partition.id(), &planned, &groups, context);
+            if let Some(readers) = readers.as_ref().filter(|_| !args.dry_run) {
+                warn_of_lost(partition.id(), &planned, readers, context);
+            }
+            tell_spared(partition.id(), &planned, args.dry_run, context);
             if by_segment && is_shown {
                 for decision in plan.decisions.iter().filter(|it| args.dry_run || it.verdict.goes()) {
                     let reason = match kept_by_future {
                         Some(kept) if kept == decision => "a timestamp in the future".into(),
-                        _ => reason(decision.verdict, limits),
+                        _ => reason(decision.verdict, &planned),
                     };
                     report.row(segment_row(&topic, partition.id().partition, decision, reason))?;
                 }
@@ -185,6 +218,49 @@ fn overrides(args: &RetentionArgs) -> LimitOverrides {
     LimitOverrides { retention_ms, retention_bytes }
 }
 
+/// The groups that segments are kept for.
+struct SparedGroups<'a> {
+    offsets: CommittedOffsets,
+    named: &'a [GroupId],
+    has_topics: bool,
+}
+
+impl<'a> SparedGroups<'a> {
+    /// `None` where none is spared.
+    fn open(args: &'a RetentionArgs, log_dir: &LogDir, context: &Context) -> anyhow::Result<Option<Self>> {
+        let Some(named) = &args.spare_groups else { return Ok(None) };
+        let offsets = CommittedOffsets::open(log_dir, named)?;
+        for id in named.iter().filter(|id| !offsets.has(id)) {
+            context.ui.warning(&format!("group {id} has committed nothing yet: see `kdir groups list`"));
+        }
+        for id in offsets.share_groups() {
+            context.ui.warning(&format!("nothing is kept for {id}, which is a share group"));
+        }
+        Ok(Some(Self { offsets, named, has_topics: !args.topic.is_empty() }))
+    }
+
+    /// Those that read a topic; `None` where none does and that is as it may be.
+    fn readers_of(&mut self, topic: &Topic) -> anyhow::Result<Option<GroupReaders<'_>>> {
+        let reading = GroupReaders::of(&mut self.offsets, topic, WhichGroups::All)?.reading()?;
+        let which = match self.named {
+            [] if reading.is_empty() && self.has_topics => {
+                return Err(exit::advised(
+                    format!("no group reads topic {}, so --spare-groups would keep nothing", topic.name),
+                    "name the groups that it is kept for, as in --spare-groups=billing, or leave --spare-groups out",
+                ));
+            }
+            [] if reading.is_empty() => return Ok(None),
+            [] => WhichGroups::All,
+            named if self.has_topics => WhichGroups::Named(named.to_vec()),
+            named => match named.iter().filter(|id| reading.contains(id)).cloned().collect::<Vec<_>>() {
+                reading if reading.is_empty() => return Ok(None),
+                reading => WhichGroups::Named(reading),
+            },
+        };
+        Ok(Some(GroupReaders::of(&mut self.offsets, topic, which)?))
+    }
+}
+
 /// What groups have committed.
 fn groups(log_dir: &LogDir, context: &Context) -> anyhow::Result<BTreeMap<GroupId, Group>> {
     let log_dirs = LogDirs::from(log_dir.clone());
@@ -213,6 +289,34 @@ fn warn_of_unread(
     }
 }
 
+/// Names the groups that have not read what was deleted: --spare-max has bounded what is kept for them.
+fn warn_of_lost(partition: &TopicPartition, planned: &RetentionPlan, readers: &GroupReaders<'_>, context: &Context) {
+    let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return };
+    for (id, unread) in readers.unread_in(partition, &(planned.times.log_start_offset..end)) {
+        let records = super::counted(unread, "record");
+        context.ui.warning(&format!(
+            "group {id} had not read {records} of {partition}, deleted since --spare-max keeps no more"
+        ));
+    }
+}
+
+/// Says what is kept for a group.
+fn tell_spared(partition: &TopicPartition, planned: &RetentionPlan, is_plan: bool, context: &Context) {
+    let Some(unread) = &planned.spared_for else { return };
+    let Amount { segments, bytes, .. } = Amount::of(planned.plan.spared(), Offset::ZERO);
+    let verb = if is_plan { "would keep" } else { "kept" };
+    let segments = super::counted(segments, "segment");
+    let why = reader(unread, planned);
+    context.ui.status(&format!("{verb} {segments} of {partition} for {why}, {}", ByteSize(bytes)));
+}
+
+/// A group that segments are kept for, and how far behind it is.
+fn reader(unread: &Unread, planned: &RetentionPlan) -> String {
+    let lag = planned.plan.log_end_offset - unread.from;
+    let without = if unread.has_position { "" } else { ", nothing committed" };
+    format!("{} (lag {lag}{without})", unread.reader)
+}
+
 /// Names the segment that retention by time cannot get past, as brokers since 4.1 do.
 fn warn_of_future(partition: &TopicPartition, decision: &Decision, context: &Context) {
     let Some(newest) = decision.largest_timestamp else { return };
@@ -227,22 +331,39 @@ fn warn_of_future(partition: &TopicPartition, decision: &Decision, context: &Con
     ));
 }
 
-fn apply(
+/// Plans retention of a partition, and carries it out unless that is not asked for.
+fn retain(
+    args: &RetentionArgs,
     partition: &Partition,
     overrides: LimitOverrides,
+    readers: Option<&mut GroupReaders<'_>>,
     now: Timestamp,
     context: &Context,
 ) -> anyhow::Result<RetentionPlan> {
+    let max = args.spare_max.map_or(Limits::NONE, |SpareMax(max)| max);
+    let mut sparing = readers.map(|readers| Sparing { readers, max });
+    if args.dry_run {
+        return Ok(match &mut sparing {
+            Some(sparing) => partition.plan_retention_sparing(overrides, sparing, now)?,
+            None => partition.plan_retention(overrides, now)?,
+        });
+    }
     let mut progress = context.ui.progress(None, Unit::Segments);
     let mut removed = 0;
     let mut notices = Vec::new();
-    let planned = partition.apply_retention(overrides, now, &mut notices, |_| {
+    let on_removed = |_: &Decision| {
         removed += 1;
         progress.set(removed, || partition.id().to_string());
-    });
+    };
+    let planned = match &mut sparing {
+        Some(sparing) => partition
+            .apply_retention_sparing(overrides, sparing, now, &mut notices, on_removed)
+            .map_err(anyhow::Error::from),
+        None => partition.apply_retention(overrides, now, &mut notices, on_removed).map_err(anyhow::Error::from),
+    };
     progress.finish();
     notices.iter().for_each(|notice| context.ui.warning(&super::told(notice)));
-    Ok(planned?)
+    planned
 }
 
 /// How much is in some segments.
@@ -264,10 +385,13 @@ impl Amount {
 }
 
 fn row(partition: &TopicPartition, planned: &RetentionPlan, deleted: &Amount, now: Timestamp) -> Vec<Cell> {
-    let RetentionPlan { plan, limits, times } = planned;
+    let RetentionPlan { plan, limits, times, .. } = planned;
     let kept = Amount::of(plan.decisions.iter().filter(|it| !it.verdict.goes()), times.log_start_offset);
     let has_time_limit = limits.deletes && limits.retention_ms >= 0;
-    let until = plan.first_kept().filter(|_| has_time_limit).and_then(|it| it.largest_timestamp);
+    let until = plan
+        .first_kept()
+        .filter(|it| has_time_limit && it.verdict != Verdict::Spared)
+        .and_then(|it| it.largest_timestamp);
     let until = until.map(|largest| Timestamp(largest.0.saturating_add(limits.retention_ms)));
     let (from, to) = if deleted.segments > 0 { (times.deleted_first, times.deleted_largest) } else { (None, None) };
     vec![
@@ -298,7 +422,8 @@ fn segment_row(topic: &Topic, partition: i32, decision: &Decision, reason: Strin
     ]
 }
 
-fn reason(verdict: Verdict, limits: &Limits) -> String {
+fn reason(verdict: Verdict, planned: &RetentionPlan) -> String {
+    let limits = &planned.limits;
     match verdict {
         Verdict::BelowLogStart => "below the log start offset".into(),
         Verdict::OverSize => {
@@ -307,6 +432,10 @@ fn reason(verdict: Verdict, limits: &Limits) -> String {
         }
         Verdict::TooOld => {
             format!("older than retention.ms={} ({})", limits.retention_ms, Duration(limits.retention_ms).rounded())
+        }
+        Verdict::Spared => {
+            let spared_for = planned.spared_for.as_ref().expect("what is spared is spared for somebody");
+            format!("kept for {}", reader(spared_for, planned))
         }
         Verdict::WithinLimits if limits.retention_ms < 0 && limits.retention_bytes < 0 => "no limit is set".into(),
         Verdict::WithinLimits => "within the limits".into(),

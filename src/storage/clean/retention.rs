@@ -13,6 +13,9 @@
 //! active segment is not exempt: when all go, an empty one is rolled at the log end offset before the last goes. An empty
 //! last segment always stays. A segment without any timestamp counts by the time its file last changed.
 //!
+//! Segments that somebody is yet to read can be [spared](Plan::spare) after that: of those that the second and the third pass
+//! take, all from the first on that holds what is unread.
+//!
 //! A timestamp in the future keeps its segment, and with it all later ones, until then. Brokers since 4.1 warn of it
 //! (KAFKA-18929). Later ones go by the time of the file instead, and only where a log is tiered (KAFKA-20609); this does not.
 //!
@@ -42,6 +45,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// None at all.
+    pub const NONE: Self = Self { deletes: true, retention_ms: -1, retention_bytes: -1 };
+
     /// Those of a topic's configuration.
     #[must_use]
     pub fn of(config: &LogConfig) -> Self {
@@ -59,6 +65,8 @@ pub enum Verdict {
     OverSize,
     /// Goes: its largest timestamp is older than `retention.ms`.
     TooOld,
+    /// Stays although a limit reaches it: see [`Plan::spare`].
+    Spared,
     /// Stays: it is the first that no limit reaches.
     WithinLimits,
     /// Stays: a segment before it stays, and segments go from the front only.
@@ -127,6 +135,21 @@ impl Plan {
     #[must_use]
     pub fn first_kept(&self) -> Option<&Decision> {
         self.decisions.iter().find(|decision| !decision.verdict.goes()).filter(|it| it.verdict != Verdict::EmptyActive)
+    }
+
+    /// Keeps the segments with offsets from `from` on, whatever limit reaches them. What lies below the log start offset, where
+    /// nobody can read it, goes all the same.
+    pub fn spare(&mut self, from: Offset) {
+        for decision in &mut self.decisions {
+            if matches!(decision.verdict, Verdict::OverSize | Verdict::TooOld) && decision.next_offset > from {
+                decision.verdict = Verdict::Spared;
+            }
+        }
+    }
+
+    /// The segments that are kept although a limit reaches them.
+    pub fn spared(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter().filter(|decision| decision.verdict == Verdict::Spared)
     }
 
     /// When the records were written that are deleted and kept, from the log that the plan is of. Reads as few segments as the
