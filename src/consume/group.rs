@@ -6,7 +6,9 @@
 //! the next owner. Who takes a partition reads first what was committed for it.
 
 use super::{ConsumeError, ReaderPosition, Result};
-use crate::groups::{Assignment, Balance, Commits, Committed, GroupError, GroupsTopic, Membership, metadata_of};
+use crate::groups::{
+    Assignment, Balance, Commits, Committed, FileSystems, GroupError, GroupsTopic, Membership, metadata_of,
+};
 use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition, Topic};
 use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -54,20 +56,20 @@ pub struct GroupPositions {
 }
 
 impl GroupPositions {
-    /// A member of that group; `text` is what others are told of it.
+    /// A member of that group: which partitions it is to have and where it may be, and in `text` what others are told of it.
     ///
     /// # Errors
     /// When the group is of another kind, or the disk fails.
     pub fn open(
         log_dir: &LogDir,
         group: &GroupId,
-        assignment: Assignment,
+        how: (Assignment, FileSystems),
         text: String,
         clock: fn() -> Timestamp,
     ) -> Result<Self> {
         Ok(Self {
             id: group.clone(),
-            membership: Membership::new(log_dir, group, assignment, text),
+            membership: Membership::new(log_dir, group, how, text),
             commits: Commits::open(log_dir, group)?,
             durable: DurableBelow::default(),
             clock,

@@ -4,10 +4,10 @@ use super::consumer::Consumer;
 use super::delivery::Delivery;
 use super::follow::SAME_TICK_MS;
 use super::selection::Selector;
-use super::{Event, Result};
+use super::{ConsumeError, Event, Result};
 use crate::disk::watch::Woken;
 use crate::groups::Balance;
-use crate::logdir::{LogDirs, Partition, Topic};
+use crate::logdir::{LogDirError, LogDirs, Partition, Topic};
 use crate::units::{Timestamp, TopicPartition};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,18 @@ impl Sharing {
     /// How long a wait lasts at most.
     pub(super) fn pause(&self) -> Duration {
         if self.waits_since.is_some() || self.is_leaving_any { LOOK_AGAIN } else { LOOK_EVERY }
+    }
+
+    /// The error that a topic is not there, of one that was.
+    fn or_deleted(&self, error: ConsumeError) -> ConsumeError {
+        match error {
+            ConsumeError::LogDir(LogDirError::TopicNotFound { topic, .. })
+                if self.known.iter().any(|partition| partition.topic == topic) =>
+            {
+                LogDirError::TopicDeleted { topic }.into()
+            }
+            error => error,
+        }
     }
 
     /// Notes for whom it waits. Returns whether that is to be said.
@@ -153,7 +165,7 @@ impl Consumer<'_> {
         }
         shared.modified = modified;
         let log_dirs = self.log_dirs.open_again()?;
-        let mut topics = self.selector.topics(&log_dirs, &mut |_| ())?;
+        let mut topics = self.selector.topics(&log_dirs, &mut |_| ()).map_err(|error| shared.or_deleted(error))?;
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         let Some(group) = self.delivery.group() else { return Ok(()) };
         for file in group.join(&topics)? {

@@ -12,7 +12,7 @@ use super::real::{folder_of, open_or_make};
 use super::{FileId, Result, SharedLock, Stat, named};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock, fstatfs};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
@@ -49,6 +49,33 @@ pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn(), is_stopped: impl F
             on_wait();
         }
     }
+}
+
+/// The magic numbers of file systems that other machines or programs may have mounted as well. Source: statfs(2) and
+/// `linux/magic.h`.
+const SHARED_FILE_SYSTEMS: [(u32, &str); 12] = [
+    (0x0000_6969, "NFS"),
+    (0x0000_517b, "SMB"),
+    (0xff53_4d42, "SMB"),
+    (0xfe53_4d42, "SMB"),
+    (0x6573_5546, "FUSE or virtiofs"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636f, "OCFS2"),
+];
+
+/// The name of the file system of an open file or folder, if it is one of these.
+pub(super) fn shared_file_system(file: &File) -> io::Result<Option<&'static str>> {
+    // The number has 32 bits, whatever type it is told in.
+    Ok(shared_name(fstatfs(file)?.f_type as u32))
+}
+
+fn shared_name(magic: u32) -> Option<&'static str> {
+    SHARED_FILE_SYSTEMS.iter().find(|(of, _)| *of == magic).map(|(_, name)| *name)
 }
 
 /// Takes the exclusive flock if nobody has it.
@@ -190,6 +217,16 @@ impl SharedLock for PosixSharedLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_of_several_machines_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(shared_file_system(&File::open(folder.path()).unwrap()).unwrap(), None);
+        assert_eq!(
+            [0x6969, 0xff53_4d42, 0x6573_5546, 0xef53].map(shared_name),
+            [Some("NFS"), Some("SMB"), Some("FUSE or virtiofs"), None]
+        );
+    }
 
     #[test]
     fn a_deleted_lock_file_is_locked_anew() {

@@ -236,6 +236,8 @@ pub trait Folder: Send + Sync {
     fn disk(&self) -> Arc<dyn Disk>;
     /// Whether that path still leads to this folder.
     fn is_named(&self) -> Result<bool>;
+    /// The name of the file system that it is on, where that is one whose locks need not reach all who have mounted it.
+    fn shared_file_system(&self) -> Result<Option<&'static str>>;
     /// When the machine was started, ms since the epoch, by the clock that files have their times from; the lowest number
     /// where the system does not say.
     fn booted_ms(&self) -> i64;

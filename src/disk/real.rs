@@ -342,6 +342,10 @@ impl Folder for RealFolder {
         *BOOT.get_or_init(|| read().unwrap_or_default())
     }
 
+    fn shared_file_system(&self) -> Result<Option<&'static str>> {
+        named("look at the file system of", &self.path, lock::shared_file_system(&self.file))
+    }
+
     fn is_named(&self) -> Result<bool> {
         Ok(self.disk.stat(&self.path)?.is_some_and(|stat| stat.id == self.id))
     }

@@ -27,6 +27,14 @@ pub enum GroupError {
         /// What they say of themselves.
         members: Vec<String>,
     },
+    /// Locks in the log dir may not reach all members.
+    #[error("{} is on {file_system}, where members on other machines may not see each other", path.display())]
+    SharedFileSystem {
+        /// The lock file of the group.
+        path: PathBuf,
+        /// What it is on.
+        file_system: &'static str,
+    },
     /// Another member of the group has a partition.
     #[error("{partition} is read by another member of {group}: {}", members.join(", "))]
     HasOwner {

@@ -160,6 +160,17 @@ impl LockFile {
         &self.path
     }
 
+    /// Refuses a file whose locks may be seen by this machine only.
+    ///
+    /// # Errors
+    /// That its file system is such a one, or that the disk fails.
+    pub(super) fn refuse_shared_file_system(&self) -> Result<()> {
+        match self.folder.shared_file_system().map_err(LogDirError::from)? {
+            None => Ok(()),
+            Some(file_system) => Err(GroupError::SharedFileSystem { path: self.path.clone(), file_system }),
+        }
+    }
+
     /// Whether its name still leads to it: not where the topic was deleted.
     ///
     /// # Errors

@@ -33,10 +33,20 @@ pub enum Assignment {
     Manual(BTreeSet<i32>),
 }
 
+/// Where members may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystems {
+    /// On file systems whose locks all members see.
+    Local,
+    /// Anywhere: whoever says so knows that all members run on one machine.
+    Any,
+}
+
 /// A member of a group, in each topic that it reads. Dropped, it has left.
 pub struct Membership {
     group: GroupId,
     assignment: Assignment,
+    file_systems: FileSystems,
     log_dir: LogDir,
     /// What it says of itself.
     text: String,
@@ -69,8 +79,14 @@ pub struct Balance {
 impl Membership {
     /// A member that reads nothing yet. `text` is its process and host.
     #[must_use]
-    pub fn new(log_dir: &LogDir, group: &GroupId, assignment: Assignment, text: String) -> Self {
-        Self { group: group.clone(), assignment, log_dir: log_dir.clone(), text, topics: BTreeMap::new() }
+    pub fn new(
+        log_dir: &LogDir,
+        group: &GroupId,
+        (assignment, file_systems): (Assignment, FileSystems),
+        text: String,
+    ) -> Self {
+        let (group, log_dir, topics) = (group.clone(), log_dir.clone(), BTreeMap::new());
+        Self { group, assignment, file_systems, log_dir, text, topics }
     }
 
     /// Joins the readers of a topic, or learns which partitions it has by now. Topics are to be joined in the order of their
@@ -97,6 +113,9 @@ impl Membership {
             let guard = handle.guard()?;
             let file = LockFile::open(&guard, &self.group)?;
             drop(guard);
+            if self.file_systems == FileSystems::Local {
+                file.refuse_shared_file_system()?;
+            }
             let slots = if self.assignment == Assignment::Shared { SHARING_SLOTS } else { MANUAL_SLOTS };
             let Some(slot) = file.take_slot(slots, &self.text)? else {
                 if started.elapsed() > RESET_MAX {

@@ -26,6 +26,6 @@ pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMembe
 pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
-pub use membership::{Assignment, Balance, Membership};
+pub use membership::{Assignment, Balance, FileSystems, Membership};
 pub use reset::{Excluded, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
 pub use unread::{CommittedOffsets, GroupReaders, WhichGroups};

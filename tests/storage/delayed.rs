@@ -84,6 +84,9 @@ impl Folder for Delayed<Arc<dyn Folder>> {
     fn is_named(&self) -> Result<bool> {
         self.before("is_named").is_named()
     }
+    fn shared_file_system(&self) -> Result<Option<&'static str>> {
+        self.before("shared_file_system").shared_file_system()
+    }
     fn booted_ms(&self) -> i64 {
         self.inner.booted_ms()
     }

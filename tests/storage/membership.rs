@@ -2,7 +2,7 @@
 //! their share.
 
 use super::support::{disk_with_log_dir, open_log_dir, topic_config};
-use kdir::groups::{Assignment, Balance, Membership};
+use kdir::groups::{Assignment, Balance, FileSystems, Membership};
 use kdir::logdir::{Alteration, LogDirError, NewTopic, Topic};
 use kdir::units::TopicPartition;
 use proptest::prelude::*;
@@ -55,7 +55,8 @@ impl Model {
             Step::Join => {
                 let log_dir = open_log_dir(&self.disk).unwrap();
                 let text = format!("{} host", self.members.len());
-                let mut member = Membership::new(&log_dir, &"g".parse().unwrap(), Assignment::Shared, text);
+                let mut member =
+                    Membership::new(&log_dir, &"g".parse().unwrap(), (Assignment::Shared, FileSystems::Local), text);
                 self.topics.iter().for_each(|topic| drop(member.join(topic).unwrap()));
                 self.members.push((member, Vec::new()));
             }

@@ -287,6 +287,7 @@ macro_rules! pass_on_of_folder {
             fn disk() -> Arc<dyn Disk>;
             fn booted_ms() -> i64;
             fn boot() -> uuid::Uuid;
+            fn shared_file_system() -> Result<Option<&'static str>>;
             fn create_folder(name: &str) -> Result<()>;
             fn rename(from: &str, to: &str) -> Result<()>;
             fn remove_file(name: &str) -> Result<()>;

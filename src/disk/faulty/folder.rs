@@ -35,6 +35,10 @@ impl Folder for FaultyFolder {
         Uuid::from_u128(u128::from(self.disk.state().boot) + 1)
     }
 
+    fn shared_file_system(&self) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
+
     fn is_named(&self) -> Result<bool> {
         Ok(self.disk.stat(&self.path)?.is_some_and(|stat| stat.id.inode == self.inode))
     }

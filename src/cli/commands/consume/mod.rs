@@ -15,7 +15,7 @@ use crate::consume::{
 use crate::disk::outlet::Outlet;
 use crate::disk::process;
 use crate::disk::real::open_input;
-use crate::groups::Assignment;
+use crate::groups::{Assignment, FileSystems};
 use crate::logdir::{LogDirs, TopicPattern};
 use crate::stream::columns::Column;
 use crate::units::{Duration, GroupId};
@@ -165,6 +165,12 @@ pub(crate) struct ConsumeArgs {
     /// Reads all partitions, or those of --partition, also those that members have, and is no member itself.
     #[arg(long, help_heading = "Going on", requires = "group", conflicts_with_all = ["commit", "commit_every", "ack"])]
     no_commit: bool,
+    /// With --group, allow a log dir on a network file system or FUSE
+    ///
+    /// Members find each other by locks on files, which such file systems may keep from other machines: two members on two of
+    /// them would then both read a partition. Give this where all members run on one machine.
+    #[arg(long, help_heading = "Going on", requires = "group")]
+    shared_fs_ok: bool,
     /// Keep positions so often, in place of every 10 ms to 1 s, by how long it takes; 0s is after each chunk of output
     #[arg(long, value_name = "DURATION", help_heading = "Going on", requires = "keeps")]
     commit_every: Option<Duration>,
@@ -381,7 +387,9 @@ fn positions(args: &ConsumeArgs, context: &Context) -> anyhow::Result<(LogDirs, 
             [] => Assignment::Shared,
             chosen => Assignment::Manual(chosen.iter().copied().collect()),
         };
-        let member = GroupPositions::open(&log_dir, group, assignment, process::pid_and_host(), cli::now);
+        let file_systems = if args.shared_fs_ok { FileSystems::Any } else { FileSystems::Local };
+        let how = (assignment, file_systems);
+        let member = GroupPositions::open(&log_dir, group, how, process::pid_and_host(), cli::now);
         return Ok((log_dir.into(), Positions::Group(Box::new(member.map_err(in_words)?))));
     }
     let positions = match &args.cursor_file {

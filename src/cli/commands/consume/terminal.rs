@@ -6,6 +6,7 @@ use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::ui::{self, OutputError, Progress, Unit};
 use crate::consume::{ConsumeError, Event, RangeEnd};
 use crate::disk::outlet::{Outlet, OutletKind};
+use crate::groups::GroupError;
 use crate::units::ByteSize;
 
 pub(super) struct Terminal<'a> {
@@ -125,6 +126,9 @@ pub(super) fn in_words(error: ConsumeError) -> anyhow::Error {
             format!("{error}: name another --cursor-file, or remove this one to start again")
         }
         error @ ConsumeError::KafkasFile { .. } => format!("{error}: name another --cursor-file"),
+        ConsumeError::Group(error @ GroupError::SharedFileSystem { .. }) => {
+            return exit::advised(error.to_string(), "--shared-fs-ok is for members that all run on one machine");
+        }
         error => return error.into(),
     })
 }
