@@ -141,8 +141,13 @@ impl Groups {
         }
     }
 
+    /// Without an offset, what transactions have sent that are open is gone as well: a broker of 4 reads a tombstone so, and
+    /// older ones write it so.
     fn commit(&mut self, id: GroupId, partition: TopicPartition, committed: Option<Committed>) {
         let Some(committed) = committed else {
+            for sent in self.pending.values_mut() {
+                sent.retain(|(of, at, _)| (of, at) != (&id, &partition));
+            }
             let Some(group) = self.groups.get_mut(&id) else { return };
             group.committed.remove(&partition);
             if group.is_gone() {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod states;
+mod transactions;
 
 use crate::broker::{Broker, Kafka};
 use crate::histories::lines;
