@@ -2,6 +2,7 @@
 
 mod clients;
 mod states;
+mod taken_over;
 mod transactions;
 
 use crate::broker::{Broker, Kafka};
