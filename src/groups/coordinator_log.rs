@@ -11,7 +11,7 @@ use crate::format::txn::ControlType;
 use crate::logdir::Partition;
 use crate::storage::{BatchRecords, LogReader, Next};
 use crate::units::{GroupId, Offset, TopicPartition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
@@ -93,6 +93,13 @@ impl CoordinatorLog {
     #[must_use]
     pub fn group(&self, id: &GroupId) -> Option<&Group> {
         self.groups.groups.get(id)
+    }
+
+    /// The partitions that a group has sent offsets of in transactions that have not ended.
+    #[must_use]
+    pub fn pending(&self, id: &GroupId) -> BTreeSet<TopicPartition> {
+        let sent = self.groups.pending.values().flatten();
+        sent.filter(|(of, ..)| of == id).map(|(_, partition, _)| partition.clone()).collect()
     }
 
     /// What could not be read.

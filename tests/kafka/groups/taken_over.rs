@@ -15,6 +15,7 @@ use std::process::Command;
 crate::on_every_kafka! {
     groups_of_a_broker_that_kdir_has_changed_are_taken_over,
     groups_that_kdir_has_made_are_taken_over,
+    a_group_that_kdir_deletes_amid_a_transaction_costs_no_other,
     a_bad_record_costs_a_broker_groups_and_its_log_says_so,
 }
 crate::on_every_kafka! { shares = K4: a_share_group_of_a_broker_is_left_alone, }
@@ -266,6 +267,47 @@ fn hand_over(from: &Kdir, to: &Kdir) {
     for name in ["recovery-point-offset-checkpoint", "log-start-offset-checkpoint"] {
         fs::write(to.path(name), "0\n0\n").unwrap();
     }
+}
+
+fn a_group_that_kdir_deletes_amid_a_transaction_costs_no_other(kafka: Kafka) {
+    let kdir = Kdir::new();
+    let mut broker = Broker::start_with(kafka, &kdir, &["offsets.topic.num.partitions=1"]);
+    let mut clients = Clients::start(&broker);
+    make_topics(&mut clients);
+    for group in ["good", "deleted", "forgotten", "reset"] {
+        clients.step("alter", json!({"group": group, "offsets": [[TOPIC, 0, 2]]}));
+    }
+    clients.step("begin", json!({"producer": "one"}));
+    for group in ["deleted", "forgotten", "reset"] {
+        let offsets = json!([[TOPIC, 0, 6], [TOPIC, 1, 6]]);
+        clients.step("offsets", json!({"producer": "one", "group": group, "offsets": offsets}));
+    }
+    broker.stop();
+    // A broker up to 3.9 would give up what it has not read yet, and one of 4 would have offsets without a group.
+    let refused = "kdir: deleted has sent offsets in a transaction that has not ended\n";
+    kdir.run(&["-q", "groups", "delete", "deleted", "--yes"]).code(1).stdout("").stderr(refused);
+    kdir.run(&["-q", "groups", "delete", "forgotten", "--topic", TOPIC, "--yes"]).code(0).stderr("");
+    kdir.run(&["-q", "groups", "reset", "reset", "--topic", "orders:0", "--to", "1"]).code(0).stderr("");
+    let expected = shown_by_kdir(&kdir).committed;
+    let groups: BTreeSet<&str> = expected.keys().map(|(group, _)| &**group).collect();
+    assert_eq!(groups, ["deleted", "good", "reset"].into());
+    broker.start_again();
+    assert_eq!(clients.shown().committed, expected);
+    clients.step("end", json!({"producer": "one", "commits": true}));
+    let decided = |mut committed: Committed| {
+        // Brokers up to 3.9 have what was forgotten before it was decided once they have read their log.
+        committed.retain(|(group, _), _| kafka == Kafka::K4 || group != "forgotten");
+        committed
+    };
+    let ours = || decided(shown_by_kdir(&kdir).committed);
+    until("kdir and the tool show the same", || ours() == decided(clients.shown().committed));
+    let of = |group: &str, partition: &str| ours().get(&(group.to_owned(), partition.to_owned())).copied();
+    assert_eq!((of("deleted", "orders-0"), of("deleted", "orders-1")), (Some(6), Some(6)));
+    assert_eq!((of("reset", "orders-0"), of("reset", "orders-1")), (Some(1), Some(6)));
+    assert_eq!((of("forgotten", "orders-0"), of("forgotten", "orders-1")), (None, None));
+    assert_no_complaint(&broker);
+    broker.stop();
+    kdir.run(&["-q", "groups", "delete", "deleted", "--yes"]).code(0).stderr("");
 }
 
 /// A key and a value.
