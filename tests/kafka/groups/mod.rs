@@ -1,6 +1,7 @@
 //! `kdir groups` beside a broker and in its place: each goes on where the other has committed.
 
 mod clients;
+mod records;
 mod states;
 mod taken_over;
 mod transactions;
