@@ -78,10 +78,11 @@ impl Commits {
             value: Some(group_records::offset_commit_value(*offset, metadata, now)),
         });
         let records: Vec<GroupRecord> = records.collect();
-        self.append(now, |_| records)
+        self.append(now, |_, _| Ok(records))
     }
 
-    /// Forgets what was committed in partitions. Returns those in which something was.
+    /// Forgets what was committed in partitions, and what was sent for them in transactions that are open. Returns those in
+    /// which something was committed.
     ///
     /// # Errors
     /// As [`Commits::commit`].
@@ -91,14 +92,17 @@ impl Commits {
         now: Timestamp,
     ) -> Result<Vec<TopicPartition>> {
         let (id, mut forgotten) = (self.group.clone(), Vec::new());
-        self.append(now, |group| {
-            let Some(group) = group else { return Vec::new() };
+        self.append(now, |group, pending| {
+            let Some(group) = group else { return Ok(Vec::new()) };
             forgotten = group.committed.keys().filter(|partition| is_meant(partition)).cloned().collect();
-            let mut records = offset_tombstones(&id, &forgotten);
-            if forgotten.len() == group.committed.len() && group.kind() == GroupKind::Classic {
+            let sent = pending.iter().filter(|sent| is_meant(sent) && !group.committed.contains_key(sent));
+            let mut records = offset_tombstones(&id, forgotten.iter().chain(sent));
+            // A transaction that is open makes the group again when it ends.
+            let is_all = forgotten.len() == group.committed.len() && pending.is_empty();
+            if is_all && group.kind() == GroupKind::Classic {
                 records.push(classic_tombstone(&id));
             }
-            records
+            Ok(records)
         })?;
         Ok(forgotten)
     }
@@ -107,11 +111,14 @@ impl Commits {
     /// something; `None` where there was no group.
     ///
     /// # Errors
-    /// As [`Commits::commit`].
+    /// As [`Commits::commit`], and when a transaction with offsets of the group is open.
     pub fn delete(&mut self, now: Timestamp) -> Result<Option<Vec<TopicPartition>>> {
         let (id, mut deleted) = (self.group.clone(), None);
-        self.append(now, |group| {
-            let Some(group) = group else { return Vec::new() };
+        self.append(now, |group, pending| {
+            let Some(group) = group else { return Ok(Vec::new()) };
+            if !pending.is_empty() {
+                return Err(GroupError::InTransaction { group: id.clone() });
+            }
             let partitions: Vec<TopicPartition> = group.committed.keys().cloned().collect();
             let mut records = offset_tombstones(&id, &partitions);
             match group.kind() {
@@ -119,17 +126,22 @@ impl Commits {
                 _ => records.extend(consumer_tombstones(&id, group)),
             }
             deleted = Some(partitions);
-            records
+            Ok(records)
         })?;
         Ok(deleted)
     }
 
-    /// Appends the records that `make` gives, for what the group is under the guard, and makes them durable.
-    fn append(&mut self, now: Timestamp, make: impl FnOnce(Option<&Group>) -> Vec<GroupRecord>) -> Result<()> {
+    /// Appends the records that `make` gives, for what the group is under the guard and what it has in open transactions, and
+    /// makes them durable.
+    fn append(
+        &mut self,
+        now: Timestamp,
+        make: impl FnOnce(Option<&Group>, &BTreeSet<TopicPartition>) -> Result<Vec<GroupRecord>>,
+    ) -> Result<()> {
         let guard = self.partition.guard()?;
         self.catch_up()?;
         self.refuse_other_kind()?;
-        let records = make(self.replayed.group(&self.group));
+        let records = make(self.replayed.group(&self.group), &self.replayed.pending(&self.group))?;
         if records.is_empty() {
             return Ok(());
         }
@@ -246,9 +258,12 @@ pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, topic_id: Option<Uuid>,
     Ok(forgotten)
 }
 
-fn offset_tombstones(group: &GroupId, partitions: &[TopicPartition]) -> Vec<GroupRecord> {
+fn offset_tombstones<'a>(
+    group: &GroupId,
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+) -> Vec<GroupRecord> {
     let key = |partition| group_records::offset_commit_key(group.as_str(), partition);
-    partitions.iter().map(|partition| GroupRecord { key: key(partition), value: None }).collect()
+    partitions.into_iter().map(|partition| GroupRecord { key: key(partition), value: None }).collect()
 }
 
 /// In the batch of the offsets, so that no compaction leaves one without the other: a broker takes an id without any of

@@ -11,7 +11,7 @@ use crate::format::txn::ControlType;
 use crate::logdir::Partition;
 use crate::storage::{BatchRecords, LogReader, Next};
 use crate::units::{GroupId, Offset, TopicPartition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
@@ -100,6 +100,13 @@ impl CoordinatorLog {
         self.groups.groups.get(id)
     }
 
+    /// The partitions that a group has sent offsets of in transactions that have not ended.
+    #[must_use]
+    pub fn pending(&self, id: &GroupId) -> BTreeSet<TopicPartition> {
+        let sent = self.groups.pending.values().flatten();
+        sent.filter(|(of, ..)| of == id).map(|(_, partition, _)| partition.clone()).collect()
+    }
+
     /// What could not be read.
     #[must_use]
     pub fn passed_over(&self) -> &[PassedOver] {
@@ -146,8 +153,13 @@ impl Groups {
         }
     }
 
+    /// Without an offset, what transactions have sent that are open is gone as well: a broker of 4 reads a tombstone so, and
+    /// older ones write it so.
     fn commit(&mut self, id: GroupId, partition: TopicPartition, committed: Option<Committed>) {
         let Some(committed) = committed else {
+            for sent in self.pending.values_mut() {
+                sent.retain(|(of, at, _)| (of, at) != (&id, &partition));
+            }
             let Some(group) = self.groups.get_mut(&id) else { return };
             group.committed.remove(&partition);
             if group.is_gone() {

@@ -59,6 +59,13 @@ pub enum GroupError {
         /// Which kind.
         kind: GroupKind,
     },
+    /// A transaction with offsets of the group is open. Where its end follows the deletion of the group, brokers up to 3.9 give
+    /// up all groups of the partition, and later ones have offsets without a group.
+    #[error("{group} has sent offsets in a transaction that has not ended")]
+    InTransaction {
+        /// Its id.
+        group: GroupId,
+    },
     /// The partition of `__consumer_offsets` that a group belongs to is not in the log dir.
     #[error("{group} belongs to a partition of __consumer_offsets that is not in {}", log_dir.display())]
     Elsewhere {

@@ -178,15 +178,54 @@ fn every_record_of_three_brokers_groups_is_what_its_schema_says() {
         let mut ours = dumped_records(&records, &["--decode", topic]);
         for (ours, (key, mut value)) in ours.iter_mut().zip(said) {
             assert_eq!(ours["key"], key);
-            // The schemas have the consumer protocol as bytes.
-            for value in [&mut ours["value"], &mut value] {
-                let members = value["data"]["members"].as_array_mut().into_iter().flatten();
-                for member in members.filter_map(Value::as_object_mut) {
-                    assert!(member.remove("subscription").is_some() && member.remove("assignment").is_some());
-                }
-            }
+            remove_consumer_protocol([&mut ours["value"], &mut value]);
             assert_eq!(ours["value"], value);
         }
+    }
+}
+
+/// The schemas have the consumer protocol as bytes.
+fn remove_consumer_protocol(values: [&mut Value; 2]) {
+    for value in values {
+        let members = value["data"]["members"].as_array_mut().into_iter().flatten();
+        for member in members.filter_map(Value::as_object_mut) {
+            assert!(member.remove("subscription").is_some() && member.remove("assignment").is_some());
+        }
+    }
+}
+
+#[test]
+fn the_logs_of_three_brokers_decode_to_the_text_beside_them() {
+    // The broker of 4.3.1 went on after its logs were copied, so that the text has more.
+    for (version, name, topic, count) in [
+        ("2.8.2", "consumer_offsets-2.8.2.txt", "__consumer_offsets-", 3),
+        ("3.9.2", "consumer_offsets-3.9.2.txt", "__consumer_offsets-", 5),
+        ("4.3.1", "consumer_offsets-4.3.1.txt", "__consumer_offsets-", 80),
+        ("4.3.1", "share_group_state-4.3.1.txt", "__share_group_state-", 17),
+    ] {
+        let text = text(name);
+        let lines: Vec<&str> = text.lines().collect();
+        let said: BTreeMap<&str, &[&str]> =
+            lines.chunks(3).map(|lines| (lines[0].split(' ').next().unwrap(), lines)).collect();
+        let mut compared = 0;
+        for folder in fs::read_dir(data().join(format!("logs-{version}"))).unwrap().map(|entry| entry.unwrap().path()) {
+            let folder_name = folder.file_name().unwrap().to_str().unwrap();
+            if !folder_name.starts_with(topic) {
+                continue;
+            }
+            for mut record in dumped(&folder.join("00000000000000000000.log"), &[]) {
+                let place = format!("{folder_name}@{}", record["offset"]);
+                if record["control_type"].is_string() {
+                    continue;
+                }
+                let lines = said.get(&*place).unwrap_or_else(|| panic!("{name} does not have {place}"));
+                let (_, (key, mut value)) = sample(lines);
+                remove_consumer_protocol([&mut record["value"], &mut value]);
+                assert_eq!((&record["key"], &record["value"]), (&key, &value), "{version} {place}");
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, count, "{name}");
     }
 }
 

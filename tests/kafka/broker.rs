@@ -27,6 +27,14 @@ impl Kafka {
         }
     }
 
+    /// The class of `kafka-consumer-groups`.
+    const fn consumer_group_command(self) -> &'static str {
+        match self {
+            Self::K2 => "kafka.admin.ConsumerGroupCommand",
+            Self::K3 | Self::K4 => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        }
+    }
+
     /// Runs a main class with that stdin; fails unless it exits with 0.
     pub(crate) fn run(self, class: &str, args: &[&str], stdin: &[u8]) -> Output {
         let mut child = self.spawn(class, args);
@@ -165,6 +173,11 @@ impl Broker {
         self.kafka.spawn("Script", &[&self.address()])
     }
 
+    /// Starts `Groups.java`.
+    pub(crate) fn group_clients(&self) -> Child {
+        self.kafka.spawn("Groups", &[&self.address(), self.kafka.consumer_group_command()])
+    }
+
     /// Creates topics, with a comma between them.
     pub(crate) fn create(&self, topics: &str, partitions: u32, configuration: &[&str]) {
         self.client(&[&["create", topics, &partitions.to_string()], configuration].concat(), b"");
@@ -191,12 +204,8 @@ impl Broker {
 
     /// What `kafka-consumer-groups --describe` says of all groups: its rows in words, without the heading.
     pub(crate) fn describe_groups(&self) -> Vec<Vec<String>> {
-        let class = match self.kafka {
-            Kafka::K2 => "kafka.admin.ConsumerGroupCommand",
-            Kafka::K3 | Kafka::K4 => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        };
         let args = ["--bootstrap-server", &self.address(), "--describe", "--all-groups"];
-        let output = self.kafka.run(class, &args, b"");
+        let output = self.kafka.run(self.kafka.consumer_group_command(), &args, b"");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let rows = text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         rows.filter(|row| row.len() >= 9 && row[0] != "GROUP").collect()

@@ -28,6 +28,7 @@ mod locks;
 mod placement;
 mod script;
 mod served;
+mod stepped;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest of it")]
 mod support;

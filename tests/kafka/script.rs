@@ -1,11 +1,9 @@
 //! Kafka producers of every kind that live as long as a test, even while their broker is stopped.
 
 use crate::broker::Broker;
+use crate::stepped::Stepped;
 use crate::support::Chance;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
-use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Topics are made with this `segment.ms`, so that each round of [`Producers`] begins a segment.
@@ -39,10 +37,7 @@ pub(crate) struct Shape {
 
 /// A JVM with a producer of each kind.
 pub(crate) struct Producers {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    stderr: Option<JoinHandle<String>>,
+    jvm: Stepped,
     shapes: Vec<Shape>,
     /// Timestamp of the current round.
     clock: i64,
@@ -51,31 +46,12 @@ pub(crate) struct Producers {
     noise: Chance,
 }
 
-impl Drop for Producers {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Producers {
     /// Opens all of them.
     pub(crate) fn open(broker: &Broker, shapes: &[Shape], with_codecs: bool) -> Self {
-        let mut child = broker.producers();
-        let stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut pipe = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut stderr = String::new();
-            let _ = pipe.read_to_string(&mut stderr);
-            stderr
-        });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let mut producers = Self {
-            child,
-            stdin,
-            stdout,
-            stderr: Some(stderr),
+            jvm: Stepped::new(broker.producers()),
             shapes: shapes.to_vec(),
             // Transaction markers have the broker's time. All records have later ones, so no marker begins a segment.
             clock: i64::try_from(now).unwrap() + 4 * SEGMENT_MS,
@@ -98,15 +74,8 @@ impl Producers {
 
     /// Has the JVM do a step, and waits.
     fn step(&mut self, step: &str, producer: &str, mut line: Value) {
-        line["step"] = json!(step);
         line["producer"] = json!(producer);
-        let sent = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
-        let mut answer = String::new();
-        self.stdout.read_line(&mut answer).unwrap();
-        if sent.is_err() || answer.is_empty() {
-            let stderr = self.stderr.take().unwrap().join().unwrap();
-            panic!("{step} of {producer}: {sent:?}\n{stderr}");
-        }
+        self.jvm.step(step, line);
     }
 
     /// Begins a segment in each partition and has each producer send to it. Every second transaction is aborted.

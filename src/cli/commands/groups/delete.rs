@@ -9,7 +9,8 @@ use std::io::IsTerminal;
 
 /// Delete groups, or what they have committed of some topics
 ///
-/// Asks on a terminal and needs --yes elsewhere. Refused while members of the group run. Records of topics stay.
+/// Asks on a terminal and needs --yes elsewhere. Refused while members of the group run, and for a whole group also while a
+/// broker's transaction with offsets of it is open. Records of topics stay.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir groups delete billing --yes")]
 pub(super) struct DeleteArgs {

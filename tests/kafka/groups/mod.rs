@@ -1,5 +1,11 @@
 //! `kdir groups` beside a broker and in its place: each goes on where the other has committed.
 
+mod clients;
+mod records;
+mod states;
+mod taken_over;
+mod transactions;
+
 use crate::broker::{Broker, Kafka};
 use crate::histories::lines;
 use crate::support::{Kdir, until};
@@ -49,9 +55,10 @@ fn first_of_member(broker: &Broker, group: &str, options: &[&str]) -> BTreeMap<i
     String::from_utf8(text).unwrap().lines().map(row).collect()
 }
 
-fn kcat_commits(broker: &Broker, group: &str, count: &str) {
+/// Has kcat take so many records of a topic and commit.
+fn kcat_commits(broker: &Broker, group: &str, topic: &str, count: &str) {
     let args = ["-q", "-b", &broker.address(), "-o", "beginning", "-X", "auto.offset.reset=earliest", "-c", count];
-    let output = Command::new("kcat").args(args).args(["-G", group, TOPIC]).output().unwrap();
+    let output = Command::new("kcat").args(args).args(["-G", group, topic]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -78,7 +85,7 @@ fn kdir_and_a_broker_go_on_where_the_other_has_committed(kafka: Kafka) {
     let of_consumer = ["group.protocol=consumer"];
     first_of_member(&broker, "classic-g", &[]);
     first_of_member(&broker, "static-g", &["group.instance.id=one"]);
-    kcat_commits(&broker, "kcat-g", "8");
+    kcat_commits(&broker, "kcat-g", TOPIC, "8");
     first_of_member(&broker, "deleted-g", &[]);
     if speaks_the_new_protocol {
         first_of_member(&broker, "consumer-g", &of_consumer);
@@ -127,7 +134,7 @@ fn kdir_and_a_broker_go_on_where_the_other_has_committed(kafka: Kafka) {
         assert_eq!(first_of_member(&broker, "consumer-g", &of_consumer), firsts(6));
         assert_eq!(first_of_member(&broker, "deleted-consumer-g", &of_consumer), firsts(0));
     }
-    kcat_commits(&broker, "new-g", "3");
+    kcat_commits(&broker, "new-g", TOPIC, "3");
     until("kdir and the tool say the same again", || by_kdir(&kdir) == by_the_tool(&broker));
     assert_quiet(&broker);
     broker.stop();
