@@ -68,7 +68,12 @@ fn delete(
     let excluded = exclude_members(log_dir, id, &topics)?;
     let mut commits = Commits::open(log_dir, id)?;
     if args.topic.is_empty() {
-        commits.delete(crate::cli::now())?;
+        commits.delete(crate::cli::now()).map_err(|error| match error {
+            GroupError::InTransaction { .. } => {
+                exit::advised(error.to_string(), "--topic deletes what it has committed")
+            }
+            error => error.into(),
+        })?;
         excluded.remove_files()?;
     } else {
         commits.forget(is_meant, crate::cli::now())?;
