@@ -16,8 +16,8 @@ mod times;
 mod ui;
 mod usage;
 
-use crate::disk::atomic;
 use crate::disk::real::RealDisk;
+use crate::disk::real::open_input;
 use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDir, LogDirError, LogDirs};
 use crate::units::{LocalZone, Timestamp};
@@ -25,6 +25,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use lazy::Lazy;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -164,12 +165,18 @@ impl Context {
         Ok(log_dirs)
     }
 
-    /// A small file of the user's, as text.
+    /// A small file of the user's, as text; `-` is stdin. It may be a pipe.
     fn read_text(&self, path: &Path) -> anyhow::Result<String> {
-        const SIZE_MAX: usize = 64 << 20;
-        let bytes = atomic::read_small_at(&*self.disk, path, SIZE_MAX)?;
-        let bytes = bytes.with_context(|| format!("there is no file {}", path.display()))?;
-        String::from_utf8(bytes).with_context(|| format!("{} is not text", path.display()))
+        const SIZE_MAX: u64 = 64 << 20;
+        let mut text = String::new();
+        let read = if path == Path::new("-") {
+            ui::require_stdin()?;
+            io::stdin().take(SIZE_MAX).read_to_string(&mut text)
+        } else {
+            open_input(path)?.take(SIZE_MAX).read_to_string(&mut text)
+        };
+        read.with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text)
     }
 
     fn open_to_repair(&self) -> anyhow::Result<LogDir> {

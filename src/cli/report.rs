@@ -52,6 +52,12 @@ pub(crate) enum Cell {
     Nothing,
 }
 
+/// A text whose control characters are shown as escapes: what a client has chosen as the id of a group is not for a terminal.
+fn visible(text: &str) -> String {
+    let shown = |it: char| if it.is_control() { it.escape_default().to_string() } else { it.to_string() };
+    if text.contains(char::is_control) { text.chars().map(shown).collect() } else { text.to_owned() }
+}
+
 impl Cell {
     pub(crate) fn text(text: impl std::fmt::Display) -> Self {
         Self::Text(text.to_string())
@@ -75,7 +81,7 @@ impl Cell {
 
     fn shown(&self, zone: &LocalZone, with_seconds: bool) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => visible(text),
             Self::Number(number) => number.to_string(),
             Self::AtMost(number) => format!("{} {number}", if ui::is_utf8() { "≤" } else { "<=" }),
             Self::NoTimestamp => "no timestamp".into(),
@@ -98,7 +104,8 @@ impl Cell {
 
     fn plain(&self) -> String {
         match self {
-            Self::Text(text) => text.replace(['\t', '\n', '\r'], " "),
+            // Each text is another one, and one field.
+            Self::Text(text) => visible(&text.replace('\\', "\\\\")),
             Self::Number(number)
             | Self::AtMost(number)
             | Self::Age(Duration(number))

@@ -132,6 +132,8 @@ pub enum Event<'a> {
         /// What they say of themselves.
         members: &'a [String],
     },
+    /// A group's position could not be kept behind all that the reader has processed: some of it is not known to be durable.
+    NotDurable,
     /// The reader has not acknowledged all that was written.
     Unacknowledged {
         /// How many records.
@@ -274,6 +276,9 @@ impl<'a> Consumer<'a> {
         self.tell_written();
         if self.delivery.unacknowledged() > 0 && written.is_ok() {
             (self.tell)(Event::Unacknowledged { records: self.delivery.unacknowledged() });
+        }
+        if finished.is_ok() && self.delivery.is_ahead_of_durable() {
+            (self.tell)(Event::NotDurable);
         }
         // A reader that has gone wants no more: that is an end and no error, and hides none of what is kept.
         match (or_closed(written)?, or_closed(finished)) {

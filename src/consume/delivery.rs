@@ -13,6 +13,7 @@ use crate::disk::watch::{Wakers, Woken};
 use crate::logdir::{LogDirs, Partition};
 use crate::stream::output::RecordFormat;
 use crate::units::Offset;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bytes gathered before they are written. A pipe has twice that room: its reader has half of it while the other half is
@@ -23,6 +24,10 @@ const OUTPUT_SIZE: usize = 128 << 10;
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long acknowledgements of what was written are waited for after a request to stop, or when the output is closed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A producer that runs syncs once a second, unless it is told otherwise: for so long its next sync is waited for.
+const SYNCED_WITHIN: Duration = Duration::from_millis(1300);
+const SYNCED_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Delivery<'a> {
     environment: Environment<'a>,
@@ -376,8 +381,24 @@ impl<'a> Delivery<'a> {
             (Some(ended), Evidence::Written) => self.write_and_note(merge).map(|_| ended),
         };
         self.keep()?;
+        self.keep_what_is_synced_soon()?;
         self.ledger.as_mut().map_or(Ok(()), Ledger::close)?;
         finished
+    }
+
+    /// Gives a producer that runs the time to sync what was read of it.
+    fn keep_what_is_synced_soon(&mut self) -> Result<()> {
+        let until = Instant::now() + SYNCED_WITHIN;
+        while self.is_ahead_of_durable() && Instant::now() < until {
+            thread::sleep(SYNCED_PAUSE);
+            self.keep()?;
+        }
+        Ok(())
+    }
+
+    /// Whether positions of a group could not be kept, since what comes before them is not known to be durable.
+    pub(super) fn is_ahead_of_durable(&self) -> bool {
+        self.ledger.as_ref().is_some_and(Ledger::is_ahead_of_durable)
     }
 
     /// As [`Self::finish`], where all was read that was to be.

@@ -126,12 +126,25 @@ impl<'a> Ledger<'a> {
 
     /// Whether it is time to keep the positions.
     pub(super) fn is_due(&self) -> bool {
-        self.is_kept() && is_due(self.kept)
+        self.is_kept() && (is_due(self.kept) || self.is_awaited())
+    }
+
+    /// Whether another member waits for a position, which is then not put off.
+    fn is_awaited(&self) -> bool {
+        let Positions::Group(group) = &self.positions else { return false };
+        group.is_leaving_any()
+            && self.has_changed
+            && self.kept.is_none_or(|(kept, _)| kept.elapsed() >= *KEEP_EVERY.start())
     }
 
     /// Whether positions may have to be kept although nothing more is written.
     pub(super) fn is_behind(&self) -> bool {
         self.is_kept() && (self.has_changed || !self.before_last.is_empty())
+    }
+
+    /// Whether positions of a group could not be kept, since what comes before them is not known to be durable.
+    pub(super) const fn is_ahead_of_durable(&self) -> bool {
+        matches!(self.positions, Positions::Group(_)) && self.has_changed
     }
 
     /// Whether something was noted before the last chunk that the reader is not known to have processed.

@@ -111,13 +111,17 @@ impl Commits {
     /// something; `None` where there was no group.
     ///
     /// # Errors
-    /// As [`Commits::commit`], and when a transaction with offsets of the group is open.
-    pub fn delete(&mut self, now: Timestamp) -> Result<Option<Vec<TopicPartition>>> {
+    /// As [`Commits::commit`]; when a transaction with offsets of the group is open; and when it has committed something of
+    /// another topic than these, which members are kept out of.
+    pub fn delete(&mut self, excluded: &BTreeSet<TopicName>, now: Timestamp) -> Result<Option<Vec<TopicPartition>>> {
         let (id, mut deleted) = (self.group.clone(), None);
         self.append(now, |group, pending| {
             let Some(group) = group else { return Ok(Vec::new()) };
             if !pending.is_empty() {
                 return Err(GroupError::InTransaction { group: id.clone() });
+            }
+            if let Some(other) = group.committed.keys().find(|partition| !excluded.contains(&partition.topic)) {
+                return Err(GroupError::ReadsAnother { group: id.clone(), topic: other.topic.clone() });
             }
             let partitions: Vec<TopicPartition> = group.committed.keys().cloned().collect();
             let mut records = offset_tombstones(&id, &partitions);

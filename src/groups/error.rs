@@ -59,6 +59,14 @@ pub enum GroupError {
         /// Which kind.
         kind: GroupKind,
     },
+    /// A group has begun to read a topic that its members are not kept out of.
+    #[error("{group} has just begun to read {topic}")]
+    ReadsAnother {
+        /// Its id.
+        group: GroupId,
+        /// The topic.
+        topic: TopicName,
+    },
     /// A transaction with offsets of the group is open. Where its end follows the deletion of the group, brokers up to 3.9 give
     /// up all groups of the partition, and later ones have offsets without a group.
     #[error("{group} has sent offsets in a transaction that has not ended")]

@@ -115,6 +115,12 @@ impl Committed {
         let of_text = self.metadata.strip_prefix(OF_TOPIC).and_then(|id| topic_id_from_text(id).ok());
         of_text.or(self.topic_id)
     }
+
+    /// Whether it is of the topic with that id, as far as both are known, and not of an earlier one of its name.
+    #[must_use]
+    pub fn is_of(&self, topic_id: Option<Uuid>) -> bool {
+        self.of_topic().is_none_or(|of| topic_id.is_none_or(|id| id == of))
+    }
 }
 
 /// The text of a commit that says of which topic it is.

@@ -3,8 +3,8 @@
 use super::Result;
 use super::group::{Assigned, Committed, Group};
 use super::lock_file::{LockFile, Member};
-use crate::logdir::{LogDirError, LogDirs, Topic};
-use crate::storage::{Advance, LogReader, LogView, RecordReader};
+use crate::logdir::{LogDirError, LogDirs, Partition, Topic};
+use crate::storage::{Advance, LogReader, RecordReader};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
@@ -20,12 +20,12 @@ pub struct TopicLogs<'a> {
     names: Option<HashMap<Uuid, TopicName>>,
 }
 
-/// The log of a partition.
-#[derive(Clone)]
+/// The log of a partition. It is not kept open: of very many, not all could be.
+#[derive(Clone, Copy)]
 struct LogRange {
-    view: LogView,
     start: Offset,
     end: Offset,
+    topic_id: Option<Uuid>,
 }
 
 /// The members of a group that run and read a topic.
@@ -127,8 +127,9 @@ impl<'a> TopicLogs<'a> {
             }
             let member = running[&partition.topic].as_ref().map_or(Ok(None), |it| it.owner(partition.partition))?;
             let log = self.log(&partition)?;
+            let committed = group.committed.get(&partition);
             Ok(LagRow {
-                committed: group.committed.get(&partition).cloned(),
+                committed: committed.filter(|it| log.is_none_or(|log| it.is_of(log.topic_id))).cloned(),
                 log_start_offset: log.map(|log| log.start),
                 log_end_offset: log.map(|log| log.end),
                 member,
@@ -214,7 +215,8 @@ impl<'a> TopicLogs<'a> {
         if next >= log.end {
             return Ok(None);
         }
-        let mut reader = LogReader::new(log.view.clone(), CHUNK);
+        let Some(handle) = self.handle(&row.partition)? else { return Ok(None) };
+        let mut reader = LogReader::new(handle.view()?, CHUNK);
         reader.seek(next);
         let mut records = RecordReader::new(reader);
         loop {
@@ -237,26 +239,31 @@ impl<'a> TopicLogs<'a> {
         Ok(self.topics[name].as_ref())
     }
 
-    fn log(&mut self, partition: &TopicPartition) -> Result<Option<&LogRange>> {
+    /// A partition; `None` where it is not here.
+    fn handle(&mut self, partition: &TopicPartition) -> Result<Option<Partition>> {
+        let log_dirs = self.log_dirs;
+        Ok(match self.topic(&partition.topic)? {
+            Some(topic) if topic.partitions.contains(&partition.partition) => {
+                Some(log_dirs.partition(topic, partition.partition)?)
+            }
+            _ => None,
+        })
+    }
+
+    fn log(&mut self, partition: &TopicPartition) -> Result<Option<LogRange>> {
         if !self.logs.contains_key(partition) {
-            let log_dirs = self.log_dirs;
-            let handle = match self.topic(&partition.topic)? {
-                Some(topic) if topic.partitions.contains(&partition.partition) => {
-                    Some(log_dirs.partition(topic, partition.partition)?)
-                }
-                _ => None,
-            };
-            let range = match handle {
+            let range = match self.handle(partition)? {
                 Some(handle) => {
                     let view = handle.view()?;
                     let (start, end) = (view.log_start_offset(), view.log_end_offset()?);
-                    Some(LogRange { view, start, end })
+                    let topic_id = handle.incarnation()?;
+                    Some(LogRange { start, end, topic_id })
                 }
                 None => None,
             };
             self.logs.insert(partition.clone(), range);
         }
-        Ok(self.logs[partition].as_ref())
+        Ok(self.logs[partition])
     }
 
     /// The topic that partitions were assigned of; `None` where it is not here.

@@ -231,7 +231,8 @@ impl InTopic {
         for &partition in missing {
             let owner = self.file.owner(partition)?;
             balance.missing.get_or_insert(TopicPartition { topic: name.clone(), partition });
-            balance.waits_for.extend(members.iter().filter(|it| Some(it.slot) == owner).map(|it| it.text.clone()));
+            let owner = members.iter().find(|it| Some(it.slot) == owner).map(|it| it.text.clone());
+            balance.waits_for.extend(owner.filter(|it| !balance.waits_for.contains(it)));
         }
         Ok(())
     }

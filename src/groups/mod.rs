@@ -27,5 +27,5 @@ pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
 pub use membership::{Assignment, Balance, FileSystems, Membership};
-pub use reset::{Excluded, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
+pub use reset::{Excluded, Moved, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
 pub use unread::{CommittedOffsets, GroupReaders, WhichGroups};

@@ -1,7 +1,7 @@
 //! Moves what groups have committed: where a group goes on is decided here, and written by [`Commits`].
 
 use super::commits::Commits;
-use super::group::metadata_of;
+use super::group::{Group, metadata_of};
 use super::lock_file::LockFile;
 use super::{GroupError, Result};
 use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition};
@@ -37,27 +37,43 @@ pub struct ResetRow {
     pub prior: Option<Offset>,
     /// Where it goes on.
     pub new: Offset,
-    /// What was asked for, where the log does not reach that far.
-    pub asked: Option<Offset>,
+    /// What was asked for, and why it goes on elsewhere.
+    pub asked: Option<(Offset, Moved)>,
 }
 
-/// Finds out where a group that has committed `prior` is to go on. Partitions that are not asked for stay.
+/// Why a group goes on elsewhere than was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// The log does not reach that far.
+    NotInLog,
+    /// What comes before is not known to be durable: it was written by a run that syncs nothing, or syncs later.
+    NotDurable,
+}
+
+/// Finds out where a group is to go on, of which `group` is known. Partitions that are not asked for stay.
 ///
 /// # Errors
 /// When a log cannot be read.
-pub fn plan_reset(
-    partitions: &[Partition],
-    prior: &BTreeMap<TopicPartition, Offset>,
-    to: &ResetTo,
-) -> Result<Vec<ResetRow>> {
+pub fn plan_reset(partitions: &[Partition], group: Option<&Group>, to: &ResetTo) -> Result<Vec<ResetRow>> {
     let mut rows = Vec::new();
     for partition in partitions {
         let (id, view) = (partition.id(), partition.view()?);
         let (start, end) = (view.log_start_offset(), view.log_end_offset()?);
-        let prior = prior.get(id).copied();
-        let Some(asked) = asked(to, id, prior, &view)? else { continue };
+        let committed = group.and_then(|group| group.committed.get(id));
+        let topic_id = partition.incarnation()?;
+        let prior = committed.filter(|it| it.is_of(topic_id)).map(|it| it.offset);
+        let asked = asked(to, id, prior, &view)?;
+        // Of very many partitions, not all folders can be open.
+        drop(view);
+        partition.let_go()?;
+        let Some(asked) = asked else { continue };
         let new = asked.clamp(start, end);
-        rows.push(ResetRow { partition: id.clone(), prior, new, asked: Some(asked).filter(|asked| *asked != new) });
+        rows.push(ResetRow {
+            partition: id.clone(),
+            prior,
+            new,
+            asked: (asked != new).then_some((asked, Moved::NotInLog)),
+        });
     }
     Ok(rows)
 }
@@ -144,8 +160,11 @@ pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow
         let gone = || GroupError::NoPartition { partition: partition.clone() };
         let topic = log_dir.find_topic(&partition.topic)?.ok_or_else(gone)?;
         let topic_id = log_dir.partition(&topic, partition.partition)?.incarnation()?;
-        // Where a producer runs that syncs nothing, it goes on before what is not known to last.
-        row.new = row.new.min(durable.raise(&log_dirs, partition, topic_id, row.new)?);
+        let durable = durable.raise(&log_dirs, partition, topic_id, row.new)?;
+        if durable < row.new {
+            row.asked = row.asked.or(Some((row.new, Moved::NotDurable)));
+            row.new = durable;
+        }
         offsets.insert(partition.clone(), (row.new, metadata_of(topic_id)));
     }
     if offsets.is_empty() {
@@ -158,7 +177,7 @@ pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow
         let Some(topic) = log_dir.find_topic(&row.partition.topic)? else { continue };
         let start = log_dir.partition(&topic, row.partition.partition)?.view()?.log_start_offset();
         if start > row.new {
-            (row.asked, row.new) = (row.asked.or(Some(row.new)), start);
+            (row.asked, row.new) = (row.asked.or(Some((row.new, Moved::NotInLog))), start);
             passed.insert(row.partition.clone(), (start, metadata));
         }
     }

@@ -114,8 +114,7 @@ impl CommittedOffsets {
     fn committed(&self, id: &GroupId, partition: &TopicPartition, topic_id: Option<Uuid>) -> Option<Offset> {
         let groups = self.places.iter().filter_map(|place| place.log.as_ref()?.group(id));
         let committed = groups.filter_map(|group| group.committed.get(partition));
-        let is_ours = |of: Uuid| topic_id.is_none_or(|ours| ours == of);
-        committed.filter(|it| it.of_topic().is_none_or(is_ours)).map(|it| it.offset).min()
+        committed.filter(|it| it.is_of(topic_id)).map(|it| it.offset).min()
     }
 }
 

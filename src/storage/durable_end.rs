@@ -112,6 +112,17 @@ pub fn promised(folder: &dyn Folder, topic_id: Option<Uuid>, of_files: Checkpoin
     })
 }
 
+/// Below which offset a run of ours has found all durable, in this folder and no copy of it.
+///
+/// # Errors
+/// When the disk fails.
+pub fn of_this_folder(folder: &dyn Folder, topic_id: Option<Uuid>) -> Result<Offset> {
+    match read(folder, topic_id)? {
+        DurableEnd::At { offset, leader_epoch, .. } if is_latest(folder, leader_epoch)? => Ok(offset),
+        DurableEnd::At { .. } | DurableEnd::Copy | DurableEnd::Unknown => Ok(Offset::ZERO),
+    }
+}
+
 /// Whether no leader epoch has begun after this one. A broker that begins one writes it to a file of its own, without a crash
 /// in between: one that is missing, damaged or contradicted by a batch of the log is not what a broker has left.
 fn is_latest(folder: &dyn Folder, leader_epoch: i32) -> Result<bool> {

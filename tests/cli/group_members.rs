@@ -372,10 +372,10 @@ fn who_chooses_partitions_leaves_the_others_to_others() {
 #[test]
 fn members_are_shown_with_what_they_have_and_without() {
     let kdir = topic(3);
-    let members: Vec<MemberRun> = [&["-F", "-p", "1"][..], &["-F"], &["-F"], &["-F"]]
-        .into_iter()
-        .map(|options| MemberRun::start(&kdir, options))
-        .collect();
+    // It has chosen before the others share the rest.
+    let mut members = vec![MemberRun::start(&kdir, &["-F", "-p", "1"])];
+    until("it has its partition", || shares(&kdir) == [1]);
+    members.extend((0..3).map(|_| MemberRun::start(&kdir, &["-F"])));
     let shown = || {
         let output = kdir.command(&["-q", "groups", "describe", "g", "--members", "-o", "json"]).output().unwrap();
         json_lines(&output.stdout)
@@ -455,6 +455,93 @@ fn what_was_committed_of_an_earlier_topic_of_the_name_counts_for_nothing() {
     let run = kdir.run(&["consume", "orders", "-g", "g"]).code(0).stderr(contains("orders-0"));
     assert_eq!(String::from_utf8_lossy(&run.get_output().stdout).lines().count(), 30);
     assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]), "");
+}
+
+#[test]
+fn what_is_given_up_is_kept_at_once_however_seldom_positions_are_kept() {
+    let kdir = topic(2);
+    produce(&kdir, 0..100);
+    let mut one = MemberRun::start(&kdir, &["-F", "--ack", "--commit-every", "1h"]);
+    read_until(&mut [&mut one], 0..100);
+    one.running.write("\n".repeat(100));
+    let mut two = MemberRun::start(&kdir, &["-F", "--ack", "--commit-every", "1h"]);
+    let started = std::time::Instant::now();
+    until("both have some", || shares(&kdir) == [1, 1]);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    produce(&kdir, 100..120);
+    read_until(&mut [&mut one, &mut two], 0..120);
+    assert!(counts(&[&one, &two]).values().all(|&count| count == 1));
+}
+
+#[test]
+fn what_a_producer_syncs_once_a_second_is_printed_once() {
+    let kdir = topic(1);
+    let mut producer = Running::start(kdir.process(&["produce", "orders", "--sync", "1s"]));
+    let mut printed = Vec::new();
+    for round in 0..3 {
+        producer.write(format!("{round}\n"));
+        until("it is there", || kdir.text(&["consume", "orders", "--count"]).trim() == (round + 1).to_string());
+        printed.push(kdir.text(&["consume", "orders", "-g", "g"]));
+    }
+    assert_eq!(printed, ["0\n", "1\n", "2\n"]);
+    producer.end_input();
+    producer.status();
+    // Nobody says when this is durable.
+    kdir.produce("orders", &["--sync", "never"], "3\n");
+    kdir.run(&["consume", "orders", "-g", "g"]).code(0).stdout("3\n").stderr(contains("not known to be durable"));
+    let reset = ["groups", "reset", "g", "-t", "orders", "--to", "latest"];
+    kdir.run(&reset).code(0).stderr(contains("the group goes on at 3 and not at 4"));
+}
+
+#[test]
+fn a_group_is_not_deleted_under_a_member_that_has_come_to_another_topic() {
+    let kdir = topic(1);
+    produce(&kdir, 0..10);
+    kdir.create("other", &[]);
+    kdir.produce("other", &[], "1\n");
+    kdir.run(&["-q", "consume", "orders", "-g", "g"]).code(0);
+    let mut asked =
+        Running::start(kdir.process_of_script("sleep 0.1; exec script -qec \"$1 groups delete g\" /dev/null", &[]));
+    std::thread::sleep(Duration::from_millis(600));
+    let _member = Running::start(kdir.process(&["consume", "other", "-g", "g", "-F"]));
+    until("it is a member", || kdir.json(&["-q", "groups", "describe", "g", "--members", "-o", "json"]).len() == 1);
+    asked.write("y\n");
+    let (code, out, told) = asked.end();
+    assert_eq!(code, Some(1), "{out}{told}");
+    assert!(format!("{out}{told}").contains("g has members: "), "{out}{told}");
+    assert_eq!(kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]).len(), 2);
+}
+
+#[test]
+fn how_many_are_left_can_be_counted() {
+    let kdir = topic(2);
+    produce(&kdir, 0..20);
+    kdir.run(&["-q", "consume", "orders", "-g", "g", "-n", "12"]).code(0);
+    assert_eq!(kdir.text(&["consume", "orders", "-g", "g", "--no-commit", "--count"]), "8\n");
+}
+
+#[test]
+fn where_partition_0_is_elsewhere_there_are_no_members() {
+    let kdir = topic(2);
+    produce(&kdir, 0..10);
+    kdir.disown("orders");
+    std::fs::remove_dir_all(kdir.path("orders-0")).unwrap();
+    kdir.run(&["consume", "orders", "-g", "g"]).code(1).stderr(contains("orders-0"));
+    assert_eq!(kdir.text(&["consume", "orders", "-g", "g", "--no-commit"]).lines().count(), 5);
+}
+
+#[test]
+fn what_was_removed_before_a_group_has_read_it_is_told_and_the_rest_is_printed() {
+    let kdir = topic(1);
+    produce(&kdir, 0..20);
+    kdir.run(&["-q", "consume", "orders", "-g", "g", "-n", "5"]).code(0);
+    kdir.run(&["-q", "delete-records", "orders", "--before-offset", "12", "--yes"]).code(0);
+    let run = kdir
+        .run(&["consume", "orders", "-g", "g"])
+        .code(0)
+        .stderr(contains("offsets 5 to 11 of orders-0 were removed"));
+    assert_eq!(String::from_utf8_lossy(&run.get_output().stdout).lines().count(), 8);
+    assert_eq!(lags(&kdir), [0]);
 }
 
 #[test]

@@ -131,3 +131,14 @@ fn verify_notes_a_transaction_that_a_broker_would_have_ended() {
     assert_eq!(verdict(&kdir), (Vec::new(), 0));
     assert_eq!(described(&kdir).0, json!(3), "describe shows it all the same");
 }
+
+#[test]
+fn a_group_that_reads_what_is_committed_goes_no_further_than_the_last_stable_offset() {
+    let kdir = of_broker("transactions-open");
+    let read = |options: &[&str]| {
+        kdir.command(&[&["-q", "consume", "transactions-open", "-g", "g"], options].concat()).output().unwrap();
+        kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]).swap_remove(0)["committed"].clone()
+    };
+    assert_eq!(read(&["--isolation", "read-committed"]), json!(3));
+    assert_eq!(read(&[]), json!(8));
+}

@@ -23,6 +23,7 @@ mod ending;
 pub mod entry_points;
 mod faults;
 mod flips;
+mod group_consumers;
 mod incarnations;
 mod indexes;
 mod intake;

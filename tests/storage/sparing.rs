@@ -7,7 +7,7 @@ use kdir::disk::faulty::FaultyDisk;
 use kdir::format::batch::BatchBuilder;
 use kdir::format::record::NewRecord;
 use kdir::groups::{Commits, CommittedOffsets, GroupError, GroupReaders, ResetRow, ResetTo, WhichGroups};
-use kdir::groups::{apply_reset, plan_reset};
+use kdir::groups::{Moved, apply_reset, plan_reset};
 use kdir::logdir::{LimitOverrides, LogDir, NewTopic, Partition, Readers, Sparing, Topic, Unread};
 use kdir::produce::{SyncPolicy, TopicWriter};
 use kdir::storage::retention::Limits;
@@ -127,7 +127,7 @@ fn reset(disk: &FaultyDisk) -> (Box<dyn FnOnce()>, mpsc::Receiver<ResetRow>) {
     let reset = move || {
         let topic = log_dir.topic(&"orders".parse().unwrap()).unwrap();
         let partitions = log_dir.partitions(&topic).unwrap();
-        let mut rows = plan_reset(&partitions, &BTreeMap::new(), &ResetTo::Offset(Offset(1))).unwrap();
+        let mut rows = plan_reset(&partitions, None, &ResetTo::Offset(Offset(1))).unwrap();
         let mut commits = Commits::open(&log_dir, &group()).unwrap();
         std::thread::spawn(move || {
             apply_reset(&log_dir, &mut commits, &mut rows, NOW).unwrap();
@@ -152,7 +152,7 @@ fn a_reset_during_the_deletion_waits_and_finds_where_the_log_begins() {
     retain(&log_dir, &topic, &mut readers);
     assert!(readers.while_held.is_none(), "positions were not read while they were held");
     let row = row.recv().unwrap();
-    assert_eq!((row.new, row.asked), (Offset(expected), Some(Offset(1))));
+    assert_eq!((row.new, row.asked), (Offset(expected), Some((Offset(1), Moved::NotInLog))));
     assert_eq!(start(&log_dir, &topic), expected);
     let unread = readers.readers.slowest(&log_dir.partition(&topic, 0).unwrap(), Offset::ZERO).unwrap().unwrap();
     assert_eq!(unread, Unread { reader: "billing".into(), from: Offset(expected), has_position: true });
@@ -190,5 +190,5 @@ fn a_reset_while_the_log_start_offset_is_moved_waits_and_finds_it() {
     log_dir.delete_records_read([(&partition, Offset(15))], &mut readers, NOW, |_, _| {}).unwrap();
     assert!(readers.while_held.is_none(), "positions were not read while they were held");
     let row = row.recv().unwrap();
-    assert_eq!((row.new, row.asked), (Offset(15), Some(Offset(1))));
+    assert_eq!((row.new, row.asked), (Offset(15), Some((Offset(1), Moved::NotInLog))));
 }

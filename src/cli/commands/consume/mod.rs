@@ -156,9 +156,12 @@ pub(crate) struct ConsumeArgs {
     /// With --partition, a member reads these partitions and no others, and its share is not counted: the others share the rest.
     /// Where another member has one of them that is an error, or with --follow waited for.
     ///
+    /// What a producer has not synced yet is printed and not kept: a member that ends waits a second for the next sync. Of a
+    /// producer with `--sync never`, it is printed again by each run.
+    ///
     /// Limits: one machine and one log dir; a member that is stopped (SIGSTOP) keeps its partitions.
     #[arg(short, long, value_name = "GROUP", help_heading = "Going on", value_parser = args::group, group = "keeps")]
-    #[arg(conflicts_with_all = ["cursor_file", "tail", "latest_by_key", "count"])]
+    #[arg(conflicts_with_all = ["cursor_file", "tail", "latest_by_key"])]
     group: Option<GroupId>,
     /// With --group, begin where the group is, and leave it there
     ///

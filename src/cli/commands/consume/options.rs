@@ -20,6 +20,11 @@ pub(super) fn of(args: &ConsumeArgs, context: &Context) -> anyhow::Result<Option
         OrderName::Time => Order::Time,
         OrderName::Partition => Order::Partition,
     };
+    if args.group.is_some() && args.count && !args.no_commit {
+        return Err(exit::usage(
+            "--group cannot be used with --count, unless --no-commit leaves the group where it is",
+        ));
+    }
     if args.idle_timeout.is_some() && !args.follow {
         return Err(exit::usage("--idle-timeout can only be used with --follow"));
     }

@@ -69,6 +69,10 @@ impl<'a> Terminal<'a> {
                     transaction.offset, transaction.producer_id
                 ));
             }
+            Event::NotDurable => ui.warning(
+                "what was printed last is not known to be durable, since its producer has not synced it: the next run of the \
+                 group prints it again",
+            ),
             Event::Unacknowledged { records } => {
                 let were = if records == 1 { "1 record was" } else { &*format!("{records} records were") };
                 ui.warning(&format!("{were} not acknowledged: the next run prints what was not"));

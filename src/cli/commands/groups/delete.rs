@@ -5,6 +5,7 @@ use crate::cli::exit::{self, Exit, FAILED, Failures};
 use crate::groups::{Commits, FoundGroups, GroupError, GroupsTopic, exclude_members};
 use crate::logdir::{LogDir, LogDirs};
 use crate::units::{GroupId, TopicName, TopicPartition};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 
 /// Delete groups, or what they have committed of some topics
@@ -64,19 +65,29 @@ fn delete(
         context.ui.status(&format!("{what} is kept"));
         return Ok(false);
     }
-    let topics: Vec<TopicName> = meant.iter().map(|partition| partition.topic.clone()).collect();
-    let excluded = exclude_members(log_dir, id, &topics)?;
     let mut commits = Commits::open(log_dir, id)?;
-    if args.topic.is_empty() {
-        commits.delete(crate::cli::now()).map_err(|error| match error {
-            GroupError::InTransaction { .. } => {
-                exit::advised(error.to_string(), "--topic deletes what it has committed")
+    loop {
+        let group = commits.group()?.ok_or_else(|| GroupError::NotFound { group: id.clone() })?;
+        let topics =
+            group.committed.keys().filter(|partition| is_meant(partition)).map(|partition| partition.topic.clone());
+        let topics: BTreeSet<TopicName> = topics.collect();
+        let excluded = exclude_members(log_dir, id, &topics)?;
+        if !args.topic.is_empty() {
+            commits.forget(|partition| is_meant(partition) && topics.contains(&partition.topic), crate::cli::now())?;
+            break;
+        }
+        match commits.delete(&topics, crate::cli::now()) {
+            Ok(_) => {
+                excluded.remove_files()?;
+                break;
             }
-            error => error.into(),
-        })?;
-        excluded.remove_files()?;
-    } else {
-        commits.forget(is_meant, crate::cli::now())?;
+            // A member has come to another topic: it is kept out as well, or named.
+            Err(GroupError::ReadsAnother { .. }) => {}
+            Err(error @ GroupError::InTransaction { .. }) => {
+                return Err(exit::advised(error.to_string(), "--topic deletes what it has committed"));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     commits.close(crate::cli::now())?;
     context.ui.status(&format!("deleted {what} ({of})"));

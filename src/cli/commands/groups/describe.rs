@@ -91,6 +91,7 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
         (_, Some(by)) => Report::new(context.ui, format, zone, by.columns()),
         _ => Report::new(context.ui, format, zone, &COLUMNS),
     };
+    let mut is_empty = true;
     for (id, group) in chosen(args, &found.groups, &mut failures) {
         let rows = match (args.members, args.by) {
             (true, _) => members::rows((id, group), &mut logs, |partition| args.has_topic_of(partition)),
@@ -100,11 +101,17 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
             }),
         };
         match rows {
-            Ok(rows) => rows.into_iter().try_for_each(|row| report.row(row))?,
+            Ok(rows) => {
+                is_empty &= rows.is_empty();
+                rows.into_iter().try_for_each(|row| report.row(row))?;
+            }
             Err(error) => failures.tell(error),
         }
     }
     report.finish()?;
+    if args.members && is_empty && failures.exit() == Exit::Done {
+        context.ui.status("no members run, and brokers have recorded none");
+    }
     Ok(failures.exit())
 }
 

@@ -4,12 +4,13 @@ use crate::cli::args;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::groups::{
-    Commits, Excluded, Group, GroupError, GroupsTopic, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset,
+    Commits, Committed, Excluded, Group, GroupError, GroupsTopic, Moved, ResetRow, ResetTo, apply_reset,
+    exclude_members, plan_reset,
 };
 use crate::logdir::{LogDir, LogDirs, Partition};
 use crate::units::{GroupId, Offset, TopicName, TopicPartition};
 use anyhow::Context as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(super) struct ResetArgs {
     /// So many offsets further, or back with a minus
     #[arg(long, value_name = "N", group = "where", allow_negative_numbers = true)]
     shift: Option<i64>,
-    /// Where the lines `TOPIC,PARTITION,OFFSET` of a file say, as --export prints them
+    /// Where the lines `TOPIC,PARTITION,OFFSET` of a file say, as --export prints them; - is stdin
     #[arg(long, value_name = "FILE", group = "where", value_parser = args::any_path())]
     from_file: Option<PathBuf>,
     /// Where another group is
@@ -77,38 +78,69 @@ const COLUMNS: [Column; 5] = [
 
 const EXPORTED: [Column; 1] = [text("line", "")];
 
+/// What is to be set.
+struct Plan {
+    partitions: Vec<Partition>,
+    /// What is known of the group.
+    group: Option<Group>,
+    to: ResetTo,
+}
+
+impl Plan {
+    fn topics(&self) -> BTreeSet<TopicName> {
+        self.partitions.iter().map(|partition| partition.id().topic.clone()).collect()
+    }
+}
+
 pub(super) fn run(args: &ResetArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let to = reset_to(args, context)?;
     let is_shown_only = args.dry_run || args.export;
     let log_dir = if is_shown_only { context.open()? } else { context.open_to_write()? };
+    let mut plan = planned(args, &log_dir, to.as_ref())?;
+    if is_shown_only {
+        let rows = plan_reset(&plan.partitions, plan.group.as_ref(), &plan.to)?;
+        return show(args, &plan, &rows, context);
+    }
+    let _excluded = loop {
+        let topics = plan.topics();
+        let excluded = exclude(args, &log_dir, &topics, context)?;
+        // Members may have come to another topic until then.
+        plan = planned(args, &log_dir, to.as_ref())?;
+        if plan.topics() == topics {
+            break excluded;
+        }
+    };
+    let mut commits = Commits::open(&log_dir, &args.group)?;
+    let mut rows = plan_reset(&plan.partitions, commits.group()?, &plan.to)?;
+    apply_reset(&log_dir, &mut commits, &mut rows, crate::cli::now())?;
+    commits.close(crate::cli::now())?;
+    show(args, &plan, &rows, context)
+}
+
+/// What is to be set, by what is committed now.
+fn planned(args: &ResetArgs, log_dir: &LogDir, to: Option<&ResetTo>) -> anyhow::Result<Plan> {
     let log_dirs = LogDirs::from(log_dir.clone());
-    let found = GroupsTopic::find(&log_dirs)?.all()?;
-    let group = found.groups.get(&args.group);
+    let mut found = GroupsTopic::find(&log_dirs)?.all()?;
     let to = match (to, &args.like) {
-        (Some(to), _) => to,
+        (Some(to), _) => to.clone(),
         (None, Some(like)) => {
             let like = found.groups.get(like).ok_or_else(|| GroupError::NotFound { group: like.clone() })?;
-            ResetTo::Listed(offsets_of(Some(like)))
+            let offset = |(id, committed): (&TopicPartition, &Committed)| (id.clone(), committed.offset);
+            ResetTo::Listed(like.committed.iter().map(offset).collect())
         }
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    let partitions = partitions(args, &log_dir, group)?;
-    if is_shown_only {
-        let rows = plan_reset(&partitions, &offsets_of(group), &to)?;
-        return show(args, &rows, context);
-    }
-    let topics: Vec<TopicName> = partitions.iter().map(|partition| partition.id().topic.clone()).collect();
-    let _excluded = exclude(args, &log_dir, &topics, context)?;
-    let mut commits = Commits::open(&log_dir, &args.group)?;
-    let prior = offsets_of(commits.group()?);
-    let mut rows = plan_reset(&partitions, &prior, &to)?;
-    apply_reset(&log_dir, &mut commits, &mut rows, crate::cli::now())?;
-    commits.close(crate::cli::now())?;
-    show(args, &rows, context)
+    let group = found.groups.remove(&args.group);
+    Ok(Plan { partitions: partitions(args, log_dir, group.as_ref())?, group, to })
 }
 
 /// Keeps members out, once there are none where that is waited for.
-fn exclude(args: &ResetArgs, log_dir: &LogDir, topics: &[TopicName], context: &Context) -> anyhow::Result<Excluded> {
+fn exclude(
+    args: &ResetArgs,
+    log_dir: &LogDir,
+    topics: &BTreeSet<TopicName>,
+    context: &Context,
+) -> anyhow::Result<Excluded> {
     let mut told = Vec::new();
     loop {
         match exclude_members(log_dir, &args.group, topics) {
@@ -122,11 +154,6 @@ fn exclude(args: &ResetArgs, log_dir: &LogDir, topics: &[TopicName], context: &C
             excluded => return Ok(excluded?),
         }
     }
-}
-
-fn offsets_of(group: Option<&Group>) -> BTreeMap<TopicPartition, Offset> {
-    let committed = group.map(|group| &group.committed).into_iter().flatten();
-    committed.map(|(partition, committed)| (partition.clone(), committed.offset)).collect()
 }
 
 /// Where to; `None` where another group is.
@@ -175,7 +202,7 @@ fn parse_row(topic: &str, partition: &str, offset: &str) -> Option<(TopicPartiti
 
 /// The partitions that are meant.
 fn partitions(args: &ResetArgs, log_dir: &LogDir, group: Option<&Group>) -> anyhow::Result<Vec<Partition>> {
-    let mut partitions = Vec::new();
+    let mut partitions: Vec<Partition> = Vec::new();
     if args.all_topics {
         let group = group.ok_or_else(|| GroupError::NotFound { group: args.group.clone() })?;
         for id in group.committed.keys() {
@@ -189,13 +216,29 @@ fn partitions(args: &ResetArgs, log_dir: &LogDir, group: Option<&Group>) -> anyh
             partitions.push(log_dir.partition(&topic, number)?);
         }
     }
+    let mut seen = BTreeSet::new();
+    partitions.retain(|partition| seen.insert(partition.id().clone()));
     Ok(partitions)
 }
 
-fn show(args: &ResetArgs, rows: &[ResetRow], context: &Context) -> anyhow::Result<Exit> {
+fn show(args: &ResetArgs, plan: &Plan, rows: &[ResetRow], context: &Context) -> anyhow::Result<Exit> {
     for ResetRow { partition, new, asked, .. } in rows {
-        if let Some(asked) = asked {
-            context.ui.warning(&format!("{partition} has no offset {asked}: the nearest is {new}"));
+        match asked {
+            Some((asked, Moved::NotInLog)) => {
+                context.ui.warning(&format!("{partition} has no offset {asked}: the nearest is {new}"));
+            }
+            Some((asked, Moved::NotDurable)) => context.ui.warning(&format!(
+                "{partition}: the group goes on at {new} and not at {asked}: what comes between is not known to be durable"
+            )),
+            None => {}
+        }
+    }
+    if let (ResetTo::Listed(offsets), Some(file)) = (&plan.to, &args.from_file) {
+        let is_set = |id: &TopicPartition| plan.partitions.iter().any(|partition| partition.id() == id);
+        for id in offsets.keys().filter(|id| !is_set(id)) {
+            context
+                .ui
+                .warning(&format!("{}: {id} is left out: it is not here, or not among what is set", file.display()));
         }
     }
     let columns: &[Column] = if args.export { &EXPORTED } else { &COLUMNS };
