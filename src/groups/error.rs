@@ -27,6 +27,12 @@ pub enum GroupError {
         /// What they say of themselves.
         members: Vec<String>,
     },
+    /// The file that members of a group find each other by was removed.
+    #[error("{} was removed while a member of the group runs: others do not see it any more", path.display())]
+    LockFileRemoved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// Locks in the log dir may not reach all members.
     #[error("{} is on {file_system}, where members on other machines may not see each other", path.display())]
     SharedFileSystem {

@@ -18,7 +18,7 @@ use crate::disk::{self, Access, DiskFile, Folder};
 use crate::logdir::LogDirError;
 use crate::storage::PartitionGuard;
 use crate::storage::file_name::GROUP_SUFFIX;
-use crate::units::GroupId;
+use crate::units::{GroupId, TopicName};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,6 +181,17 @@ impl LockFile {
             Ok(self.folder.is_named()? && here == Some(self.file.stat()?.id))
         };
         Ok(is_named().map_err(LogDirError::from)?)
+    }
+
+    /// Why its name does not lead to it any more: the topic was deleted, or only this file.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn why_unnamed(&self, topic: &TopicName) -> Result<GroupError> {
+        if self.folder.is_named().map_err(LogDirError::from)? {
+            return Ok(GroupError::LockFileRemoved { path: self.path.clone() });
+        }
+        Ok(LogDirError::TopicDeleted { topic: topic.clone() }.into())
     }
 
     /// Takes the lowest of these slots that is free, and says there what `text` says; `None` where members are kept out.

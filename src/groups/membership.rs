@@ -12,7 +12,7 @@
 
 use super::lock_file::{LockFile, MANUAL_SLOTS, Member, SHARING_SLOTS, is_manual};
 use super::{GroupError, Result};
-use crate::logdir::{LogDir, LogDirError, Topic};
+use crate::logdir::{LogDir, Topic};
 use crate::units::{GroupId, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -194,7 +194,7 @@ impl Membership {
 impl InTopic {
     fn balance(&mut self, name: &TopicName, balance: &mut Balance) -> Result<()> {
         if !self.file.is_named()? {
-            return Err(LogDirError::TopicDeleted { topic: name.clone() }.into());
+            return Err(self.file.why_unnamed(name)?);
         }
         let members = self.file.members()?;
         let quota = self.quota(name, &members)?.min(self.partitions.difference(&self.refused).count());

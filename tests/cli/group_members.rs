@@ -8,28 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A topic with so many partitions.
-fn topic(partitions: u32) -> Kdir {
+pub(crate) fn topic(partitions: u32) -> Kdir {
     Kdir::with_topic("orders", &["--partitions", &partitions.to_string()])
 }
 
 /// Adds records to every partition in turn. Their values are these numbers.
-fn produce(kdir: &Kdir, numbers: std::ops::Range<u32>) {
+pub(crate) fn produce(kdir: &Kdir, numbers: std::ops::Range<u32>) {
     let lines: String = numbers.map(|number| format!("{number}\n")).collect();
     kdir.produce("orders", &["--partitioner", "round-robin"], lines);
 }
 
 /// A run of a member, whose output is read as it comes.
-struct MemberRun {
-    running: Running,
+pub(crate) struct MemberRun {
+    pub(crate) running: Running,
     lines: Receiver<String>,
     seen: Vec<u32>,
 }
 
 impl MemberRun {
-    fn start(kdir: &Kdir, options: &[&str]) -> Self {
+    pub(crate) fn start(kdir: &Kdir, options: &[&str]) -> Self {
         let mut running = Running::start(kdir.process(&[&["consume", "orders", "-g", "g"], options].concat()));
         let lines = running.lines();
         Self { running, lines, seen: Vec::new() }
@@ -41,7 +41,7 @@ impl MemberRun {
 }
 
 /// Reads until the runs have printed all of these together.
-fn read_until(runs: &mut [&mut MemberRun], numbers: std::ops::Range<u32>) {
+pub(crate) fn read_until(runs: &mut [&mut MemberRun], numbers: std::ops::Range<u32>) {
     until("every record is printed", || {
         runs.iter_mut().for_each(|run| run.read());
         let seen: BTreeSet<u32> = runs.iter().flat_map(|run| run.seen.iter().copied()).collect();
@@ -57,7 +57,7 @@ fn counts(runs: &[&MemberRun]) -> BTreeMap<u32, u32> {
 }
 
 /// How many partitions each member has, by what `groups describe` says.
-fn shares(kdir: &Kdir) -> Vec<usize> {
+pub(crate) fn shares(kdir: &Kdir) -> Vec<usize> {
     let mut shares = BTreeMap::<String, usize>::new();
     // Before its first commit there is no group.
     let output = kdir.command(&["-q", "groups", "describe", "g", "-o", "json"]).output().unwrap();
@@ -71,7 +71,7 @@ fn shares(kdir: &Kdir) -> Vec<usize> {
     shares
 }
 
-fn lags(kdir: &Kdir) -> Vec<i64> {
+pub(crate) fn lags(kdir: &Kdir) -> Vec<i64> {
     let rows = kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]);
     rows.iter().map(|row| row["lag"].as_i64().unwrap()).collect()
 }
@@ -398,66 +398,6 @@ fn members_are_shown_with_what_they_have_and_without() {
 }
 
 #[test]
-fn a_reset_waits_for_members_if_it_is_told_to() {
-    let kdir = topic(2);
-    produce(&kdir, 0..10);
-    let mut member = MemberRun::start(&kdir, &["-F"]);
-    read_until(&mut [&mut member], 0..10);
-    let reset = ["groups", "reset", "g", "--topic", "orders", "--to", "0", "--wait", "-o", "json"];
-    let mut waiting = Running::start(kdir.process(&reset));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(waiting.try_status().is_none());
-    member.running.signal(Signal::TERM);
-    member.running.status();
-    let (code, rows, told) = waiting.end();
-    assert_eq!((code, rows.lines().count()), (Some(0), 2), "{told}");
-    assert!(told.contains(&format!("waiting for the end of {} ", member.running.id())), "{told}");
-    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]).lines().count(), 10);
-}
-
-#[test]
-fn a_deleted_group_leaves_no_file_and_can_be_joined_again() {
-    let kdir = topic(2);
-    produce(&kdir, 0..10);
-    kdir.run(&["-q", "consume", "orders", "-g", "g"]).code(0);
-    assert!(kdir.path("orders-0/g.group").exists());
-    kdir.run(&["-q", "groups", "delete", "g", "--yes"]).code(0);
-    assert!(!kdir.path("orders-0/g.group").exists());
-    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]).lines().count(), 10);
-}
-
-#[test]
-fn a_member_ends_when_its_topic_is_deleted_and_commits_nothing_of_the_next_one() {
-    let kdir = topic(2);
-    produce(&kdir, 0..20);
-    let mut member = MemberRun::start(&kdir, &["-F"]);
-    read_until(&mut [&mut member], 0..20);
-    kdir.run(&["-q", "delete", "orders", "--yes"]).code(0);
-    kdir.create("orders", &["--partitions", "2"]);
-    produce(&kdir, 100..120);
-    let (code, _, told) = member.running.end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("orders was deleted"), "{told}");
-    assert!(kdir.json(&["-q", "groups", "list", "-o", "json"]).is_empty());
-    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]).lines().count(), 20);
-}
-
-#[test]
-fn what_was_committed_of_an_earlier_topic_of_the_name_counts_for_nothing() {
-    let kdir = topic(1);
-    produce(&kdir, 0..20);
-    kdir.run(&["-q", "consume", "orders", "-g", "g"]).code(0);
-    // As rm leaves it: nobody has told the group.
-    std::fs::remove_dir_all(kdir.path("orders-0")).unwrap();
-    std::fs::remove_file(kdir.path("orders.json")).unwrap();
-    kdir.create("orders", &[]);
-    produce(&kdir, 100..130);
-    let run = kdir.run(&["consume", "orders", "-g", "g"]).code(0).stderr(contains("orders-0"));
-    assert_eq!(String::from_utf8_lossy(&run.get_output().stdout).lines().count(), 30);
-    assert_eq!(kdir.text(&["consume", "orders", "-g", "g"]), "");
-}
-
-#[test]
 fn what_is_given_up_is_kept_at_once_however_seldom_positions_are_kept() {
     let kdir = topic(2);
     produce(&kdir, 0..100);
@@ -465,7 +405,7 @@ fn what_is_given_up_is_kept_at_once_however_seldom_positions_are_kept() {
     read_until(&mut [&mut one], 0..100);
     one.running.write("\n".repeat(100));
     let mut two = MemberRun::start(&kdir, &["-F", "--ack", "--commit-every", "1h"]);
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     until("both have some", || shares(&kdir) == [1, 1]);
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     produce(&kdir, 100..120);
@@ -494,60 +434,11 @@ fn what_a_producer_syncs_once_a_second_is_printed_once() {
 }
 
 #[test]
-fn a_group_is_not_deleted_under_a_member_that_has_come_to_another_topic() {
-    let kdir = topic(1);
-    produce(&kdir, 0..10);
-    kdir.create("other", &[]);
-    kdir.produce("other", &[], "1\n");
-    kdir.run(&["-q", "consume", "orders", "-g", "g"]).code(0);
-    let mut asked =
-        Running::start(kdir.process_of_script("sleep 0.1; exec script -qec \"$1 groups delete g\" /dev/null", &[]));
-    std::thread::sleep(Duration::from_millis(600));
-    let _member = Running::start(kdir.process(&["consume", "other", "-g", "g", "-F"]));
-    until("it is a member", || kdir.json(&["-q", "groups", "describe", "g", "--members", "-o", "json"]).len() == 1);
-    asked.write("y\n");
-    let (code, out, told) = asked.end();
-    assert_eq!(code, Some(1), "{out}{told}");
-    assert!(format!("{out}{told}").contains("g has members: "), "{out}{told}");
-    assert_eq!(kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]).len(), 2);
-}
-
-#[test]
 fn how_many_are_left_can_be_counted() {
     let kdir = topic(2);
     produce(&kdir, 0..20);
     kdir.run(&["-q", "consume", "orders", "-g", "g", "-n", "12"]).code(0);
     assert_eq!(kdir.text(&["consume", "orders", "-g", "g", "--no-commit", "--count"]), "8\n");
-}
-
-#[test]
-fn where_partition_0_is_elsewhere_there_are_no_members() {
-    let kdir = topic(2);
-    produce(&kdir, 0..10);
-    kdir.disown("orders");
-    std::fs::remove_dir_all(kdir.path("orders-0")).unwrap();
-    kdir.run(&["consume", "orders", "-g", "g"]).code(1).stderr(contains("orders-0"));
-    assert_eq!(kdir.text(&["consume", "orders", "-g", "g", "--no-commit"]).lines().count(), 5);
-}
-
-#[test]
-fn what_was_removed_before_a_group_has_read_it_is_told_and_the_rest_is_printed() {
-    let kdir = topic(1);
-    produce(&kdir, 0..20);
-    kdir.run(&["-q", "consume", "orders", "-g", "g", "-n", "5"]).code(0);
-    kdir.run(&["-q", "delete-records", "orders", "--before-offset", "12", "--yes"]).code(0);
-    let run = kdir
-        .run(&["consume", "orders", "-g", "g"])
-        .code(0)
-        .stderr(contains("offsets 5 to 11 of orders-0 were removed"));
-    assert_eq!(String::from_utf8_lossy(&run.get_output().stdout).lines().count(), 8);
-    assert_eq!(lags(&kdir), [0]);
-}
-
-#[test]
-fn a_partition_that_is_not_there_cannot_be_chosen() {
-    let kdir = topic(2);
-    kdir.run(&["consume", "orders", "-g", "g", "-p", "2"]).code(1).stderr(contains("partition 2"));
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod formats;
 mod full_disk;
 mod get;
 mod golden;
+mod group_ends;
 mod group_histories;
 mod group_members;
 mod groups;
