@@ -119,9 +119,9 @@ fn end_offset(row: &str) -> Option<u64> {
 
 /// From `kill -9` of a member to the first line that another one prints of what it had.
 fn takeover(bench: &mut Bench) {
-    let rounds = (bench.bytes / 10_000_000).clamp(5, 100);
+    let rounds = (bench.bytes / 5_000_000).clamp(5, 200);
     bench.run("rm -rf ld; \"$KDIR\" -q create t --partitions 2; sync");
-    let settle = || std::thread::sleep(Duration::from_millis(400));
+    let settle = || std::thread::sleep(Duration::from_millis(200));
     let mut members: Vec<Member> = (0..2).map(|_| Member::start(bench, &["-F"])).collect();
     let mut times = Vec::new();
     for _ in 0..rounds {

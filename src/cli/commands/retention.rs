@@ -4,7 +4,7 @@ use crate::cli::complete;
 use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::Unit;
-use crate::groups::{CommittedOffsets, Group, GroupReaders, GroupsTopic, WhichGroups};
+use crate::groups::{CommittedOffsets, Group, GroupError, GroupReaders, GroupsTopic, WhichGroups};
 use crate::logdir::{
     LimitOverrides, LogDir, LogDirError, LogDirs, Partition, RetentionPlan, Sparing, Topic, TopicPattern, Unread,
 };
@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 /// --spare-groups keeps what groups have not read: every segment with an offset at or past the smallest one that they have
 /// committed in the partition. A group reads a topic once it has committed an offset of any of its partitions, or a member of it
 /// runs; in a partition where it has committed nothing, all is kept for it. A topic that is given here and that no group reads
-/// is an error. In a run over all topics it is handled as without the option, and a group that is named counts only for the
-/// topics that it reads.
+/// is an error. In a run over all topics it is handled as without the option, a group that is named counts only for the
+/// topics that it reads, and one that has committed nothing at all is an error.
 ///
 /// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept for
 /// share groups, since what they have read is not in __consumer_offsets, nor for groups whose offsets are in another log dir or
@@ -231,6 +231,11 @@ impl<'a> SparedGroups<'a> {
         let Some(named) = &args.spare_groups else { return Ok(None) };
         let offsets = CommittedOffsets::open(log_dir, named)?;
         for id in named.iter().filter(|id| !offsets.has(id)) {
+            // Mistyped, it would keep nothing of any topic.
+            if args.topic.is_empty() {
+                let error = GroupError::NotFound { group: id.clone() };
+                return Err(exit::advised(error.to_string(), "`kdir groups list` shows what groups there are"));
+            }
             context.ui.warning(&format!("group {id} has committed nothing yet: see `kdir groups list`"));
         }
         for id in offsets.share_groups() {
