@@ -22,7 +22,8 @@ const WAIT_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Writes at once what the group has committed from now on, and prints it; --dry-run only prints it. A group that is not there
 /// is made. Refused while members of the group run, unless --wait is given: then it waits until they have ended. An offset that
-/// is not in the log becomes the nearest one that is, with a warning; what is below is made durable before.
+/// is not in the log becomes the nearest one that is, with a warning. What is below is made durable before; of what a
+/// producer has not synced yet, the group goes on at the start, with a warning.
 ///
 /// Columns of JSON and TSV: group, topic, partition, prior, new
 #[derive(Debug, clap::Args)]
