@@ -284,7 +284,8 @@ fn a_group_that_kdir_deletes_amid_a_transaction_costs_no_other(kafka: Kafka) {
     }
     broker.stop();
     // A broker up to 3.9 would give up what it has not read yet, and one of 4 would have offsets without a group.
-    let refused = "kdir: deleted has sent offsets in a transaction that has not ended\n";
+    let refused = "kdir: deleted has sent offsets in a transaction that has not ended\n\
+                   hint: --topic deletes what it has committed\n";
     kdir.run(&["-q", "groups", "delete", "deleted", "--yes"]).code(1).stdout("").stderr(refused);
     kdir.run(&["-q", "groups", "delete", "forgotten", "--topic", TOPIC, "--yes"]).code(0).stderr("");
     kdir.run(&["-q", "groups", "reset", "reset", "--topic", "orders:0", "--to", "1"]).code(0).stderr("");
