@@ -245,5 +245,5 @@ fn records_are_printed_again_only_after_a_kill() {
 #[test]
 #[ignore = "long: KDIR_GROUP_HISTORIES of them, two a second"]
 fn records_are_printed_again_only_after_a_kill_in_many_histories() {
-    histories(from_environment("KDIR_GROUP_HISTORIES", || 200));
+    histories(from_environment("KDIR_GROUP_HISTORIES", || 60));
 }
