@@ -11,7 +11,7 @@ use crate::units::{GroupId, Offset, Timestamp, TopicName};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-/// Delete records before an offset or a time, or those that groups have read
+/// Delete the oldest records, or what groups have read
 ///
 /// Moves the log start offset forward: what lies below it is not shown any more, from now on. The bytes go when
 /// `kdir retention` next runs, segment by segment. It never moves back. A topic that is only compacted refuses.
