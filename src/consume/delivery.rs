@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long acknowledgements of what was written are waited for after a request to stop, or when the output is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A producer that runs syncs once a second, unless it is told otherwise: for so long its next sync is waited for.
+/// A running producer syncs once a second by default: its next sync is waited for that long.
 const SYNCED_WITHIN: Duration = Duration::from_millis(1300);
 const SYNCED_PAUSE: Duration = Duration::from_millis(50);
 

@@ -32,14 +32,14 @@ impl DurableBelow {
         }
         let Some((log_dir, folder)) = log_dirs.open_folder(partition)? else { return Ok(offset) };
         let offset = storage::unsynced_from(&*folder)?.map_or(offset, |from| from.min(offset));
-        let of_files = log_dir.checkpoint_files().now(partition)?;
-        let recovery_point = durable_end::promised(&*folder, topic_id, of_files)?.recovery_point;
         let known = self.0.get(partition).filter(|(id, _)| *id == folder.id());
         let known = known.map_or(Offset::ZERO, |(_, through)| *through);
         // What a checkpoint file says may be of a folder that this one is a copy of: there, one segment more is synced.
         if offset <= known.max(durable_end::of_this_folder(&*folder, topic_id)?) {
             return Ok(offset);
         }
+        let of_files = log_dir.checkpoint_files().now(partition)?;
+        let recovery_point = durable_end::promised(&*folder, topic_id, of_files)?.recovery_point;
         let bases = segments::base_offsets(&*folder)?;
         let first = segments::holding(&bases, recovery_point.max(known));
         for &base in bases.iter().skip(first).filter(|&&base| base < offset) {

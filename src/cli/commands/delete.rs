@@ -76,7 +76,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
     Ok(ended)
 }
 
-/// Has groups forget a topic. A disk that is too full to write this down is no reason to keep the topic.
+/// Has groups forget a topic. The topic goes even if the disk is too full to write that.
 fn forget(topic: &Topic, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
     let (name, topic_id) = match topic.origin {
         Origin::TopicFile(id) => (&topic.name, Some(id)),

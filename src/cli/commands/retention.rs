@@ -66,7 +66,7 @@ pub(crate) struct RetentionArgs {
     #[arg(long, value_name = "GROUP,...", num_args = 0.., require_equals = true, value_delimiter = ',',
           value_parser = args::group)]
     spare_groups: Option<Vec<GroupId>>,
-    /// Keep no more for them than this much of the log before its end (10GB), or what is no older than this (30d)
+    /// Keep for them at most this much of the end of the log (10GB), or what is younger than this (30d)
     #[arg(long, value_name = "SIZE|AGE")]
     spare_max: Option<SpareMax>,
     #[command(flatten)]
@@ -315,7 +315,7 @@ fn tell_spared(partition: &TopicPartition, planned: &RetentionPlan, is_plan: boo
     context.ui.status(&format!("{verb} {segments} of {partition} for {why}, {}", ByteSize(bytes)));
 }
 
-/// A group that segments are kept for, and how far behind it is.
+/// A group that segments are kept for, and its lag.
 fn reader(unread: &Unread, planned: &RetentionPlan) -> String {
     let lag = planned.plan.log_end_offset - unread.from;
     let without = if unread.has_position { "" } else { ", nothing committed" };

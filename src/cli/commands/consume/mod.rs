@@ -165,7 +165,7 @@ pub(crate) struct ConsumeArgs {
     group: Option<GroupId>,
     /// With --group, begin where the group is, and leave it there
     ///
-    /// Reads all partitions, or those of --partition, also those that members have, and is no member itself.
+    /// Reads all partitions, or those of --partition, also those that members have, without joining the group.
     #[arg(long, help_heading = "Going on", requires = "group", conflicts_with_all = ["commit", "commit_every", "ack"])]
     no_commit: bool,
     /// With --group, allow a log dir on a network file system or FUSE

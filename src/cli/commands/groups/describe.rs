@@ -96,7 +96,7 @@ pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
         let rows = match (args.members, args.by) {
             (true, _) => members::rows((id, group), &mut logs, |partition| args.has_topic_of(partition)),
             (_, by) => lag_rows(args, (id, group), &mut logs, context).and_then(|rows| match by {
-                Some(by) => totals::rows(by, id, &rows, &mut logs),
+                Some(by) => totals::rows(by, (id, group), &rows, &mut logs),
                 None => partition_rows((id, group), &rows, &mut logs),
             }),
         };
@@ -136,7 +136,8 @@ fn partition_rows(
     rows: &[LagRow],
     logs: &mut TopicLogs<'_>,
 ) -> anyhow::Result<Vec<Vec<Cell>>> {
-    let has_members = rows.iter().any(|row| row.member.is_some());
+    // Of all its topics, whichever are shown.
+    let has_members = !logs.members(id, group)?.is_empty();
     let state = if has_members { GroupState::Stable } else { group.state() };
     rows.iter().map(|row| Ok(cells(id, (group, state), row, logs.next_timestamp(row)?))).collect()
 }

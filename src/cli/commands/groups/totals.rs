@@ -1,7 +1,7 @@
 //! How far groups are, in sums.
 
 use crate::cli::report::{Cell, Column, number, text};
-use crate::groups::{LagRow, TopicLogs};
+use crate::groups::{Group, GroupKind, LagRow, TopicLogs};
 use crate::units::{Duration, GroupId, Timestamp, TopicName};
 use std::collections::BTreeMap;
 
@@ -48,13 +48,20 @@ struct Total {
 }
 
 /// The rows of a group.
-pub(super) fn rows(by: By, id: &GroupId, lags: &[LagRow], logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Vec<Cell>>> {
+pub(super) fn rows(
+    by: By,
+    (id, group): (&GroupId, &Group),
+    lags: &[LagRow],
+    logs: &mut TopicLogs<'_>,
+) -> anyhow::Result<Vec<Vec<Cell>>> {
     let mut totals = BTreeMap::<Option<&TopicName>, Total>::new();
+    // What a share group has read is kept elsewhere.
+    let is_shared = group.kind() == GroupKind::Share;
     for row in lags {
         let total = totals.entry((by == By::Topic).then_some(&row.partition.topic)).or_default();
         total.partitions += 1;
-        total.lag = row.lag().map(|lag| total.lag.unwrap_or(0) + lag).or(total.lag);
-        total.next = total.next.into_iter().chain(logs.next_timestamp(row)?).min();
+        total.lag = row.lag().filter(|_| !is_shared).map(|lag| total.lag.unwrap_or(0) + lag).or(total.lag);
+        total.next = total.next.into_iter().chain(logs.next_timestamp(row)?.filter(|_| !is_shared)).min();
         total.lost += row.lost();
     }
     let row = |(topic, total): (Option<&TopicName>, Total)| {
