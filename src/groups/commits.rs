@@ -1,48 +1,20 @@
-//! Writes what groups commit.
+//! Writes what groups of consumers commit, and deletes it.
 //!
-//! A commit is one batch of one record for each partition: it has one checksum, and a group is in one partition of
-//! `__consumer_offsets`, so that all of it counts or nothing does. It is appended under that partition's guard, with the log
-//! replayed up to it; it is made durable without the guard, so that processes that commit at the same time share syncs.
-//! States that a crash can leave: the commit before; or this one, which a power failure may take back until it was synced.
+//! A commit is one record for each partition, all of them in one batch: see [`CoordinatorWriter`].
 
-use super::coordinator_log::CoordinatorLog;
+use super::coordinator_writer::{CoordinatorRecord, CoordinatorWriter};
 use super::group::{Committed, Group, GroupKind};
 use super::{GroupError, GroupsTopic, Result};
-use crate::format::batch::BatchBuilder;
 use crate::format::internal::InternalTopic;
 use crate::format::internal::group_records;
-use crate::format::record::NewRecord;
-use crate::logdir::config::TopicConfig;
-use crate::logdir::{CompactOptions, Created, LogDir, LogDirs, NewTopic, Origin, Partition, Topic};
-use crate::storage::clean::{ActiveSegment, Watch};
-use crate::storage::{self, Durability, LogConfig, LogWriter, SyncFor};
+use crate::logdir::{LogDir, LogDirs};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// As many partitions as Kafka's own topic has.
-const PARTITIONS: i32 = 50;
-/// Kafka's are 100 MiB. With as little as its later releases allow, old commits are soon compacted.
-const CONFIG: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "1048576")];
-
-/// For keys of a segment or two.
-const COMPACTION_MEMORY: u64 = 1 << 20;
-
-/// A group's place in `__consumer_offsets`, to be written to.
+/// A group's place in `__consumer_offsets`, for what it commits.
 pub struct Commits {
-    group: GroupId,
-    partition: Partition,
-    replayed: CoordinatorLog,
-    writer: Option<LogWriter>,
-    /// The configuration of the topic; `None` where a broker has the log dir.
-    own_config: Option<LogConfig>,
-}
-
-/// A record to be written; without a value a tombstone.
-struct GroupRecord {
-    key: Vec<u8>,
-    value: Option<Vec<u8>>,
+    writer: CoordinatorWriter,
 }
 
 impl Commits {
@@ -51,10 +23,7 @@ impl Commits {
     /// # Errors
     /// When the group's place is not in this log dir, the id is that of another kind of group, or the disk fails.
     pub fn open(log_dir: &LogDir, group: &GroupId) -> Result<Self> {
-        let (topic, partition) = place_of(log_dir, group)?;
-        let own_config = log_dir.decides_on(&topic)?.then(|| topic.log_config());
-        let replayed = CoordinatorLog::open(&partition)?;
-        Ok(Self { group: group.clone(), partition, replayed, writer: None, own_config })
+        Ok(Self { writer: CoordinatorWriter::open(log_dir, group)? })
     }
 
     /// What the group has committed, by now.
@@ -62,9 +31,10 @@ impl Commits {
     /// # Errors
     /// When the log cannot be read, or the id is that of another kind of group.
     pub fn group(&mut self) -> Result<Option<&Group>> {
-        self.catch_up()?;
-        self.refuse_other_kind()?;
-        Ok(self.replayed.group(&self.group))
+        let id = self.writer.id().clone();
+        let group = self.writer.group()?;
+        group.map_or(Ok(()), |group| group.refuse_other_kind(&id))?;
+        Ok(group)
     }
 
     /// Commits offsets, with the text that goes with each, and makes them durable.
@@ -72,12 +42,12 @@ impl Commits {
     /// # Errors
     /// When the disk fails, or the id is that of another kind of group.
     pub fn commit(&mut self, offsets: &BTreeMap<TopicPartition, (Offset, String)>, now: Timestamp) -> Result<()> {
-        let group = self.group.clone();
-        let records = offsets.iter().map(|(partition, (offset, metadata))| GroupRecord {
+        let group = self.writer.id().clone();
+        let records = offsets.iter().map(|(partition, (offset, metadata))| CoordinatorRecord {
             key: group_records::offset_commit_key(group.as_str(), partition),
             value: Some(group_records::offset_commit_value(*offset, metadata, now)),
         });
-        let records: Vec<GroupRecord> = records.collect();
+        let records: Vec<CoordinatorRecord> = records.collect();
         self.append(now, |_, _| Ok(records))
     }
 
@@ -91,7 +61,7 @@ impl Commits {
         is_meant: impl Fn(&TopicPartition) -> bool,
         now: Timestamp,
     ) -> Result<Vec<TopicPartition>> {
-        let (id, mut forgotten) = (self.group.clone(), Vec::new());
+        let (id, mut forgotten) = (self.writer.id().clone(), Vec::new());
         self.append(now, |group, pending| {
             let Some(group) = group else { return Ok(Vec::new()) };
             forgotten = group.committed.keys().filter(|partition| is_meant(partition)).cloned().collect();
@@ -114,7 +84,7 @@ impl Commits {
     /// As [`Commits::commit`]; when a transaction with offsets of the group is open; and when it has committed something of
     /// another topic than these, which members are kept out of.
     pub fn delete(&mut self, excluded: &BTreeSet<TopicName>, now: Timestamp) -> Result<Option<Vec<TopicPartition>>> {
-        let (id, mut deleted) = (self.group.clone(), None);
+        let (id, mut deleted) = (self.writer.id().clone(), None);
         self.append(now, |group, pending| {
             let Some(group) = group else { return Ok(Vec::new()) };
             if !pending.is_empty() {
@@ -135,66 +105,17 @@ impl Commits {
         Ok(deleted)
     }
 
-    /// Appends the records that `make` gives, for what the group is under the guard and what it has in open transactions, and
-    /// makes them durable.
+    /// As [`CoordinatorWriter::append`], of a group of consumers. Under the guard that holds until the records are there.
     fn append(
         &mut self,
         now: Timestamp,
-        make: impl FnOnce(Option<&Group>, &BTreeSet<TopicPartition>) -> Result<Vec<GroupRecord>>,
+        make: impl FnOnce(Option<&Group>, &BTreeSet<TopicPartition>) -> Result<Vec<CoordinatorRecord>>,
     ) -> Result<()> {
-        let guard = self.partition.guard()?;
-        self.catch_up()?;
-        self.refuse_other_kind()?;
-        let records = make(self.replayed.group(&self.group), &self.replayed.pending(&self.group))?;
-        if records.is_empty() {
-            return Ok(());
-        }
-        let mut builder = BatchBuilder::new(0);
-        for record in &records {
-            let (key, value) = (Some(&record.key[..]), record.value.as_deref());
-            builder.push(&NewRecord { timestamp: now, key, value, headers: &[] });
-        }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => self.writer.insert(LogWriter::open(&guard, Durability::Synced, now)?),
-        };
-        let batch = builder.finish(None, usize::MAX).expect("records that are not compressed fit a batch");
-        let appended = writer.append(&guard, &mut [batch], now)?;
-        drop(guard);
-        storage::sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
-        if appended.rolled { self.compact(now) } else { Ok(()) }
-    }
-
-    /// Compacts what is in closed segments, in a log dir of our own: a broker does it for itself. Who compacts already does it
-    /// for all, and where there is no room for it, what was committed stands.
-    fn compact(&self, now: Timestamp) -> Result<()> {
-        let Some(config) = &self.own_config else { return Ok(()) };
-        let options = CompactOptions {
-            config: config.clone(),
-            is_forced: true,
-            active_segment: ActiveSegment::Stays,
-            memory: COMPACTION_MEMORY,
-            min_gain_percent: 0,
-        };
-        let mut watch = Watch { is_stopped: &|| false, on_bytes: &mut |_| {} };
-        match self.partition.compact(&options, now, &mut Vec::new(), &mut watch).map_err(GroupError::from) {
-            Err(error) if !error.is_full() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// A log that had no folder yet is another one once it has.
-    fn catch_up(&mut self) -> Result<()> {
-        if self.replayed.has_folder() {
-            return self.replayed.catch_up();
-        }
-        self.replayed = CoordinatorLog::open(&self.partition)?;
-        Ok(())
-    }
-
-    /// Under the guard this holds until the guard is dropped.
-    fn refuse_other_kind(&self) -> Result<()> {
-        self.replayed.group(&self.group).map_or(Ok(()), |group| group.refuse_other_kind(&self.group))
+        let id = self.writer.id().clone();
+        self.writer.append(now, |group, pending| {
+            group.map_or(Ok(()), |group| group.refuse_other_kind(&id))?;
+            make(group, pending)
+        })
     }
 
     /// Ends the writing.
@@ -210,10 +131,7 @@ impl Commits {
     /// # Errors
     /// As [`Commits::close`].
     pub fn end(&mut self, now: Timestamp) -> Result<()> {
-        match self.writer.take() {
-            Some(mut writer) => Ok(self.partition.close(&mut writer, now)?),
-            None => Ok(()),
-        }
+        self.writer.end(now)
     }
 }
 
@@ -265,20 +183,20 @@ pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, topic_id: Option<Uuid>,
 fn offset_tombstones<'a>(
     group: &GroupId,
     partitions: impl IntoIterator<Item = &'a TopicPartition>,
-) -> Vec<GroupRecord> {
+) -> Vec<CoordinatorRecord> {
     let key = |partition| group_records::offset_commit_key(group.as_str(), partition);
-    partitions.into_iter().map(|partition| GroupRecord { key: key(partition), value: None }).collect()
+    partitions.into_iter().map(|partition| CoordinatorRecord { key: key(partition), value: None }).collect()
 }
 
 /// In the batch of the offsets, so that no compaction leaves one without the other: a broker takes an id without any of
 /// this for that of a group of consumers for ever.
-fn classic_tombstone(group: &GroupId) -> GroupRecord {
-    GroupRecord { key: group_records::group_metadata_key(group.as_str()), value: None }
+fn classic_tombstone(group: &GroupId) -> CoordinatorRecord {
+    CoordinatorRecord { key: group_records::group_metadata_key(group.as_str()), value: None }
 }
 
 /// In the order of `ConsumerGroup.createGroupTombstoneRecords`. A tombstone of group metadata would be read as the end of the
 /// group, and the others as records of one that is not there.
-fn consumer_tombstones(group: &GroupId, known: &Group) -> Vec<GroupRecord> {
+fn consumer_tombstones(group: &GroupId, known: &Group) -> Vec<CoordinatorRecord> {
     use group_records::ConsumerKey::{CurrentAssignment, Epoch, Member, PartitionMetadata, TargetEpoch, TargetMember};
     let members = || known.recorded_members.keys().map(String::as_str);
     let keys = members()
@@ -288,44 +206,5 @@ fn consumer_tombstones(group: &GroupId, known: &Group) -> Vec<GroupRecord> {
         .chain(members().map(Member))
         .chain(known.has_partition_metadata().then_some(PartitionMetadata))
         .chain([Epoch]);
-    keys.map(|key| GroupRecord { key: key.encode(group.as_str()), value: None }).collect()
-}
-
-/// The partition that a group is in.
-fn place_of(log_dir: &LogDir, group: &GroupId) -> Result<(Topic, Partition)> {
-    let name: TopicName = InternalTopic::ConsumerOffsets.name().parse().expect("the name of a topic");
-    let topic = match log_dir.find_topic(&name)? {
-        Some(topic) => topic,
-        None => make_topic(log_dir, name)?,
-    };
-    // Of the topic of a broker, whose other partitions may be on other brokers, only the folders are known.
-    if topic.origin == Origin::Broker {
-        let partition = place_in_broker_topic(log_dir, &topic, group)?;
-        return Ok((topic, partition));
-    }
-    let partition = log_dir.partition(&topic, group.partition_of(topic.partition_count()?))?;
-    Ok((topic, partition))
-}
-
-fn place_in_broker_topic(log_dir: &LogDir, topic: &Topic, group: &GroupId) -> Result<Partition> {
-    if let Ok(count) = topic.partition_count() {
-        return Ok(log_dir.partition(topic, group.partition_of(count))?);
-    }
-    for partition in log_dir.partitions(topic)? {
-        if CoordinatorLog::open(&partition)?.group(group).is_some() {
-            return Ok(partition);
-        }
-    }
-    Err(GroupError::Elsewhere { group: group.clone(), log_dir: log_dir.root().to_owned() })
-}
-
-fn make_topic(log_dir: &LogDir, name: TopicName) -> Result<Topic> {
-    let mut config = TopicConfig::default();
-    for (key, value) in CONFIG {
-        config.set(key, value).expect("a configuration of our own is valid");
-    }
-    let new = NewTopic { name, partitions: PARTITIONS, config };
-    match log_dir.declare_topic(&new)? {
-        Created::New(topic) | Created::Existing(topic) => Ok(topic),
-    }
+    keys.map(|key| CoordinatorRecord { key: key.encode(group.as_str()), value: None }).collect()
 }

@@ -10,6 +10,7 @@
 
 mod commits;
 mod coordinator_log;
+mod coordinator_writer;
 mod error;
 mod group;
 mod groups_topic;
