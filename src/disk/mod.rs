@@ -28,6 +28,7 @@ pub mod watch;
 use std::fs::Metadata;
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -223,6 +224,10 @@ pub trait DiskFile: Send + Sync {
     fn unlock_range(&self, range: Range<u64>) -> Result<()>;
     /// A range that another handle has locked, one of those that reach into `range`; needs no right to write.
     fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>>;
+    /// The descriptor, for another process to inherit; `None` on a disk that no other process sees.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// An open folder: the same one for as long as it is held, whatever its path names by then. Names are single names in it,

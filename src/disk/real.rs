@@ -16,7 +16,7 @@ use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -278,6 +278,10 @@ impl DiskFile for RealFile {
 
     fn locked_range(&self, range: Range<u64>) -> Result<Option<Range<u64>>> {
         named("look for locks of", &self.path, lock::locked_range(&self.file, range))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
     }
 }
 

@@ -90,6 +90,15 @@ pub fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, FormatError> {
     Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+/// Appends a varint that is not folded, as lengths in flexible messages are.
+pub fn write_u32(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// Reads a 32-bit varint that is not folded at `*at` and moves `*at` past it.
 pub fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32, FormatError> {
     let unfolded = read_i64(bytes, at)?;

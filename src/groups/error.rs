@@ -65,6 +65,26 @@ pub enum GroupError {
         /// Which kind.
         kind: GroupKind,
     },
+    /// The id is that of another kind of group, and one id is one kind: a broker would give up all groups of the partition.
+    #[error("{group} is a {} group, and no work queue", kind.name().to_lowercase())]
+    NoShareGroup {
+        /// Its id.
+        group: GroupId,
+        /// Which kind.
+        kind: GroupKind,
+    },
+    /// What is written of a work queue is of a topic by its id, and topics of before Kafka 2.8 have none.
+    #[error("{topic} has no topic id")]
+    NoTopicId {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Another worker makes the first states of a work queue, and takes longer than it can.
+    #[error("another worker has begun with this group and has not ended: {}", path.display())]
+    IsBegun {
+        /// The lock file of the group.
+        path: PathBuf,
+    },
     /// A group has begun to read a topic that its members are not kept out of.
     #[error("{group} has just begun to read {topic}")]
     ReadsAnother {

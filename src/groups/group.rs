@@ -4,6 +4,7 @@
 //! `GroupMetadataManager.replay`, `OffsetMetadataManager.replay`, `ConsumerGroup`, `ShareGroup`.
 
 use super::{GroupError, Result};
+use crate::format::internal::share_records::StatePartitions;
 use crate::format::internal::value::{Struct, Value};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
 use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
@@ -164,6 +165,8 @@ pub struct Group {
     pub recorded_members: BTreeMap<String, RecordedMember>,
     /// What an assignor has called itself; of a classic group.
     pub protocol: Option<String>,
+    /// Which partitions of a share group have a state.
+    pub share: StatePartitions,
     /// The kinds of records that are there and are not tombstones, but for offsets and members.
     kinds: BTreeSet<i16>,
     epoch: i64,
@@ -258,7 +261,11 @@ impl Group {
             record::CONSUMER_TARGET | record::SHARE_TARGET | record::STREAMS_TARGET => {
                 self.target_epoch = value.and_then(|value| value.int("assignmentEpoch")).unwrap_or_default();
             }
-            record::CONSUMER_PARTITIONS | record::SHARE_STATE | record::STREAMS_TOPOLOGY => {
+            record::SHARE_STATE => {
+                self.share = value.map(StatePartitions::read).unwrap_or_default();
+                self.note(key_type, value.is_some());
+            }
+            record::CONSUMER_PARTITIONS | record::STREAMS_TOPOLOGY => {
                 self.note(key_type, value.is_some());
             }
             _ => {}

@@ -7,7 +7,9 @@
 //! | --- | --- |
 //! | `s` below 2^16 | a member has slot `s` |
 //! | `s` from 2^16 to 2^17 | one that has chosen its partitions itself |
+//! | 2^31 | somebody makes the first states of a work queue |
 //! | from 2^32 + `p` 2^17 on, `s` + 1 of them | the member in slot `s` has partition `p` |
+//! | from 2^62 on | records of a work queue that are being handled: see [`Claims`](super::Claims) |
 //!
 //! The ranges of a partition all begin with the same byte, so that they exclude each other, and the length of one names its
 //! slot: a lock of this kind does not tell whose it is. What the file holds, from 256 (`s` + 1) on, is text about the member in
@@ -42,6 +44,8 @@ pub struct Member {
     pub slot: u64,
     /// What it says of itself: `PID HOST`.
     pub text: String,
+    /// How it works, of a worker of a queue; empty of others.
+    pub note: String,
 }
 
 impl Member {
@@ -59,10 +63,10 @@ pub(super) const fn is_manual(slot: u64) -> bool {
 
 /// The lock file of a group, open.
 pub struct LockFile {
-    file: Arc<dyn DiskFile>,
-    folder: Arc<dyn Folder>,
-    name: String,
-    path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) folder: Arc<dyn Folder>,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
 }
 
 impl LockFile {
@@ -194,7 +198,7 @@ impl LockFile {
         Ok(LogDirError::TopicDeleted { topic: topic.clone() }.into())
     }
 
-    /// Takes the lowest of these slots that is free, and says there what `text` says; `None` where members are kept out.
+    /// Takes the lowest of these slots that is free, and says there what `text` says, a line of who it is and one of how it works; `None` where members are kept out.
     ///
     /// # Errors
     /// When the disk fails.
@@ -259,14 +263,15 @@ impl LockFile {
             ranges.extend([range.start..found.start, found.end..range.end].into_iter().filter(|it| !it.is_empty()));
         }
         slots.sort_unstable();
-        slots.into_iter().map(|slot| Ok(Member { slot, text: self.text(slot)? })).collect()
+        slots.into_iter().map(|slot| self.member(slot)).collect()
     }
 
-    fn text(&self, slot: u64) -> Result<String> {
+    fn member(&self, slot: u64) -> Result<Member> {
         let mut bytes = [0; TEXT_SIZE as usize];
         let read = self.file.read_at(&mut bytes, TEXT_SIZE * (slot + 1)).map_err(LogDirError::from)?;
-        let text = bytes[..read].split(|&byte| byte == b'\n' || byte == 0).next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(text).into_owned())
+        let mut lines = bytes[..read].split(|&byte| byte == b'\n' || byte == 0);
+        let mut line = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+        Ok(Member { slot, text: line(), note: line() })
     }
 
     /// Keeps members out for as long as this file is open.

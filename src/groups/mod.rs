@@ -8,6 +8,7 @@
 //!
 //! Source: Kafka's coordinator, `GroupCoordinatorService`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
+mod claims;
 mod commits;
 mod coordinator_log;
 mod coordinator_writer;
@@ -18,8 +19,12 @@ mod lag;
 mod lock_file;
 mod membership;
 mod reset;
+mod share_group;
+mod share_log;
+mod share_state;
 mod unread;
 
+pub use claims::{Claimed, Claims};
 pub use commits::{Commits, Forgotten, forget_topic};
 pub use coordinator_log::{CoordinatorLog, PassedOver};
 pub use error::{GroupError, Result};
@@ -29,4 +34,7 @@ pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
 pub use membership::{Assignment, Balance, FileSystems, Membership};
 pub use reset::{Excluded, Moved, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
+pub use share_group::{ShareStateTopic, begin_share_group, delete_share_group, share_key};
+pub use share_log::{ShareChange, ShareLog};
+pub use share_state::{Delivery, ShareState};
 pub use unread::{CommittedOffsets, GroupReaders, WhichGroups};

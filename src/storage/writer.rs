@@ -190,6 +190,12 @@ impl LogWriter {
         self.active.end.next_offset
     }
 
+    /// The bytes of the segment that is written to.
+    #[must_use]
+    pub fn active_size(&self) -> u64 {
+        self.active.end.size
+    }
+
     /// What is to be synced, to be shared with whoever syncs.
     #[must_use]
     pub fn pending_sync(&self) -> &Arc<Mutex<PendingSync>> {

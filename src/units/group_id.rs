@@ -37,10 +37,15 @@ impl GroupId {
     /// absolute value of Java's hash of the text, which is over UTF-16 units.
     #[must_use]
     pub fn partition_of(&self, partitions: i32) -> i32 {
-        let hash = self.0.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
         // Of the one number that has no absolute value, Kafka takes 0.
-        hash.checked_abs().unwrap_or(0) % partitions.max(1)
+        java_hash(&self.0).checked_abs().unwrap_or(0) % partitions.max(1)
     }
+}
+
+/// What Java's `String.hashCode` gives for a text.
+#[must_use]
+pub fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 impl FromStr for GroupId {

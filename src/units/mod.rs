@@ -15,7 +15,7 @@ pub mod time_format;
 pub mod time_text;
 pub mod zone;
 
-pub use group_id::{GroupId, GroupIdError};
+pub use group_id::{GroupId, GroupIdError, java_hash};
 pub use name::{TopicName, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
 pub use set_aside::{FOLDER_NAME_MAX, SetAside, SetAsideKind};

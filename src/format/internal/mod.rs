@@ -11,6 +11,7 @@ pub mod group_records;
 pub mod metadata;
 pub mod schema;
 mod share_group_state;
+pub mod share_records;
 #[cfg(test)]
 mod tests;
 mod transaction_state;

@@ -100,6 +100,12 @@ impl<'a> Struct<'a> {
         }
     }
 
+    /// The structs of a list field; none where it is null or not there.
+    pub fn structs<'b>(&'b self, name: &str) -> impl Iterator<Item = &'b Struct<'a>> + use<'a, 'b> {
+        let values = self.list(name).unwrap_or_default();
+        values.iter().filter_map(|value| if let Value::Struct(data) = value { Some(data) } else { None })
+    }
+
     /// A list field of integers; `None` where it is null or not there.
     #[must_use]
     pub fn ints(&self, name: &str) -> Option<Vec<i64>> {
