@@ -12,7 +12,8 @@
 //! | --- | --- | --- |
 //! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
 //! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
-//! | 5 | [`groups`] | what groups of consumers have committed, in Kafka's own topic for it |
+//! | 6 | [`work`] | topics as queues: a handler for each record, attempts, retries, dead letters |
+//! | 5 | [`groups`] | what groups have committed and delivered, in Kafka's own topics for it, and who of their members runs |
 //! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
 //! | 4 | [`logdir`] | the whole directory: topics, checkpoint files, locks |
 //! | 3 | [`storage`] | one partition: segments, indexes, appending, reading, recovery, retention, compaction, checking, mending |
@@ -59,3 +60,4 @@ pub mod produce;
 pub mod storage;
 pub mod stream;
 pub mod units;
+pub mod work;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors of the house. A module uses its own and lower ones; two modules on one floor do not know each other.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("units", 0),
     ("format", 1),
     ("disk", 2),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 10] = [
     ("groups", 5),
     ("produce", 5),
     ("consume", 6),
+    ("work", 6),
     ("cli", 7),
 ];
 

@@ -1,8 +1,11 @@
-//! What the system knows of this process.
+//! What the system knows of this process, and where it finds others.
 
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
-use std::fs;
+use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// The signals that the process ignores.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,4 +35,65 @@ impl IgnoredSignals {
 pub fn pid_and_host() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} {}", std::process::id(), host.trim()).trim_end().to_owned()
+}
+
+/// The program that a command names, as a shell finds it: by path where there is a slash in it, and otherwise in `PATH`.
+///
+/// # Errors
+/// That there is none, or none that can be run.
+pub fn find_program(command: &OsStr) -> Result<PathBuf, io::ErrorKind> {
+    let is_program = |path: &Path| {
+        let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        is_file && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if command.as_encoded_bytes().contains(&b'/') {
+        let path = PathBuf::from(command);
+        return match fs::metadata(&path) {
+            _ if is_program(&path) => Ok(path),
+            Ok(_) => Err(io::ErrorKind::PermissionDenied),
+            Err(_) => Err(io::ErrorKind::NotFound),
+        };
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut paths = std::env::split_paths(&folders).map(|folder| folder.join(command));
+    paths.find(|path| is_program(path)).filter(|_| !command.is_empty()).ok_or(io::ErrorKind::NotFound)
+}
+
+/// A folder for files that pass between this process and those that it starts. Nobody else can enter it; it is removed with
+/// what is in it.
+#[derive(Debug)]
+pub struct PrivateFolder(PathBuf);
+
+impl PrivateFolder {
+    /// Makes one where the system has such files (`TMPDIR`, /tmp).
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make() -> super::Result<Self> {
+        let path = std::env::temp_dir().join(format!("kdir-{}", uuid::Uuid::new_v4()));
+        super::named("create", &path, fs::DirBuilder::new().mode(0o700).create(&path))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The text of a file in it, which is removed; `None` where there is none, or it is no text or larger than `size_max`.
+    #[must_use]
+    pub fn take_small(&self, path: &Path, size_max: usize) -> Option<String> {
+        let size = fs::symlink_metadata(path).ok().filter(|it| it.is_file())?.len();
+        let text = if size <= size_max as u64 { fs::read_to_string(path).ok() } else { None };
+        let _ = fs::remove_file(path);
+        text
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        // What is left in a folder of temporary files is for the system to remove.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

@@ -191,7 +191,7 @@ impl LockFile {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(super) fn why_unnamed(&self, topic: &TopicName) -> Result<GroupError> {
+    pub fn why_unnamed(&self, topic: &TopicName) -> Result<GroupError> {
         if self.folder.is_named().map_err(LogDirError::from)? {
             return Ok(GroupError::LockFileRemoved { path: self.path.clone() });
         }

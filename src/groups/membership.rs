@@ -10,11 +10,13 @@
 //! - All members use one file: after a slot is taken, its name must still lead to it. It is in the folder of partition 0, and
 //!   who finds that without its name is a member no more.
 
+use super::claims::PARTITIONS_MAX;
 use super::lock_file::{LockFile, MANUAL_SLOTS, Member, SHARING_SLOTS, is_manual};
 use super::{GroupError, Result};
 use crate::logdir::{LogDir, Topic};
 use crate::units::{GroupId, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -104,35 +106,13 @@ impl Membership {
             joined.partitions = partitions;
             return Ok(joined.file.path().to_owned());
         }
-        let first = TopicPartition { topic: topic.name.clone(), partition: 0 };
-        if !topic.partitions.contains(&0) {
-            return Err(GroupError::NoPartition { partition: first });
-        }
-        let (handle, started) = (self.log_dir.partition(topic, 0)?, Instant::now());
-        loop {
-            let guard = handle.guard()?;
-            let file = LockFile::open(&guard, &self.group)?;
-            drop(guard);
-            if self.file_systems == FileSystems::Local {
-                file.refuse_shared_file_system()?;
-            }
-            let slots = if self.assignment == Assignment::Shared { SHARING_SLOTS } else { MANUAL_SLOTS };
-            let Some(slot) = file.take_slot(slots, &self.text)? else {
-                if started.elapsed() > RESET_MAX {
-                    return Err(GroupError::IsReset { group: self.group.clone() });
-                }
-                thread::sleep(RESET_PAUSE);
-                continue;
-            };
-            if file.is_named()? {
-                let path = file.path().to_owned();
-                self.topics.insert(
-                    topic.name.clone(),
-                    InTopic { file, slot, partitions, owned: BTreeSet::new(), refused: BTreeSet::new() },
-                );
-                return Ok(path);
-            }
-        }
+        let slots = if self.assignment == Assignment::Shared { SHARING_SLOTS } else { MANUAL_SLOTS };
+        let place = (&self.log_dir, topic, &self.group);
+        let (file, slot) = join(place, self.file_systems, slots, &self.text)?;
+        let path = file.path().to_owned();
+        let (owned, refused) = (BTreeSet::new(), BTreeSet::new());
+        self.topics.insert(topic.name.clone(), InTopic { file, slot, partitions, owned, refused });
+        Ok(path)
     }
 
     /// Looks who else is alive, and takes what is free and due to this one.
@@ -189,6 +169,56 @@ impl Membership {
             topic.owned.iter().map(|&partition| TopicPartition { topic: name.clone(), partition })
         })
     }
+}
+
+/// Joins a group in a topic. Returns its lock file, with the slot that was taken.
+fn join(
+    (log_dir, topic, group): (&LogDir, &Topic, &GroupId),
+    file_systems: FileSystems,
+    slots: Range<u64>,
+    text: &str,
+) -> Result<(LockFile, u64)> {
+    if !topic.partitions.contains(&0) {
+        let partition = TopicPartition { topic: topic.name.clone(), partition: 0 };
+        return Err(GroupError::NoPartition { partition });
+    }
+    let (handle, started) = (log_dir.partition(topic, 0)?, Instant::now());
+    loop {
+        let guard = handle.guard()?;
+        let file = LockFile::open(&guard, group)?;
+        drop(guard);
+        if file_systems == FileSystems::Local {
+            file.refuse_shared_file_system()?;
+        }
+        let Some(slot) = file.take_slot(slots.clone(), text)? else {
+            if started.elapsed() > RESET_MAX {
+                return Err(GroupError::IsReset { group: group.clone() });
+            }
+            thread::sleep(RESET_PAUSE);
+            continue;
+        };
+        if file.is_named()? {
+            return Ok((file, slot));
+        }
+    }
+}
+
+/// Joins the workers of a queue, who share its records and not its partitions. `text` is a line of who it is, and one of how it
+/// works. The worker has left when the file is dropped.
+///
+/// # Errors
+/// When the group is just being reset, partition 0 is not here, or the disk fails.
+pub fn join_workers(
+    log_dir: &LogDir,
+    topic: &Topic,
+    group: &GroupId,
+    file_systems: FileSystems,
+    text: &str,
+) -> Result<LockFile> {
+    if let Some(&partition) = topic.partitions.iter().find(|&&partition| partition >= PARTITIONS_MAX) {
+        return Err(GroupError::NoPartition { partition: TopicPartition { topic: topic.name.clone(), partition } });
+    }
+    Ok(join((log_dir, topic, group), file_systems, SHARING_SLOTS, text)?.0)
 }
 
 impl InTopic {

@@ -32,7 +32,7 @@ pub use group::{Assigned, Committed, Group, GroupKind, GroupState, RecordedMembe
 pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
-pub use membership::{Assignment, Balance, FileSystems, Membership};
+pub use membership::{Assignment, Balance, FileSystems, Membership, join_workers};
 pub use reset::{Excluded, Moved, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
 pub use share_group::{ShareStateTopic, begin_share_group, delete_share_group, share_key};
 pub use share_log::{ShareChange, ShareLog};

@@ -56,8 +56,8 @@ pub struct ShareChange {
     pub key: ShareKey,
     /// Below it all are terminal.
     pub start_offset: Offset,
-    /// What has changed, by offset.
-    pub batches: Vec<StateBatch>,
+    /// What has changed, by offset, and when that counts as written.
+    pub batches: Vec<(StateBatch, Timestamp)>,
     /// Offsets whose last delivery is not to count, with how many count.
     pub lowered: Vec<(Offset, i16)>,
 }
@@ -294,9 +294,9 @@ impl ShareStates {
     fn change(&mut self, change: &ShareChange, now: Timestamp) -> Vec<NewValue> {
         let Some(state) = self.states.get_mut(&change.key) else { return Vec::new() };
         state.raise_start(change.start_offset);
-        change.batches.iter().for_each(|batch| state.set(batch, now));
+        change.batches.iter().for_each(|(batch, at)| state.set(batch, *at));
         if change.lowered.is_empty() {
-            return vec![NewValue::of(change.key.update(), state.update_of(&change.batches), now)];
+            return updates_of(&change.key, state, change.batches.iter().copied());
         }
         change.lowered.iter().for_each(|&(offset, count)| state.lower(offset, count));
         snapshot_of(&change.key, state, now)
@@ -312,10 +312,19 @@ fn snapshot_of(key: &ShareKey, state: &mut ShareState, now: Timestamp) -> Vec<Ne
     let mut values = vec![NewValue::of(key.snapshot(), state.next_snapshot(now), now)];
     let waits =
         |(batch, at): &(StateBatch, Timestamp)| batch.state == DeliveryState::Available && *at > Delivery::NEVER;
-    values.extend(
-        state.batches().filter(waits).map(|(batch, at)| NewValue::of(key.update(), state.update_of(&[batch]), at)),
-    );
+    values.extend(updates_of(key, state, state.batches().filter(waits)));
     values
+}
+
+/// Updates that say what has changed, one for each time: a record has one.
+fn updates_of(
+    key: &ShareKey,
+    state: &ShareState,
+    batches: impl Iterator<Item = (StateBatch, Timestamp)>,
+) -> Vec<NewValue> {
+    let mut by_time = BTreeMap::<Timestamp, Vec<StateBatch>>::new();
+    batches.for_each(|(batch, at)| by_time.entry(at).or_default().push(batch));
+    by_time.into_iter().map(|(at, batches)| NewValue::of(key.update(), state.update_of(&batches), at)).collect()
 }
 
 impl NewValue {

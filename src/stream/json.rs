@@ -16,7 +16,7 @@
 //! says that it is Kafka's: what was read from a log, which may hold any, is taken again.
 
 use crate::format::header::TimestampType;
-use crate::format::record::Record;
+use crate::format::record::{Headers, Record};
 use crate::units::{Offset, Timestamp};
 use base64::display::Base64Display;
 use base64::engine::DecodePaddingMode;
@@ -89,15 +89,23 @@ pub fn write_offset_and_time(it: &Located<'_>, out: &mut Vec<u8>) {
 /// Appends what comes after the value, and a newline.
 #[inline(always)]
 pub fn write_headers(it: &Located<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"headers\":[");
-    for (place, (key, value)) in it.record.headers.iter().enumerate() {
+    out.extend_from_slice(b",\"headers\":");
+    write_header_list(it.record.headers, out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends headers as a list.
+#[inline(always)]
+pub fn write_header_list(headers: Headers<'_>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (place, (key, value)) in headers.iter().enumerate() {
         out.extend_from_slice(if place == 0 { b"{\"key" } else { b",{\"key" });
         write_part(Some(key), out);
         out.extend_from_slice(b",\"value");
         write_part(value, out);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
 }
 
 /// Appends what follows the name of a field that holds bytes, from the end of the name on.

@@ -16,7 +16,7 @@ pub mod time_text;
 pub mod zone;
 
 pub use group_id::{GroupId, GroupIdError, java_hash};
-pub use name::{TopicName, TopicPartition};
+pub use name::{TopicName, TopicNameError, TopicPartition};
 pub use offset::{Offset, Position, RelativeOffset};
 pub use set_aside::{FOLDER_NAME_MAX, SetAside, SetAsideKind};
 pub use size::ByteSize;
