@@ -21,6 +21,7 @@ use crate::disk::real::open_input;
 use crate::disk::{Disk, descriptors};
 use crate::logdir::{LogDir, LogDirError, LogDirs};
 use crate::units::{LocalZone, Timestamp};
+use crate::work::supervisor;
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use etcetera::BaseStrategy;
@@ -91,6 +92,7 @@ enum Command {
     Get(Lazy<commands::get::GetArgs>),
     Offsets(Lazy<commands::offsets::OffsetsArgs>),
     Groups(Lazy<commands::groups::GroupsArgs>),
+    Work(Lazy<commands::work::WorkArgs>),
     DeleteRecords(Lazy<commands::delete_records::DeleteRecordsArgs>),
     Retention(Lazy<commands::retention::RetentionArgs>),
     Compact(Lazy<commands::compact::CompactArgs>),
@@ -221,10 +223,23 @@ pub fn command() -> clap::Command {
     command
 }
 
+/// Keeps the time of a handler, where the program was started for that.
+fn supervise() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != supervisor::WORD {
+        return None;
+    }
+    let ended = supervisor::run(&arguments.collect::<Vec<_>>());
+    Some(ended.map_or(ExitCode::from(exit::FAILED), ExitCode::from))
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = complete::answer() {
+        return code;
+    }
+    if let Some(code) = supervise() {
         return code;
     }
     let cli = match usage::parse() {
@@ -254,6 +269,7 @@ fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
         Command::Get(Lazy(args)) => commands::get::run(args, context),
         Command::Offsets(Lazy(args)) => commands::offsets::run(args, context),
         Command::Groups(Lazy(args)) => commands::groups::run(args, context),
+        Command::Work(Lazy(args)) => commands::work::run(args, context),
         Command::DeleteRecords(Lazy(args)) => commands::delete_records::run(args, context),
         Command::Retention(Lazy(args)) => commands::retention::run(args, context),
         Command::Compact(Lazy(args)) => commands::compact::run(args, context),

@@ -95,6 +95,20 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
+    /// For a command that decides itself what a second signal is: a byte can be read for each.
+    pub(crate) fn on_signals_counted() -> io::Result<Self> {
+        let (reader, waker) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        let _held_back = HeldBack::new()?;
+        let ignored = process::IgnoredSignals::read();
+        for number in STOPPING.into_iter().filter(|&number| !ignored.has(number)) {
+            flag::register_usize(number, Arc::clone(&SIGNAL), number as usize)?;
+            low_level::pipe::register(number, OwnedFd::from(waker.try_clone()?))?;
+        }
+        ENDS_AT_ONCE.store(false, Ordering::SeqCst);
+        Ok(Self { reader, waker })
+    }
+
     pub(crate) fn on_signals() -> io::Result<Self> {
         let (reader, waker) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;

@@ -29,5 +29,5 @@ mod worker;
 pub use error::{Result, WorkError};
 pub use event::{Event, Summary};
 pub use handlers::find_command;
-pub use options::{Backoff, Durable, Environment, Input, Interrupt, Mode, Options, Ordered};
+pub use options::{Backoff, Durable, Environment, Input, Interrupt, Mode, Options, Ordered, Start};
 pub use worker::{Ended, Worker};

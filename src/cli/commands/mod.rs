@@ -18,6 +18,7 @@ pub(crate) mod produce;
 pub(crate) mod repair;
 pub(crate) mod retention;
 pub(crate) mod verify;
+pub(crate) mod work;
 
 use super::Context;
 use super::exit::Failures;
