@@ -7,7 +7,7 @@
 use super::dead_letters::DeadLetters;
 use super::handlers::Handlers;
 use super::job::Taken;
-use super::options::{Durable, Environment, Mode, Options, Ordered, Start};
+use super::options::{Durable, Environment, Mode, Options, Start};
 use super::persistent::Persistent;
 use super::queue::Queue;
 use super::{Event, Result, Summary, WorkError};
@@ -106,7 +106,7 @@ pub(super) struct Running {
 #[derive(Debug, Clone, Copy)]
 enum Watched {
     Queue(usize),
-    Workers(usize),
+    Workers,
 }
 
 impl<'a> Worker<'a> {
@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
     fn add_topic(&mut self, topic: Topic, lock_file: LockFile) -> Result<()> {
         self.compare_with_others(&topic, &lock_file)?;
         self.watch.add_file(lock_file.path());
-        self.watched.push(Watched::Workers(self.topics.len()));
+        self.watched.push(Watched::Workers);
         self.topics.push(OfTopic { topic, lock_file, queues: Vec::new(), next: 0 });
         self.add_partitions(self.topics.len() - 1)
     }
@@ -219,7 +219,9 @@ impl<'a> Worker<'a> {
             }
             let Some(topic_id) = partition.incarnation()? else { continue };
             let key = crate::groups::share_key(&self.group, topic_id, partition.id().partition);
-            let Some(state) = self.states.log(&key)?.state(&key) else { continue };
+            let log = self.states.log(&key)?;
+            log.catch_up()?;
+            let Some(state) = log.state(&key) else { continue };
             let follows = self.options.follows;
             let queue = Queue::open(partition, &self.group, topic_id, (self.options.ordered, follows), state)?;
             self.watch.add(queue.path());
@@ -360,7 +362,7 @@ impl<'a> Worker<'a> {
         for number in changed {
             match self.watched[number] {
                 Watched::Queue(place) => self.queues[place].has_changed(),
-                Watched::Workers(_) => self.stirred = Some(Instant::now()),
+                Watched::Workers => self.stirred = Some(Instant::now()),
             }
         }
         let now = (self.environment.clock)();
@@ -438,11 +440,6 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether records are in order, so that one that is not the first waits.
-    pub(super) fn is_ordered(&self) -> bool {
-        self.options.ordered != Ordered::No
     }
 }
 
