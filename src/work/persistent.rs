@@ -85,10 +85,12 @@ impl Persistent {
     }
 
     pub(super) fn free(&self) -> usize {
-        if self.failure.is_some() {
-            return 0;
+        match &self.live {
+            _ if self.failure.is_some() => 0,
+            None => self.jobs,
+            Some(live) if live.lines.is_none() || live.is_killed.is_some() => 0,
+            Some(live) => self.jobs - live.unanswered.len(),
         }
-        self.jobs - self.live.as_ref().map_or(0, |live| live.unanswered.len())
     }
 
     /// Readable when there are answers.
@@ -98,7 +100,7 @@ impl Persistent {
 
     /// The claims of the command that runs; `None` before it was started.
     pub(super) fn claims(&self) -> Option<&Arc<Claims>> {
-        self.live.as_ref().filter(|live| live.is_killed.is_none()).map(|live| &live.claims)
+        self.live.as_ref().map(|live| &live.claims)
     }
 
     /// The process, once it runs.
@@ -234,13 +236,17 @@ impl Persistent {
         Ok(oldest.into_iter().chain(ids.map(|id| (id, Answer::NotTried))).collect())
     }
 
-    /// Shows it the end of its input, and waits for its own.
-    pub(super) fn end(&mut self) -> Result<()> {
-        if let Some(mut live) = self.live.take() {
+    /// Shows it the end of its input: one that answers late answers now.
+    pub(super) fn end_input(&mut self) {
+        if let Some(live) = &mut self.live {
             drop(live.lines.take());
-            live.child.wait()?;
         }
-        Ok(())
+    }
+
+    /// Whether it has ended, or was never there.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        let Some(live) = &mut self.live else { return Ok(true) };
+        Ok(live.child.try_wait()?.is_some())
     }
 }
 

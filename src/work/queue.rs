@@ -63,6 +63,8 @@ pub(super) struct Queue {
     kept: BTreeMap<Offset, Kept>,
     /// Those of them that may be taken, by when.
     ready: BTreeSet<(Timestamp, Offset)>,
+    /// Those of them that others have.
+    elsewhere: BTreeSet<Offset>,
     /// Those of them that go one after the other.
     by_key: HashMap<u64, BTreeSet<Offset>>,
     /// What comes before is durable.
@@ -118,6 +120,7 @@ impl Queue {
             follows,
             kept: BTreeMap::new(),
             ready: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             by_key: HashMap::new(),
             durable: Offset::ZERO,
             durable_below: DurableBelow::default(),
@@ -152,7 +155,7 @@ impl Queue {
 
     /// Whether others have some of them.
     pub(super) fn has_elsewhere(&self) -> bool {
-        self.kept.values().any(|kept| kept.holder == Holder::Another)
+        !self.elsewhere.is_empty()
     }
 
     /// There may be something new.
@@ -277,6 +280,7 @@ impl Queue {
         if let Some(kept) = self.kept.get_mut(&offset) {
             kept.holder = Holder::Me;
         }
+        self.elsewhere.remove(&offset);
     }
 
     /// Somebody else has the record that was found.
@@ -293,14 +297,20 @@ impl Queue {
         if let Some(kept) = self.kept.get_mut(&offset) {
             (kept.due, kept.holder) = (due, holder);
             self.ready.insert((due, offset));
+            if holder == Holder::Another {
+                self.elsewhere.insert(offset);
+            } else {
+                self.elsewhere.remove(&offset);
+            }
         }
     }
 
     /// Something has shown that others may have given records back: they are tried at once.
     pub(super) fn try_all_elsewhere(&mut self, now: Timestamp) {
-        let elsewhere = self.kept.iter().filter(|(_, kept)| kept.holder == Holder::Another);
-        for (offset, due) in elsewhere.map(|(&offset, kept)| (offset, kept.due)).collect::<Vec<_>>() {
-            self.ready.remove(&(due, offset));
+        for offset in self.elsewhere.clone() {
+            if let Some(kept) = self.kept.get(&offset) {
+                self.ready.remove(&(kept.due, offset));
+            }
             self.put_back(offset, now, Holder::Another);
         }
     }
@@ -316,6 +326,7 @@ impl Queue {
     pub(super) fn drop_kept(&mut self, offset: Offset) {
         let Some(kept) = self.kept.remove(&offset) else { return };
         self.ready.remove(&(kept.due, offset));
+        self.elsewhere.remove(&offset);
         let Some(key) = kept.key else { return };
         let Some(others) = self.by_key.get_mut(&key) else { return };
         others.remove(&offset);

@@ -10,12 +10,16 @@ use super::taking::Job;
 use super::worker::{Ended, Engine, Running, Worker};
 use super::{Event, Result, WorkError};
 use crate::disk::outlet::OutletKind;
+use crate::disk::watch::{Wakers, Woken};
 use crate::format::internal::share_records::{DeliveryState, StateBatch};
 use crate::groups::ShareChange;
 use crate::units::{Offset, Timestamp};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
+
+/// While the reader of the output takes nothing, what may have changed is looked at so often.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// What becomes of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +46,8 @@ impl Worker<'_> {
         let (mut judged, mut has_printed) = (Vec::new(), false);
         match &mut self.engine {
             Engine::Runs(handlers) => {
-                for ended in handlers.take_ended()? {
+                let ended = handlers.take_ended()?;
+                for ended in ended {
                     let Some(running) = self.running.remove(&ended.id) else { continue };
                     let is_out = self.pass_on(&ended.printed)?;
                     has_printed |= is_out && !ended.printed.is_empty();
@@ -66,7 +71,7 @@ impl Worker<'_> {
         if has_printed && self.environment.outlet.kind() == OutletKind::File {
             self.environment.outlet.sync().map_err(WorkError::Output)?;
         }
-        self.bury(&mut judged, now)?;
+        self.bury(&mut judged, false, now)?;
         Ok(judged)
     }
 
@@ -75,14 +80,38 @@ impl Worker<'_> {
         if printed.is_empty() {
             return Ok(true);
         }
-        let outlet = self.environment.outlet;
-        match printed.each(|bytes| outlet.write(bytes).map_err(WorkError::Output)) {
+        match printed.each(|bytes| self.write_out(bytes)) {
             Err(WorkError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
                 self.end(Ended::OutputClosed);
                 Ok(false)
             }
+            // The reader stands still, and who has asked twice does not wait for it.
+            Err(WorkError::Output(error)) if error.kind() == ErrorKind::Interrupted => Ok(false),
             written => written.map(|()| true),
         }
+    }
+
+    /// Writes to the output. A reader that stands still keeps nobody from stopping the worker.
+    fn write_out(&mut self, mut bytes: &[u8]) -> Result<()> {
+        let (outlet, stop) = (self.environment.outlet, self.environment.interrupt.descriptor);
+        if !matches!(outlet.kind(), OutletKind::Pipe | OutletKind::Socket) {
+            return outlet.write(bytes).map_err(WorkError::Output);
+        }
+        let wakers = Wakers { output: outlet.descriptor(), stop: Some(stop), input: None };
+        while !bytes.is_empty() {
+            let written = outlet.write_some(bytes).map_err(WorkError::Output)?;
+            bytes = &bytes[written..];
+            if written > 0 {
+                continue;
+            }
+            if wakers.pause_for_room(WAIT_FOR_ROOM)? == Woken::Stop {
+                self.stop(stop);
+            }
+            if self.kills_handlers() {
+                return Err(WorkError::Output(ErrorKind::Interrupted.into()));
+            }
+        }
+        Ok(())
     }
 
     fn judge(&mut self, ended: EndedRun, running: &Running) -> Verdict {
@@ -160,12 +189,12 @@ impl Worker<'_> {
     }
 
     /// Puts the records that are given up where dead letters go.
-    fn bury(&mut self, judged: &mut [Judged], now: Timestamp) -> Result<()> {
+    fn bury(&mut self, judged: &mut [Judged], is_refused: bool, now: Timestamp) -> Result<()> {
         let mut has_put = false;
         for it in judged {
             let Judged { running, verdict: Verdict::GivenUp { why } } = it else { continue };
             for taken in &running.records {
-                has_put |= self.give_up(running.queue, *taken, why, now)?;
+                has_put |= self.give_up(running.queue, *taken, (why, is_refused), now)?;
             }
         }
         match &mut self.dead_letters {
@@ -175,11 +204,11 @@ impl Worker<'_> {
     }
 
     /// Puts a record among the dead letters. Returns whether one was put.
-    fn give_up(&mut self, place: usize, taken: Taken, why: &str, now: Timestamp) -> Result<bool> {
-        let Self { queues, dead_letters, tell, summary, options, .. } = self;
+    fn give_up(&mut self, place: usize, taken: Taken, (why, is_refused): (&str, bool), now: Timestamp) -> Result<bool> {
+        let Self { queues, dead_letters, tell, summary, .. } = self;
         let queue = &mut queues[place];
         let id = queue.partition.id().clone();
-        let attempts = taken.attempt.min(options.max_attempts.max(1));
+        let attempts = taken.attempt;
         let letter = Letter { of: &id, offset: taken.offset, attempts, why };
         summary.given_up += 1;
         let to = dead_letters.as_ref().and_then(|dead_letters| dead_letters.name_of(&id.topic)).cloned();
@@ -192,7 +221,7 @@ impl Worker<'_> {
         });
         let Some(dead_letters) = dead_letters else { return Ok(false) };
         // A worker may have died between the letter and the verdict of the last attempt.
-        if taken.attempt > options.max_attempts && dead_letters.has(&letter)? {
+        if is_refused && dead_letters.has(&letter)? {
             return Ok(false);
         }
         let put = queue.read(taken.offset, |_, _, record| dead_letters.put(&letter, record, now))?;
@@ -266,7 +295,7 @@ impl Worker<'_> {
                 queue.drop_kept(offset);
             }
             Verdict::GivenUp { .. } => {
-                change.set(offset, DeliveryState::Archived, attempt.min(options.max_attempts.max(1)), now);
+                change.set(offset, DeliveryState::Archived, attempt, now);
                 queue.drop_kept(offset);
             }
             // It is written that they were tried together, and no count.
@@ -296,10 +325,12 @@ impl Worker<'_> {
         let mut judged = Vec::new();
         for job in refused {
             let verdict = Verdict::GivenUp { why: job.refused.unwrap_or_default().to_owned() };
-            let Job { queue, records, claims, .. } = job;
+            let Job { queue, mut records, claims, .. } = job;
+            // The attempt that it would have been is none.
+            records.iter_mut().for_each(|taken| taken.attempt -= 1);
             judged.push(Judged { running: Running { queue, records, claims }, verdict });
         }
-        self.bury(&mut judged, now)?;
+        self.bury(&mut judged, true, now)?;
         Ok((judged, kept))
     }
 }

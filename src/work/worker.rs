@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// While records wait for the sync of their producer.
 const CHECK_DURABLE_EVERY: Duration = Duration::from_millis(20);
+/// While the command is to end.
+const CHECK_ENDED_EVERY: Duration = Duration::from_millis(20);
 /// The kernel tells that a file was closed before it drops the locks of the process that has ended: for so long it is tried
 /// again, and so often.
 const STIRRED: Duration = Duration::from_millis(50);
@@ -239,12 +241,7 @@ impl<'a> Worker<'a> {
     pub fn run(mut self) -> Result<(Ended, Summary)> {
         let ended = self.rounds();
         let now = (self.environment.clock)();
-        if let Engine::Persistent(command) = &mut self.engine {
-            if ended.is_err() {
-                command.kill();
-            }
-            command.end()?;
-        }
+        self.end_command(ended.is_err())?;
         self.states.end(now)?;
         if let Some(dead_letters) = &mut self.dead_letters {
             dead_letters.end(now)?;
@@ -254,6 +251,26 @@ impl<'a> Worker<'a> {
         match self.failure.take() {
             Some(error) => Err(error),
             None => Ok((ended, self.summary)),
+        }
+    }
+
+    /// Lets the command that handles all records end, which it may take its time for, but for a signal.
+    fn end_command(&mut self, is_killed: bool) -> Result<()> {
+        loop {
+            let Engine::Persistent(command) = &mut self.engine else { return Ok(()) };
+            if is_killed {
+                command.kill();
+            }
+            command.end_input();
+            if command.has_ended()? {
+                return Ok(());
+            }
+            let stop = self.environment.interrupt.descriptor;
+            let (output, wake) = (self.environment.outlet.descriptor(), command.descriptor());
+            let wakers = Wakers { output, stop: Some(stop), input: Some(wake) };
+            if wakers.pause(CHECK_ENDED_EVERY)? == Woken::Stop {
+                self.stop(stop);
+            }
         }
     }
 
@@ -274,18 +291,33 @@ impl<'a> Worker<'a> {
             if has_worked {
                 self.write(verdicts, &taken, now)?;
                 self.start(taken)?;
+                // Signals and others are heard all the same.
+                self.wait(Duration::ZERO)?;
                 continue;
             }
             if self.running.is_empty() {
                 if let Course::Ending(ended) = self.course {
                     return Ok(ended);
                 }
-                if self.attempts_left == 0 || (!self.options.follows && self.is_drained(now)) {
+                if self.takes_no_more(now) {
                     return Ok(Ended::Done);
                 }
+            } else if matches!(self.engine, Engine::Persistent(_)) && self.takes_no_more(now) {
+                self.end_input();
             }
             self.sync_if_due(now)?;
-            self.wait(now)?;
+            self.wait(self.time_to_wait(now))?;
+        }
+    }
+
+    /// Whether no record is to be taken any more but those that are being handled.
+    fn takes_no_more(&mut self, now: Timestamp) -> bool {
+        self.course != Course::On || self.attempts_left == 0 || (!self.options.follows && self.is_drained(now))
+    }
+
+    fn end_input(&mut self) {
+        if let Engine::Persistent(command) = &mut self.engine {
+            command.end_input();
         }
     }
 
@@ -343,9 +375,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Waits until there may be something to do.
-    fn wait(&mut self, now: Timestamp) -> Result<()> {
-        let at_most = self.time_to_wait(now);
+    /// Waits until there may be something to do, and no longer than this.
+    fn wait(&mut self, at_most: Duration) -> Result<()> {
         let output = self.environment.outlet;
         let wake = match &self.engine {
             Engine::Runs(handlers) => handlers.descriptor(),
@@ -403,7 +434,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A signal has come: the first lets handlers end, the second does not.
-    fn stop(&mut self, signals: BorrowedFd<'_>) {
+    pub(super) fn stop(&mut self, signals: BorrowedFd<'_>) {
         let mut bytes = [0; 64];
         self.signals += rustix::io::read(signals, &mut bytes).unwrap_or(1);
         if self.course != Course::Ending(Ended::Stopped) {

@@ -53,6 +53,7 @@ mod offsets;
 mod open_transactions;
 mod options;
 mod owners;
+mod persistent_work;
 mod pipes;
 mod produce;
 mod produce_events;
@@ -72,6 +73,8 @@ mod terminals;
 mod times;
 mod timestamps;
 mod verify;
+mod work;
+mod work_histories;
 
 use support::Kdir;
 

@@ -55,3 +55,4 @@ mod survival;
 pub mod templates;
 mod transactions;
 mod unreadable;
+mod work;

@@ -1,0 +1,109 @@
+//! One run of the command for all records.
+
+use crate::support::{Kdir, Running, next};
+use rustix::process::Signal;
+
+/// Reads lines, and answers with what the value says for the attempt: `ok`, `retry`, `reject`, `die`, `nonsense` or `later`.
+const PROGRAM: &str = r#"
+import json, os, sys, time
+answers = os.fdopen(3, "w")
+late = []
+for line in sys.stdin:
+    record = json.loads(line)
+    words = record["value"].split()
+    word = words[min(record["attempt"], len(words)) - 1]
+    print(record["value"], record["attempt"], flush=True)
+    if word == "die":
+        sys.exit(1)
+    if word == "hang":
+        time.sleep(100)
+    if word == "late":
+        late.append(record["id"])
+        continue
+    text = {"ok": "ok %d", "retry": "retry %d 50ms", "reject": "reject %d bad one", "nonsense": "okay %d", "other": "ok 1%d"}[word]
+    answers.write(text % record["id"] + "\n")
+    answers.flush()
+for id in late:
+    answers.write("ok %d\n" % id)
+"#;
+
+fn with_values(values: &str) -> Kdir {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &[], values);
+    kdir
+}
+
+fn work(kdir: &Kdir, options: &[&str]) -> Vec<String> {
+    let program = kdir.file("program.py", PROGRAM);
+    let args = [&["-q", "work", "jobs", "-g", "g", "--persistent", "--backoff", "20ms..1s"], options].concat();
+    let command = ["--", "python3", &program];
+    args.iter().chain(&command).map(|&it| it.to_owned()).collect()
+}
+
+fn run(kdir: &Kdir, options: &[&str]) -> (i32, String, String) {
+    let args = work(kdir, options);
+    let output = kdir.command(&args.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn answers_say_what_becomes_of_a_record() {
+    let kdir = with_values("ok\nretry ok\nreject\nlate\nok\n");
+    let (code, stdout, stderr) = run(&kdir, &[]);
+    assert_eq!((code, stderr.as_str()), (3, ""));
+    let mut lines: Vec<&str> = stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["late 1", "ok 1", "ok 1", "reject 1", "retry ok 1", "retry ok 2"]);
+    let letters = kdir.records("dlq.jobs");
+    assert_eq!((letters.len(), &letters[0]["value"]), (1, &"reject".into()));
+    assert!(letters[0]["headers"].to_string().contains("bad one"));
+    assert_eq!(run(&kdir, &[]), (0, String::new(), String::new()));
+}
+
+#[test]
+fn of_what_is_unanswered_at_its_death_only_the_oldest_has_failed() {
+    let kdir = with_values("die ok\nok\nok\n");
+    let (code, stdout, _) = run(&kdir, &[]);
+    assert_eq!(code, 0);
+    let mut lines: Vec<&str> = stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["die ok 1", "die ok 2", "ok 1", "ok 1"]);
+}
+
+#[test]
+fn what_is_no_answer_ends_the_worker_and_acknowledges_nothing() {
+    for (value, answer, why) in [
+        ("nonsense", "okay 0", "expected ok ID, retry ID [DELAY] or reject ID [TEXT]"),
+        ("other", "10", "it is the id of no record that is unanswered"),
+    ] {
+        let kdir = with_values(value);
+        let (code, _, stderr) = run(&kdir, &[]);
+        assert_eq!((code, stderr), (1, format!("kdir: python3 has answered \"{answer}\": {why}\n")));
+        kdir.run(&["-q", "work", "jobs", "-g", "g", "--", "sh", "-c", "echo $KDIR_ATTEMPT"])
+            .code(0)
+            .stdout("1\n")
+            .stderr("");
+    }
+}
+
+#[test]
+fn the_oldest_has_a_limit_of_time() {
+    let kdir = with_values("hang ok\nok\n");
+    let (code, stdout, _) = run(&kdir, &["--timeout", "500ms"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("hang ok 2\n") && stdout.contains("ok 1\n"), "{stdout}");
+}
+
+#[test]
+fn a_signal_lets_it_answer_what_it_has() {
+    let kdir = with_values("ok\nok\n");
+    let args = work(&kdir, &["-F"]);
+    let mut running = Running::start(kdir.process(&args.iter().map(String::as_str).collect::<Vec<_>>()));
+    let lines = running.lines();
+    assert_eq!((next(&lines), next(&lines)), ("ok 1".into(), "ok 1".into()));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().0, Some(143));
+    assert_eq!(run(&kdir, &[]), (0, String::new(), String::new()));
+}

@@ -1,0 +1,360 @@
+//! What becomes of a record, by how its handler ends.
+
+use crate::support::{Kdir, Running, json_lines, next, until};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::time::{Duration, Instant};
+
+const QUICK: [&str; 2] = ["--backoff", "20ms..40ms"];
+
+/// The arguments of a worker of the group g.
+pub(crate) fn work<'a>(topics: &[&'a str], options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["work", "-g", "g"], topics, &QUICK[..], options, &["--", "sh", "-c", script]].concat()
+}
+
+fn lines(count: usize) -> String {
+    (1..=count).map(|number| format!("{number}\n")).collect()
+}
+
+fn with_jobs(count: usize) -> Kdir {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &[], lines(count));
+    kdir
+}
+
+/// The value of a header of a dead letter.
+fn header<'a>(letter: &'a Value, name: &str) -> &'a str {
+    let headers = letter["headers"].as_array().unwrap();
+    let found = headers.iter().find(|header| header["key"] == format!("__dlq.errors.{name}"));
+    found.unwrap()["value"].as_str().unwrap()
+}
+
+#[test]
+fn each_record_is_done_once_and_what_it_printed_is_passed_on() {
+    let kdir = with_jobs(3);
+    let echo = work(&["jobs"], &[], "read x; echo did $x; echo said $x >&2");
+    kdir.run(&echo).code(0).stdout("did 1\ndid 2\ndid 3\n").stderr("said 1\nsaid 2\nsaid 3\n3 records done\n");
+    kdir.run(&echo).code(0).stdout("").stderr("0 records done\n");
+    kdir.produce("jobs", &[], "4\n");
+    kdir.run(&echo).code(0).stdout("did 4\n").stderr("said 4\n1 record done\n");
+}
+
+#[test]
+fn a_record_that_keeps_failing_goes_to_the_dead_letters_with_what_it_said() {
+    let kdir = Kdir::with_topic("jobs", &["--partitions", "3"]);
+    kdir.produce("jobs", &["-p", "2", "-K", ":", "-H", "a=b"], "k:poison\n");
+    kdir.produce("jobs", &["-p", "1"], "good\n");
+    let script = "read x; [ $x = good ] && exit; echo no $x $KDIR_ATTEMPT >&2; exit 9";
+    let run = work(&["jobs"], &["--max-attempts", "3", "-q"], script);
+    kdir.run(&run).code(3).stdout("").stderr("no poison 1\nno poison 2\nno poison 3\n");
+    let letters = kdir.records("dlq.jobs");
+    assert_eq!(letters.len(), 1);
+    assert_eq!((&letters[0]["key"], &letters[0]["value"]), (&"k".into(), &"poison".into()));
+    assert_eq!(letters[0]["headers"][0], serde_json::json!({"key": "a", "value": "b"}));
+    let said = ["topic", "partition", "offset", "group", "delivery.count", "message"].map(|it| header(&letters[0], it));
+    assert_eq!(said, ["jobs", "2", "0", "g", "3", "no poison 3"]);
+    kdir.run(&run).code(0).stdout("").stderr("");
+    // And can be worked themselves.
+    kdir.run(&["-q", "work", "dlq.jobs", "-g", "again", "--", "cat"]).code(0).stdout("poison").stderr("");
+}
+
+#[test]
+fn exit_codes_reject_release_or_stop() {
+    let kdir = with_jobs(2);
+    let run = work(&["jobs"], &["-q", "--reject-exit", "65", "--dead-letter", "bad"], "read x; [ $x = 2 ] || exit 65");
+    kdir.run(&run).code(3).stdout("").stderr("");
+    assert_eq!(header(&kdir.records("bad")[0], "delivery.count"), "1");
+    // What is not counted: released, not to be started, or told to stop.
+    kdir.produce("jobs", &[], "3\n");
+    kdir.run(&work(&["jobs"], &["-q", "-n", "1"], "exit 75")).code(0).stdout("").stderr("");
+    let stderr = "kdir: sh cannot be started: lost; no record was counted for it\n";
+    kdir.run(&work(&["jobs"], &["-q"], "echo lost >&2; exit 127")).code(1).stdout("").stderr(format!("lost\n{stderr}"));
+    kdir.run(&["-q", "work", "jobs", "-g", "g", "--", "no-such-program"])
+        .code(1)
+        .stdout("")
+        .stderr("kdir: no-such-program: command not found\n");
+    kdir.run(&work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT")).code(0).stdout("1\n").stderr("");
+}
+
+#[test]
+fn a_failure_counts_and_the_next_run_goes_on_counting() {
+    let kdir = with_jobs(1);
+    kdir.run(&work(&["jobs"], &["-q", "-n", "1"], "exit 1")).code(0);
+    let note = kdir.temp().join("note");
+    let script = format!("echo $KDIR_ATTEMPT > {}; sleep 100", note.display());
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q"], &script)));
+    until("the handler runs", || fs::read_to_string(&note).is_ok_and(|text| text == "2\n"));
+    running.signal(Signal::KILL);
+    running.status();
+    // Its handler has the record until it ends.
+    kdir.run(&work(&["jobs"], &[], "echo $KDIR_ATTEMPT"))
+        .code(0)
+        .stdout("")
+        .stderr("0 records done, 1 with other workers\n");
+    kill_sleeping(100);
+    until("the record is free", || {
+        let output = kdir.command(&work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT")).output().unwrap();
+        assert!(output.stdout.is_empty() || output.stdout == b"3\n");
+        !output.stdout.is_empty()
+    });
+}
+
+/// Kills the handlers that sleep so many seconds.
+fn kill_sleeping(seconds: u32) {
+    let pattern = format!("sleep {seconds}");
+    for entry in fs::read_dir("/proc").unwrap().map(Result::unwrap) {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = line.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ");
+        if words.trim() == pattern {
+            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        }
+    }
+}
+
+#[test]
+fn one_signal_waits_for_the_handler_and_two_kill_it_and_it_is_not_counted() {
+    let kdir = with_jobs(2);
+    let note = kdir.temp().join("note");
+    let script = format!("echo > {}; sleep 0.5; echo $KDIR_OFFSET", note.display());
+    let running = Running::start(kdir.process(&work(&["jobs"], &["-q"], &script)));
+    until("the handler runs", || note.exists());
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait(), (Some(143), "0\n".into(), String::new()));
+    fs::remove_file(&note).unwrap();
+    let script = format!("echo > {}; sleep 101", note.display());
+    let running = Running::start(kdir.process(&work(&["jobs"], &[], &script)));
+    until("the handler runs", || note.exists());
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal(Signal::INT);
+    let stderr = "waiting for 1 run of the command to end; a second signal kills them\n0 records done\n";
+    assert_eq!(running.wait(), (Some(130), String::new(), stderr.into()));
+    kdir.run(&work(&["jobs"], &["-q"], "echo $KDIR_OFFSET $KDIR_ATTEMPT")).code(0).stdout("1 1\n").stderr("");
+}
+
+#[test]
+fn what_nobody_reads_is_not_acknowledged_and_not_counted() {
+    let kdir = with_jobs(2);
+    let script = "\"$@\" | head -c 0";
+    let args = work(&["jobs"], &["-q"], "sleep 0.2; echo $KDIR_OFFSET $KDIR_ATTEMPT");
+    let mut closed = Running::start(kdir.process_of_script(script, &args));
+    closed.status();
+    kdir.run(&args).code(0).stdout("0 1\n1 1\n").stderr("");
+}
+
+#[test]
+fn a_daemon_that_a_handler_leaves_behind_keeps_nothing() {
+    let kdir = with_jobs(2);
+    let started = Instant::now();
+    kdir.run(&work(&["jobs"], &["-q"], "sleep 102 & echo $KDIR_OFFSET")).code(0).stdout("0\n1\n").stderr("");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    kdir.run(&work(&["jobs"], &["-q"], "echo again")).code(0).stdout("").stderr("");
+    kill_sleeping(102);
+}
+
+#[test]
+fn a_handler_that_takes_too_long_is_killed_also_when_its_worker_is_dead() {
+    let kdir = with_jobs(1);
+    let options = ["-q", "--timeout", "300ms", "--max-attempts", "2"];
+    let started = Instant::now();
+    kdir.run(&work(&["jobs"], &options, "sleep 103")).code(3).stdout("").stderr("");
+    assert!(started.elapsed() < Duration::from_secs(8));
+    assert_eq!(header(&kdir.records("dlq.jobs")[0], "message"), "timed out");
+    kdir.produce("jobs", &[], "2\n");
+    let options = ["-q", "--timeout", "2s"];
+    let note = kdir.temp().join("note");
+    let script = format!("echo > {}; sleep 104", note.display());
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &options, &script)));
+    until("the handler runs", || note.exists());
+    running.signal(Signal::KILL);
+    running.status();
+    let started = Instant::now();
+    let next = work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT");
+    until("the orphan is killed", || !kdir.command(&next).output().unwrap().stdout.is_empty());
+    assert!(started.elapsed() > Duration::from_secs(1), "it had a time of its own");
+}
+
+#[test]
+fn a_record_that_an_environment_cannot_hold_is_worked_all_the_same() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    let long = "x".repeat(200_000);
+    let record = format!(r#"{{"value":"v","key":"a\u0000b","headers":[{{"key":"h","value":"{long}"}}]}}"#);
+    kdir.produce("jobs", &["-i", "json"], record);
+    let omitted = "KDIR_KEY,KDIR_HEADERS,KDIR_HEADER_H\n";
+    kdir.run(&work(&["jobs"], &["-q"], "echo $KDIR_OMITTED")).code(0).stdout(omitted).stderr("");
+    // And what cannot be given to it otherwise, by its envelope.
+    let output =
+        kdir.run(&["-q", "work", "jobs", "-g", "json", "--input", "json", "--", "cat"]).code(0).get_output().clone();
+    assert_eq!(json_lines(&output.stdout)[0]["headers"][0]["value"], long);
+}
+
+#[test]
+fn a_batch_that_fails_is_tried_one_by_one_and_only_that_counts() {
+    let kdir = with_jobs(5);
+    let script = "c=$KDIR_COUNT; all=$(cat); echo $c: $all; case $all in *3*) exit 1;; esac";
+    let run = work(&["jobs"], &["-q", "--batch", "4", "--max-attempts", "2"], script);
+    let expected = "4: 1 2 3 4\n1: 1\n1: 2\n1: 3\n1: 4\n1: 5\n1: 3\n";
+    let output = kdir.run(&run).code(3).stderr("").get_output().clone();
+    let (mut got, mut expected): (Vec<_>, Vec<_>) =
+        (std::str::from_utf8(&output.stdout).unwrap().lines().collect(), expected.lines().collect());
+    got.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(got, expected);
+    assert_eq!(header(&kdir.records("dlq.jobs")[0], "delivery.count"), "2");
+}
+
+#[test]
+fn records_of_a_key_wait_for_those_before_them() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &["-K", ":"], "a:1\nb:2\na:3\nb:4\n");
+    kdir.produce("jobs", &[], "5\n");
+    let script = "read x; [ $x$KDIR_ATTEMPT = 11 ] && exit 1; echo $KDIR_KEY$x";
+    let by_key = |order: &str| {
+        let group = format!("by-{order}");
+        let run = [
+            &["-q", "work", "jobs", "-g", &group, "-j", "4"],
+            &QUICK[..],
+            &["--ordered", order, "--", "sh", "-c", script],
+        ];
+        String::from_utf8(kdir.run(&run.concat()).code(0).stderr("").get_output().stdout.clone()).unwrap()
+    };
+    let keyed = by_key("key");
+    let of = |key: char| keyed.lines().filter(|line| line.starts_with(key)).collect::<Vec<_>>();
+    assert_eq!((of('a'), of('b')), (vec!["a1", "a3"], vec!["b2", "b4"]));
+    assert!(keyed.find("b2") < keyed.find("a1"), "another key does not wait: {keyed}");
+    assert_eq!(by_key("partition"), "a1\nb2\na3\nb4\n5\n");
+}
+
+#[test]
+fn workers_of_a_group_have_one_order() {
+    let kdir = with_jobs(1);
+    let options = ["-q", "-F", "--ordered", "key"];
+    let mut first = Running::start(kdir.process(&work(&["jobs"], &options, "echo run")));
+    assert_eq!(next(&first.lines()), "run");
+    let output = kdir.run(&work(&["jobs"], &["-q"], "true")).code(1).stdout("").get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(" works jobs with --ordered key, and this would with --ordered no\n"), "{stderr}");
+    let output =
+        kdir.run(&work(&["jobs"], &["--ordered", "key", "--max-attempts", "2"], "true")).code(0).get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(", gives up after 5 attempts\n"), "{stderr}");
+    first.signal(Signal::TERM);
+    first.status();
+}
+
+#[test]
+fn a_typo_empties_no_queue() {
+    let kdir = with_jobs(30);
+    let output = kdir
+        .run(&work(&["jobs"], &["-q", "--breaker", "5"], "echo oh >&2; exit 1"))
+        .code(1)
+        .stdout("")
+        .get_output()
+        .clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = "kdir: 5 records in a row have failed at their first attempt, the last one with: oh\nhint: ";
+    assert!(stderr.contains(expected), "{stderr}");
+    kdir.run(&["-q", "describe", "dlq.jobs"]).code(1);
+    kdir.run(&work(&["jobs"], &["-q", "-j", "8"], "true")).code(0);
+}
+
+#[test]
+fn an_earlier_topic_comes_first() {
+    let kdir = with_jobs(2);
+    kdir.create("urgent", &[]);
+    kdir.produce("urgent", &[], "now\n");
+    kdir.run(&work(&["urgent", "jobs"], &["-q"], "read x; echo $x")).code(0).stdout("now\n1\n2\n").stderr("");
+}
+
+#[test]
+fn a_handler_can_choose_when_it_is_tried_again() {
+    let kdir = with_jobs(1);
+    let args = ["-q", "work", "jobs", "-g", "g", "--backoff", "10s..60s", "-n", "2", "--", "sh", "-c"];
+    let started = Instant::now();
+    kdir.run(&[&args[..], &["echo $KDIR_ATTEMPT; echo 300ms > $KDIR_RETRY_FILE; exit 1"]].concat())
+        .code(0)
+        .stdout("1\n2\n");
+    assert!(started.elapsed() > Duration::from_millis(300) && started.elapsed() < Duration::from_secs(9));
+}
+
+#[test]
+fn records_that_are_too_old_are_given_up() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &["--timestamp", "2020-01-01"], "old\n");
+    kdir.produce("jobs", &[], "new\n");
+    kdir.run(&work(&["jobs"], &["-q", "--max-age", "1h"], "cat")).code(3).stdout("new").stderr("");
+    assert_eq!(header(&kdir.records("dlq.jobs")[0], "message"), "expired");
+}
+
+#[test]
+fn a_worker_that_follows_takes_what_comes_and_partitions_that_are_added() {
+    let kdir = with_jobs(1);
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q", "-F"], "read x; echo $x")));
+    let lines = running.lines();
+    assert_eq!(next(&lines), "1");
+    let started = Instant::now();
+    kdir.produce("jobs", &[], "2\n");
+    assert_eq!(next(&lines), "2");
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    kdir.run(&["-q", "alter", "jobs", "-P", "2"]).code(0);
+    kdir.produce("jobs", &["-p", "1"], "3\n");
+    assert_eq!(next(&lines), "3");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().0, Some(143));
+}
+
+#[test]
+fn what_retention_removed_is_told() {
+    let kdir = with_jobs(3);
+    kdir.run(&work(&["jobs"], &["-q", "-n", "1"], "true")).code(0);
+    kdir.run(&["-q", "delete-records", "jobs", "--yes", "--before-offset", "0:2"]).code(0);
+    let output = kdir.run(&work(&["jobs"], &[], "cat")).code(3).stdout("3").get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        stderr,
+        "warning: 1 record of jobs-0 removed by retention before they were done\n1 record done, 1 lost to retention\n"
+    );
+}
+
+#[test]
+fn a_group_is_of_one_kind() {
+    let kdir = with_jobs(1);
+    kdir.run(&["-q", "consume", "jobs", "-g", "c"]).code(0);
+    kdir.run(&["-q", "work", "jobs", "-g", "c", "--", "true"])
+        .code(1)
+        .stdout("")
+        .stderr("kdir: c is a classic group, and no work queue\nhint: choose another --group: one that has committed offsets cannot be a work queue\n");
+    kdir.run(&work(&["jobs"], &["-q"], "true")).code(0);
+    kdir.run(&["-q", "consume", "jobs", "-g", "g"])
+        .code(1)
+        .stdout("")
+        .stderr("kdir: g is a share group, and no group of consumers\n");
+}
+
+#[test]
+fn workers_that_begin_at_once_do_each_record_once() {
+    for round in 0..5 {
+        let kdir = Kdir::with_topic("a", &["--partitions", "4"]);
+        kdir.create("b", &[]);
+        kdir.produce("a", &[], lines(20));
+        kdir.produce("b", &[], lines(10));
+        // Some of one topic, some of both: the record that lists what has a state has both in the end.
+        let start = |topics: &[&str]| {
+            Running::start(kdir.process(&work(
+                topics,
+                &["-q", "-j", "2"],
+                "echo $KDIR_TOPIC-$KDIR_PARTITION-$KDIR_OFFSET",
+            )))
+        };
+        let running = [start(&["a"]), start(&["b"]), start(&["a", "b"]), start(&["b", "a"])];
+        let mut all: Vec<String> =
+            running.into_iter().flat_map(|it| it.wait().1.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!((count, all.len()), (30, 30), "round {round}");
+        kdir.run(&work(&["a", "b"], &["-q"], "echo again")).code(0).stdout("").stderr("");
+    }
+}
