@@ -67,6 +67,7 @@ mod selecting;
 mod set_aside;
 mod sparing;
 mod support;
+mod suspending;
 mod taking_in;
 mod terminals;
 mod times;
