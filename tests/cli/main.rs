@@ -58,6 +58,7 @@ mod produce;
 mod produce_events;
 mod produce_records;
 mod recipes;
+mod redirected;
 mod repair;
 mod replaying;
 mod retention;
