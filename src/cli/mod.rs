@@ -18,7 +18,7 @@ mod usage;
 
 use crate::disk::real::RealDisk;
 use crate::disk::real::open_input;
-use crate::disk::{Disk, descriptors};
+use crate::disk::{Disk, descriptors, suspension};
 use crate::logdir::{LogDir, LogDirError, LogDirs};
 use crate::units::{LocalZone, Timestamp};
 use crate::work::supervisor;
@@ -182,10 +182,13 @@ impl Context {
     }
 
     fn open_to_repair(&self) -> anyhow::Result<LogDir> {
+        suspension::wait_for_locks();
         Ok(LogDir::open_to_repair(Arc::clone(&self.disk), self.root()?)?)
     }
 
+    /// Threads that may lock folders begin after this.
     fn open_to_write(&self) -> anyhow::Result<LogDir> {
+        suspension::wait_for_locks();
         Ok(LogDir::open_to_write(Arc::clone(&self.disk), self.root()?)?)
     }
 

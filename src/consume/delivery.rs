@@ -144,7 +144,15 @@ impl<'a> Delivery<'a> {
 
     /// Passes a full buffer on; `Some` where reading is to end before.
     pub(super) fn pass(&mut self, merge: &Merge) -> Result<Option<Ended>> {
-        if self.is_tracked || self.ledger.as_ref().is_some_and(Ledger::is_due) {
+        let is_due = self.ledger.as_ref().is_some_and(Ledger::is_due);
+        if is_due && matches!(self.evidence, Evidence::Taken { .. }) {
+            // The reader is kept busy while positions are.
+            self.hand_over()?;
+            self.note(merge)?;
+            self.keep_if_due()?;
+            return Ok(None);
+        }
+        if self.is_tracked || is_due {
             if let Some(ended) = self.write(merge)? {
                 return Ok(Some(ended));
             }
@@ -155,9 +163,20 @@ impl<'a> Delivery<'a> {
             self.keep_if_due()?;
             return Ok(None);
         }
-        self.bytes += self.buffer.len() as u64;
-        self.output.pass(&mut self.buffer).map_err(ConsumeError::Output)?;
+        self.hand_over()?;
         Ok(None)
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.bytes += self.buffer.len() as u64;
+        self.output.pass(&mut self.buffer).map_err(ConsumeError::Output)
+    }
+
+    /// Whether the reader is known by now to have processed what was written before the last chunk. After a failure it is not
+    /// known how much was written.
+    fn is_past_before_last(&self) -> Result<bool> {
+        let Some(on_the_way) = self.output.on_the_way() else { return Ok(false) };
+        Ok(self.evidence.is_past_before_last(self.environment.outlet, self.bytes - on_the_way)?)
     }
 
     /// Writes all that was added, and keeps a position if one is due; `Some` where reading is to end before.
@@ -282,6 +301,11 @@ impl<'a> Delivery<'a> {
 
     /// Notes that what the merge has shown is written.
     fn note(&mut self, merge: &Merge) -> Result<()> {
+        let has_before_last = self.ledger.as_ref().is_some_and(Ledger::has_before_last);
+        // A newer note would put off what is noted already.
+        if has_before_last && matches!(self.evidence, Evidence::Taken { .. }) && !self.is_past_before_last()? {
+            return Ok(());
+        }
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         match &mut self.evidence {
             Evidence::Written => {
@@ -294,11 +318,7 @@ impl<'a> Delivery<'a> {
                     ledger.process_all();
                 }
             }
-            // A newer note would put off what is noted already.
             Evidence::Taken { noted } => {
-                if ledger.has_before_last() && self.environment.outlet.unread()? > self.bytes - *noted {
-                    return Ok(());
-                }
                 ledger.process_before_last();
                 ledger.note(merge, self.shown_is_done, |_| None);
                 ledger.begin_chunk();
@@ -333,13 +353,12 @@ impl<'a> Delivery<'a> {
 
     /// Keeps the positions after what the reader is known to have processed.
     fn keep(&mut self) -> Result<()> {
+        let is_past = self.ledger.is_some() && self.is_past_before_last()?;
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        let outlet = self.environment.outlet;
-        // After a failure, and while buffers are on their way, it is not known how much was written.
-        if self.output.is_all_written() && self.evidence.is_past_before_last(outlet, self.bytes)? {
+        if is_past {
             ledger.process_before_last();
         }
-        ledger.keep(outlet)
+        ledger.keep(self.environment.outlet)
     }
 
     /// Waits for no acknowledgement any more of the partition at that place, which was given up.

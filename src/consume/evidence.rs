@@ -45,7 +45,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Whether the reader is known by now to have processed what was written before the last chunk; `written` is all that was.
+    /// Whether the reader is known by now to have processed what was written before the last chunk; `written` is all that is
+    /// known to be. More of it may be in the pipe already, which then seems to be unread of what is known.
     pub(super) fn is_past_before_last(&self, outlet: Outlet, written: u64) -> io::Result<bool> {
         match self {
             Self::Written | Self::Acks(_) => Ok(false),

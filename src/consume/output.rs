@@ -8,6 +8,7 @@
 //! After a failure nothing more is written, so that an output has no gap.
 
 use crate::disk::outlet::{Outlet, OutletKind};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -28,7 +29,8 @@ pub(super) struct Output {
 struct Writer {
     full: SyncSender<Vec<u8>>,
     written: Receiver<io::Result<Vec<u8>>>,
-    on_the_way: usize,
+    /// How many bytes each of the buffers has that are on their way, the oldest first.
+    on_the_way: VecDeque<usize>,
 }
 
 impl Output {
@@ -44,12 +46,12 @@ impl Output {
         self.take_back(ON_THE_WAY_MAX - 1)?;
         let Some(writer) = self.writer.take().or_else(|| Writer::start(self.outlet)) else { return self.write(buffer) };
         let writer = self.writer.insert(writer);
-        let empty = self.empty.pop().unwrap_or_else(|| Vec::with_capacity(buffer.len()));
+        let (empty, bytes) = (self.empty.pop().unwrap_or_else(|| Vec::with_capacity(buffer.len())), buffer.len());
         if writer.full.send(std::mem::replace(buffer, empty)).is_err() {
             // The thread has ended at a write that failed, and that is the next to come back.
             return self.take_back(0);
         }
-        writer.on_the_way += 1;
+        writer.on_the_way.push_back(bytes);
         Ok(())
     }
 
@@ -63,9 +65,10 @@ impl Output {
         Ok(())
     }
 
-    /// Whether all that was brought is known to be written.
-    pub(super) fn is_all_written(&self) -> bool {
-        !self.has_failed && self.writer.as_ref().is_none_or(|writer| writer.on_the_way == 0)
+    /// How many of the bytes that were brought are not known to be written; `None` after a failure, when nothing is known.
+    pub(super) fn on_the_way(&self) -> Option<u64> {
+        let bytes = self.writer.as_ref().map_or(0, |writer| writer.on_the_way.iter().sum());
+        (!self.has_failed).then_some(bytes as u64)
     }
 
     /// Waits until no more buffers than that are on their way.
@@ -73,8 +76,8 @@ impl Output {
         if self.has_failed {
             return Err(io::Error::other("a write before it has failed"));
         }
-        while let Some(writer) = self.writer.as_mut().filter(|writer| writer.on_the_way > on_the_way_max) {
-            writer.on_the_way -= 1;
+        while let Some(writer) = self.writer.as_mut().filter(|writer| writer.on_the_way.len() > on_the_way_max) {
+            writer.on_the_way.pop_front();
             let written = writer.written.recv().expect("the thread answers for each buffer");
             self.empty.push(written.inspect_err(|_| self.has_failed = true)?);
         }
@@ -98,6 +101,6 @@ impl Writer {
             }
         };
         std::thread::Builder::new().spawn(write).ok()?;
-        Some(Self { full, written, on_the_way: 0 })
+        Some(Self { full, written, on_the_way: VecDeque::new() })
     }
 }

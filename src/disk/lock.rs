@@ -27,18 +27,18 @@ const WAIT_WHEN_STOPPED: Duration = Duration::from_secs(3);
 const PAUSE_MIN: Duration = Duration::from_micros(20);
 const PAUSE_MAX: Duration = Duration::from_millis(2);
 
-/// Waits for the exclusive flock. It asks again and again in place of sleeping in the kernel: holders keep it for the
-/// length of one write, and a signal handler that only sets a flag would not end a sleep in `flock`. Once `is_stopped`,
-/// the wait goes on for no longer than a holder takes in the ordinary course, and then ends as interrupted.
-pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn(), is_stopped: impl Fn() -> bool) -> io::Result<()> {
+/// Waits for the exclusive flock, which `try_lock` takes if nobody has it. It asks again and again in place of sleeping in the
+/// kernel: holders keep it for the length of one write, and a signal handler that only sets a flag would not end a sleep in
+/// `flock`. Once `is_stopped`, the wait goes on for no longer than a holder takes in the ordinary course, and then ends as
+/// interrupted.
+pub(super) fn wait_for(
+    try_lock: impl Fn() -> io::Result<bool>,
+    on_wait: impl Fn(),
+    is_stopped: impl Fn() -> bool,
+) -> io::Result<()> {
     let started = Instant::now();
     let (mut pause, mut said, mut stopped) = (PAUSE_MIN, false, None);
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    while !try_lock()? {
         if is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > WAIT_WHEN_STOPPED {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -49,6 +49,7 @@ pub(super) fn lock_exclusive(file: &File, on_wait: impl Fn(), is_stopped: impl F
             on_wait();
         }
     }
+    Ok(())
 }
 
 /// The magic numbers of file systems that other machines or programs may have mounted as well. Source: statfs(2) and
@@ -243,10 +244,10 @@ mod tests {
     fn two_handles_of_a_folder_exclude_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (File::open(folder.path()).unwrap(), File::open(folder.path()).unwrap());
-        lock_exclusive(&one, || {}, || false).unwrap();
-        assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err());
+        wait_for(|| try_lock(&one), || {}, || false).unwrap();
+        assert!(!try_lock(&other).unwrap());
         unlock(&one);
-        lock_exclusive(&other, || {}, || false).unwrap();
+        wait_for(|| try_lock(&other), || {}, || false).unwrap();
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod owner;
 pub mod pipe_readers;
 pub mod process;
 pub mod real;
+pub mod suspension;
 pub mod watch;
 
 use std::fs::Metadata;

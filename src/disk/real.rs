@@ -5,7 +5,7 @@
 use super::lock::PosixSharedLock;
 use super::{
     Access, Disk, DiskError, DiskFile, FILE_MODE, FOLDER_MODE, FileId, Folder, FolderEntry, Result, SharedLock, Stat,
-    lock, named, owner,
+    lock, named, owner, suspension,
 };
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, futimens, mkdirat, openat,
@@ -261,7 +261,8 @@ impl DiskFile for RealFile {
 
     fn lock(&self) -> Result<()> {
         let RealDisk { on_wait, is_stopped } = self.disk;
-        named("lock", &self.path, lock::lock_exclusive(&self.file, || on_wait(&self.path), is_stopped))
+        let try_lock = || lock::try_lock(&self.file);
+        named("lock", &self.path, lock::wait_for(try_lock, || on_wait(&self.path), is_stopped))
     }
 
     fn holder(&self) -> Option<u32> {
@@ -422,11 +423,13 @@ impl Folder for RealFolder {
 
     fn lock_exclusive(&self) -> Result<()> {
         let RealDisk { on_wait, is_stopped } = self.disk;
-        named("lock", &self.path, lock::lock_exclusive(&self.file, || on_wait(&self.path), is_stopped))
+        let try_lock = || suspension::hold(|| lock::try_lock(&self.file));
+        named("lock", &self.path, lock::wait_for(try_lock, || on_wait(&self.path), is_stopped))
     }
 
     fn unlock(&self) {
         lock::unlock(&self.file);
+        suspension::release();
     }
 }
 

@@ -301,7 +301,10 @@ fn with_commit_taken_a_position_passes_nothing_that_is_on_its_way_when_a_signal_
     let file = kdir.temp().join("cursor");
     for round in 0..12 {
         let _ = fs::remove_file(&file);
-        let args = ["consume", "app", "--commit", "taken", "--cursor-file", file.to_str().unwrap()];
+        let mut args = vec!["consume", "app", "--commit", "taken", "--cursor-file", file.to_str().unwrap()];
+        if round % 2 == 1 {
+            args.extend(["--commit-every", "0s"]);
+        }
         let mut consumer = kdir.process(&args).spawn().unwrap();
         let mut output = consumer.stdout.take().unwrap();
         let (mut bytes, mut taken) = (vec![0; 64 << 10], 0);
