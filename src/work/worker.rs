@@ -240,6 +240,9 @@ impl<'a> Worker<'a> {
     /// When the disk fails, a topic was deleted, or the command cannot be run.
     pub fn run(mut self) -> Result<(Ended, Summary)> {
         let ended = self.rounds();
+        if ended.is_err() {
+            self.await_handlers()?;
+        }
         let now = (self.environment.clock)();
         self.end_command(ended.is_err())?;
         self.states.end(now)?;
@@ -252,6 +255,20 @@ impl<'a> Worker<'a> {
             Some(error) => Err(error),
             None => Ok((ended, self.summary)),
         }
+    }
+
+    /// Waits for handlers whose verdicts cannot be written any more: their records are tried again by another run.
+    fn await_handlers(&mut self) -> Result<()> {
+        self.end(Ended::Done);
+        while let (Engine::Runs(handlers), false) = (&mut self.engine, self.running.is_empty()) {
+            for ended in handlers.take_ended()? {
+                self.running.remove(&ended.id);
+            }
+            if !self.running.is_empty() {
+                self.wait(CHECK_EVERY)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets the command that handles all records end, which it may take its time for, but for a signal.
