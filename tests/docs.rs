@@ -220,6 +220,7 @@ fn the_manual_pages_are_what_kdir_prints() {
         let name = command.get_name();
         wanted.insert(format!("kdir-{name}.1"), printed(&["man", name]));
     }
+    wanted.insert("kdir-queue.7".to_owned(), printed(&["man", "queue"]));
     check_generated("man", &wanted);
 }
 

@@ -6,6 +6,7 @@
 //! Pages are the same whenever and wherever they are printed, and neither `mandoc -T lint` nor `groff -ww` has anything to
 //! say about them.
 
+use super::queue_page;
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, roman};
 
@@ -32,7 +33,7 @@ const LOG_DIR: (&str, &str) = (
      those that are said to be kdir's own.",
 );
 
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("TOPIC.json", "Id, number of partitions and configuration of a topic. kdir's own; a broker ignores it."),
     ("TOPIC-N/", "A partition."),
     ("TOPIC-N/OFFSET.log", "A segment: its record batches, from this base offset on."),
@@ -48,9 +49,11 @@ const FILES: [(&str, &str); 11] = [
     ),
     (
         "TOPIC-0/GROUP.group",
-        "Locks of the members of a consumer group that run. kdir's own; nothing needs it when none does.",
+        "Locks of the members of a group that run, and of records that are being handled. kdir's own; nothing needs it when none \
+         does.",
     ),
-    ("__consumer_offsets-N/", "What consumer groups have committed."),
+    ("__consumer_offsets-N/", "What consumer groups have committed, and which topics share groups work."),
+    ("__share_group_state-N/", "What share groups, which are work queues, have done."),
     ("recovery-point-offset-checkpoint", "The offset of each partition below which everything is durable."),
     (
         "log-start-offset-checkpoint",
@@ -94,6 +97,31 @@ pub(crate) fn page(program: &Command, command: Option<&Command>) -> String {
     }
     page.list("ENVIRONMENT", &ENVIRONMENT, bold);
     page.see_also(program, subject);
+    page.render()
+}
+
+/// The page about work queues, kdir-queue(7).
+pub(crate) fn queue_page() -> String {
+    let mut page = Page::default();
+    page.heading(queue_page::NAME, "7", queue_page::ABOUT);
+    for (section, paragraphs, entries) in queue_page::SECTIONS {
+        page.section(section);
+        for (place, paragraph) in paragraphs.iter().enumerate() {
+            if place > 0 {
+                page.control("PP");
+            }
+            page.text(paragraph);
+        }
+        page.entries(entries, bold);
+    }
+    page.section("EXAMPLES");
+    page.control("EX");
+    for line in queue_page::EXAMPLES {
+        page.0.text([roman(*line)]);
+    }
+    page.control("EE");
+    page.section("SEE ALSO");
+    page.text("`kdir-work`(1), `kdir-groups`(1), `kdir-produce`(1)");
     page.render()
 }
 
@@ -164,15 +192,21 @@ impl Page {
     }
 
     fn title(&mut self, command: &Command) {
-        let (version, day) = RELEASE;
-        let (name, source) = (page_name(command), format!("kdir {version}"));
-        self.0.control("TH", [name.to_uppercase().as_str(), "1", day, &source, "User Commands"]);
-        // Names such as max.message.bytes stay whole, also behind headings, where groff looks at HY; lines have no gaps.
-        self.0.control("nr", ["HY", "0"]).control("nh", []).control("ad", ["l"]);
-        self.section("NAME");
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         // A command is described by a verb; the program's own begins with a name.
         let about = if command.get_name() == PROGRAM { about } else { uncapitalized(&about) };
+        self.heading(&page_name(command), "1", &about);
+    }
+
+    /// The first lines of a page, of a section of the manual.
+    fn heading(&mut self, name: &str, section: &str, about: &str) {
+        let (version, day) = RELEASE;
+        let source = format!("kdir {version}");
+        let volume = if section == "1" { "User Commands" } else { "Miscellaneous" };
+        self.0.control("TH", [name.to_uppercase().as_str(), section, day, &source, volume]);
+        // Names such as max.message.bytes stay whole, also behind headings, where groff looks at HY; lines have no gaps.
+        self.0.control("nr", ["HY", "0"]).control("nh", []).control("ad", ["l"]);
+        self.section("NAME");
         self.0.text([roman(format!("{name} - {about}"))]);
     }
 

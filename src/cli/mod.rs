@@ -9,6 +9,7 @@ mod complete;
 mod exit;
 mod lazy;
 mod manual;
+mod queue_page;
 mod report;
 mod signals;
 mod startup;

@@ -85,6 +85,14 @@ pub enum WorkError {
     },
 }
 
+impl WorkError {
+    /// Whether it is about what is in one partition.
+    #[must_use]
+    pub fn is_of_a_partition(&self) -> bool {
+        matches!(self, Self::LogDir(LogDirError::Storage(error)) if error.is_of_a_partition())
+    }
+}
+
 impl From<LogDirError> for WorkError {
     fn from(error: LogDirError) -> Self {
         Self::LogDir(error)

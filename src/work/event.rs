@@ -39,17 +39,12 @@ pub enum Event<'a> {
         /// How many.
         count: u64,
     },
-    /// Records wait until they are durable, which whoever wrote them has not seen to yet.
-    NotDurable {
-        /// Their partition.
+    /// Too much was done behind a record that is not: nothing more of its partition is taken until it is.
+    HeldBack {
+        /// The partition.
         partition: &'a TopicPartition,
-    },
-    /// Too many handlers in a row have failed at the first attempt.
-    Broken {
-        /// How many.
-        count: u32,
-        /// Why the last of them.
-        why: &'a str,
+        /// The offset of the record.
+        by: Offset,
     },
     /// Another worker of the group works in another way.
     OtherAttempts {
@@ -63,7 +58,7 @@ pub enum Event<'a> {
         /// The partition.
         partition: &'a TopicPartition,
         /// Why.
-        error: &'a super::WorkError,
+        error: super::WorkError,
     },
     /// The first signal: handlers that run are waited for.
     Waiting {

@@ -55,6 +55,10 @@ pub(super) struct Queue {
     reader: RecordReader,
     /// Whether the reader is at a record that was not dealt with yet.
     is_at_record: bool,
+    /// Whether it cannot be read.
+    is_failed: bool,
+    /// Whether it was told that a record holds it back.
+    pub(super) is_held_back: bool,
     /// Whether nothing new was there when it was looked at last.
     is_idle: bool,
     ordered: Ordered,
@@ -115,6 +119,8 @@ impl Queue {
             topic_id,
             reader: RecordReader::read_committed(log)?,
             is_at_record: false,
+            is_failed: false,
+            is_held_back: false,
             is_idle: false,
             ordered,
             follows,
@@ -158,6 +164,12 @@ impl Queue {
         !self.elsewhere.is_empty()
     }
 
+    /// It cannot be read on: what is kept of it is left.
+    pub(super) fn fail(&mut self) {
+        self.is_failed = true;
+        self.ready.clear();
+    }
+
     /// There may be something new.
     pub(super) fn has_changed(&mut self) {
         self.is_idle = false;
@@ -170,6 +182,9 @@ impl Queue {
 
     /// Whether all was read that was there at the start. What a transaction keeps back that is open is not there.
     pub(super) fn has_read_all(&self) -> bool {
+        if self.is_failed {
+            return true;
+        }
         let is_kept_back = !self.is_at_record && self.reader.open_transaction().is_some();
         self.reader.next_offset() >= self.end_at_start || (self.is_idle && is_kept_back)
     }
@@ -200,7 +215,8 @@ impl Queue {
             }
             return Ok(Found::Record(offset));
         }
-        if self.is_idle || self.kept.len() >= KEPT_MAX || state.run_count() >= RUNS_MAX {
+        self.is_held_back &= self.is_full(state);
+        if self.is_idle || self.is_failed || self.is_full(state) {
             return Ok(Found::Nothing);
         }
         loop {
@@ -244,6 +260,16 @@ impl Queue {
                 return Ok(Found::Record(offset));
             }
         }
+    }
+
+    /// Whether nothing new is taken until something that is kept is done.
+    pub(super) fn is_full(&self, state: &ShareState) -> bool {
+        self.kept.len() >= KEPT_MAX || state.run_count() >= RUNS_MAX
+    }
+
+    /// The first record that is not done.
+    pub(super) fn first_kept(&self) -> Option<Offset> {
+        self.kept.first_key_value().map(|(&offset, _)| offset)
     }
 
     /// Not before the time of the record itself, nor before the wait after its last attempt is over.

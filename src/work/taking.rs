@@ -1,11 +1,11 @@
 //! Which records a worker takes, and how they get to their handlers.
 
-use super::Result;
 use super::handlers::Run;
 use super::job::{Facts, Place, Taken};
 use super::options::{Mode, ms};
 use super::queue::Found;
 use super::worker::{Engine, Running, Worker};
+use super::{Event, Result};
 use crate::format::header::TimestampType;
 use crate::format::internal::share_records::DeliveryState;
 use crate::format::record::Record;
@@ -64,7 +64,22 @@ impl Worker<'_> {
         while job.as_ref().is_none_or(|job| job.records.len() < at_most) {
             let queue = &mut self.queues[place];
             let Some(state) = self.states.known(&queue.key) else { break };
-            let Found::Record(offset) = queue.next(state, self.options.backoff, &self.log_dirs, now)? else { break };
+            let found = match queue.next(state, self.options.backoff, &self.log_dirs, now) {
+                // The others are worked all the same.
+                Err(error) if error.is_of_a_partition() => {
+                    queue.fail();
+                    (self.tell)(Event::Failing { partition: queue.partition.id(), error });
+                    break;
+                }
+                found => found?,
+            };
+            let Found::Record(offset) = found else {
+                if queue.is_full(state) && !std::mem::replace(&mut queue.is_held_back, true) {
+                    let by = queue.first_kept().unwrap_or(queue.start_offset());
+                    (self.tell)(Event::HeldBack { partition: queue.partition.id(), by });
+                }
+                break;
+            };
             let delivery = state.delivery(offset);
             // One that was tried before is tried alone.
             if delivery.is_some() && job.is_some() {

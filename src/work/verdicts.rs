@@ -175,7 +175,6 @@ impl Worker<'_> {
         if attempt == 1 {
             self.failures_in_row += 1;
             if let Some(count) = self.options.breaker.filter(|&count| self.failures_in_row >= count) {
-                (self.tell)(Event::Broken { count, why: &why });
                 self.fail(WorkError::Broken { count, why: why.clone() });
             }
         }

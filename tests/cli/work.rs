@@ -358,3 +358,17 @@ fn workers_that_begin_at_once_do_each_record_once() {
         kdir.run(&work(&["a", "b"], &["-q"], "echo again")).code(0).stdout("").stderr("");
     }
 }
+
+#[test]
+fn a_partition_that_is_damaged_keeps_no_other_from_being_worked() {
+    let kdir = Kdir::with_topic("jobs", &["--partitions", "2"]);
+    for partition in ["0", "1"] {
+        kdir.produce("jobs", &["-p", partition], format!("{partition} a\n"));
+        kdir.produce("jobs", &["-p", partition], format!("{partition} b\n"));
+    }
+    crate::support::flip(&kdir.segment("jobs-0", 0, "log"), 70);
+    let output =
+        kdir.run(&work(&["jobs"], &["-q"], "read x; echo $x")).code(4).stdout("1 a\n1 b\n").get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("kdir: jobs-0 is not worked: "), "{stderr}");
+}

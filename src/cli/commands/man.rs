@@ -9,12 +9,16 @@ use crate::cli::manual;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir man produce | man -l -")]
 pub(crate) struct ManArgs {
-    /// The command to describe; kdir itself without one
+    /// The command to describe, or `queue` for kdir-queue(7); kdir itself without one
     #[arg(add = complete::commands())]
     command: Option<String>,
 }
 
 pub(crate) fn run(args: &ManArgs, context: &mut Context) -> anyhow::Result<Exit> {
+    if args.command.as_deref() == Some("queue") {
+        context.ui.data(manual::queue_page().as_bytes())?;
+        return Ok(Exit::Done);
+    }
     let kdir = crate::cli::command();
     let command =
         match &args.command {

@@ -200,7 +200,7 @@ pub(crate) fn run(args: &WorkArgs, context: &mut Context) -> anyhow::Result<Exit
     };
     let file_systems = if args.shared_fs_ok { FileSystems::Any } else { FileSystems::Local };
     let mut failures = Failures::new(context.ui);
-    let mut tell = |event: Event<'_>| say(&event, args, context, &mut failures);
+    let mut tell = |event: Event<'_>| say(event, args, context, &mut failures);
     let text = process::pid_and_host();
     let how = (options(args), file_systems);
     let worker = Worker::open(&log_dir, &topics, &args.group, how, &text, environment, &mut tell);
@@ -249,7 +249,7 @@ fn options(args: &WorkArgs) -> Options {
 }
 
 /// Prints what a worker tells.
-fn say(event: &Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Failures) {
+fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Failures) {
     let ui = context.ui;
     match event {
         Event::Failed { partition, offset, attempt, why, again } => {
@@ -260,27 +260,28 @@ fn say(event: &Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fai
         }
         Event::GivenUp { partition, offset, attempts, why, dead_letters } => {
             let to = dead_letters.map_or(String::new(), |topic| format!("; it is in {topic}"));
-            let after = counted(*attempts as u64, "attempt");
+            let after = counted(attempts as u64, "attempt");
             ui.warning(&format!("gave up offset {offset} of {partition} after {after}: {why}{to}"));
         }
         Event::Lost { partition, count } => {
-            let were = counted(*count, "record");
+            let were = counted(count, "record");
             ui.warning(&format!("{were} of {partition} removed by retention before they were done"));
         }
-        Event::NotDurable { partition } => ui.verbose(&format!("{partition}: waiting until records are durable")),
-        Event::Broken { .. } => {}
+        Event::HeldBack { partition, by } => ui.warning(&format!(
+            "nothing more of {partition} is taken until offset {by} is done: too many records after it are done one by one"
+        )),
         Event::OtherAttempts { member, max_attempts } => {
             ui.warning(&format!(
                 "another worker, {member}, gives up after {}",
-                counted(*max_attempts as u64, "attempt")
+                counted(max_attempts as u64, "attempt")
             ));
         }
         Event::Failing { partition, error } => {
-            failures.tell(anyhow::anyhow!("{error}").context(format!("{partition} is not worked")));
+            failures.tell(anyhow::Error::from(error).context(format!("{partition} is not worked")));
         }
         Event::Waiting { handlers } => {
-            if *handlers > 0 {
-                let runs = counted(*handlers as u64, "run");
+            if handlers > 0 {
+                let runs = counted(handlers as u64, "run");
                 ui.status(&format!("waiting for {runs} of the command to end; a second signal kills them"));
             }
         }
