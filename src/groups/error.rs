@@ -73,6 +73,12 @@ pub enum GroupError {
         /// Which kind.
         kind: GroupKind,
     },
+    /// The state of a work queue was deleted while it was worked.
+    #[error("the state of the group {group} was deleted while it was worked")]
+    StateGone {
+        /// Its id.
+        group: String,
+    },
     /// What is written of a work queue is of a topic by its id, and topics of before Kafka 2.8 have none.
     #[error("{topic} has no topic id")]
     NoTopicId {

@@ -8,9 +8,9 @@
 //! together. A snapshot does not say when a record failed, so an update with its time follows for each that is to be delivered
 //! again.
 
-use super::Result;
 use super::coordinator_log::PassedOver;
 use super::share_state::{Delivery, ShareState};
+use super::{GroupError, Result};
 use crate::format::batch::{BatchBuilder, compressor};
 use crate::format::compression::{Codec, Compression};
 use crate::format::internal::share_records::{DeliveryState, ShareKey, StateBatch};
@@ -145,7 +145,7 @@ impl ShareLog {
     pub fn begin(&mut self, keys: &[(ShareKey, ShareState)], now: Timestamp) -> Result<()> {
         self.append(now, |states| {
             let new = keys.iter().filter(|(key, _)| !states.states.contains_key(key));
-            new.map(|(key, state)| NewValue::of(key.snapshot(), state.snapshot(now), now)).collect()
+            Ok(new.map(|(key, state)| NewValue::of(key.snapshot(), state.snapshot(now), now)).collect())
         })
     }
 
@@ -154,7 +154,10 @@ impl ShareLog {
     /// # Errors
     /// When the disk fails.
     pub fn change(&mut self, changes: &[ShareChange], now: Timestamp) -> Result<()> {
-        self.append(now, |states| changes.iter().flat_map(|change| states.change(change, now)).collect())
+        self.append(now, |states| {
+            let values = changes.iter().map(|change| states.change(change, now));
+            Ok(values.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        })
     }
 
     /// Forgets keys.
@@ -164,7 +167,7 @@ impl ShareLog {
     pub fn forget(&mut self, is_meant: impl Fn(&ShareKey) -> bool, now: Timestamp) -> Result<()> {
         self.append(now, |states| {
             let meant = states.states.keys().filter(|key| is_meant(key));
-            meant.map(|key| NewValue { key: key.snapshot(), value: None, timestamp: now }).collect()
+            Ok(meant.map(|key| NewValue { key: key.snapshot(), value: None, timestamp: now }).collect())
         })
     }
 
@@ -179,15 +182,15 @@ impl ShareLog {
                 let value = before.begun_again(*start).snapshot(now);
                 Some(NewValue::of(key.snapshot(), value, now))
             });
-            replaced.collect()
+            Ok(replaced.collect())
         })
     }
 
-    fn append(&mut self, now: Timestamp, make: impl FnOnce(&mut ShareStates) -> Vec<NewValue>) -> Result<()> {
+    fn append(&mut self, now: Timestamp, make: impl FnOnce(&mut ShareStates) -> Result<Vec<NewValue>>) -> Result<()> {
         let guard = self.partition.guard()?;
         self.catch_up()?;
         let prune_to = self.roll_if_large(&guard, now)?;
-        let values = make(&mut self.states);
+        let values = make(&mut self.states)?;
         if !values.is_empty() {
             self.write(&guard, &values, now)?;
         }
@@ -291,15 +294,16 @@ impl ShareStates {
     }
 
     /// Takes a change over, and returns what is to be written of it. A delivery that does not count is for a snapshot to say.
-    fn change(&mut self, change: &ShareChange, now: Timestamp) -> Vec<NewValue> {
-        let Some(state) = self.states.get_mut(&change.key) else { return Vec::new() };
+    fn change(&mut self, change: &ShareChange, now: Timestamp) -> Result<Vec<NewValue>> {
+        let gone = || GroupError::StateGone { group: change.key.group.clone() };
+        let state = self.states.get_mut(&change.key).ok_or_else(gone)?;
         state.raise_start(change.start_offset);
         change.batches.iter().for_each(|(batch, at)| state.set(batch, *at));
         if change.lowered.is_empty() {
-            return updates_of(&change.key, state, change.batches.iter().copied());
+            return Ok(updates_of(&change.key, state, change.batches.iter().copied()));
         }
         change.lowered.iter().for_each(|&(offset, count)| state.lower(offset, count));
-        snapshot_of(&change.key, state, now)
+        Ok(snapshot_of(&change.key, state, now))
     }
 
     fn pass_over(&mut self, offset: Offset, what: String) {

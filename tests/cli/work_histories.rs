@@ -197,7 +197,7 @@ fn history(seed: u64, records: u64, time: Duration) {
 
 #[test]
 fn no_record_is_lost_or_handled_twice_at_a_time() {
-    history(seed(), 300, Duration::from_secs(15));
+    history(seed(), 200, Duration::from_secs(6));
 }
 
 /// KDIR_WORK_SECONDS says how long workers are killed.

@@ -91,9 +91,19 @@ fn done(log: &Path) -> Vec<(i64, i64)> {
     text.lines().map(line).collect()
 }
 
-/// A handler that has begun proves that the verdicts before it are durable, and the attempt that it is.
 #[test]
 fn what_was_acknowledged_is_not_done_again_after_a_power_failure_and_the_rest_is() {
+    cut_at_every(13);
+}
+
+#[test]
+#[ignore = "takes two minutes: every operation"]
+fn at_every_operation_what_was_acknowledged_is_not_done_again() {
+    cut_at_every(1);
+}
+
+/// A handler that has begun proves that the verdicts before it are durable, and the attempt that it is.
+fn cut_at_every(step: usize) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let whole = queue(SyncPolicy::Always);
@@ -103,7 +113,7 @@ fn what_was_acknowledged_is_not_done_again_after_a_power_failure_and_the_rest_is
     assert_eq!(done(&log), [(0, 1), (1, 1), (2, 1), (2, 2), (3, 1), (3, 2)]);
     let operations = whole.operations();
     assert!(operations > 60, "{operations}");
-    for at in 0..=operations {
+    for at in (0..=operations).step_by(step) {
         for way in 0..3 {
             fs::remove_file(&log).unwrap_or_default();
             let disk = queue(SyncPolicy::Always);
