@@ -52,6 +52,12 @@ impl Outlet {
         Self { is_stdout: true, ..Self::of(rustix::stdio::stdout()) }
     }
 
+    /// The program's standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::of(rustix::stdio::stderr())
+    }
+
     /// The output of a descriptor.
     #[must_use]
     pub fn of(descriptor: BorrowedFd<'static>) -> Self {

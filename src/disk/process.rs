@@ -2,9 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "part of the door to the file system")]
 
+use rustix::process::Pid;
 use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 /// The signals that the process ignores.
@@ -59,10 +62,51 @@ pub fn find_program(command: &OsStr) -> Result<PathBuf, io::ErrorKind> {
     paths.find(|path| is_program(path)).filter(|_| !command.is_empty()).ok_or(io::ErrorKind::NotFound)
 }
 
+/// This program as a file that is open: it can be started from there whatever becomes of its name.
+///
+/// # Errors
+/// When the system does not show it.
+pub fn this_program() -> super::Result<fs::File> {
+    let path = Path::new("/proc/self/exe");
+    super::named("open", path, fs::File::open(path))
+}
+
+/// Bytes as a file in memory, to be read from its beginning.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create("input", rustix::fs::MemfdFlags::CLOEXEC)?;
+    super::outlet::write_all(file.as_fd(), bytes)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+/// Has processes become children of this one whose parent ends below it.
+pub fn adopt_orphans() {
+    // Where the system has no such thing, they are left to the first process.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// The children of this process; none where the system does not list them.
+#[must_use]
+pub fn children() -> Vec<Pid> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>())
+        .collect()
+}
+
 /// A folder for files that pass between this process and those that it starts. Nobody else can enter it; it is removed with
-/// what is in it.
+/// what is in it, by this process or, when it was killed, by the next that makes one: it is locked while its process lives.
 #[derive(Debug)]
-pub struct PrivateFolder(PathBuf);
+pub struct PrivateFolder {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+const PRIVATE: &str = "kdir-private-";
 
 impl PrivateFolder {
     /// Makes one where the system has such files (`TMPDIR`, /tmp).
@@ -70,15 +114,19 @@ impl PrivateFolder {
     /// # Errors
     /// When it cannot be made.
     pub fn make() -> super::Result<Self> {
-        let path = std::env::temp_dir().join(format!("kdir-{}", uuid::Uuid::new_v4()));
+        let folder = std::env::temp_dir();
+        remove_left(&folder);
+        let path = folder.join(format!("{PRIVATE}{}", uuid::Uuid::new_v4()));
         super::named("create", &path, fs::DirBuilder::new().mode(0o700).create(&path))?;
-        Ok(Self(path))
+        let lock = super::named("open", &path, fs::File::open(&path))?;
+        super::named("lock", &path, super::lock::try_lock(&lock))?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The text of a file in it, which is removed; `None` where there is none, or it is no text or larger than `size_max`.
@@ -91,9 +139,25 @@ impl PrivateFolder {
     }
 }
 
+/// Removes the folders of processes that were killed.
+fn remove_left(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PRIVATE));
+        let is_left = || fs::File::open(entry.path()).is_ok_and(|it| super::lock::try_lock(&it).unwrap_or(false));
+        let is_old =
+            || entry.metadata().and_then(|it| it.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|it| it > NEW));
+        if is_ours && is_old() && is_left() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// One that is so new may not be locked yet.
+const NEW: Duration = Duration::from_secs(10);
+
 impl Drop for PrivateFolder {
     fn drop(&mut self) {
         // What is left in a folder of temporary files is for the system to remove.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -25,7 +25,8 @@ const CLAIMS_EACH: u64 = 1 << 40;
 pub(super) const PARTITIONS_MAX: i32 = 1 << 22;
 /// The byte that is locked by who makes the first state of a topic's partitions.
 const BEGIN: Range<u64> = 1 << 31..(1 << 31) + 1;
-const BEGIN_MAX: Duration = Duration::from_secs(10);
+/// It takes seconds for thousands of partitions, and falls with who has it.
+const BEGIN_MAX: Duration = Duration::from_secs(600);
 const BEGIN_PAUSE: Duration = Duration::from_millis(5);
 /// The table of who handles what, after the texts of the members.
 const HOLDERS_FROM: u64 = 1 << 26;

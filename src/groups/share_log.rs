@@ -58,8 +58,8 @@ pub struct ShareChange {
     pub start_offset: Offset,
     /// What has changed, by offset, and when that counts as written.
     pub batches: Vec<(StateBatch, Timestamp)>,
-    /// Offsets whose last delivery is not to count, with how many count.
-    pub lowered: Vec<(Offset, i16)>,
+    /// Offsets whose last delivery is not to count: with how many count, and when the last of them counts as written.
+    pub lowered: Vec<(Offset, i16, Timestamp)>,
 }
 
 struct NewValue {
@@ -299,10 +299,13 @@ impl ShareStates {
         let state = self.states.get_mut(&change.key).ok_or_else(gone)?;
         state.raise_start(change.start_offset);
         change.batches.iter().for_each(|(batch, at)| state.set(batch, *at));
+        if change.batches.is_empty() && change.lowered.is_empty() {
+            return Ok(vec![NewValue::of(change.key.update(), state.update_of(&[]), now)]);
+        }
         if change.lowered.is_empty() {
             return Ok(updates_of(&change.key, state, change.batches.iter().copied()));
         }
-        change.lowered.iter().for_each(|&(offset, count)| state.lower(offset, count));
+        change.lowered.iter().for_each(|&(offset, count, at)| state.lower(offset, count, at));
         Ok(snapshot_of(&change.key, state, now))
     }
 

@@ -181,15 +181,14 @@ impl ShareState {
         }
     }
 
-    /// Says that an offset that is to be delivered was delivered so often and no more; only a snapshot can say that.
-    pub(super) fn lower(&mut self, offset: Offset, count: i16) {
+    /// Says that an offset that is to be delivered was delivered so often and no more, the last time then; only a snapshot can
+    /// say that.
+    pub(super) fn lower(&mut self, offset: Offset, count: i16, at: Timestamp) {
         for (from, run) in self.take_overlapping(offset.0, offset.0) {
             if from < offset.0 {
                 self.insert(from, offset.0 - 1, run.delivery);
             }
-            if count > 0 {
-                self.insert(offset.0, offset.0, Delivery { count, at: Delivery::NEVER, ..run.delivery });
-            }
+            self.insert(offset.0, offset.0, Delivery { count, at, ..run.delivery });
             if run.last > offset.0 {
                 self.insert(offset.0 + 1, run.last, run.delivery);
             }
@@ -316,10 +315,10 @@ mod tests {
         assert_eq!(listed(&state)[0], (0, 5, Acknowledged, 1));
         state.raise_start(Offset(4));
         assert_eq!((state.complete_count(), listed(&state)[0]), (2, (4, 5, Acknowledged, 1)));
-        state.lower(Offset(10), 1);
+        state.lower(Offset(10), 1, Timestamp(9));
         assert_eq!(listed(&state)[2..], [(8, 9, Available, 2), (10, 10, Available, 1), (11, 12, Available, 2)]);
-        state.lower(Offset(10), 0);
-        assert_eq!(state.delivery(Offset(10)), None);
+        state.lower(Offset(10), 0, Timestamp(9));
+        assert_eq!(state.delivery(Offset(10)), Some(Delivery { state: Available, count: 0, at: Timestamp(9) }));
         assert!(state.is_terminal(Offset(3)) && state.is_terminal(Offset(4)) && !state.is_terminal(Offset(6)));
     }
 

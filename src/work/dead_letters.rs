@@ -30,6 +30,19 @@ const HEADERS: [&[u8]; 6] = [
     b"__dlq.errors.message",
 ];
 
+/// Refuses a topic that would not keep every record of another one as it is.
+fn check(topic: &TopicName, source: &Topic, letters: &Topic) -> Result<()> {
+    let (of_source, config) = (source.log_config(), letters.log_config());
+    let refused = |why| Err(WorkError::UnfitDeadLetters { topic: topic.clone(), letters: letters.name.clone(), why });
+    if config.cleanup_policy.compact {
+        return refused("it is compacted, which would remove some of them");
+    }
+    if config.max_message_bytes < of_source.max_message_bytes {
+        return refused("its max.message.bytes is smaller");
+    }
+    Ok(())
+}
+
 /// Which record is given up, and why.
 pub(super) struct Letter<'a> {
     pub(super) of: &'a TopicPartition,
@@ -56,7 +69,7 @@ impl DeadLetters {
     /// Finds out where the records of topics go, which must have room for them: `to`, or a topic for each.
     pub(super) fn find(log_dir: &LogDir, group: &GroupId, topics: &[Topic], to: Option<&TopicName>) -> Result<Self> {
         let mut names = BTreeMap::new();
-        for Topic { name: topic, .. } in topics {
+        for source @ Topic { name: topic, .. } in topics {
             let name = match to {
                 Some(name) => name.clone(),
                 None => match format!("{PREFIX}{topic}").parse() {
@@ -66,6 +79,9 @@ impl DeadLetters {
             };
             if topics.iter().any(|it| it.name == name) {
                 return Err(WorkError::OwnDeadLetters { topic: name });
+            }
+            if let Some(letters) = log_dir.find_topic(&name)? {
+                check(topic, source, &letters)?;
             }
             names.insert(topic.clone(), name);
         }

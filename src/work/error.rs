@@ -65,6 +65,16 @@ pub enum WorkError {
         /// Why.
         why: TopicNameError,
     },
+    /// A topic cannot hold the dead letters of another one.
+    #[error("dead letters of {topic} cannot go to {letters}: {why}")]
+    UnfitDeadLetters {
+        /// The topic that is worked.
+        topic: TopicName,
+        /// The other one.
+        letters: TopicName,
+        /// Why not.
+        why: &'static str,
+    },
     /// The command has answered with what is no answer.
     #[error("{command} has answered {answer:?}: {why}")]
     NoAnswer {

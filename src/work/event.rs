@@ -32,6 +32,17 @@ pub enum Event<'a> {
         /// The topic that it went to, if any.
         dead_letters: Option<&'a str>,
     },
+    /// A record that is given up could not be put where dead letters go: it stays as it is.
+    NotBuried {
+        /// Its partition.
+        partition: &'a TopicPartition,
+        /// Its offset.
+        offset: Offset,
+        /// Why it was given up.
+        why: &'a str,
+        /// Why it could not be put.
+        error: super::WorkError,
+    },
     /// Records were removed by retention before they were done.
     Lost {
         /// Their partition.

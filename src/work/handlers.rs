@@ -1,6 +1,6 @@
 //! Runs of a command, a process for each record or batch, so many at a time.
 //!
-//! A run has a thread that starts it, feeds it, keeps what it prints, passes on what it says on its standard error, and waits
+//! A run has a thread that starts it, keeps what it prints, passes on what it says on its standard error, and waits
 //! for it. What it has printed is what is there when it ends: a daemon that it leaves behind, with the pipes open, is not waited
 //! for. Each run leads a process group of its own: so a Ctrl-C reaches kdir alone, which waits for handlers, and a handler can
 //! be killed with what it has started.
@@ -8,23 +8,25 @@
 //! A run inherits the claim on its record: see [`Claims`]. A limit of time is kept by a process between, which does so even
 //! when the worker is killed: see [`supervisor`](super::supervisor).
 
-use super::Result;
-use super::WorkError;
-use crate::disk::process::{PrivateFolder, find_program};
-use crate::disk::{Disk, DiskFile, outlet};
+use super::{Result, WorkError, supervisor};
+use crate::disk::outlet::{Outlet, OutletKind};
+use crate::disk::process::{PrivateFolder, file_of, find_program, this_program};
+use crate::disk::{Disk, DiskFile};
 use crate::groups::Claims;
 use crate::units::{Duration as UnitsDuration, Offset};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -60,6 +62,8 @@ pub(super) enum How {
     Signal(i32),
     /// It did not begin.
     NotStarted(io::Error),
+    /// It began, and could not be attended to: it was killed.
+    Unattended(WorkError),
 }
 
 /// A run that has ended.
@@ -135,8 +139,8 @@ pub(super) struct Handlers {
     threads: Vec<(Sender<Run>, JoinHandle<()>)>,
     /// Threads that have nothing to do.
     idle: Vec<usize>,
-    ended: Receiver<(usize, Result<EndedRun>)>,
-    to_ended: Sender<(usize, Result<EndedRun>)>,
+    ended: Receiver<(usize, EndedRun)>,
+    to_ended: Sender<(usize, EndedRun)>,
     wake: UnixStream,
     jobs: usize,
 }
@@ -147,8 +151,14 @@ struct Shared {
     disk: Arc<dyn Disk>,
     folder: PrivateFolder,
     waker: UnixStream,
+    /// This program, to keep the time of a handler; `None` where there is no limit.
+    supervisor: Option<File>,
+    /// What this program was started with of what handlers are told.
+    stale: Vec<OsString>,
     /// The process groups of runs, by the run.
     running: Mutex<HashMap<u64, Pid>>,
+    /// Whether all that runs is killed.
+    kills: AtomicBool,
 }
 
 impl Shared {
@@ -168,8 +178,11 @@ impl Handlers {
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
         let (to_ended, ended) = channel();
-        let (folder, running) = (PrivateFolder::make()?, Mutex::default());
-        let shared = Arc::new(Shared { command, timeout, disk, folder, waker, running });
+        let (folder, running, kills) = (PrivateFolder::make()?, Mutex::default(), AtomicBool::new(false));
+        let supervisor = timeout.map(|_| this_program()).transpose()?;
+        let stale = std::env::vars_os().map(|(name, _)| name).filter(|name| is_fact(name)).collect();
+        let shared = Shared { command, timeout, disk, folder, waker, supervisor, stale, running, kills };
+        let shared = Arc::new(shared);
         Ok(Self { shared, threads: Vec::new(), idle: Vec::new(), ended, to_ended, wake, jobs })
     }
 
@@ -194,14 +207,14 @@ impl Handlers {
     }
 
     /// The runs that have ended since the last call.
-    pub(super) fn take_ended(&mut self) -> Result<Vec<EndedRun>> {
+    pub(super) fn take_ended(&mut self) -> Vec<EndedRun> {
         drain(&self.wake);
         let mut all = Vec::new();
         while let Ok((number, ended)) = self.ended.try_recv() {
             self.idle.push(number);
-            all.push(ended?);
+            all.push(ended);
         }
-        Ok(all)
+        all
     }
 
     /// Readable when a run has ended.
@@ -211,6 +224,7 @@ impl Handlers {
 
     /// Kills all that runs.
     pub(super) fn kill(&self) {
+        self.shared.kills.store(true, Ordering::SeqCst);
         for group in self.shared.running().values() {
             // One that has ended is none any more.
             let _ = kill_process_group(*group, Signal::KILL);
@@ -224,12 +238,17 @@ pub(super) fn drain(wake: &UnixStream) {
     while rustix::io::read(wake, &mut bytes).is_ok_and(|read| read == bytes.len()) {}
 }
 
-fn attend_all(shared: &Shared, number: usize, runs: &Receiver<Run>, ended: &Sender<(usize, Result<EndedRun>)>) {
+/// Whether it is a fact that a handler is told, by its name.
+fn is_fact(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"KDIR_") && name != "KDIR_LOG_DIR"
+}
+
+fn attend_all(shared: &Shared, number: usize, runs: &Receiver<Run>, ended: &Sender<(usize, EndedRun)>) {
     let delay_file = shared.folder.path().join(number.to_string());
     while let Ok(run) = runs.recv() {
-        let result = attend(shared, &run, &delay_file);
+        let run_ended = attend(shared, &run, &delay_file);
         drop(run);
-        if ended.send((number, result)).is_err() {
+        if ended.send((number, run_ended)).is_err() {
             return;
         }
         // Full is as good: it has something to see to.
@@ -238,7 +257,7 @@ fn attend_all(shared: &Shared, number: usize, runs: &Receiver<Run>, ended: &Send
 }
 
 /// Runs the command once.
-fn attend(shared: &Shared, run: &Run, delay_file: &Path) -> Result<EndedRun> {
+fn attend(shared: &Shared, run: &Run, delay_file: &Path) -> EndedRun {
     let started = std::time::Instant::now();
     let mut ended = EndedRun {
         id: run.id,
@@ -249,26 +268,40 @@ fn attend(shared: &Shared, run: &Run, delay_file: &Path) -> Result<EndedRun> {
         took: Duration::ZERO,
     };
     let mut child = match start(shared, run, delay_file) {
-        Err(error) => return Ok(EndedRun { how: How::NotStarted(error), ..ended }),
+        Err(error) => return EndedRun { how: How::NotStarted(error), ..ended },
         Ok(child) => child,
     };
     let pid = Pid::from_child(&child);
     shared.running().insert(run.id, pid);
-    run.records.iter().for_each(|&(partition, offset)| run.claims.name_holder(partition, offset, child.id()));
-    let mut line = LastLine::default();
-    let attended = talk(&mut child, pid, &run.input, &mut ended.printed, &mut line, &*shared.disk);
-    // From here on the number can be another process's.
-    shared.running().remove(&run.id);
-    if attended.is_err() {
+    if shared.kills.load(Ordering::SeqCst) {
+        // It was started beside the signal.
         let _ = kill_process_group(pid, Signal::KILL);
     }
-    let status = child.wait()?;
-    attended?;
-    ended.how = how(status);
+    run.records.iter().for_each(|&(partition, offset)| run.claims.name_holder(partition, offset, child.id()));
+    let mut line = LastLine::default();
+    let attended = talk(&mut child, pid, &mut ended.printed, &mut line, shared);
+    let is_supervisor = shared.supervisor.is_some();
+    // While it has not been waited for, the number is still that of its group.
+    let was_killed = is_supervisor && ended_by_signal(pid);
+    if attended.is_err() || was_killed {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    shared.running().remove(&run.id);
+    ended.how = match (attended, child.wait()) {
+        (Ok(()), Ok(status)) => how(status),
+        (Err(error), _) => How::Unattended(error),
+        (_, Err(error)) => How::Unattended(error.into()),
+    };
     ended.last_line = line.text();
     ended.delay = shared.folder.take_small(delay_file, DELAY_MAX).and_then(|text| delay_of(&text));
     ended.took = started.elapsed();
-    Ok(ended)
+    ended
+}
+
+/// Whether a process that has ended, and was not waited for, was ended by a signal.
+fn ended_by_signal(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    waitid(WaitId::Pid(pid), options).ok().flatten().is_some_and(|status| status.killed() || status.dumped())
 }
 
 fn how(status: ExitStatus) -> How {
@@ -284,16 +317,25 @@ pub(super) fn delay_of(text: &str) -> Option<Duration> {
 }
 
 fn start(shared: &Shared, run: &Run, delay_file: &Path) -> io::Result<Child> {
-    let mut command = match shared.timeout {
-        Some(timeout) => super::supervisor::command(timeout, &shared.command)?,
-        None => {
+    let mut command = match (&shared.supervisor, shared.timeout) {
+        (Some(program), Some(timeout)) => {
+            // The system opens it before it closes what a new program does not inherit.
+            let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+            command.arg0("kdir").arg(supervisor::WORD).arg(timeout.as_millis().to_string()).args(&shared.command);
+            command
+        }
+        _ => {
             let mut command = Command::new(&shared.command[0]);
             command.args(&shared.command[1..]);
             command
         }
     };
+    for name in &shared.stale {
+        command.env_remove(name);
+    }
     command.envs(run.facts.iter().map(|(name, value)| (name, value))).env("KDIR_RETRY_FILE", delay_file);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // All of it is there before the handler begins, so that one whose worker dies has not half of it.
+    command.stdin(file_of(&run.input)?).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     match run.claims.descriptor() {
         None => command.spawn(),
@@ -307,50 +349,25 @@ fn start(shared: &Shared, run: &Run, delay_file: &Path) -> io::Result<Child> {
     }
 }
 
-/// Feeds a process and keeps what it prints, until it ends.
-fn talk(
-    child: &mut Child,
-    pid: Pid,
-    input: &[u8],
-    printed: &mut Printed,
-    line: &mut LastLine,
-    disk: &dyn Disk,
-) -> Result<()> {
+/// Keeps what a process prints, until it ends.
+fn talk(child: &mut Child, pid: Pid, printed: &mut Printed, line: &mut LastLine, shared: &Shared) -> Result<()> {
     let is_over = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
-    let (mut stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    for pipe in [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)] {
-        if let Some(pipe) = pipe {
-            rustix::io::ioctl_fionbio(pipe, true).map_err(io::Error::from)?;
-        }
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+        rustix::io::ioctl_fionbio(pipe, true).map_err(io::Error::from)?;
     }
-    let (mut fed, mut buffer, mut has_ended) = (0, vec![0; READ], false);
+    let (mut buffer, mut has_ended) = (vec![0; READ], false);
     loop {
-        if fed == input.len() {
-            stdin = None;
-        }
-        if let Some(pipe) = &stdin {
-            match rustix::io::write(pipe, &input[fed..]) {
-                Ok(written) => {
-                    fed += written;
-                    continue;
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                // It does not read on, which is for it to decide.
-                Err(_) => stdin = None,
-            }
-        }
-        let is_open = read_all(&mut stdout, &mut buffer, |bytes| printed.push(bytes, disk))?;
-        let said = read_all(&mut stderr, &mut buffer, |bytes| {
+        let has_printed = read_all(&mut stdout, &mut buffer, |bytes| printed.push(bytes, &*shared.disk))?;
+        let has_said = read_all(&mut stderr, &mut buffer, |bytes| {
             line.push(bytes);
-            // What cannot be said is no reason to fail.
-            let _ = outlet::write_all(rustix::stdio::stderr(), bytes);
+            say(bytes, &shared.kills);
             Ok(())
         })?;
-        if has_ended && !is_open && !said {
+        if has_ended && !has_printed && !has_said {
             return Ok(());
         }
         let mut descriptors = vec![PollFd::new(&is_over, PollFlags::IN)];
-        descriptors.extend(stdin.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
         descriptors.extend(stdout.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         descriptors.extend(stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         match poll(&mut descriptors, None) {
@@ -358,6 +375,23 @@ fn talk(
             Err(error) => return Err(io::Error::from(error).into()),
         }
         has_ended = !descriptors[0].revents().is_empty();
+    }
+}
+
+/// Passes on what a handler says on its standard error. What cannot be said is no reason to fail, and a reader that stands
+/// still is not waited for by who is to end at once.
+fn say(mut bytes: &[u8], kills: &AtomicBool) {
+    let stderr = Outlet::stderr();
+    if !matches!(stderr.kind(), OutletKind::Pipe | OutletKind::Socket) {
+        return drop(stderr.write(bytes));
+    }
+    while !bytes.is_empty() && !kills.load(Ordering::SeqCst) {
+        let Ok(written) = stderr.write_some(bytes) else { return };
+        bytes = &bytes[written..];
+        if written == 0 {
+            let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let _ = poll(&mut [PollFd::from_borrowed_fd(stderr.descriptor(), PollFlags::OUT)], Some(&pause));
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A line is the record's envelope with `id` and `attempt`. An answer is `ok ID`, `retry ID [DELAY]` or `reject ID [TEXT]`. When
 //! the command ends with lines unanswered, the oldest of them has failed; the others were not tried. It is started again for
-//! the next record. Its standard output and error are those of this program.
+//! the next record. That it has ended is what the system says, not the end of its answers: what it has started may keep these
+//! open. Its standard output and error are those of this program.
 
 use super::handlers::{delay_of, drain};
 use super::{Result, WorkError};
@@ -15,13 +16,18 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 const ANSWERS_FD: i32 = 3;
+/// The claims in each topic have this and the next descriptors.
 const CLAIM_FD: i32 = 4;
+/// When it has ended, what it has answered is in the pipe; one that it has started may keep that open.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+/// One that has closed where its answers came from has so long to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A line of answer that is longer is none.
 const ANSWER_MAX: usize = 4 << 10;
 
@@ -57,10 +63,14 @@ pub(super) struct Persistent {
 }
 
 struct Live {
-    child: Child,
     group: Pid,
     lines: Option<Sender<Vec<u8>>>,
-    claims: Arc<Claims>,
+    /// Those in each topic.
+    claims: Vec<Arc<Claims>>,
+    /// How it has ended, and since when that is known.
+    status: Option<(ExitStatus, Instant)>,
+    /// Since when there are no more answers.
+    silent: Option<Instant>,
     /// By their ids, and so in the order in which they were given.
     unanswered: BTreeMap<u64, Instant>,
     has_answered: bool,
@@ -71,7 +81,11 @@ enum Told {
     Answers(Vec<(u64, Answer)>),
     /// It is no answer, and why.
     Nonsense(String, &'static str),
-    Ended,
+    /// There are no more.
+    Silent,
+    Ended(ExitStatus),
+    /// The system cannot tell how it ended.
+    Unknown(io::Error),
 }
 
 impl Persistent {
@@ -98,27 +112,29 @@ impl Persistent {
         self.wake.as_fd()
     }
 
-    /// The claims of the command that runs; `None` before it was started.
-    pub(super) fn claims(&self) -> Option<&Arc<Claims>> {
-        self.live.as_ref().map(|live| &live.claims)
+    /// The claims of the command that runs, in a topic; `None` before it was started.
+    pub(super) fn claims(&self, topic: usize) -> Option<&Arc<Claims>> {
+        self.live.as_ref()?.claims.get(topic)
     }
 
     /// The process, once it runs.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.live.as_ref().map(|live| live.child.id())
+        self.live.as_ref().map(|live| live.group.as_raw_nonzero().get().unsigned_abs())
     }
 
-    /// Starts the command, which holds these claims.
-    pub(super) fn begin(&mut self, claims: Arc<Claims>) -> io::Result<()> {
+    /// Starts the command, which holds these claims, those in each topic.
+    pub(super) fn begin(&mut self, claims: Vec<Arc<Claims>>) -> io::Result<()> {
         self.incarnation += 1;
         let (answers, answers_end) = io::pipe()?;
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).stdin(Stdio::piped()).process_group(0);
         let mut mappings = vec![FdMapping { parent_fd: OwnedFd::from(answers_end), child_fd: ANSWERS_FD }];
-        if let Some(claim) = claims.descriptor() {
-            mappings.push(FdMapping { parent_fd: claim.try_clone_to_owned()?, child_fd: CLAIM_FD });
-            command.env("KDIR_CLAIM_FD", CLAIM_FD.to_string());
+        let mut numbers = Vec::new();
+        for (claim, number) in claims.iter().filter_map(|claims| claims.descriptor()).zip(CLAIM_FD..) {
+            mappings.push(FdMapping { parent_fd: claim.try_clone_to_owned()?, child_fd: number });
+            numbers.push(number.to_string());
         }
+        command.env("KDIR_CLAIM_FD", numbers.join(" "));
         command.fd_mappings(mappings).expect("each descriptor is named once");
         let mut child = command.spawn()?;
         // The ends that the child has are closed here with it.
@@ -126,18 +142,36 @@ impl Persistent {
         let input = child.stdin.take().expect("it was asked for");
         let (lines, to_write) = channel();
         std::thread::Builder::new().spawn(move || write_lines(input, &to_write))?;
-        let (teller, waker, incarnation) = (self.teller.clone(), self.waker.try_clone()?, self.incarnation);
+        let group = Pid::from_child(&child);
+        let (tell, tell_of_end) = (self.teller()?, self.teller()?);
+        std::thread::Builder::new().spawn(move || read_answers(answers, &tell))?;
         std::thread::Builder::new().spawn(move || {
-            read_answers(answers, &mut |told| {
-                // When nobody listens any more, nothing is to be told.
-                let _ = teller.send((incarnation, told));
-                let _ = rustix::io::write(&waker, &[0]);
+            tell_of_end(match child.wait() {
+                Ok(status) => Told::Ended(status),
+                Err(error) => Told::Unknown(error),
             });
         })?;
-        let group = Pid::from_child(&child);
-        let (unanswered, has_answered, is_killed) = (BTreeMap::new(), false, None);
-        self.live = Some(Live { child, group, lines: Some(lines), claims, unanswered, has_answered, is_killed });
+        self.live = Some(Live {
+            group,
+            lines: Some(lines),
+            claims,
+            status: None,
+            silent: None,
+            unanswered: BTreeMap::new(),
+            has_answered: false,
+            is_killed: None,
+        });
         Ok(())
+    }
+
+    /// What a thread tells with.
+    fn teller(&self) -> io::Result<impl Fn(Told) + Send + 'static> {
+        let (teller, waker, incarnation) = (self.teller.clone(), self.waker.try_clone()?, self.incarnation);
+        Ok(move |told| {
+            // When nobody listens any more, nothing is to be told.
+            let _ = teller.send((incarnation, told));
+            let _ = rustix::io::write(&waker, &[0]);
+        })
     }
 
     /// Gives it lines, with the ids of what is in them.
@@ -173,10 +207,13 @@ impl Persistent {
                 }
                 Told::Answers(_) => {}
                 Told::Nonsense(answer, why) => self.fail(answer, why),
-                Told::Ended => all.extend(self.ended()?),
+                Told::Silent => live.silent = Some(Instant::now()),
+                Told::Ended(status) => live.status = Some((status, Instant::now())),
+                Told::Unknown(error) => return Err(error.into()),
             }
         }
         self.kill_if_slow();
+        all.extend(self.end_if_over());
         Ok(all)
     }
 
@@ -201,9 +238,13 @@ impl Persistent {
         }
     }
 
-    /// How long until the oldest has had its time.
+    /// How long until the oldest has had its time, or its end is to be looked at again.
     pub(super) fn time_left(&self) -> Option<Duration> {
-        let (_, since) = self.live.as_ref()?.unanswered.first_key_value()?;
+        let live = self.live.as_ref()?;
+        if live.status.is_some() || live.silent.is_some() {
+            return Some(LAST_ANSWERS);
+        }
+        let (_, since) = live.unanswered.first_key_value()?;
         Some(self.timeout?.saturating_sub(since.elapsed()))
     }
 
@@ -215,25 +256,30 @@ impl Persistent {
         }
     }
 
-    /// It has ended, or has closed where its answers came from.
-    fn ended(&mut self) -> Result<Vec<(u64, Answer)>> {
-        let Some(mut live) = self.live.take() else { return Ok(Vec::new()) };
-        drop(live.lines.take());
-        if !live.unanswered.is_empty() {
-            let _ = kill_process_group(live.group, Signal::KILL);
+    /// What becomes of what is unanswered, once it has ended and all that it has answered was read.
+    fn end_if_over(&mut self) -> Vec<(u64, Answer)> {
+        let Some(live) = &mut self.live else { return Vec::new() };
+        let Some((status, since)) = live.status else {
+            if live.silent.is_some_and(|since| since.elapsed() > LAST_WORDS) && live.is_killed.is_none() {
+                self.kill();
+            }
+            return Vec::new();
+        };
+        if live.silent.is_none() && since.elapsed() < LAST_ANSWERS {
+            return Vec::new();
         }
-        let status = live.child.wait()?;
+        let live = self.live.take().expect("it was there");
         let is_none = matches!(status.code(), Some(126 | 127)) && !live.has_answered;
         if is_none && live.is_killed.is_none() {
             let (command, why) = (self.command[0].display().to_string(), status.to_string());
             self.failure.get_or_insert(WorkError::NotStarted { command, why });
         }
         let counts = !is_none && live.is_killed.as_ref().is_none_or(|why| !why.is_empty());
-        let why =
-            live.is_killed.filter(|why| !why.is_empty()).unwrap_or_else(|| format!("the command ended: {status}"));
+        let why = live.is_killed.filter(|why| !why.is_empty());
+        let why = why.unwrap_or_else(|| format!("the command ended: {status}"));
         let mut ids = live.unanswered.into_keys();
         let oldest = ids.next().map(|id| (id, if counts { Answer::Failed(why) } else { Answer::NotTried }));
-        Ok(oldest.into_iter().chain(ids.map(|id| (id, Answer::NotTried))).collect())
+        oldest.into_iter().chain(ids.map(|id| (id, Answer::NotTried))).collect()
     }
 
     /// Shows it the end of its input: one that answers late answers now.
@@ -244,9 +290,8 @@ impl Persistent {
     }
 
     /// Whether it has ended, or was never there.
-    pub(super) fn has_ended(&mut self) -> Result<bool> {
-        let Some(live) = &mut self.live else { return Ok(true) };
-        Ok(live.child.try_wait()?.is_some())
+    pub(super) const fn has_ended(&self) -> bool {
+        self.live.is_none()
     }
 }
 
@@ -260,39 +305,50 @@ fn write_lines(mut input: ChildStdin, lines: &Receiver<Vec<u8>>) {
 }
 
 /// Reads answers until there are no more.
-fn read_answers(answers: io::PipeReader, tell: &mut dyn FnMut(Told)) {
+fn read_answers(answers: io::PipeReader, tell: &impl Fn(Told)) {
     let mut answers = BufReader::with_capacity(64 << 10, answers);
     let mut rest: Vec<u8> = Vec::new();
     loop {
         let bytes = match answers.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok([]) | Err(_) => return tell(Told::Ended),
+            Ok([]) | Err(_) => break,
             Ok(bytes) => bytes,
         };
         let size = bytes.len();
         rest.extend_from_slice(bytes);
         answers.consume(size);
-        let Some(end) = memchr::memrchr(b'\n', &rest) else {
-            if rest.len() > ANSWER_MAX {
-                tell(Told::Nonsense(text_of(&rest[..64]), "it has no end"));
-                return tell(Told::Ended);
-            }
-            continue;
-        };
-        let mut parsed = Vec::new();
-        for line in rest[..end].split(|&byte| byte == b'\n') {
-            match parse(line) {
-                Ok(answer) => parsed.push(answer),
-                Err(why) => {
-                    tell(Told::Answers(std::mem::take(&mut parsed)));
-                    tell(Told::Nonsense(text_of(&line[..line.len().min(64)]), why));
-                    return tell(Told::Ended);
-                }
+        let whole = memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1);
+        let lines: Vec<u8> = rest.drain(..whole).collect();
+        if !tell_answers(&lines, tell) {
+            return;
+        }
+        if rest.len() > ANSWER_MAX {
+            return tell(Told::Nonsense(text_of(&rest[..64]), "it has no end"));
+        }
+    }
+    // The last one may have no end of line.
+    if tell_answers(&rest, tell) {
+        tell(Told::Silent);
+    }
+}
+
+/// Tells what lines say. Returns whether all of them are answers.
+fn tell_answers(lines: &[u8], tell: &impl Fn(Told)) -> bool {
+    let mut parsed = Vec::new();
+    for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        match parse(line) {
+            Ok(answer) => parsed.push(answer),
+            Err(why) => {
+                tell(Told::Answers(parsed));
+                tell(Told::Nonsense(text_of(&line[..line.len().min(64)]), why));
+                return false;
             }
         }
-        rest.drain(..=end);
+    }
+    if !parsed.is_empty() {
         tell(Told::Answers(parsed));
     }
+    true
 }
 
 fn text_of(bytes: &[u8]) -> String {

@@ -45,6 +45,8 @@ struct Kept {
     /// Of those that go one after the other.
     key: Option<u64>,
     holder: Holder,
+    /// Whether a handler has put it back, or was stopped: it is not waited for.
+    is_put_back: bool,
 }
 
 /// A partition as a queue.
@@ -90,6 +92,8 @@ pub(super) struct Left {
     pub(super) due: Timestamp,
     /// Whether another worker has it, or one that it waits for.
     pub(super) is_elsewhere: bool,
+    /// Whether a handler has put it back, or one that it waits for.
+    pub(super) is_put_back: bool,
 }
 
 /// What [`Queue::next`] finds.
@@ -150,7 +154,8 @@ impl Queue {
         waits.map(|(&offset, kept)| {
             let first = kept.key.and_then(|key| self.by_key.get(&key)?.first());
             let decides = first.and_then(|first| self.kept.get(first)).unwrap_or(kept);
-            Left { offset, due: kept.due.max(decides.due), is_elsewhere: decides.holder == Holder::Another }
+            let (due, is_elsewhere) = (kept.due.max(decides.due), decides.holder == Holder::Another);
+            Left { offset, due, is_elsewhere, is_put_back: decides.is_put_back }
         })
     }
 
@@ -164,10 +169,9 @@ impl Queue {
         !self.elsewhere.is_empty()
     }
 
-    /// It cannot be read on: what is kept of it is left.
+    /// It cannot be read on: what is kept of it is all that is taken.
     pub(super) fn fail(&mut self) {
         self.is_failed = true;
-        self.ready.clear();
     }
 
     /// There may be something new.
@@ -220,6 +224,10 @@ impl Queue {
             return Ok(Found::Nothing);
         }
         loop {
+            // Of very many records that wait, not all can be kept.
+            if self.kept.len() >= KEPT_MAX {
+                return Ok(Found::Nothing);
+            }
             if !self.is_at_record {
                 match self.reader.advance()? {
                     Advance::Record => self.is_at_record = true,
@@ -288,7 +296,7 @@ impl Queue {
     }
 
     fn keep(&mut self, offset: Offset, due: Timestamp, key: Option<u64>) {
-        self.kept.insert(offset, Kept { due, key, holder: Holder::Nobody });
+        self.kept.insert(offset, Kept { due, key, holder: Holder::Nobody, is_put_back: false });
         if let Some(key) = key {
             self.by_key.entry(key).or_default().insert(offset);
         }
@@ -310,18 +318,31 @@ impl Queue {
     }
 
     /// Somebody else has the record that was found.
-    pub(super) fn is_elsewhere(&mut self, offset: Offset, now: Timestamp) {
-        self.put_back(offset, now + TRY_AGAIN_MS, Holder::Another);
+    pub(super) fn leave_to_another(&mut self, offset: Offset, now: Timestamp) {
+        self.keep_as(offset, now + TRY_AGAIN_MS, Holder::Another);
     }
 
     /// The record is to be tried again, not before `due`.
     pub(super) fn keep_until(&mut self, offset: Offset, due: Timestamp) {
-        self.put_back(offset, due, Holder::Nobody);
+        self.keep_as(offset, due, Holder::Nobody);
     }
 
-    fn put_back(&mut self, offset: Offset, due: Timestamp, holder: Holder) {
+    /// The same, and nobody waits for it.
+    pub(super) fn put_back(&mut self, offset: Offset, due: Timestamp) {
+        self.keep_as(offset, due, Holder::Nobody);
         if let Some(kept) = self.kept.get_mut(&offset) {
-            (kept.due, kept.holder) = (due, holder);
+            kept.is_put_back = true;
+        }
+    }
+
+    /// The record is not done, and is nothing for this run any more.
+    pub(super) fn leave(&mut self, offset: Offset) {
+        self.take(offset);
+    }
+
+    fn keep_as(&mut self, offset: Offset, due: Timestamp, holder: Holder) {
+        if let Some(kept) = self.kept.get_mut(&offset) {
+            (kept.due, kept.holder, kept.is_put_back) = (due, holder, false);
             self.ready.insert((due, offset));
             if holder == Holder::Another {
                 self.elsewhere.insert(offset);
@@ -337,7 +358,7 @@ impl Queue {
             if let Some(kept) = self.kept.get(&offset) {
                 self.ready.remove(&(kept.due, offset));
             }
-            self.put_back(offset, now, Holder::Another);
+            self.keep_as(offset, now, Holder::Another);
         }
     }
 
@@ -369,7 +390,14 @@ impl Queue {
     fn drop_below(&mut self, start: Offset) {
         let below: Vec<Offset> =
             self.kept.range(..start).filter(|(_, kept)| kept.holder != Holder::Me).map(|(&offset, _)| offset).collect();
+        self.lost += below.len() as u64;
         below.into_iter().for_each(|offset| self.drop_kept(offset));
+    }
+
+    /// Retention has removed a record that was kept.
+    pub(super) fn lose(&mut self, offset: Offset) {
+        self.lost += 1;
+        self.drop_kept(offset);
     }
 
     /// Counts what retention has removed and was not done.
@@ -415,7 +443,11 @@ impl Queue {
         if self.reader.batch().is_some() && self.reader.offset() == offset {
             return Ok(Some(show(self.reader.timestamp(), self.reader.timestamp_type(), &self.reader.record())));
         }
-        let mut log = LogReader::new(self.partition.view()?, CHUNK_OF_ONE);
+        let view = self.partition.view()?;
+        if offset < view.log_start_offset() {
+            return Ok(None);
+        }
+        let mut log = LogReader::new(view, CHUNK_OF_ONE);
         log.seek(offset);
         let mut reader = RecordReader::new(log);
         loop {

@@ -5,7 +5,7 @@ use super::job::{Facts, Place, Taken};
 use super::options::{Mode, ms};
 use super::queue::Found;
 use super::worker::{Engine, Running, Worker};
-use super::{Event, Result};
+use super::{Event, Result, WorkError};
 use crate::format::header::TimestampType;
 use crate::format::internal::share_records::DeliveryState;
 use crate::format::record::Record;
@@ -34,10 +34,7 @@ impl Job {
 impl Worker<'_> {
     /// Claims records for the handlers that are free: of the first topic that has some, its partitions in turn.
     pub(super) fn take_records(&mut self, now: Timestamp) -> Result<Vec<Job>> {
-        let free = match &self.engine {
-            Engine::Runs(handlers) => handlers.free(),
-            Engine::Persistent(command) => command.free(),
-        };
+        let free = self.free();
         let mut jobs = Vec::new();
         for topic in 0..self.topics.len() {
             let count = self.topics[topic].queues.len();
@@ -88,7 +85,7 @@ impl Worker<'_> {
             }
             let claims = match (&job, &self.engine) {
                 (Some(job), _) => Arc::clone(&job.claims),
-                (None, Engine::Persistent(command)) => match command.claims() {
+                (None, Engine::Persistent(command)) => match command.claims(topic) {
                     Some(claims) => Arc::clone(claims),
                     None => self.begin_command(topic)?,
                 },
@@ -97,23 +94,40 @@ impl Worker<'_> {
             let queue = &mut self.queues[place];
             let partition = queue.partition.id().partition;
             if !claims.try_claim(partition, offset)? {
-                queue.is_elsewhere(offset, now);
+                queue.leave_to_another(offset, now);
                 continue;
             }
             queue.take(offset);
             let taken = Taken { offset, attempt: delivery.map_or(0, |delivery| delivery.count).saturating_add(1) };
-            let Some(read) = self.read(place, taken, at_most > 1, job.as_mut(), now)? else {
+            let read = match self.read(place, taken, at_most > 1, job.as_mut(), now) {
                 // Retention has removed it since.
-                claims.release(partition, offset)?;
-                self.queues[place].drop_kept(offset);
-                continue;
+                Ok(None) => {
+                    claims.release(partition, offset)?;
+                    self.queues[place].lose(offset);
+                    continue;
+                }
+                Err(error) if error.is_of_a_partition() => {
+                    claims.release(partition, offset)?;
+                    let queue = &mut self.queues[place];
+                    queue.leave(offset);
+                    (self.tell)(Event::Failing { partition: queue.partition.id(), error });
+                    continue;
+                }
+                Ok(Some(read)) => read,
+                Err(error) => return Err(error),
             };
-            match &mut job {
-                Some(job) => job.records.push(taken),
-                None => {
-                    let Read { input, facts, refused } = read;
+            match (&mut job, read) {
+                (Some(job), Read::Added) => job.records.push(taken),
+                // One that is too old is given up by itself.
+                (Some(_), Read::Begun { .. }) => {
+                    claims.release(partition, offset)?;
+                    self.queues[place].keep_until(offset, now);
+                    break;
+                }
+                (None, Read::Begun { input, facts, refused }) => {
                     job = Some(Job { queue: place, records: vec![taken], claims, input, facts, refused });
                 }
+                (None, Read::Added) => unreachable!("there is nothing yet that it was added to"),
             }
             if delivery.is_some() || job.as_ref().is_some_and(|job| job.refused.is_some()) {
                 break;
@@ -122,14 +136,14 @@ impl Worker<'_> {
         Ok(job)
     }
 
-    /// Starts the command that handles all records.
+    /// Starts the command that handles all records, with claims in each topic. Returns those in one of them.
     fn begin_command(&mut self, topic: usize) -> Result<Arc<Claims>> {
-        let claims = Arc::new(self.topics[topic].lock_file.claims()?);
+        let all = self.topics.iter().map(|topic| Ok(Arc::new(topic.lock_file.claims()?)));
+        let all = all.collect::<Result<Vec<_>>>()?;
+        let claims = Arc::clone(&all[topic]);
         if let Engine::Persistent(command) = &mut self.engine {
             let name = self.options.command[0].display().to_string();
-            command
-                .begin(Arc::clone(&claims))
-                .map_err(|error| super::WorkError::NotStarted { command: name, why: error.to_string() })?;
+            command.begin(all).map_err(|error| WorkError::NotStarted { command: name, why: error.to_string() })?;
         }
         Ok(claims)
     }
@@ -152,21 +166,20 @@ impl Worker<'_> {
             let is_old = options
                 .max_age
                 .is_some_and(|age| timestamp.known().is_some_and(|at| now.since(at) > i128::from(ms(age))));
-            let refused = is_old.then_some("expired");
-            let mut read = Read { input: Vec::new(), facts: Facts::of_batch(&id, group), refused };
-            if let Some(job) = job {
+            if let (Some(job), false) = (job, is_old) {
                 from.write_input(record, options.input, is_batch, &mut job.input);
                 // What is said of one record is not true of several.
                 job.facts = Facts::of_batch(&id, group);
-                return read;
+                return Read::Added;
             }
+            let (mut input, mut facts) = (Vec::new(), Facts::of_batch(&id, group));
             if is_persistent {
-                from.write_envelope(record, &mut read.input);
+                from.write_envelope(record, &mut input);
             } else {
-                from.write_input(record, options.input, is_batch, &mut read.input);
-                read.facts = Facts::of(&from, record, taken.attempt);
+                from.write_input(record, options.input, is_batch, &mut input);
+                facts = Facts::of(&from, record, taken.attempt);
             }
-            read
+            Read::Begun { input, facts, refused: is_old.then_some("expired") }
         })
     }
 
@@ -249,8 +262,10 @@ impl Worker<'_> {
 /// With more at a time, it is not written down which process has which record: that would cost more than the rest.
 const NAMED_MAX: usize = 100;
 
-struct Read {
-    input: Vec<u8>,
-    facts: Facts,
-    refused: Option<&'static str>,
+/// What was read of a record.
+enum Read {
+    /// It was added to what the handler gets already.
+    Added,
+    /// What a handler gets of it alone.
+    Begun { input: Vec<u8>, facts: Facts, refused: Option<&'static str> },
 }

@@ -32,27 +32,33 @@ pub(super) enum Verdict {
     GivenUp { why: String },
     /// The attempt does not count. It is tried again, after so long.
     Uncounted { delay: Duration },
+    /// Nothing is written of it, and it is not taken again by this run: its dead letter could not be put.
+    Left,
 }
 
 /// Records with one verdict.
 pub(super) struct Judged {
     running: Running,
     verdict: Verdict,
+    /// What was killed may leave something that goes on: then the claim falls with that, and is not given back.
+    keeps_claim: bool,
 }
 
 impl Worker<'_> {
     /// Passes on what handlers have printed, and says what becomes of their records.
     pub(super) fn take_verdicts(&mut self, now: Timestamp) -> Result<Vec<Judged>> {
-        let (mut judged, mut has_printed) = (Vec::new(), false);
+        let (mut judged, mut printed) = (Vec::new(), Vec::new());
         match &mut self.engine {
             Engine::Runs(handlers) => {
-                let ended = handlers.take_ended()?;
-                for ended in ended {
+                for ended in handlers.take_ended() {
                     let Some(running) = self.running.remove(&ended.id) else { continue };
-                    let is_out = self.pass_on(&ended.printed)?;
-                    has_printed |= is_out && !ended.printed.is_empty();
+                    let is_out = self.pass_on(&ended.printed);
+                    if is_out && !ended.printed.is_empty() {
+                        printed.push(judged.len());
+                    }
+                    let keeps_claim = self.was_killed(&ended);
                     let verdict = if is_out { self.judge(ended, &running) } else { uncounted() };
-                    judged.push(Judged { running, verdict });
+                    judged.push(Judged { running, verdict, keeps_claim });
                 }
             }
             Engine::Persistent(command) => {
@@ -63,32 +69,41 @@ impl Worker<'_> {
                 for (id, answer) in answers {
                     let Some(running) = self.running.remove(&id) else { continue };
                     let verdict = self.judge_answer(answer, &running);
-                    judged.push(Judged { running, verdict });
+                    judged.push(Judged { running, verdict, keeps_claim: false });
                 }
             }
         }
         // What a file has got is to be there for as long as the record counts as done.
-        if has_printed && self.environment.outlet.kind() == OutletKind::File {
-            self.environment.outlet.sync().map_err(WorkError::Output)?;
+        if !printed.is_empty()
+            && self.environment.outlet.kind() == OutletKind::File
+            && let Err(error) = self.environment.outlet.sync()
+        {
+            self.fail(WorkError::Output(error));
+            printed.into_iter().for_each(|place| judged[place].verdict = uncounted());
         }
         self.bury(&mut judged, false, now)?;
         Ok(judged)
     }
 
-    /// Writes out what a handler has printed; `false` where nobody reads it.
-    fn pass_on(&mut self, printed: &Printed) -> Result<bool> {
+    /// Whether a run was killed, by a signal to this program or since its time was up.
+    fn was_killed(&self, ended: &EndedRun) -> bool {
+        let is_late = self.options.timeout.is_some_and(|limit| ended.took >= limit);
+        self.kills_handlers() || is_late || matches!(ended.how, How::Signal(_) | How::Unattended(_))
+    }
+
+    /// Writes out what a handler has printed; `false` where it is not out.
+    fn pass_on(&mut self, printed: &Printed) -> bool {
         if printed.is_empty() {
-            return Ok(true);
+            return true;
         }
         match printed.each(|bytes| self.write_out(bytes)) {
-            Err(WorkError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                self.end(Ended::OutputClosed);
-                Ok(false)
-            }
+            Ok(()) => return true,
+            Err(WorkError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => self.end(Ended::OutputClosed),
             // The reader stands still, and who has asked twice does not wait for it.
-            Err(WorkError::Output(error)) if error.kind() == ErrorKind::Interrupted => Ok(false),
-            written => written.map(|()| true),
+            Err(WorkError::Output(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => self.fail(error),
         }
+        false
     }
 
     /// Writes to the output. A reader that stands still keeps nobody from stopping the worker.
@@ -130,6 +145,10 @@ impl Worker<'_> {
             How::Exit(code @ (126 | 127)) => {
                 let why = or_line(format!("exit status {code}"));
                 self.fail(WorkError::NotStarted { command: command(), why });
+                return uncounted();
+            }
+            How::Unattended(error) => {
+                self.fail(error);
                 return uncounted();
             }
             // The record itself is what the system refuses.
@@ -190,10 +209,19 @@ impl Worker<'_> {
     /// Puts the records that are given up where dead letters go.
     fn bury(&mut self, judged: &mut [Judged], is_refused: bool, now: Timestamp) -> Result<()> {
         let mut has_put = false;
-        for it in judged {
-            let Judged { running, verdict: Verdict::GivenUp { why } } = it else { continue };
+        for it in judged.iter_mut() {
+            let Judged { running, verdict: verdict @ Verdict::GivenUp { .. }, .. } = it else { continue };
+            let Verdict::GivenUp { why } = &*verdict else { continue };
             for taken in &running.records {
-                has_put |= self.give_up(running.queue, *taken, (why, is_refused), now)?;
+                match self.give_up(running.queue, *taken, (why, is_refused), now) {
+                    Ok(put) => has_put |= put,
+                    Err(error) => {
+                        let partition = self.queues[running.queue].partition.id();
+                        (self.tell)(Event::NotBuried { partition, offset: taken.offset, why, error });
+                        *verdict = Verdict::Left;
+                        break;
+                    }
+                }
             }
         }
         match &mut self.dead_letters {
@@ -209,8 +237,16 @@ impl Worker<'_> {
         let id = queue.partition.id().clone();
         let attempts = taken.attempt;
         let letter = Letter { of: &id, offset: taken.offset, attempts, why };
-        summary.given_up += 1;
         let to = dead_letters.as_ref().and_then(|dead_letters| dead_letters.name_of(&id.topic)).cloned();
+        let mut has_put = false;
+        // A worker may have died between the letter and the verdict of the last attempt.
+        if let Some(dead_letters) = dead_letters
+            && !(is_refused && dead_letters.has(&letter)?)
+        {
+            let put = queue.read(taken.offset, |_, _, record| dead_letters.put(&letter, record, now))?;
+            has_put = put.transpose()?.is_some();
+        }
+        summary.given_up += 1;
         tell(Event::GivenUp {
             partition: &id,
             offset: taken.offset,
@@ -218,24 +254,20 @@ impl Worker<'_> {
             why,
             dead_letters: to.as_ref().map(crate::units::TopicName::as_str),
         });
-        let Some(dead_letters) = dead_letters else { return Ok(false) };
-        // A worker may have died between the letter and the verdict of the last attempt.
-        if is_refused && dead_letters.has(&letter)? {
-            return Ok(false);
-        }
-        let put = queue.read(taken.offset, |_, _, record| dead_letters.put(&letter, record, now))?;
-        put.transpose().map(|put| put.is_some())
+        Ok(has_put)
     }
 
     /// Writes verdicts and new attempts down, as one append a log, and makes them durable; then gives the claims back.
     pub(super) fn write(&mut self, judged: Vec<Judged>, jobs: &[Job], now: Timestamp) -> Result<()> {
         let (mut changes, mut released) = (BTreeMap::<usize, Change>::new(), Vec::new());
-        for Judged { running, verdict } in judged {
+        for Judged { running, verdict, keeps_claim } in judged {
             let change = changes.entry(running.queue).or_default();
             for taken in &running.records {
                 self.settle(running.queue, *taken, &verdict, running.records.len() > 1, change, now);
             }
-            released.push(running);
+            if !keeps_claim {
+                released.push(running);
+            }
         }
         for job in jobs {
             let change = changes.entry(job.queue).or_default();
@@ -264,7 +296,7 @@ impl Worker<'_> {
                 log.sync()?;
             }
         }
-        self.sync_if_due(now)?;
+        self.sync_if_due()?;
         for running in released {
             let partition = self.queues[running.queue].partition.id().partition;
             for taken in running.records {
@@ -310,24 +342,28 @@ impl Worker<'_> {
                 tell(Event::Failed { partition: queue.partition.id(), offset, attempt, why, again });
             }
             Verdict::Uncounted { delay } => {
+                let (count, again) = (attempt - 1, now + ms((*delay).min(options.backoff.max)));
                 if !is_batch {
-                    change.lowered.push((offset, attempt - 1));
+                    change.lowered.push((offset, count, again + -options.backoff.wait_ms(count)));
                 }
-                queue.keep_until(offset, now + ms(*delay));
+                queue.put_back(offset, again);
             }
+            Verdict::Left => queue.leave(offset),
         }
     }
 
     /// Gives records up that are not to be tried.
     pub(super) fn refuse(&mut self, jobs: Vec<Job>, now: Timestamp) -> Result<(Vec<Judged>, Vec<Job>)> {
         let (refused, kept): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.refused.is_some());
+        // They are no runs.
+        self.attempts_left = self.attempts_left.saturating_add(refused.len() as u64);
         let mut judged = Vec::new();
         for job in refused {
             let verdict = Verdict::GivenUp { why: job.refused.unwrap_or_default().to_owned() };
             let Job { queue, mut records, claims, .. } = job;
             // The attempt that it would have been is none.
             records.iter_mut().for_each(|taken| taken.attempt -= 1);
-            judged.push(Judged { running: Running { queue, records, claims }, verdict });
+            judged.push(Judged { running: Running { queue, records, claims }, verdict, keeps_claim: false });
         }
         self.bury(&mut judged, true, now)?;
         Ok((judged, kept))
@@ -349,7 +385,7 @@ fn too_big() -> i32 {
 #[derive(Default)]
 struct Change {
     batches: Vec<(StateBatch, Timestamp)>,
-    lowered: Vec<(Offset, i16)>,
+    lowered: Vec<(Offset, i16, Timestamp)>,
 }
 
 impl Change {

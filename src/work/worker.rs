@@ -9,11 +9,11 @@ use super::handlers::Handlers;
 use super::job::Taken;
 use super::options::{Durable, Environment, Mode, Options, Start};
 use super::persistent::Persistent;
-use super::queue::Queue;
+use super::queue::{Left, Queue};
 use super::{Event, Result, Summary, WorkError};
 use crate::disk::outlet::OutletKind;
 use crate::disk::watch::{Wakers, Watch, Woken};
-use crate::groups::{Claims, FileSystems, LockFile, ShareStateTopic, begin_share_group, join_workers};
+use crate::groups::{Claims, FileSystems, LockFile, ShareChange, ShareStateTopic, begin_share_group, join_workers};
 use crate::logdir::{LogDir, LogDirs, Partition, Topic};
 use crate::units::{GroupId, Offset, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -84,6 +84,7 @@ pub struct Worker<'a> {
     watched: Vec<Watched>,
     checked: Instant,
     stirred: Option<Instant>,
+    is_output_closed: bool,
     pub(super) synced: Instant,
     signals: usize,
 }
@@ -158,6 +159,7 @@ impl<'a> Worker<'a> {
             watched: Vec::new(),
             checked: Instant::now(),
             stirred: None,
+            is_output_closed: false,
             synced: Instant::now(),
             signals: 0,
         };
@@ -240,16 +242,13 @@ impl<'a> Worker<'a> {
     /// When the disk fails, a topic was deleted, or the command cannot be run.
     pub fn run(mut self) -> Result<(Ended, Summary)> {
         let ended = self.rounds();
-        if ended.is_err() {
-            self.await_handlers()?;
-        }
+        let awaited = if ended.is_err() { self.await_handlers() } else { Ok(()) };
         let now = (self.environment.clock)();
-        self.end_command(ended.is_err())?;
-        self.states.end(now)?;
-        if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.end(now)?;
-        }
+        let awaited = awaited.and(self.end_command(ended.is_err()));
+        let written = self.states.end(now);
+        let buried = self.dead_letters.as_mut().map_or(Ok(()), |dead_letters| dead_letters.end(now));
         let ended = ended?;
+        awaited.and(written.map_err(WorkError::from)).and(buried)?;
         self.count_rest();
         match self.failure.take() {
             Some(error) => Err(error),
@@ -261,7 +260,7 @@ impl<'a> Worker<'a> {
     fn await_handlers(&mut self) -> Result<()> {
         self.end(Ended::Done);
         while let (Engine::Runs(handlers), false) = (&mut self.engine, self.running.is_empty()) {
-            for ended in handlers.take_ended()? {
+            for ended in handlers.take_ended() {
                 self.running.remove(&ended.id);
             }
             if !self.running.is_empty() {
@@ -279,12 +278,13 @@ impl<'a> Worker<'a> {
                 command.kill();
             }
             command.end_input();
-            if command.has_ended()? {
+            if command.has_ended() {
                 return Ok(());
             }
+            // What it answers by now, it answers to nothing.
+            command.take_answers()?;
             let stop = self.environment.interrupt.descriptor;
-            let (output, wake) = (self.environment.outlet.descriptor(), command.descriptor());
-            let wakers = Wakers { output, stop: Some(stop), input: Some(wake) };
+            let wakers = Wakers { output: stop, stop: Some(stop), input: Some(command.descriptor()) };
             if wakers.pause(CHECK_ENDED_EVERY)? == Woken::Stop {
                 self.stop(stop);
             }
@@ -322,7 +322,7 @@ impl<'a> Worker<'a> {
             } else if matches!(self.engine, Engine::Persistent(_)) && self.takes_no_more(now) {
                 self.end_input();
             }
-            self.sync_if_due(now)?;
+            self.sync_if_due()?;
             self.wait(self.time_to_wait(now))?;
         }
     }
@@ -343,12 +343,18 @@ impl<'a> Worker<'a> {
         for log in self.states.opened() {
             log.catch_up()?;
         }
+        let now = (self.environment.clock)();
         for queue in &mut self.queues {
-            let lost = std::mem::take(&mut queue.lost);
-            if lost > 0 {
-                self.summary.lost += lost;
-                (self.tell)(Event::Lost { partition: queue.partition.id(), count: lost });
+            let count = std::mem::take(&mut queue.lost);
+            if count == 0 {
+                continue;
             }
+            self.summary.lost += count;
+            (self.tell)(Event::Lost { partition: queue.partition.id(), count });
+            // So that it is said once.
+            let (key, start_offset) = (queue.key.clone(), queue.start_offset());
+            let change = ShareChange { key, start_offset, batches: Vec::new(), lowered: Vec::new() };
+            self.states.log(&queue.key)?.change(&[change], now)?;
         }
         Ok(())
     }
@@ -359,8 +365,10 @@ impl<'a> Worker<'a> {
         queues.iter_mut().all(|queue| {
             let Some(state) = states.known(&queue.key) else { return true };
             queue.forget_done(state);
-            let is_retry = |offset: Offset| state.delivery(offset).is_some();
-            queue.has_read_all() && queue.left().all(|it| it.is_elsewhere || (it.due > now && !is_retry(it.offset)))
+            let is_retry = |offset: Offset| state.delivery(offset).is_some_and(|delivery| delivery.count > 0);
+            let has_read = queue.has_read_all() || queue.is_full(state);
+            let is_for_later = |it: &Left| it.due > now && (it.is_put_back || !is_retry(it.offset));
+            has_read && queue.left().all(|it| it.is_elsewhere || is_for_later(&it))
         })
     }
 
@@ -375,16 +383,16 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) fn sync_if_due(&mut self, now: Timestamp) -> Result<()> {
+    pub(super) fn sync_if_due(&mut self) -> Result<()> {
         let Durable::Every(every) = self.options.durable else { return Ok(()) };
         if self.synced.elapsed() >= every {
-            self.sync(now)?;
+            self.sync()?;
         }
         Ok(())
     }
 
     /// Makes what was written durable.
-    pub(super) fn sync(&mut self, _now: Timestamp) -> Result<()> {
+    fn sync(&mut self) -> Result<()> {
         for log in self.states.opened() {
             log.sync()?;
         }
@@ -394,18 +402,24 @@ impl<'a> Worker<'a> {
 
     /// Waits until there may be something to do, and no longer than this.
     fn wait(&mut self, at_most: Duration) -> Result<()> {
-        let output = self.environment.outlet;
         let wake = match &self.engine {
             Engine::Runs(handlers) => handlers.descriptor(),
             Engine::Persistent(command) => command.descriptor(),
         };
         let stop = self.environment.interrupt.descriptor;
-        let wakers = Wakers { output: output.descriptor(), stop: Some(stop), input: Some(wake) };
+        // A descriptor to which nothing happens, once the reader of the output has gone.
+        let output = if self.is_output_closed { stop } else { self.environment.outlet.descriptor() };
+        let wakers = Wakers { output, stop: Some(stop), input: Some(wake) };
         let mut changed = Vec::new();
         match self.watch.wait(&wakers, at_most, &mut changed)? {
             Woken::Stop => self.stop(stop),
-            Woken::OutputClosed if output.kind() != OutletKind::Device => self.end(Ended::OutputClosed),
-            Woken::OutputClosed | Woken::Look => {}
+            Woken::OutputClosed => {
+                self.is_output_closed = true;
+                if self.environment.outlet.kind() != OutletKind::Device {
+                    self.end(Ended::OutputClosed);
+                }
+            }
+            Woken::Look => {}
         }
         for number in changed {
             match self.watched[number] {
@@ -436,9 +450,9 @@ impl<'a> Worker<'a> {
         if self.queues.iter().any(Queue::waits_for_sync) {
             at_most = at_most.min(CHECK_DURABLE_EVERY);
         }
-        if self.course == Course::On {
+        if self.course == Course::On && self.free() > 0 && self.attempts_left > 0 {
             let due = self.queues.iter().filter_map(Queue::next_due).min();
-            let until_due = due.map(|due| Duration::from_millis((due.0 - now.0).clamp(1, 60_000) as u64));
+            let until_due = due.map(|due| Duration::from_millis(due.0.saturating_sub(now.0).clamp(1, 60_000) as u64));
             at_most = until_due.map_or(at_most, |until| until.min(at_most));
         }
         if let Durable::Every(every) = self.options.durable {
@@ -469,6 +483,14 @@ impl<'a> Worker<'a> {
     /// Whether handlers were killed since the worker is to stop.
     pub(super) const fn kills_handlers(&self) -> bool {
         self.signals > 1
+    }
+
+    /// How many handlers can be started now.
+    pub(super) fn free(&self) -> usize {
+        match &self.engine {
+            Engine::Runs(handlers) => handlers.free(),
+            Engine::Persistent(command) => command.free(),
+        }
     }
 
     /// Takes no more records.

@@ -263,12 +263,15 @@ fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fail
             let after = counted(attempts as u64, "attempt");
             ui.warning(&format!("gave up offset {offset} of {partition} after {after}: {why}{to}"));
         }
+        Event::NotBuried { partition, offset, why, error } => failures.tell(
+            anyhow::Error::from(error).context(format!("offset {offset} of {partition} is given up ({why}) and stays, with no dead letter")),
+        ),
         Event::Lost { partition, count } => {
             let were = counted(count, "record");
             ui.warning(&format!("{were} of {partition} removed by retention before they were done"));
         }
         Event::HeldBack { partition, by } => ui.warning(&format!(
-            "nothing more of {partition} is taken until offset {by} is done: too many records after it are done one by one"
+            "nothing more of {partition} is taken for now: too many records from offset {by} on wait for their time or for others"
         )),
         Event::OtherAttempts { member, max_attempts } => {
             ui.warning(&format!(
