@@ -146,8 +146,9 @@ pub struct Forgotten {
 }
 
 /// Forgets what every group has committed of a topic that is deleted, or done in it as a share group: of the one with that id,
-/// as far as a commit says which it is of. To be called before it is deleted, so that who is killed between the two has groups that begin the topic again,
-/// and never one that goes on in another of its name; and after it, since members have committed until then.
+/// as far as a commit says which it is of. To be called before it is deleted, so that who is killed between the two has groups
+/// that begin the topic again, and never one that goes on in another of its name; and after it, since members have committed
+/// until then.
 ///
 /// # Errors
 /// When the disk fails.

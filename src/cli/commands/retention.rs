@@ -26,15 +26,15 @@ use std::collections::BTreeMap;
 /// --dry-run names the groups that have not read all of what would be deleted, with how many offsets that is.
 ///
 /// --spare-groups keeps what groups have not read: every segment with an offset at or past the smallest one that they have
-/// committed in the partition, or of a share group its start offset, below which all records are done. A group reads a topic once
-/// it has committed an offset of any of its partitions, has a state of it as a share group, or a member of it runs; in a partition
-/// where it has committed nothing, all is kept for it. A topic that is given here and that no group reads
-/// is an error. In a run over all topics it is handled as without the option, a group that is named counts only for the
-/// topics that it reads, and one that has committed nothing at all is an error.
+/// committed in the partition, or of a share group its start offset, below which all records are done. A group reads a topic
+/// once it has committed an offset of any of its partitions, has a state of it as a share group, or a member of it runs; in a
+/// partition where it has committed nothing, all is kept for it. A topic that is given here and that no group reads is an
+/// error. In a run over all topics it is handled as without the option, a group that is named counts only for the topics that
+/// it reads, and one that has committed nothing at all is an error.
 ///
-/// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept for
-/// groups whose offsets are in another log dir or on another broker; where such a group is named, all is kept for it. Records that `kdir delete-records` has hidden are
-/// deleted even if a group has not read them.
+/// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept
+/// for groups whose offsets are in another log dir or on another broker; where such a group is named, all is kept for it.
+/// Records that `kdir delete-records` has hidden are deleted even if a group has not read them.
 ///
 /// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
 /// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
