@@ -4,6 +4,7 @@
 
 use super::coordinator_writer::{CoordinatorRecord, CoordinatorWriter};
 use super::group::{Committed, Group, GroupKind};
+use super::share_group::forget_share_topics;
 use super::{GroupError, GroupsTopic, Result};
 use crate::format::internal::InternalTopic;
 use crate::format::internal::group_records;
@@ -144,9 +145,10 @@ pub struct Forgotten {
     pub failed: Vec<GroupError>,
 }
 
-/// Forgets what every group has committed of a topic that is deleted: of the one with that id, as far as a commit says which it
-/// is of. To be called before it is deleted, so that who is killed between the two has groups that begin the topic again,
-/// and never one that goes on in another of its name; and after it, since members have committed until then.
+/// Forgets what every group has committed of a topic that is deleted, or done in it as a share group: of the one with that id,
+/// as far as a commit says which it is of. To be called before it is deleted, so that who is killed between the two has groups
+/// that begin the topic again, and never one that goes on in another of its name; and after it, since members have committed
+/// until then.
 ///
 /// # Errors
 /// When the disk fails.
@@ -164,10 +166,18 @@ pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, topic_id: Option<Uuid>,
         };
         let of_it: BTreeSet<&TopicPartition> =
             group.committed.iter().filter(|(it, of)| it.topic == *topic && is_of_it(of)).map(|(it, _)| it).collect();
-        if of_it.is_empty() || matches!(group.kind(), GroupKind::Share | GroupKind::Streams) {
+        let is_share_topic = |id: Uuid, name: &str| match topic_id {
+            Some(topic_id) => id == topic_id,
+            None => name == topic.as_str(),
+        };
+        let has_state = group.share.has(is_share_topic);
+        if (of_it.is_empty() && !has_state) || group.kind() == GroupKind::Streams {
             continue;
         }
         let forget = || {
+            if group.kind() == GroupKind::Share {
+                return forget_share_topics(log_dir, &id, &is_share_topic, now).map(drop);
+            }
             let mut commits = Commits::open(log_dir, &id)?;
             commits.forget(|partition| of_it.contains(partition), now)?;
             commits.close(now)

@@ -3,7 +3,7 @@
 use super::GroupKind;
 use crate::logdir::LogDirError;
 use crate::storage::StorageError;
-use crate::units::{GroupId, TopicName, TopicPartition};
+use crate::units::{GroupId, Offset, TopicName, TopicPartition};
 use std::path::PathBuf;
 
 /// What can go wrong with groups.
@@ -91,6 +91,18 @@ pub enum GroupError {
         /// The lock file of the group.
         path: PathBuf,
     },
+    /// A handler of a queue still runs, whose worker has died.
+    #[error("{} still handles offset {offset} of {partition} for {group}", handler(*pid))]
+    IsClaimed {
+        /// The id of the group.
+        group: GroupId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The record that it handles.
+        offset: Offset,
+        /// The process, where that was written down.
+        pid: Option<u32>,
+    },
     /// A group has begun to read a topic that its members are not kept out of.
     #[error("{group} has just begun to read {topic}")]
     ReadsAnother {
@@ -126,6 +138,10 @@ pub enum GroupError {
         /// The partition.
         partition: TopicPartition,
     },
+}
+
+fn handler(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "a process".into(), |pid| format!("process {pid}"))
 }
 
 impl GroupError {

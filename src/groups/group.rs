@@ -7,7 +7,7 @@ use super::{GroupError, Result};
 use crate::format::internal::share_records::StatePartitions;
 use crate::format::internal::value::{Struct, Value};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};
-use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
+use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use uuid::Uuid;
@@ -178,6 +178,26 @@ impl Group {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.committed.is_empty() && self.kinds.is_empty() && self.recorded_members.is_empty()
+    }
+
+    /// The topics that it has committed something of, or has a state of as a share group.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<TopicName> {
+        let committed = self.committed.keys().map(|partition| partition.topic.clone());
+        let shared = self.share.initialized.values().filter_map(|(name, _)| name.parse().ok());
+        committed.chain(shared).collect()
+    }
+
+    /// Of a share group: the id that it knows a topic by, and the partitions of it that have a state. None of an earlier topic
+    /// of the name.
+    #[must_use]
+    pub fn share_topic(&self, topic: &TopicName, topic_id: Option<Uuid>) -> Option<(Uuid, &BTreeSet<i32>)> {
+        let is_it = |(id, (name, _)): &(&Uuid, &(String, BTreeSet<i32>))| match topic_id {
+            Some(topic_id) => **id == topic_id,
+            None => name == topic.as_str(),
+        };
+        let found = self.share.initialized.iter().find(is_it);
+        found.map(|(id, (_, partitions))| (*id, partitions))
     }
 
     /// Refuses one that is no group of consumers.

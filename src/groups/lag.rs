@@ -3,6 +3,7 @@
 use super::Result;
 use super::group::{Assigned, Committed, Group};
 use super::lock_file::{LockFile, Member};
+use super::share_reader::ShareReader;
 use crate::logdir::{LogDirError, LogDirs, Partition, Topic};
 use crate::storage::{Advance, LogReader, RecordReader};
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
@@ -14,18 +15,20 @@ const CHUNK: usize = 16 << 10;
 
 /// The topics of some log dirs, as they were when each was asked for first.
 pub struct TopicLogs<'a> {
-    log_dirs: &'a LogDirs,
+    pub(super) log_dirs: &'a LogDirs,
     topics: HashMap<TopicName, Option<Topic>>,
     logs: HashMap<TopicPartition, Option<LogRange>>,
     names: Option<HashMap<Uuid, TopicName>>,
+    /// The states of share groups, once one was asked for.
+    pub(super) shares: Option<ShareReader>,
 }
 
 /// The log of a partition. It is not kept open: of very many, not all could be.
 #[derive(Clone, Copy)]
-struct LogRange {
-    start: Offset,
-    end: Offset,
-    topic_id: Option<Uuid>,
+pub(super) struct LogRange {
+    pub(super) start: Offset,
+    pub(super) end: Offset,
+    pub(super) topic_id: Option<Uuid>,
 }
 
 /// The members of a group that run and read a topic.
@@ -100,7 +103,7 @@ impl<'a> TopicLogs<'a> {
     /// Those of some log dirs.
     #[must_use]
     pub fn of(log_dirs: &'a LogDirs) -> Self {
-        Self { log_dirs, topics: HashMap::new(), logs: HashMap::new(), names: None }
+        Self { log_dirs, topics: HashMap::new(), logs: HashMap::new(), names: None, shares: None }
     }
 
     /// How far a group is: in the partitions of the topics that it has committed something of, and in those that its members
@@ -140,15 +143,14 @@ impl<'a> TopicLogs<'a> {
         members.into_iter().map(row).collect()
     }
 
-    /// The members of a group that read topics that it has committed offsets of, each once: what they say of themselves.
+    /// The members of a group that run and read its topics, each once: what they say of themselves.
     ///
     /// # Errors
     /// When a topic cannot be read.
     pub fn members(&mut self, id: &GroupId, group: &Group) -> Result<BTreeSet<String>> {
         let mut members = BTreeSet::new();
-        let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
-        for topic in topics {
-            let running = self.running(id, topic)?;
+        for topic in group.topics() {
+            let running = self.running(id, &topic)?;
             members.extend(running.into_iter().flat_map(|it| it.members).map(|member| member.text));
         }
         Ok(members)
@@ -160,10 +162,9 @@ impl<'a> TopicLogs<'a> {
     /// When a topic cannot be read.
     pub fn running_members(&mut self, id: &GroupId, group: &Group) -> Result<Vec<RunningMember>> {
         let mut all = Vec::new();
-        let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
-        for topic in topics {
-            let Some(running) = self.running(id, topic)? else { continue };
-            let partitions = self.topic(topic)?.map_or(Vec::new(), |topic| topic.partitions.clone());
+        for topic in group.topics() {
+            let Some(running) = self.running(id, &topic)? else { continue };
+            let partitions = self.topic(&topic)?.map_or(Vec::new(), |topic| topic.partitions.clone());
             let mut owned = BTreeMap::<u64, Vec<i32>>::new();
             for partition in partitions {
                 if let Some(slot) = running.file.owner(partition)? {
@@ -198,12 +199,17 @@ impl<'a> TopicLogs<'a> {
 
     /// The members of a group that run and read a topic; `None` where there are none.
     fn running(&mut self, id: &GroupId, topic: &TopicName) -> Result<Option<Running>> {
+        let Some(file) = self.lock_file(id, topic)? else { return Ok(None) };
+        let members = file.members()?;
+        Ok(if members.is_empty() { None } else { Some(Running { file, members }) })
+    }
+
+    /// The lock file of a group in a topic; `None` where no member of it ever was here.
+    pub(super) fn lock_file(&mut self, id: &GroupId, topic: &TopicName) -> Result<Option<LockFile>> {
         let log_dirs = self.log_dirs;
         let Some(topic) = self.topic(topic)?.filter(|topic| topic.partitions.contains(&0)) else { return Ok(None) };
         let Some(folder) = log_dirs.partition(topic, 0)?.folder()? else { return Ok(None) };
-        let Some(file) = LockFile::look(&folder, id)? else { return Ok(None) };
-        let members = file.members()?;
-        Ok(if members.is_empty() { None } else { Some(Running { file, members }) })
+        LockFile::look(&folder, id)
     }
 
     /// The timestamp of the first record that the group is still to read; `None` where there is none, or it has no time.
@@ -211,18 +217,28 @@ impl<'a> TopicLogs<'a> {
     /// # Errors
     /// When the log cannot be read.
     pub fn next_timestamp(&mut self, row: &LagRow) -> Result<Option<Timestamp>> {
-        let (Some(next), Some(log)) = (row.next_offset(), self.log(&row.partition)?) else { return Ok(None) };
-        if next >= log.end {
+        let Some(next) = row.next_offset() else { return Ok(None) };
+        self.timestamp_from(&row.partition, next, |_| true)
+    }
+
+    /// The timestamp of the first record from an offset on that is meant.
+    pub(super) fn timestamp_from(
+        &mut self,
+        partition: &TopicPartition,
+        offset: Offset,
+        is_meant: impl Fn(Offset) -> bool,
+    ) -> Result<Option<Timestamp>> {
+        if self.log(partition)?.is_none_or(|log| offset >= log.end) {
             return Ok(None);
         }
-        let Some(handle) = self.handle(&row.partition)? else { return Ok(None) };
+        let Some(handle) = self.handle(partition)? else { return Ok(None) };
         let mut reader = LogReader::new(handle.view()?, CHUNK);
-        reader.seek(next);
+        reader.seek(offset);
         let mut records = RecordReader::new(reader);
         loop {
             match records.advance()? {
-                Advance::Record => return Ok(records.timestamp().known()),
-                Advance::LogStartPassed { .. } => {}
+                Advance::Record if is_meant(records.offset()) => return Ok(records.timestamp().known()),
+                Advance::Record | Advance::LogStartPassed { .. } => {}
                 Advance::End => return Ok(None),
             }
         }
@@ -250,7 +266,7 @@ impl<'a> TopicLogs<'a> {
         })
     }
 
-    fn log(&mut self, partition: &TopicPartition) -> Result<Option<LogRange>> {
+    pub(super) fn log(&mut self, partition: &TopicPartition) -> Result<Option<LogRange>> {
         if !self.logs.contains_key(partition) {
             let range = match self.handle(partition)? {
                 Some(handle) => {

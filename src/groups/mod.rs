@@ -20,7 +20,9 @@ mod lock_file;
 mod membership;
 mod reset;
 mod share_group;
+mod share_lag;
 mod share_log;
+mod share_reader;
 mod share_state;
 mod unread;
 
@@ -33,8 +35,12 @@ pub use groups_topic::{FoundGroups, GroupsTopic};
 pub use lag::{LagRow, RunningMember, TopicLogs};
 pub use lock_file::{LockFile, Member};
 pub use membership::{Assignment, Balance, FileSystems, Membership, join_workers};
-pub use reset::{Excluded, Moved, ResetRow, ResetTo, apply_reset, exclude_members, plan_reset};
-pub use share_group::{ShareStateTopic, begin_share_group, delete_share_group, share_key};
+pub use reset::{
+    Excluded, Moved, ResetRow, ResetTo, apply_reset, apply_share_reset, exclude_members, plan_reset, plan_share_reset,
+};
+pub use share_group::{ShareStateTopic, begin_share_group, delete_share_group, forget_share_topics, share_key};
+pub use share_lag::{ShareRow, TriedRecord};
 pub use share_log::{ShareChange, ShareLog};
+pub use share_reader::ShareReader;
 pub use share_state::{Delivery, ShareState};
 pub use unread::{CommittedOffsets, GroupReaders, WhichGroups};

@@ -1,13 +1,17 @@
-//! Moves what groups have committed: where a group goes on is decided here, and written by [`Commits`].
+//! Moves groups: where one goes on is decided here, and written by [`Commits`], or as the state of a share group.
 
 use super::commits::Commits;
 use super::group::{Group, metadata_of};
 use super::lock_file::LockFile;
+use super::share_group::{ShareStateTopic, begin_share_group, share_key};
+use super::share_reader::ShareReader;
 use super::{GroupError, Result};
-use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition};
+use crate::format::internal::share_records::ShareKey;
+use crate::logdir::{DurableBelow, LogDir, LogDirs, Partition, Topic};
 use crate::storage::LogView;
 use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// Where a group is to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +59,35 @@ pub enum Moved {
 /// # Errors
 /// When a log cannot be read.
 pub fn plan_reset(partitions: &[Partition], group: Option<&Group>, to: &ResetTo) -> Result<Vec<ResetRow>> {
+    plan(partitions, to, |id, topic_id| {
+        let committed = group.and_then(|group| group.committed.get(id));
+        Ok(committed.filter(|it| it.is_of(topic_id)).map(|it| it.offset))
+    })
+}
+
+/// The same of a share group, whose start offsets are set.
+///
+/// # Errors
+/// When a log cannot be read.
+pub fn plan_share_reset(
+    partitions: &[Partition],
+    (id, group): (&GroupId, &Group),
+    shares: &mut ShareReader,
+    to: &ResetTo,
+) -> Result<Vec<ResetRow>> {
+    plan(partitions, to, |partition, topic_id| shares.start_offset((id, group), partition, topic_id))
+}
+
+fn plan(
+    partitions: &[Partition],
+    to: &ResetTo,
+    mut prior_of: impl FnMut(&TopicPartition, Option<Uuid>) -> Result<Option<Offset>>,
+) -> Result<Vec<ResetRow>> {
     let mut rows = Vec::new();
     for partition in partitions {
         let (id, view) = (partition.id(), partition.view()?);
         let (start, end) = (view.log_start_offset(), view.log_end_offset()?);
-        let committed = group.and_then(|group| group.committed.get(id));
-        let topic_id = partition.incarnation()?;
-        let prior = committed.filter(|it| it.is_of(topic_id)).map(|it| it.offset);
+        let prior = prior_of(id, partition.incarnation()?)?;
         let asked = asked(to, id, prior, &view)?;
         // Of very many partitions, not all folders can be open.
         drop(view);
@@ -106,6 +132,28 @@ impl Excluded {
     /// When the disk fails.
     pub fn remove_files(self) -> Result<()> {
         self.files.iter().try_for_each(|(first, file)| file.remove(&first.guard()?))
+    }
+
+    fn lock_file(&self, topic: &TopicName) -> Option<&LockFile> {
+        self.files.iter().find(|(first, _)| first.id().topic == *topic).map(|(_, file)| file)
+    }
+
+    /// Refuses while handlers of a queue run whose workers have died: what becomes of their records is open until they end.
+    ///
+    /// # Errors
+    /// That there is one, which is named, or that the disk fails.
+    pub fn refuse_claims(&self, group: &GroupId, log_dir: &LogDir) -> Result<()> {
+        for (first, file) in &self.files {
+            let Some(topic) = log_dir.find_topic(&first.id().topic)? else { continue };
+            for &partition in &topic.partitions {
+                if let Some(claimed) = file.claimed(partition)?.first() {
+                    let partition = TopicPartition { topic: topic.name, partition };
+                    let (offset, pid) = (claimed.offset, claimed.pid);
+                    return Err(GroupError::IsClaimed { group: group.clone(), partition, offset, pid });
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -153,19 +201,10 @@ fn exclude_from(first: &Partition, group: &GroupId) -> Result<LockFile> {
 /// # Errors
 /// When a partition is not here any more, or the disk fails.
 pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow], now: Timestamp) -> Result<()> {
-    let (log_dirs, mut durable) = (LogDirs::from(log_dir.clone()), DurableBelow::default());
     let mut offsets = BTreeMap::new();
-    for row in rows.iter_mut() {
-        let partition = &row.partition;
-        let gone = || GroupError::NoPartition { partition: partition.clone() };
-        let topic = log_dir.find_topic(&partition.topic)?.ok_or_else(gone)?;
-        let topic_id = log_dir.partition(&topic, partition.partition)?.incarnation()?;
-        let durable = durable.raise(&log_dirs, partition, topic_id, row.new)?;
-        if durable < row.new {
-            row.asked = row.asked.or(Some((row.new, Moved::NotDurable)));
-            row.new = durable;
-        }
-        offsets.insert(partition.clone(), (row.new, metadata_of(topic_id)));
+    for (topic, topic_id, row) in durable(log_dir, rows)? {
+        let partition = TopicPartition { topic: topic.name, partition: row.partition.partition };
+        offsets.insert(partition, (row.new, metadata_of(topic_id)));
     }
     if offsets.is_empty() {
         return Ok(());
@@ -182,4 +221,57 @@ pub fn apply_reset(log_dir: &LogDir, commits: &mut Commits, rows: &mut [ResetRow
         }
     }
     if passed.is_empty() { Ok(()) } else { commits.commit(&passed, now) }
+}
+
+/// Writes where a share group goes on, for who keeps its workers out: a snapshot each, in which nothing was delivered yet. A
+/// topic that is new to the group gets its first states before. What is below is made durable before.
+///
+/// # Errors
+/// When a handler of a dead worker runs, a partition is not here any more, or the disk fails.
+pub fn apply_share_reset(
+    log_dir: &LogDir,
+    group: &GroupId,
+    excluded: &Excluded,
+    rows: &mut [ResetRow],
+    now: Timestamp,
+) -> Result<()> {
+    excluded.refuse_claims(group, log_dir)?;
+    let mut states = ShareStateTopic::open(log_dir)?;
+    let (mut begun, mut by_log) = (BTreeSet::new(), BTreeMap::<i32, Vec<(ShareKey, Offset)>>::new());
+    for (topic, topic_id, row) in durable(log_dir, rows)? {
+        let first = || TopicPartition { topic: topic.name.clone(), partition: 0 };
+        let lock_file =
+            excluded.lock_file(&topic.name).ok_or_else(|| GroupError::NoPartition { partition: first() })?;
+        let topic_id = topic_id.ok_or_else(|| GroupError::NoTopicId { topic: topic.name.clone() })?;
+        if begun.insert(topic.name.clone()) {
+            let mut start = |partition: &Partition| Ok(partition.view()?.log_start_offset());
+            begin_share_group(log_dir, group, &topic, lock_file, &mut states, &mut start, now)?;
+        }
+        let key = share_key(group, topic_id, row.partition.partition);
+        by_log.entry(states.partition_of(&key)).or_default().push((key, row.new));
+    }
+    for keys in by_log.values() {
+        states.log(&keys[0].0)?.replace(keys, now)?;
+    }
+    states.end(now)
+}
+
+/// Makes durable what is below each offset; where that is not known, the group goes on where it ends. Returns each with its
+/// topic, and the id of that.
+fn durable<'a>(log_dir: &LogDir, rows: &'a mut [ResetRow]) -> Result<Vec<(Topic, Option<Uuid>, &'a ResetRow)>> {
+    let (log_dirs, mut durable) = (LogDirs::from(log_dir.clone()), DurableBelow::default());
+    let mut made = Vec::new();
+    for row in rows {
+        let partition = &row.partition;
+        let gone = || GroupError::NoPartition { partition: partition.clone() };
+        let topic = log_dir.find_topic(&partition.topic)?.ok_or_else(gone)?;
+        let topic_id = log_dir.partition(&topic, partition.partition)?.incarnation()?;
+        let durable = durable.raise(&log_dirs, partition, topic_id, row.new)?;
+        if durable < row.new {
+            row.asked = row.asked.or(Some((row.new, Moved::NotDurable)));
+            row.new = durable;
+        }
+        made.push((topic, topic_id, &*row));
+    }
+    Ok(made)
 }

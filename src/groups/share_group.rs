@@ -12,10 +12,10 @@ use super::share_log::ShareLog;
 use super::share_state::ShareState;
 use super::{GroupError, Result};
 use crate::format::internal::InternalTopic;
-use crate::format::internal::share_records::{ShareGroupKey, ShareKey, share_group_epoch};
+use crate::format::internal::share_records::{ShareGroupKey, ShareKey, StatePartitions, share_group_epoch};
 use crate::logdir::{LogDir, LogDirError, LogDirs, Partition, Topic};
-use crate::units::{GroupId, Offset, Timestamp, TopicName};
-use std::collections::BTreeMap;
+use crate::units::{GroupId, Offset, Timestamp, TopicName, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// As Kafka's, whose share coordinator makes the log short by itself.
@@ -53,8 +53,7 @@ impl ShareStateTopic {
     /// # Errors
     /// As [`ShareStateTopic::open`].
     pub fn find(log_dirs: &LogDirs) -> Result<Option<Self>> {
-        let name: TopicName = InternalTopic::ShareGroupState.name().parse().expect("the name of a topic");
-        match log_dirs.named(&name) {
+        match log_dirs.named(&state_topic_name()) {
             Err(LogDirError::TopicNotFound { .. }) => Ok(None),
             found => Ok(Some(Self::of(log_dirs.clone(), found?, None)?)),
         }
@@ -65,12 +64,10 @@ impl ShareStateTopic {
         Ok(Self { log_dirs, topic, partitions, own, logs: BTreeMap::new() })
     }
 
-    /// The partition that has the state of a key. Source: `SharePartitionKey.asCoordinatorKey`, and how a group's is found.
+    /// The partition that has the state of a key.
     #[must_use]
     pub fn partition_of(&self, key: &ShareKey) -> i32 {
-        let text =
-            format!("{}:{}:{}", key.group, crate::format::properties::topic_id_to_text(key.topic_id), key.partition);
-        crate::units::java_hash(&text).checked_abs().unwrap_or(0) % self.partitions.max(1)
+        state_partition_of(key, self.partitions)
     }
 
     /// The log that has the state of a key.
@@ -107,6 +104,18 @@ impl ShareStateTopic {
     }
 }
 
+/// The topic's name.
+pub(super) fn state_topic_name() -> TopicName {
+    InternalTopic::ShareGroupState.name().parse().expect("the name of a topic")
+}
+
+/// The partition, of so many, that has the state of a key. Source: `SharePartitionKey.asCoordinatorKey`, and how a group's is
+/// found.
+pub(super) fn state_partition_of(key: &ShareKey, count: i32) -> i32 {
+    let text = format!("{}:{}:{}", key.group, crate::format::properties::topic_id_to_text(key.topic_id), key.partition);
+    crate::units::java_hash(&text).checked_abs().unwrap_or(0) % count.max(1)
+}
+
 /// The key of a partition's state.
 #[must_use]
 pub fn share_key(group: &GroupId, topic_id: Uuid, partition: i32) -> ShareKey {
@@ -136,7 +145,13 @@ pub fn begin_share_group(
         let topics = group.map(|group| &group.share.initialized);
         topics.and_then(|topics| topics.get(&topic_id)).map(|(_, partitions)| partitions.clone()).unwrap_or_default()
     };
-    let before = listed(writer.group()?);
+    let known = writer.group()?;
+    let is_left = known.is_some_and(|group| group.share.deleting.contains_key(&topic_id));
+    let before = listed(known);
+    if is_left {
+        // Who was deleting them has died: they are not what the group goes on from.
+        delete_states(log_dir, &|key| key.group == group.as_str() && key.topic_id == topic_id, now)?;
+    }
     let mut by_log = BTreeMap::<i32, Vec<(ShareKey, ShareState)>>::new();
     for partition in &partitions {
         let key = share_key(group, topic_id, partition.id().partition);
@@ -171,45 +186,146 @@ pub fn begin_share_group(
     writer.end(now)
 }
 
-/// Deletes a share group, for who keeps its workers out: its record first, so that no broker finds it without its states.
-/// Returns whether there was one.
+/// Deletes a share group, for who keeps its workers out. It is written first that its states are about to be deleted: who dies
+/// between has a group that can be deleted again, and never one that goes on in states that were to go. Returns whether there
+/// was one.
 ///
 /// # Errors
 /// When it is of another kind, has begun to read another topic than these, or the disk fails.
 pub fn delete_share_group(
     log_dir: &LogDir,
     group: &GroupId,
-    excluded: &std::collections::BTreeSet<TopicName>,
+    excluded: &BTreeSet<TopicName>,
     now: Timestamp,
 ) -> Result<bool> {
-    let (mut writer, mut keys) = (CoordinatorWriter::open(log_dir, group)?, Vec::new());
-    let mut is_there = false;
-    writer.append(now, |known, _| {
-        let Some(known) = known else { return Ok(Vec::new()) };
-        refuse_other_kind(Some(known), group)?;
-        for (topic_id, (name, partitions)) in known.share.initialized.iter().chain(&known.share.initializing) {
+    let refuse_others = |known: &Group| {
+        for (name, _) in known.share.initialized.values().chain(known.share.initializing.values()) {
             if let Ok(topic) = name.parse::<TopicName>()
                 && !excluded.contains(&topic)
                 && log_dir.find_topic(&topic)?.is_some()
             {
                 return Err(GroupError::ReadsAnother { group: group.clone(), topic });
             }
-            keys.extend(partitions.iter().map(|&partition| share_key(group, *topic_id, partition)));
         }
-        is_there = true;
-        let tombstone = |key: ShareGroupKey| CoordinatorRecord { key: key.encode(group.as_str()), value: None };
-        // In this order, and in one batch: a broker of 4.3 gives up all groups of the partition otherwise.
-        Ok([ShareGroupKey::TargetEpoch, ShareGroupKey::StatePartitions, ShareGroupKey::Epoch].map(tombstone).into())
+        Ok(())
+    };
+    let mut writer = CoordinatorWriter::open(log_dir, group)?;
+    if !begin_to_delete(&mut writer, group, &|_, _| true, refuse_others, now)? {
+        return Ok(false);
+    }
+    delete_states(log_dir, &|key| key.group == group.as_str(), now)?;
+    writer.append(now, |known, _| {
+        let Some(known) = known else { return Ok(Vec::new()) };
+        refuse_other_kind(Some(known), group)?;
+        refuse_others(known)?;
+        Ok(tombstones(group, known))
     })?;
     writer.end(now)?;
-    let mut states = ShareStateTopic::open(log_dir)?;
-    for key in &keys {
-        let log = states.log(key)?;
-        log.forget(|other| other == key, now)?;
-        log.sync()?;
+    Ok(true)
+}
+
+/// Forgets what a share group has done in some topics, by their ids and names. Returns the partitions that it had a state of.
+///
+/// # Errors
+/// When it is of another kind, or the disk fails.
+pub fn forget_share_topics(
+    log_dir: &LogDir,
+    group: &GroupId,
+    is_meant: &dyn Fn(Uuid, &str) -> bool,
+    now: Timestamp,
+) -> Result<Vec<TopicPartition>> {
+    let (mut writer, mut forgotten, mut ids) = (CoordinatorWriter::open(log_dir, group)?, Vec::new(), BTreeSet::new());
+    let note = |known: &Group| {
+        let StatePartitions { initializing, initialized, deleting } = &known.share;
+        for (&id, (name, partitions)) in
+            initializing.iter().chain(initialized).filter(|(id, (name, _))| is_meant(**id, name))
+        {
+            ids.insert(id);
+            let Ok(topic) = name.parse::<TopicName>() else { continue };
+            forgotten.extend(partitions.iter().map(|&partition| TopicPartition { topic: topic.clone(), partition }));
+        }
+        ids.extend(deleting.iter().filter(|(id, name)| is_meant(**id, name)).map(|(&id, _)| id));
+        Ok(())
+    };
+    if !begin_to_delete(&mut writer, group, is_meant, note, now)? || ids.is_empty() {
+        return Ok(forgotten);
     }
-    states.end(now)?;
+    delete_states(log_dir, &|key| key.group == group.as_str() && ids.contains(&key.topic_id), now)?;
+    writer.append(now, |known, _| {
+        let Some(known) = known else { return Ok(Vec::new()) };
+        refuse_other_kind(Some(known), group)?;
+        let mut listed = known.share.clone();
+        listed.deleting.retain(|id, _| !ids.contains(id));
+        Ok(if listed == known.share { Vec::new() } else { vec![listing(group, &listed)] })
+    })?;
+    writer.end(now)?;
+    Ok(forgotten)
+}
+
+/// Writes that the states of some topics are about to be deleted. Returns whether there is such a group.
+fn begin_to_delete(
+    writer: &mut CoordinatorWriter,
+    group: &GroupId,
+    is_meant: &dyn Fn(Uuid, &str) -> bool,
+    check: impl FnOnce(&Group) -> Result<()>,
+    now: Timestamp,
+) -> Result<bool> {
+    let mut is_there = false;
+    writer.append(now, |known, _| {
+        let Some(known) = known else { return Ok(Vec::new()) };
+        refuse_other_kind(Some(known), group)?;
+        check(known)?;
+        is_there = true;
+        let mut listed = known.share.clone();
+        let StatePartitions { initializing, initialized, deleting } = &mut listed;
+        for topics in [initializing, initialized] {
+            topics.retain(|&id, (name, _)| {
+                let goes = is_meant(id, name);
+                if goes {
+                    deleting.insert(id, name.clone());
+                }
+                !goes
+            });
+        }
+        Ok(if listed == known.share { Vec::new() } else { vec![listing(group, &listed)] })
+    })?;
     Ok(is_there)
+}
+
+/// Deletes states, in whichever partitions they are.
+fn delete_states(log_dir: &LogDir, is_meant: &dyn Fn(&ShareKey) -> bool, now: Timestamp) -> Result<()> {
+    let Some(topic) = log_dir.find_topic(&state_topic_name())? else { return Ok(()) };
+    let own = log_dir.decides_on(&topic)?.then_some(log_dir);
+    for partition in log_dir.partitions(&topic)? {
+        if partition.folder()?.is_none() {
+            continue;
+        }
+        let mut log = ShareLog::open(own, partition)?;
+        if log.states().any(|(key, _)| is_meant(key)) {
+            log.forget(is_meant, now)?;
+            log.sync()?;
+            log.end(now)?;
+        }
+    }
+    Ok(())
+}
+
+fn listing(group: &GroupId, listed: &StatePartitions) -> CoordinatorRecord {
+    CoordinatorRecord { key: ShareGroupKey::StatePartitions.encode(group.as_str()), value: Some(listed.encode()) }
+}
+
+/// In the order of `ShareGroup.createGroupTombstoneRecords`, and in one batch: a broker of 4.3 gives up all groups of the
+/// partition where it finds others, or members of a group that has ended.
+fn tombstones(group: &GroupId, known: &Group) -> Vec<CoordinatorRecord> {
+    use ShareGroupKey::{CurrentAssignment, Epoch, Member, StatePartitions, TargetEpoch, TargetMember};
+    let members = || known.recorded_members.keys().map(String::as_str);
+    let keys = members()
+        .map(CurrentAssignment)
+        .chain(members().map(TargetMember))
+        .chain([TargetEpoch])
+        .chain(members().map(Member))
+        .chain([StatePartitions, Epoch]);
+    keys.map(|key| CoordinatorRecord { key: key.encode(group.as_str()), value: None }).collect()
 }
 
 /// Refuses a group that is no share group. One id is one kind: a broker would give up all groups of the partition.

@@ -46,6 +46,8 @@ pub struct ShareLog {
 #[derive(Default)]
 struct ShareStates {
     states: BTreeMap<ShareKey, ShareState>,
+    /// The newest time of a record of each.
+    written_at: BTreeMap<ShareKey, Timestamp>,
     passed_over: Vec<PassedOver>,
 }
 
@@ -124,6 +126,12 @@ impl ShareLog {
     /// The states, by their keys.
     pub fn states(&self) -> impl Iterator<Item = (&ShareKey, &ShareState)> {
         self.states.states.iter()
+    }
+
+    /// The newest time of a record of a key, if it has a state.
+    #[must_use]
+    pub fn written_at(&self, key: &ShareKey) -> Option<Timestamp> {
+        self.states.written_at.get(key).copied()
     }
 
     /// What could not be read.
@@ -282,6 +290,10 @@ impl ShareStates {
             topic_id: data.uuid("topicId").unwrap_or_default(),
             partition: data.int("partition").and_then(|it| i32::try_from(it).ok()).unwrap_or(-1),
         };
+        if matches!(decoded.value, Ok(Part::Value { .. })) {
+            let newest = self.written_at.entry(key.clone()).or_insert(at);
+            *newest = at.max(*newest);
+        }
         match (key_type, decoded.value) {
             (_, Err(error)) => self.pass_over(offset, format!("the value of a record of type {key_type}: {error}")),
             (0, Ok(Part::Value { data, .. })) => drop(self.states.insert(key, ShareState::of_snapshot(&data))),
@@ -289,7 +301,7 @@ impl ShareStates {
                 Some(state) => state.update(&data, at),
                 None => self.pass_over(offset, "an update without a snapshot before it".into()),
             },
-            (_, Ok(_)) => drop(self.states.remove(&key)),
+            (_, Ok(_)) => drop((self.states.remove(&key), self.written_at.remove(&key))),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::format::internal::share_records::{DeliveryState, ShareSnapshot, Share
 use crate::format::internal::value::Struct;
 use crate::units::{Offset, Timestamp};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// How the delivery of one offset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,37 @@ impl ShareState {
     pub fn is_terminal(&self, offset: Offset) -> bool {
         self.start.is_some_and(|start| offset.0 < start)
             || self.delivery(offset).is_some_and(|delivery| delivery.state.is_terminal())
+    }
+
+    /// How many of some offsets have a terminal state. Not for those below the start offset.
+    #[must_use]
+    pub fn complete_in(&self, offsets: &Range<Offset>) -> u64 {
+        let in_it = |(batch, _): (StateBatch, Timestamp)| {
+            let (first, end) = (batch.first.max(offsets.start), batch.last.next().min(offsets.end));
+            if batch.state.is_terminal() { u64::try_from(end - first).unwrap_or(0) } else { 0 }
+        };
+        self.batches().map(in_it).sum()
+    }
+
+    /// How many of some offsets may be to be delivered.
+    #[must_use]
+    pub fn unfinished_in(&self, offsets: &Range<Offset>) -> u64 {
+        let first = self.start.map_or(offsets.start, |start| offsets.start.max(Offset(start)));
+        let all = u64::try_from(offsets.end - first).unwrap_or(0);
+        all - self.complete_in(&(first..offsets.end)).min(all)
+    }
+
+    /// The first offset from this one on that may be to be delivered.
+    #[must_use]
+    pub fn next_unfinished(&self, mut offset: Offset) -> Offset {
+        offset = self.start.map_or(offset, |start| offset.max(Offset(start)));
+        while let Some((_, run)) = self.runs.range(..=offset.0).next_back()
+            && run.last >= offset.0
+            && run.delivery.state.is_terminal()
+        {
+            offset = Offset(run.last + 1);
+        }
+        offset
     }
 
     /// The runs of offsets that were delivered, in order, with when that was written last.
@@ -300,6 +332,20 @@ mod tests {
 
     fn listed(state: &ShareState) -> Vec<(i64, i64, DeliveryState, i16)> {
         state.batches().map(|(it, _)| (it.first.0, it.last.0, it.state, it.count)).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_some_offsets_is_counted_and_found() {
+        let mut state = ShareState::new(Offset(2), 0, Timestamp(1));
+        state.set(&batch(2, 3, Acknowledged, 1), Timestamp(5));
+        state.set(&batch(4, 6, Archived, 5), Timestamp(5));
+        state.set(&batch(8, 9, Available, 1), Timestamp(5));
+        let range = |from, to| Offset(from)..Offset(to);
+        let unfinished =
+            [(0, 10), (0, 2), (3, 8), (5, 5), (9, 3)].map(|(from, to)| state.unfinished_in(&range(from, to)));
+        assert_eq!(unfinished, [3, 0, 1, 0, 0]);
+        assert_eq!((state.complete_in(&range(3, 6)), state.complete_in(&range(7, 20))), (3, 0));
+        assert_eq!([0, 4, 7, 30].map(|offset| state.next_unfinished(Offset(offset)).0), [7, 7, 7, 30]);
     }
 
     #[test]

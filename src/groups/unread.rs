@@ -2,12 +2,14 @@
 //!
 //! A group reads a topic once it has committed an offset of one of its partitions, or a member of it is alive. In a partition
 //! that it has committed nothing of, it begins at the log start offset; as it does where its offset is of an earlier topic of
-//! the name. Only groups whose offsets are in this log dir are known. What a share group has read is kept elsewhere, and not
-//! read here.
+//! the name. A share group reads a topic that it has a state of, and is done with all below its start offset. Only groups whose
+//! offsets, or states, are in this log dir are known.
 
 use super::coordinator_log::CoordinatorLog;
 use super::group::{Group, GroupKind};
 use super::lock_file::LockFile;
+use super::share_group::{share_key, state_topic_name};
+use super::share_reader::ShareReader;
 use super::{GroupError, Result};
 use crate::disk::FolderLock;
 use crate::format::internal::InternalTopic;
@@ -23,6 +25,7 @@ pub struct CommittedOffsets {
     topic: TopicName,
     /// In the order of their numbers.
     places: Vec<Place>,
+    shares: ShareReader,
 }
 
 /// A partition of `__consumer_offsets`.
@@ -56,6 +59,7 @@ pub enum WhichGroups {
 pub struct GroupReaders<'a> {
     offsets: &'a mut CommittedOffsets,
     topic: TopicName,
+    topic_id: Option<Uuid>,
     /// Where members are; where partition 0 is elsewhere, nobody can be one here.
     first: Option<Partition>,
     which: WhichGroups,
@@ -65,7 +69,7 @@ impl CommittedOffsets {
     /// Reads what the groups that are named have committed; of all groups, where none is.
     ///
     /// # Errors
-    /// When one of them is a share group, a log cannot be read, or the disk fails.
+    /// When a log cannot be read, or the disk fails.
     pub fn open(log_dir: &LogDir, named: &[GroupId]) -> Result<Self> {
         let topic: TopicName = InternalTopic::ConsumerOffsets.name().parse().expect("the name of a topic");
         let mut places = Vec::new();
@@ -80,13 +84,10 @@ impl CommittedOffsets {
                     .map(|partition| Place { partition, log: None }),
             );
         }
-        let mut offsets = Self { log_dir: log_dir.clone(), topic, places };
+        let shares = ShareReader::find(&log_dir.clone().into())?;
+        let mut offsets = Self { log_dir: log_dir.clone(), topic, places, shares };
         offsets.catch_up()?;
-        let share = |id: &&GroupId| offsets.groups().any(|(it, group)| it == *id && group.kind() == GroupKind::Share);
-        match named.iter().find(share) {
-            Some(id) => Err(GroupError::OtherKind { group: id.clone(), kind: GroupKind::Share }),
-            None => Ok(offsets),
-        }
+        Ok(offsets)
     }
 
     /// The groups of which something is known; one that is in two partitions, as no coordinator keeps it, twice.
@@ -100,21 +101,23 @@ impl CommittedOffsets {
         self.groups().any(|(id, _)| id == group)
     }
 
-    /// The share groups, of which it is not known what they have read.
-    #[must_use]
-    pub fn share_groups(&self) -> BTreeSet<GroupId> {
-        self.groups().filter(|(_, group)| group.kind() == GroupKind::Share).map(|(id, _)| id.clone()).collect()
-    }
-
     fn catch_up(&mut self) -> Result<()> {
-        self.places.iter_mut().try_for_each(Place::catch_up)
+        self.places.iter_mut().try_for_each(Place::catch_up)?;
+        self.shares.catch_up()
     }
 
-    /// What a group has committed in a partition of this topic, and not of an earlier one of its name.
-    fn committed(&self, id: &GroupId, partition: &TopicPartition, topic_id: Option<Uuid>) -> Option<Offset> {
-        let groups = self.places.iter().filter_map(|place| place.log.as_ref()?.group(id));
-        let committed = groups.filter_map(|group| group.committed.get(partition));
-        committed.filter(|it| it.is_of(topic_id)).map(|it| it.offset).min()
+    /// How far a group is in a partition of this topic, and not of an earlier one of its name.
+    fn position(&mut self, id: &GroupId, partition: &TopicPartition, topic_id: Option<Uuid>) -> Result<Option<Offset>> {
+        let Self { places, shares, .. } = self;
+        let mut least: Option<Offset> = None;
+        for group in places.iter().filter_map(|place| place.log.as_ref()?.group(id)) {
+            let position = match group.kind() {
+                GroupKind::Share => shares.start_offset((id, group), partition, topic_id)?,
+                _ => group.committed.get(partition).filter(|it| it.is_of(topic_id)).map(|it| it.offset),
+            };
+            least = least.into_iter().chain(position).min();
+        }
+        Ok(least)
     }
 }
 
@@ -122,13 +125,15 @@ impl<'a> GroupReaders<'a> {
     /// Those of a topic.
     ///
     /// # Errors
-    /// When the topic is the one that offsets are committed in.
+    /// When the topic is one that offsets are committed in, or states are kept.
     pub fn of(offsets: &'a mut CommittedOffsets, topic: &Topic, which: WhichGroups) -> Result<Self> {
-        if topic.name == offsets.topic {
+        if topic.name == offsets.topic || topic.name == state_topic_name() {
             return Err(GroupError::OwnTopic { topic: topic.name.clone() });
         }
+        let any = topic.partitions.first().map(|&number| offsets.log_dir.partition(topic, number)).transpose()?;
+        let topic_id = any.map_or(Ok(None), |partition| partition.incarnation())?;
         let first = topic.partitions.contains(&0).then(|| offsets.log_dir.partition(topic, 0)).transpose()?;
-        Ok(Self { offsets, topic: topic.name.clone(), first, which })
+        Ok(Self { offsets, topic: topic.name.clone(), topic_id, first, which })
     }
 
     /// These groups in place of the others, whether or not they have read anything yet.
@@ -152,6 +157,7 @@ impl<'a> GroupReaders<'a> {
         let first = TopicPartition { topic: self.topic.clone(), partition: 0 };
         let reads = |group: &Group| {
             group.committed.range(&first..).next().is_some_and(|(partition, _)| partition.topic == self.topic)
+                || group.share_topic(&self.topic, self.topic_id).is_some()
         };
         let readers = self.offsets.groups().filter(|(_, group)| reads(group));
         let mut readers: BTreeSet<GroupId> = readers.map(|(id, _)| id.clone()).collect();
@@ -165,17 +171,37 @@ impl<'a> GroupReaders<'a> {
         Ok(readers)
     }
 
-    /// How many of some offsets of a partition each group has not read that has committed anything of its topic: as was known
-    /// when it was asked for last.
-    #[must_use]
-    pub fn unread_in(&self, partition: &TopicPartition, offsets: &Range<Offset>) -> BTreeMap<GroupId, u64> {
+    /// How many of some offsets of a partition each group has not read that has committed anything of its topic, or has a state
+    /// of it: as was known when it was asked for last.
+    ///
+    /// # Errors
+    /// When a state cannot be read.
+    pub fn unread_in(&mut self, partition: &TopicPartition, offsets: &Range<Offset>) -> Result<BTreeMap<GroupId, u64>> {
         let is_one = |id: &GroupId| match &self.which {
             WhichGroups::All => true,
             WhichGroups::Named(named) => named.contains(id),
         };
-        let groups = self.offsets.groups().filter(|(id, _)| is_one(id));
-        let unread = groups.map(|(id, group)| (id.clone(), group.unread_in(partition, offsets)));
-        unread.filter(|(_, unread)| *unread > 0).collect()
+        let CommittedOffsets { places, shares, .. } = &mut *self.offsets;
+        let groups = places.iter().filter_map(|place| place.log.as_ref()).flat_map(CoordinatorLog::groups);
+        let mut all = BTreeMap::new();
+        for (id, group) in groups.filter(|(id, _)| is_one(id)) {
+            let unread = shares.unread_in((id, group), (partition, self.topic_id), offsets)?;
+            if unread > 0 {
+                all.insert(id.clone(), unread);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The partitions that have the states of share groups in this topic, in order.
+    fn places_of_states(&self) -> Result<Vec<Partition>> {
+        let mut keys = Vec::new();
+        for (id, group) in self.offsets.groups() {
+            if let Some((topic_id, partitions)) = group.share_topic(&self.topic, self.topic_id) {
+                keys.extend(partitions.iter().map(|&partition| share_key(id, topic_id, partition)));
+            }
+        }
+        self.offsets.shares.partitions_of(&keys)
     }
 }
 
@@ -193,7 +219,7 @@ impl Readers for GroupReaders<'_> {
         let topic_id = partition.incarnation()?;
         let mut slowest: Option<Unread> = None;
         for id in readers {
-            let committed = self.offsets.committed(&id, partition.id(), topic_id);
+            let committed = self.offsets.position(&id, partition.id(), topic_id)?;
             let from = committed.map_or(start, |committed| committed.max(start));
             if slowest.as_ref().is_none_or(|slowest| from < slowest.from) {
                 slowest = Some(Unread { reader: id.as_str().to_owned(), from, has_position: committed.is_some() });
@@ -202,16 +228,17 @@ impl Readers for GroupReaders<'_> {
         Ok(slowest)
     }
 
-    /// A commit is appended under the lock of its partition of `__consumer_offsets`. A holder of one of these waits for
-    /// nothing but, as here, for one of a higher number. A group that is the first to commit in a partition without a folder
-    /// is not kept from it.
+    /// A commit is appended under the lock of its partition of `__consumer_offsets`, and a state under that of its partition of
+    /// `__share_group_state`. A holder of one of these waits for nothing but, as here, for one that comes later. A group that is
+    /// the first to commit in a partition without a folder is not kept from it.
     fn hold(&mut self) -> Result<Vec<FolderLock>> {
         let mut locks = Vec::new();
-        for place in &self.offsets.places {
-            let Some(folder) = place.partition.folder()? else { continue };
+        let states = self.places_of_states()?;
+        for partition in self.offsets.places.iter().map(|place| &place.partition).chain(&states) {
+            let Some(folder) = partition.folder()? else { continue };
             let lock = FolderLock::take(&folder).map_err(LogDirError::from)?;
             if !folder.is_named().map_err(LogDirError::from)? {
-                return Err(LogDirError::TopicDeleted { topic: self.offsets.topic.clone() }.into());
+                return Err(LogDirError::TopicDeleted { topic: partition.id().topic.clone() }.into());
             }
             locks.push(lock);
         }

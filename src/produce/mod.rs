@@ -49,7 +49,7 @@ pub use intake::{Ended, Taken};
 pub use pacer::Rate;
 pub use partitioner::{Partitioner, murmur2};
 pub use producer::{Clock, Options, Produced, Producer};
-pub use record_maker::RecordRule;
+pub use record_maker::{NOT_BEFORE, NotBefore, RecordRule};
 pub use rejects::Rejects;
 pub use store::Written;
 pub use syncer::SyncPolicy;

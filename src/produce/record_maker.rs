@@ -24,6 +24,8 @@ pub struct RecordRule {
     pub timestamp_delimiter: Option<Vec<u8>>,
     /// On every record.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// When each is to be worked, for who works a queue.
+    pub not_before: Option<NotBefore>,
     /// The timestamp of every record; otherwise the time when it was read.
     pub timestamp: Option<Timestamp>,
     /// Where each record has a time of its own. One without has that of the record before it, as the later lines of a stack
@@ -38,6 +40,29 @@ pub struct RecordRule {
     /// Whether each goes to the topic that its envelope names.
     pub by_topic: bool,
 }
+
+/// When a record of a queue may be taken at the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBefore {
+    /// At a time.
+    At(Timestamp),
+    /// So many ms after it was read.
+    After(i64),
+}
+
+impl NotBefore {
+    /// The value of the header that says so: ms since the epoch, as text.
+    fn value(self, now: Timestamp) -> String {
+        let Timestamp(at) = match self {
+            Self::At(time) => time,
+            Self::After(delay) => Timestamp(now.0.saturating_add(delay)),
+        };
+        at.to_string()
+    }
+}
+
+/// The header of a record that is not to be taken before a time.
+pub const NOT_BEFORE: &[u8] = b"not-before";
 
 type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -88,6 +113,7 @@ impl<'a> RecordMaker<'a> {
             || !rule.headers.is_empty()
             || rule.key_delimiter.is_some()
             || self.fields.is_some()
+            || rule.not_before.is_some()
             || rule.line_time.is_some();
         match framing {
             Framing::Byte(delimiter) if !has_more => Some(*delimiter),
@@ -102,7 +128,7 @@ impl<'a> RecordMaker<'a> {
         if self.rule.is_json {
             return self.take_envelope(framed, bytes, at, router);
         }
-        if self.fields.is_some() {
+        if self.fields.is_some() || self.rule.not_before.is_some() {
             return self.take_fields(framed, bytes, at, router);
         }
         let (key, value) = match self.key_and_value(bytes, at) {
@@ -148,8 +174,9 @@ impl<'a> RecordMaker<'a> {
         Ok((key, value))
     }
 
-    /// Makes a record that begins with its timestamp, its headers, or both.
+    /// Makes a record that begins with its timestamp, its headers, or both, or that is not to be worked at once.
     fn take_fields(&mut self, framed: &[u8], bytes: &[u8], at: At<'_>, router: &mut Router) -> Result<()> {
+        let not_before = self.rule.not_before.map(|it| it.value(router.now));
         let mut headers = recycled(std::mem::take(&mut self.all_headers));
         headers.extend_from_slice(&self.headers);
         let fields = self.fields(bytes, at, &mut headers).and_then(|(own_time, rest)| {
@@ -163,6 +190,9 @@ impl<'a> RecordMaker<'a> {
             };
             Ok((timestamp, key, value))
         });
+        if let Some(not_before) = &not_before {
+            replace_not_before(&mut headers, not_before);
+        }
         let made = match fields {
             Ok((timestamp, key, value)) => {
                 router.add(&NewRecord { timestamp, key, value, headers: &headers }, None, framed, at)
@@ -217,7 +247,12 @@ impl<'a> RecordMaker<'a> {
                 gone => gone?,
             }
         }
-        let headers: Vec<_> = envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
+        let not_before = self.rule.not_before.map(|it| it.value(router.now));
+        let mut headers: Vec<Header<'_>> =
+            envelope.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
+        if let Some(not_before) = &not_before {
+            replace_not_before(&mut headers, not_before);
+        }
         let record = NewRecord {
             timestamp: envelope.timestamp.or(self.rule.timestamp).unwrap_or(router.now),
             key: envelope.key.as_deref(),
@@ -276,6 +311,12 @@ fn split_off<'b>(
     let found = &rest[..end];
     *rest = &rest[end + finder.needle().len()..];
     Ok(found)
+}
+
+/// The last word on when a record may be taken is that of the run that stores it.
+fn replace_not_before<'a>(headers: &mut Vec<Header<'a>>, not_before: &'a str) {
+    headers.retain(|(name, _)| *name != NOT_BEFORE);
+    headers.push((NOT_BEFORE, Some(not_before.as_bytes())));
 }
 
 /// A timestamp as Kafka's console consumer prints it, with the type before it, or the number alone.

@@ -131,6 +131,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::record::Headers;
 
     #[test]
     fn what_cannot_be_in_an_environment_is_named() {
@@ -144,7 +145,8 @@ mod tests {
             timestamp_type: TimestampType::CreateTime,
         };
         let facts = |key: &[u8]| {
-            let record = Record { key: Some(key), ..Record::default() };
+            let (offset_delta, timestamp_delta, headers) = (0, 0, Headers::default());
+            let record = Record { offset_delta, timestamp_delta, key: Some(key), value: None, headers };
             let facts = Facts::of(&place, &record, 2).finish();
             facts.into_iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect::<Vec<_>>()
         };

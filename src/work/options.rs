@@ -15,6 +15,9 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+/// What stands before the two waits, in ms, in what a worker says of itself.
+const BACKOFF_NOTE: &str = "backoff=";
+
 impl Backoff {
     /// When a record that failed for the `count`th time is due again. A time that no clock of now can have written, since it
     /// is farther ahead than the longest wait, counts as now.
@@ -22,6 +25,19 @@ impl Backoff {
     pub fn due(&self, failed: Timestamp, count: i16, now: Timestamp) -> Timestamp {
         let latest = now + ms(self.max);
         (failed + self.wait_ms(count)).min(latest)
+    }
+
+    /// What a worker says of it for others.
+    pub(super) fn note(&self) -> String {
+        format!("{BACKOFF_NOTE}{}..{}", ms(self.min), ms(self.max))
+    }
+
+    /// What a worker has said of it among other words.
+    #[must_use]
+    pub fn of_note(note: &str) -> Option<Self> {
+        let (min, max) = note.split(' ').find_map(|word| word.strip_prefix(BACKOFF_NOTE))?.split_once("..")?;
+        let duration = |text: &str| Some(Duration::from_millis(text.parse().ok()?));
+        Some(Self { min: duration(min)?, max: duration(max)? })
     }
 
     /// How long that is, ms.
@@ -177,6 +193,8 @@ mod tests {
         let now = Timestamp(1_000_000);
         assert_eq!(backoff.due(now, 2, now), Timestamp(1_002_000));
         assert_eq!(backoff.due(Timestamp(i64::MAX / 2), 1, now), Timestamp(1_300_000));
+        assert_eq!(Backoff::of_note(&format!("ordered=no {}", backoff.note())), Some(backoff));
+        assert_eq!(Backoff::of_note("ordered=no backoff=1"), None);
         let long = Backoff { min: Duration::MAX, max: Duration::MAX };
         assert!(long.due(now, 3, now) > now);
     }

@@ -10,6 +10,7 @@ use crate::format::internal::share_records::ShareKey;
 use crate::format::record::Record;
 use crate::groups::{ShareState, share_key};
 use crate::logdir::{DurableBelow, LogDirs, Partition};
+use crate::produce::NOT_BEFORE;
 use crate::storage::{self, Advance, Durability, LogReader, LogWriter, RecordReader, SyncFor};
 use crate::units::{GroupId, Offset, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,8 +25,6 @@ const CHUNK_OF_ONE: usize = 16 << 10;
 const KEPT_MAX: usize = 100_000;
 /// No more runs of offsets are between the first that is not done and the last: the state is to fit one batch.
 const RUNS_MAX: usize = 50_000;
-/// The header of a record that is not to be taken before a time, in ms since the epoch.
-pub(super) const NOT_BEFORE: &[u8] = b"not-before";
 /// A record that somebody else has is tried again after so long, if nothing shows before.
 const TRY_AGAIN_MS: i64 = 1000;
 /// Records that their producer does not make durable are made durable here after so long.

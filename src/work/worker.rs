@@ -179,7 +179,8 @@ impl<'a> Worker<'a> {
 
     /// How it works, for the others.
     fn note(&self) -> String {
-        format!("ordered={} max-attempts={}", self.options.ordered.name(), self.options.max_attempts)
+        let Options { ordered, max_attempts, backoff, .. } = &self.options;
+        format!("ordered={} max-attempts={max_attempts} {}", ordered.name(), backoff.note())
     }
 
     fn add_topic(&mut self, topic: Topic, lock_file: LockFile) -> Result<()> {

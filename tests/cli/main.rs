@@ -67,6 +67,7 @@ mod round_trips;
 mod segments;
 mod selecting;
 mod set_aside;
+mod share_groups;
 mod sparing;
 mod support;
 mod suspending;

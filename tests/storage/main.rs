@@ -48,6 +48,7 @@ mod repair;
 mod retention;
 mod rolling;
 pub mod seeds;
+mod share_groups;
 mod shortened;
 mod sparing;
 mod support;

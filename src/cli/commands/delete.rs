@@ -13,7 +13,7 @@ use std::io::IsTerminal;
 ///
 /// Asks on a terminal and needs --yes elsewhere. A deletion that was interrupted is finished by the next `create` or
 /// `delete`; the topic is gone as soon as it has begun. A topic whose question is answered with no is kept, and the exit status
-/// is 1. What groups have committed of a topic is forgotten before.
+/// is 1. What groups have committed of a topic, or done in it as share groups, is forgotten before.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir delete app --yes")]
 pub(crate) struct DeleteArgs {

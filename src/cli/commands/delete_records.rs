@@ -16,12 +16,12 @@ use std::io::IsTerminal;
 /// Moves the log start offset forward: what lies below it is not shown any more, from now on. The bytes go when
 /// `kdir retention` next runs, segment by segment. It never moves back. A topic that is only compacted refuses.
 ///
-/// --consumed and --consumed-by delete what consumer groups have read: the new log start offset of a partition is the smallest
-/// one that they have committed there, and at most the log end offset. In a partition where one of them has committed nothing,
-/// nothing is deleted. A group reads a topic once it has committed an offset of any of its partitions, or a member of it runs.
-/// Offsets are read again when records are deleted: a group that was reset to an earlier one keeps what it reads again, and
-/// what was read since is not deleted. Share groups do not count, since what they have read is not in __consumer_offsets, nor
-/// do groups whose offsets are in another log dir or on another broker.
+/// --consumed and --consumed-by delete what groups have read: the new log start offset of a partition is the smallest one that
+/// they have committed there, or of a share group its start offset, below which all records are done, and at most the log end
+/// offset. In a partition where one of them has committed nothing, nothing is deleted. A group reads a topic once it has
+/// committed an offset of any of its partitions, has a state of it as a share group, or a member of it runs. Offsets are read
+/// again when records are deleted: a group that was reset to an earlier one keeps what it reads again, and what was read since
+/// is not deleted. Groups whose offsets are in another log dir or on another broker do not count.
 ///
 /// Asks on a terminal and needs --yes elsewhere. Answered with no, it deletes nothing and the exit status is 1.
 ///
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &DeleteRecordsArgs, context: &mut Context) -> anyhow::Re
         true => Some(CommittedOffsets::open(&log_dir, &args.consumed_by)?),
         false => None,
     };
-    let mut readers = committed.as_mut().map(|it| readers(args, &topic, it, context)).transpose()?;
+    let mut readers = committed.as_mut().map(|it| readers(args, &topic, it)).transpose()?;
     let targets = match (&args.before_offset, before_time, &mut readers) {
         // The offset is decided and applied through one handle: never on one topic for another of its name.
         (Some(offsets), ..) => by_offset(&log_dir, &topic, offsets)?,
@@ -184,9 +184,7 @@ fn readers<'a>(
     args: &DeleteRecordsArgs,
     topic: &Topic,
     committed: &'a mut CommittedOffsets,
-    context: &Context,
 ) -> anyhow::Result<GroupReaders<'a>> {
-    let share_groups = committed.share_groups();
     let mut readers = GroupReaders::of(committed, topic, WhichGroups::All)?;
     let reading = readers.reading()?;
     if args.consumed {
@@ -195,9 +193,6 @@ fn readers<'a>(
                 format!("no group reads topic {}, so nobody has read its records", topic.name),
                 "`kdir groups list` shows what groups there are; give --before-offset or --before to delete without them",
             ));
-        }
-        for id in share_groups {
-            context.ui.warning(&format!("{id} is a share group: what it has read is not asked"));
         }
         return Ok(readers);
     }

@@ -4,7 +4,7 @@ use crate::cli::complete;
 use crate::cli::exit::{self, Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::ui::Unit;
-use crate::groups::{CommittedOffsets, Group, GroupError, GroupReaders, GroupsTopic, WhichGroups};
+use crate::groups::{CommittedOffsets, Group, GroupError, GroupReaders, GroupsTopic, ShareReader, WhichGroups};
 use crate::logdir::{
     LimitOverrides, LogDir, LogDirError, LogDirs, Partition, RetentionPlan, Sparing, Topic, TopicPattern, Unread,
 };
@@ -23,18 +23,18 @@ use std::collections::BTreeMap;
 /// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
 /// exist yet is not an error.
 ///
-/// --dry-run names the consumer groups that have not read all of what would be deleted, with how many offsets that is.
+/// --dry-run names the groups that have not read all of what would be deleted, with how many offsets that is.
 ///
 /// --spare-groups keeps what groups have not read: every segment with an offset at or past the smallest one that they have
-/// committed in the partition. A group reads a topic once it has committed an offset of any of its partitions, or a member of it
-/// runs; in a partition where it has committed nothing, all is kept for it. A topic that is given here and that no group reads
-/// is an error. In a run over all topics it is handled as without the option, a group that is named counts only for the
-/// topics that it reads, and one that has committed nothing at all is an error.
+/// committed in the partition, or of a share group its start offset, below which all records are done. A group reads a topic
+/// once it has committed an offset of any of its partitions, has a state of it as a share group, or a member of it runs; in a
+/// partition where it has committed nothing, all is kept for it. A topic that is given here and that no group reads is an
+/// error. In a run over all topics it is handled as without the option, a group that is named counts only for the topics that
+/// it reads, and one that has committed nothing at all is an error.
 ///
-/// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept for
-/// share groups, since what they have read is not in __consumer_offsets, nor for groups whose offsets are in another log dir or
-/// on another broker; where such a group is named, all is kept for it. Records that `kdir delete-records` has hidden are
-/// deleted even if a group has not read them.
+/// A forgotten group keeps its records for ever: --spare-max bounds that, and `kdir groups delete` ends it. Nothing is kept
+/// for groups whose offsets are in another log dir or on another broker; where such a group is named, all is kept for it.
+/// Records that `kdir delete-records` has hidden are deleted even if a group has not read them.
 ///
 /// A row a partition: what is deleted (segments, records, bytes, the timestamp of the first record and the largest), and what
 /// is kept (records, bytes, the timestamp of the first record, and until when the first segment is kept by time). With
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     let (mut removed, mut records, mut bytes) = (0, 0, 0);
     let mut failures = Failures::new(context.ui);
     let overrides = overrides(args);
-    let groups = if args.dry_run { groups(&log_dir, context)? } else { BTreeMap::new() };
+    let mut groups = if args.dry_run { Some(KnownGroups::read(&log_dir, context)?) } else { None };
     let mut spared_groups = SparedGroups::open(args, &log_dir, context)?;
     for topic in chosen(args, &log_dir, context, &mut failures)? {
         let mut readers = match spared_groups.as_mut().map_or(Ok(None), |it| it.readers_of(&topic)) {
@@ -145,9 +145,10 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
                 warn_of_future(partition.id(), decision, context);
             }
             let deleted = Amount::of(plan.going(), Offset::ZERO);
-            warn_of_unread(partition.id(), &planned, &groups, context);
-            if let Some(readers) = readers.as_ref().filter(|_| !args.dry_run) {
-                warn_of_lost(partition.id(), &planned, readers, context);
+            if let Some(groups) = &mut groups {
+                groups.warn_of_unread(&partition, &planned, context)?;
+            } else if let Some(readers) = &mut readers {
+                warn_of_lost(partition.id(), &planned, readers, context)?;
             }
             tell_spared(partition.id(), &planned, args.dry_run, context);
             if by_segment && is_shown {
@@ -238,9 +239,6 @@ impl<'a> SparedGroups<'a> {
             }
             context.ui.warning(&format!("group {id} has committed nothing yet: see `kdir groups list`"));
         }
-        for id in offsets.share_groups() {
-            context.ui.warning(&format!("nothing is kept for {id}, which is a share group"));
-        }
         Ok(Some(Self { offsets, named, has_topics: !args.topic.is_empty() }))
     }
 
@@ -266,43 +264,64 @@ impl<'a> SparedGroups<'a> {
     }
 }
 
-/// What groups have committed.
-fn groups(log_dir: &LogDir, context: &Context) -> anyhow::Result<BTreeMap<GroupId, Group>> {
-    let log_dirs = LogDirs::from(log_dir.clone());
-    let found = GroupsTopic::find(&log_dirs)?.all()?;
-    for error in found.failed {
-        context.ui.warning(&format!("what some groups have read is not known: {error}"));
-    }
-    Ok(found.groups)
+/// What groups have read.
+struct KnownGroups {
+    groups: BTreeMap<GroupId, Group>,
+    shares: ShareReader,
 }
 
-/// Names the groups that have not read what would be deleted.
-fn warn_of_unread(
-    partition: &TopicPartition,
-    planned: &RetentionPlan,
-    groups: &BTreeMap<GroupId, Group>,
-    context: &Context,
-) {
-    let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return };
-    let deleted = planned.times.log_start_offset..end;
-    for (id, group) in groups {
-        let unread = group.unread_in(partition, &deleted);
-        if unread > 0 {
-            let records = super::counted(unread, "record");
-            context.ui.warning(&format!("group {id} has not read {records} of {partition} that would be deleted"));
+impl KnownGroups {
+    fn read(log_dir: &LogDir, context: &Context) -> anyhow::Result<Self> {
+        let log_dirs = LogDirs::from(log_dir.clone());
+        let found = GroupsTopic::find(&log_dirs)?.all()?;
+        for error in found.failed {
+            context.ui.warning(&format!("what some groups have read is not known: {error}"));
         }
+        Ok(Self { groups: found.groups, shares: ShareReader::find(&log_dirs)? })
+    }
+
+    /// Names the groups that have not read what would be deleted.
+    fn warn_of_unread(
+        &mut self,
+        partition: &Partition,
+        planned: &RetentionPlan,
+        context: &Context,
+    ) -> anyhow::Result<()> {
+        let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return Ok(()) };
+        let deleted = planned.times.log_start_offset..end;
+        let (topic_id, partition) = (partition.incarnation()?, partition.id());
+        for (id, group) in &self.groups {
+            match self.shares.unread_in((id, group), (partition, topic_id), &deleted) {
+                Ok(0) => {}
+                Ok(unread) => {
+                    let records = super::counted(unread, "record");
+                    let what = format!("group {id} has not read {records} of {partition} that would be deleted");
+                    context.ui.warning(&what);
+                }
+                Err(error) => {
+                    context.ui.warning(&format!("what group {id} has read of {partition} is not known: {error}"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 /// Names the groups that have not read what was deleted: --spare-max has bounded what is kept for them.
-fn warn_of_lost(partition: &TopicPartition, planned: &RetentionPlan, readers: &GroupReaders<'_>, context: &Context) {
-    let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return };
-    for (id, unread) in readers.unread_in(partition, &(planned.times.log_start_offset..end)) {
+fn warn_of_lost(
+    partition: &TopicPartition,
+    planned: &RetentionPlan,
+    readers: &mut GroupReaders<'_>,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let Some(end) = planned.plan.going().map(|it| it.next_offset).max() else { return Ok(()) };
+    for (id, unread) in readers.unread_in(partition, &(planned.times.log_start_offset..end))? {
         let records = super::counted(unread, "record");
         context.ui.warning(&format!(
             "group {id} had not read {records} of {partition}, deleted since --spare-max keeps no more"
         ));
     }
+    Ok(())
 }
 
 /// Says what is kept for a group.

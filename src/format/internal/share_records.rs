@@ -160,25 +160,38 @@ impl ShareUpdate<'_> {
 
 /// A record of a share group in `__consumer_offsets`, by its key.
 #[derive(Debug, Clone, Copy)]
-pub enum ShareGroupKey {
+pub enum ShareGroupKey<'a> {
+    /// What a member has said of itself.
+    Member(&'a str),
     /// The group's epoch.
     Epoch,
     /// The epoch of what the members are to have.
     TargetEpoch,
+    /// What a member is to have.
+    TargetMember(&'a str),
+    /// What a member has.
+    CurrentAssignment(&'a str),
     /// Which partitions have a state.
     StatePartitions,
 }
 
-impl ShareGroupKey {
+impl ShareGroupKey<'_> {
     /// The key of a group's record.
     #[must_use]
     pub fn encode(self, group: &str) -> Vec<u8> {
-        let key_type = match self {
-            Self::Epoch => 11,
-            Self::TargetEpoch => 12,
-            Self::StatePartitions => 15,
+        let (key_type, member) = match self {
+            Self::Member(member) => (10, Some(member)),
+            Self::Epoch => (11, None),
+            Self::TargetEpoch => (12, None),
+            Self::TargetMember(member) => (13, Some(member)),
+            Self::CurrentAssignment(member) => (14, Some(member)),
+            Self::StatePartitions => (15, None),
         };
-        group_key(key_type, group)
+        let mut key = group_key(key_type, group);
+        if let Some(member) = member {
+            put_id(&mut key, member);
+        }
+        key
     }
 }
 
@@ -230,6 +243,13 @@ impl StatePartitions {
         }
     }
 
+    /// Whether there is anything of such a topic, by its id and its name.
+    #[must_use]
+    pub fn has(&self, is_meant: impl Fn(Uuid, &str) -> bool) -> bool {
+        let mut topics = self.initializing.iter().chain(&self.initialized);
+        topics.any(|(id, (name, _))| is_meant(*id, name)) || self.deleting.iter().any(|(id, name)| is_meant(*id, name))
+    }
+
     /// The value of the record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -255,13 +275,17 @@ impl StatePartitions {
     }
 }
 
-/// Ids have at most as many bytes as the length field of a key can say.
 fn group_key(key_type: i16, group: &str) -> Vec<u8> {
     let mut key = key_type.to_be_bytes().to_vec();
-    let length = i16::try_from(group.len()).expect("an id fits its length field");
-    key.extend(length.to_be_bytes());
-    key.extend(group.as_bytes());
+    put_id(&mut key, group);
     key
+}
+
+/// Ids have at most as many bytes as the length field of a key can say.
+fn put_id(key: &mut Vec<u8>, id: &str) {
+    let length = i16::try_from(id.len()).expect("an id fits its length field");
+    key.extend(length.to_be_bytes());
+    key.extend(id.as_bytes());
 }
 
 fn put_batches(value: &mut Vec<u8>, batches: &[StateBatch]) {

@@ -2,7 +2,10 @@ use super::ChosenTopic;
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{self, Exit, FAILED, Failures};
-use crate::groups::{Commits, FoundGroups, GroupError, GroupsTopic, exclude_members};
+use crate::groups::{
+    Commits, FoundGroups, Group, GroupError, GroupKind, GroupsTopic, delete_share_group, exclude_members,
+    forget_share_topics,
+};
 use crate::logdir::{LogDir, LogDirs};
 use crate::units::{GroupId, TopicName, TopicPartition};
 use std::collections::BTreeSet;
@@ -10,15 +13,16 @@ use std::io::IsTerminal;
 
 /// Delete groups, or what they have committed of some topics
 ///
-/// Asks on a terminal and needs --yes elsewhere. Refused while members of the group run, and for a whole group also while a
-/// broker's transaction with offsets of it is open. Records of topics stay.
+/// Asks on a terminal and needs --yes elsewhere. Refused while members of the group run, or a handler whose worker has died, and
+/// for a whole group also while a broker's transaction with offsets of it is open. Records of topics stay.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir groups delete billing --yes")]
 pub(super) struct DeleteArgs {
     /// The groups
     #[arg(required = true, value_parser = args::group)]
     group: Vec<GroupId>,
-    /// Only what was committed of a topic, or of some of its partitions (can be repeated)
+    /// Only what was committed of a topic, or of some of its partitions; of a share group what was done in the topic (can be
+    /// repeated)
     #[arg(short, long, value_name = "TOPIC[:N,M]", value_parser = ChosenTopic::parse)]
     topic: Vec<ChosenTopic>,
     /// Do not ask
@@ -56,6 +60,9 @@ fn delete(
     context: &Context,
 ) -> anyhow::Result<bool> {
     let group = found.groups.get(id).ok_or_else(|| GroupError::NotFound { group: id.clone() })?;
+    if group.kind() == GroupKind::Share {
+        return delete_shared(args, (id, group), log_dir, context);
+    }
     let is_meant =
         |partition: &TopicPartition| args.topic.is_empty() || args.topic.iter().any(|topic| topic.has(partition));
     let meant: Vec<&TopicPartition> = group.committed.keys().filter(|partition| is_meant(partition)).collect();
@@ -90,6 +97,54 @@ fn delete(
         }
     }
     commits.close(crate::cli::now())?;
+    context.ui.status(&format!("deleted {what} ({of})"));
+    Ok(true)
+}
+
+/// The same of a share group.
+fn delete_shared(
+    args: &DeleteArgs,
+    (id, group): (&GroupId, &Group),
+    log_dir: &LogDir,
+    context: &Context,
+) -> anyhow::Result<bool> {
+    if let Some(part) = args.topic.iter().find(|topic| !topic.partitions.is_empty()) {
+        return Err(exit::usage(format!(
+            "{id} is a share group, whose state of a topic is deleted as a whole: give --topic {} without partitions",
+            part.topic
+        )));
+    }
+    let is_meant =
+        |topic: &str| args.topic.is_empty() || args.topic.iter().any(|chosen| chosen.topic.as_str() == topic);
+    let meant = group.share.initialized.values().filter(|(topic, _)| is_meant(topic));
+    let of = super::super::counted(meant.map(|(_, partitions)| partitions.len() as u64).sum(), "partition");
+    let what = if args.topic.is_empty() { format!("group {id}") } else { format!("the state of group {id}") };
+    if !args.yes && !context.ui.confirm(&format!("delete {what} ({of})?"))? {
+        context.ui.status(&format!("{what} is kept"));
+        return Ok(false);
+    }
+    let mut topics = group.topics();
+    topics.retain(|topic| is_meant(topic.as_str()));
+    loop {
+        let excluded = exclude_members(log_dir, id, &topics)?;
+        excluded.refuse_claims(id, log_dir)?;
+        let now = crate::cli::now();
+        if !args.topic.is_empty() {
+            let in_excluded = |_, topic: &str| is_meant(topic) && topics.iter().any(|it| it.as_str() == topic);
+            forget_share_topics(log_dir, id, &in_excluded, now)?;
+            break;
+        }
+        match delete_share_group(log_dir, id, &topics, now) {
+            Ok(true) => {
+                excluded.remove_files()?;
+                break;
+            }
+            Ok(false) => return Err(GroupError::NotFound { group: id.clone() }.into()),
+            // A worker has come to another topic: it is kept out as well, or named.
+            Err(GroupError::ReadsAnother { topic, .. }) => drop(topics.insert(topic)),
+            Err(error) => return Err(error.into()),
+        }
+    }
     context.ui.status(&format!("deleted {what} ({of})"));
     Ok(true)
 }

@@ -1,9 +1,10 @@
-use super::{ChosenTopic, LagTest, members, totals};
+use super::{ChosenTopic, LagTest, members, shares, totals};
 use crate::cli::Context;
 use crate::cli::args;
 use crate::cli::exit::{Exit, Failures};
-use crate::cli::report::{Cell, Column, Report, ReportArgs, json_only, number, text};
-use crate::groups::{Group, GroupError, GroupKind, GroupState, LagRow, TopicLogs};
+use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, json_only, number, text};
+use crate::cli::ui::OutputError;
+use crate::groups::{Group, GroupError, GroupState, LagRow, TopicLogs};
 use crate::units::{GroupId, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 
@@ -15,19 +16,30 @@ use std::collections::BTreeMap;
 /// and HOST are of the run of `kdir consume --group` that has the partition; the recorded ones of the member that had it when
 /// a broker wrote that down last.
 ///
+/// Share groups have a table of their own, with a row for each partition that they have a state of. All records below START are
+/// done, and DONE AHEAD of them past it; LAG counts those that are not done. IN FLIGHT are the records that are being handled,
+/// by the processes in PIDS; RETRYING those that have failed and are to be tried again. OLDEST is how long ago the first record
+/// was written that is not done. With --records, a row for each record that was tried or is being handled: its state (in
+/// flight, retrying, done, given up, or waiting: after a run of several records has failed), the attempts that count, when the
+/// last one was written down, and when the next is due, by the --backoff of the workers that run.
+///
 /// With --by group or topic, LAG and LOST are sums, BEHIND is that of the partition that is farthest behind, and PARTITIONS
 /// those with a lag that --lag asks for. With --members, a row for each member and topic: those that run, also without a
-/// partition, and those that a broker wrote down last, which may be gone.
+/// partition, and those that a broker wrote down last, which may be gone. Workers of `kdir work` share records, and have no
+/// partitions.
 ///
 /// Columns of JSON and TSV: group, type, state, topic, partition, committed, log_start_offset, log_end_offset, lag, behind_ms,
-/// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata. With
-/// --by: group, topic (not by group), partitions, lag, behind_ms, lost. With --members: group, topic, member, host, client_id,
-/// state (running, manual or recorded), partitions, assigned
+/// lost, member, host, recorded_member, recorded_host, client_id; of JSON also committed_at, leader_epoch, metadata. Of share
+/// groups: group, type, state, topic, partition, start_offset, log_start_offset, log_end_offset, lag, in_flight, pids, retrying,
+/// done_ahead, oldest_ms, lost; of JSON also claimed (offset and pid of each). With --records: group, topic, partition, offset,
+/// state, attempts, last_attempt, due, pid. With --by: group, topic (not by group), partitions, lag, behind_ms, lost. With
+/// --members: group, topic, member, host, client_id, state (running, manual or recorded), partitions, assigned
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir groups describe\n  kdir groups describe billing -o json\n  \
         kdir groups describe --topic orders --lag '>=0'\n  \
         kdir groups describe --by topic\n  \
-        kdir groups describe --members")]
+        kdir groups describe --members\n  \
+        kdir groups describe --records")]
 pub(super) struct DescribeArgs {
     /// The groups; all without one
     #[arg(value_parser = args::group)]
@@ -44,13 +56,16 @@ pub(super) struct DescribeArgs {
     /// Show members in place of partitions
     #[arg(long, conflicts_with_all = ["by", "lag"])]
     members: bool,
+    /// Show the records that share groups have tried, in place of partitions
+    #[arg(long, conflicts_with_all = ["by", "members"])]
+    records: bool,
     #[command(flatten)]
     report: ReportArgs,
 }
 
 impl DescribeArgs {
-    fn has(&self, row: &LagRow) -> bool {
-        self.has_topic_of(&row.partition) && self.lag.is_none_or(|test| test.has(row.lag()))
+    fn has(&self, partition: &TopicPartition, lag: Option<i64>) -> bool {
+        self.has_topic_of(partition) && self.lag.is_none_or(|test| test.has(lag))
     }
 
     fn has_topic_of(&self, partition: &TopicPartition) -> bool {
@@ -80,66 +95,144 @@ const COLUMNS: [Column; 19] = [
     json_only("metadata"),
 ];
 
+/// What there is a row for.
+#[derive(Clone, Copy)]
+enum Rows {
+    Partition,
+    Record,
+    Member,
+    Sum(totals::By),
+}
+
+impl Rows {
+    const fn of(args: &DescribeArgs) -> Self {
+        match (args.records, args.members, args.by) {
+            (true, ..) => Self::Record,
+            (_, true, _) => Self::Member,
+            (.., Some(by)) => Self::Sum(by),
+            _ => Self::Partition,
+        }
+    }
+
+    /// Of share groups, which have rows of their own for partitions, or of others.
+    const fn columns(self, is_shared: bool) -> &'static [Column] {
+        match self {
+            Self::Partition if is_shared => &shares::COLUMNS,
+            Self::Partition => &COLUMNS,
+            Self::Record => &shares::RECORD_COLUMNS,
+            Self::Member => &members::COLUMNS,
+            Self::Sum(by) => by.columns(),
+        }
+    }
+}
+
 pub(super) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<Exit> {
     let log_dirs = context.open_to_read()?;
     let mut failures = Failures::new(context.ui);
     let found = super::all_groups(&log_dirs, context, &mut failures)?;
-    let mut logs = TopicLogs::of(&log_dirs);
-    let (format, zone) = (args.report.output, &context.zone);
-    let mut report = match (args.members, args.by) {
-        (true, _) => Report::new(context.ui, format, zone, &members::COLUMNS),
-        (_, Some(by)) => Report::new(context.ui, format, zone, by.columns()),
-        _ => Report::new(context.ui, format, zone, &COLUMNS),
+    let (mut logs, kind) = (TopicLogs::of(&log_dirs), Rows::of(args));
+    let chosen = chosen(args, &found.groups, &mut failures);
+    // One table of all, or one of each kind of group.
+    let of_kind = |is_shared: bool| chosen.iter().copied().filter(move |(_, group)| shares::is_one(group) == is_shared);
+    let tables: Vec<(bool, Vec<_>)> = match kind {
+        Rows::Member | Rows::Sum(_) => vec![(false, chosen.clone())],
+        Rows::Record => vec![(true, of_kind(true).collect())],
+        Rows::Partition => vec![(false, of_kind(false).collect()), (true, of_kind(true).collect())],
     };
-    let mut is_empty = true;
-    for (id, group) in chosen(args, &found.groups, &mut failures) {
-        let rows = match (args.members, args.by) {
-            (true, _) => members::rows((id, group), &mut logs, |partition| args.has_topic_of(partition)),
-            (_, by) => lag_rows(args, (id, group), &mut logs, context).and_then(|rows| match by {
-                Some(by) => totals::rows(by, (id, group), &rows, &mut logs),
-                None => partition_rows((id, group), &rows, &mut logs),
-            }),
-        };
-        match rows {
-            Ok(rows) => {
-                is_empty &= rows.is_empty();
-                rows.into_iter().try_for_each(|row| report.row(row))?;
-            }
-            Err(error) => failures.tell(error),
+    if args.records {
+        for (id, group) in of_kind(false).filter(|(id, _)| args.group.contains(id)) {
+            let kind = group.kind().name().to_lowercase();
+            failures.tell(anyhow::anyhow!("{id} is a {kind} group: --records shows the records of share groups"));
         }
     }
-    report.finish()?;
+    let (mut is_empty, mut has_table) = (true, false);
+    for (is_shared, groups) in tables {
+        let mut report = Report::new(context.ui, args.report.output, &context.zone, kind.columns(is_shared));
+        let mut has_rows = false;
+        for (id, group) in groups {
+            let mut add = |cells: Vec<Cell>| {
+                if has_table && !has_rows && args.report.output == ReportFormat::Table {
+                    context.ui.data(b"\n")?;
+                }
+                has_rows = true;
+                report.row(cells)
+            };
+            if let Err(error) = rows(args, kind, (id, group), &mut logs, context, &mut add) {
+                if error.is::<OutputError>() {
+                    return Err(error);
+                }
+                failures.tell(error);
+            }
+        }
+        report.finish()?;
+        is_empty &= !has_rows;
+        has_table |= has_rows;
+    }
     if args.members && is_empty && failures.exit() == Exit::Done {
         context.ui.status("no members run, and brokers have recorded none");
     }
     Ok(failures.exit())
 }
 
-/// How far a group is in the partitions that are meant.
-fn lag_rows(
+/// The rows of a group.
+fn rows(
     args: &DescribeArgs,
+    kind: Rows,
     (id, group): (&GroupId, &Group),
     logs: &mut TopicLogs<'_>,
     context: &Context,
-) -> anyhow::Result<Vec<LagRow>> {
-    let mut rows = logs.rows(id, group)?;
-    rows.retain(|row| args.has(row));
-    for row in rows.iter().filter(|row| row.lost() > 0) {
-        let (partition, lost) = (&row.partition, super::super::counted(row.lost() as u64, "record"));
-        context.ui.warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
+    add: &mut dyn FnMut(Vec<Cell>) -> Result<(), OutputError>,
+) -> anyhow::Result<()> {
+    if let Rows::Member = kind {
+        let rows = members::rows((id, group), logs, |partition| args.has_topic_of(partition))?;
+        return Ok(rows.into_iter().try_for_each(add)?);
     }
-    Ok(rows)
-}
-
-fn partition_rows(
-    (id, group): (&GroupId, &Group),
-    rows: &[LagRow],
-    logs: &mut TopicLogs<'_>,
-) -> anyhow::Result<Vec<Vec<Cell>>> {
     // Of all its topics, whichever are shown.
     let has_members = !logs.members(id, group)?.is_empty();
     let state = if has_members { GroupState::Stable } else { group.state() };
-    rows.iter().map(|row| Ok(cells(id, (group, state), row, logs.next_timestamp(row)?))).collect()
+    if shares::is_one(group) {
+        let mut found = logs.share_rows(id, group)?;
+        found.retain(|row| args.has(&row.partition, row.lag()));
+        warn_of_lost(id, found.iter().map(|row| (&row.partition, row.lost())), context);
+        match kind {
+            Rows::Sum(by) => totals::rows(by, id, &shares::standings(&found, logs)?).into_iter().try_for_each(add)?,
+            Rows::Record => {
+                let now = crate::cli::now();
+                found.iter().flat_map(|row| shares::record_rows(id, row, now)).try_for_each(add)?;
+            }
+            _ => {
+                for row in &found {
+                    add(shares::cells(id, (group, state), row, logs.oldest_timestamp(row)?))?;
+                }
+            }
+        }
+        return Ok(());
+    }
+    let mut found = logs.rows(id, group)?;
+    found.retain(|row| args.has(&row.partition, row.lag()));
+    warn_of_lost(id, found.iter().map(|row| (&row.partition, row.lost())), context);
+    let mut standings = Vec::new();
+    for row in &found {
+        let next = logs.next_timestamp(row)?;
+        match kind {
+            Rows::Sum(_) => {
+                let (topic, lag, lost) = (row.partition.topic.clone(), row.lag(), row.lost());
+                standings.push(totals::Standing { topic, lag, next, lost });
+            }
+            _ => add(cells(id, (group, state), row, next))?,
+        }
+    }
+    match kind {
+        Rows::Sum(by) => Ok(totals::rows(by, id, &standings).into_iter().try_for_each(add)?),
+        _ => Ok(()),
+    }
+}
+
+fn warn_of_lost<'a>(id: &GroupId, lost: impl Iterator<Item = (&'a TopicPartition, i64)>, context: &Context) {
+    for (partition, lost) in lost.filter(|(_, lost)| *lost > 0) {
+        let lost = super::super::counted(lost as u64, "record");
+        context.ui.warning(&format!("{id} has lost {lost} of {partition}: they were removed before it read them"));
+    }
 }
 
 /// The groups that are meant.
@@ -172,7 +265,6 @@ fn cells(
     let recorded = row.recorded_member.as_ref().and_then(|member| group.recorded_members.get(member));
     let (pid, host) = row.member.as_ref().and_then(|member| member.split_once(' ')).unzip();
     let committed = row.committed.as_ref();
-    let is_shared = group.kind() == GroupKind::Share;
     let behind = next_timestamp.map(totals::behind);
     vec![
         Cell::text(id),
@@ -183,8 +275,8 @@ fn cells(
         number(committed.map(|committed| committed.offset.0)),
         number(row.log_start_offset.map(|offset| offset.0)),
         number(row.log_end_offset.map(|offset| offset.0)),
-        number(row.lag().filter(|_| !is_shared)),
-        behind.filter(|_| !is_shared).map_or(Cell::Nothing, Cell::Age),
+        number(row.lag()),
+        behind.map_or(Cell::Nothing, Cell::Age),
         Cell::Number(row.lost()),
         pid.map_or(Cell::Nothing, |pid| Cell::Text(format!("kdir-{pid}"))),
         words(host),

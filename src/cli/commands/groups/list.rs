@@ -3,14 +3,14 @@ use crate::cli::Context;
 use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::groups::{Group, GroupKind, GroupState, TopicLogs};
-use crate::units::{GroupId, TopicName};
-use std::collections::BTreeSet;
+use crate::units::GroupId;
 
 /// List groups
 ///
-/// A row for each group: its type and state as Kafka's tools name them; the members that run now, of `kdir consume --group`; the
-/// topics that it has committed offsets of; how many offsets it is behind in them; and when it has committed last. Of a group
-/// without such members the state is what a broker has written last. The lag of a share group is not in `__consumer_offsets`.
+/// A row for each group: its type and state as Kafka's tools name them; the members that run now, of `kdir consume --group` or
+/// `kdir work`; the topics that it has committed offsets of, or has a state of as a share group; how many offsets it is behind in
+/// them, or records are not done; and when it has committed last, or its state was written. Of a group without such members the
+/// state is what a broker has written last.
 ///
 /// Columns of JSON and TSV: group, type, state, members, recorded_members (what a broker has written last), topics, lag,
 /// last_commit
@@ -64,13 +64,20 @@ pub(super) fn run(args: &ListArgs, context: &mut Context) -> anyhow::Result<Exit
 
 /// The sum over its partitions.
 fn lag_of(id: &GroupId, group: &Group, logs: &mut TopicLogs<'_>) -> anyhow::Result<Option<i64>> {
-    let lags: Vec<i64> = logs.rows(id, group)?.iter().filter_map(|row| row.lag()).collect();
-    Ok((group.kind() != GroupKind::Share && !lags.is_empty()).then(|| lags.iter().sum()))
+    let lags: Vec<i64> = match group.kind() {
+        GroupKind::Share => logs.share_rows(id, group)?.iter().filter_map(|row| row.lag()).collect(),
+        _ => logs.rows(id, group)?.iter().filter_map(|row| row.lag()).collect(),
+    };
+    Ok((!lags.is_empty()).then(|| lags.iter().sum()))
 }
 
 fn row(id: &GroupId, group: &Group, lag: Option<i64>, logs: &mut TopicLogs<'_>) -> anyhow::Result<Vec<Cell>> {
-    let topics: BTreeSet<&TopicName> = group.committed.keys().map(|partition| &partition.topic).collect();
-    let last_commit = group.committed.values().map(|committed| committed.timestamp).max();
+    let now = crate::cli::now();
+    let last_commit = match group.kind() {
+        // One that waits longer than usual is written with a time to come.
+        GroupKind::Share => logs.share_written_at(id, group)?.map(|at| at.min(now)),
+        _ => group.committed.values().map(|committed| committed.timestamp).max(),
+    };
     let members = logs.members(id, group)?.len() as i64;
     let state = if members > 0 { GroupState::Stable } else { group.state() };
     Ok(vec![
@@ -79,8 +86,8 @@ fn row(id: &GroupId, group: &Group, lag: Option<i64>, logs: &mut TopicLogs<'_>) 
         Cell::text(state.name()),
         Cell::Number(members),
         Cell::Number(group.recorded_members.len() as i64),
-        Cell::Number(topics.len() as i64),
+        Cell::Number(group.topics().len() as i64),
         lag.map_or(Cell::Nothing, Cell::Number),
-        Cell::moment(last_commit, crate::cli::now()),
+        Cell::moment(last_commit, now),
     ])
 }

@@ -15,6 +15,9 @@ pub(super) const COLUMNS: [Column; 8] = [
     text("assigned", "ASSIGNED"),
 ];
 
+/// The state of a member that a broker wrote down.
+const RECORDED: &str = "recorded";
+
 /// A row for each member and each topic that it reads.
 pub(super) fn rows(
     (id, group): (&GroupId, &Group),
@@ -25,8 +28,11 @@ pub(super) fn rows(
         let is_meant = |&partition: &i32| is_meant(&TopicPartition { topic: topic.clone(), partition });
         partitions.iter().any(is_meant) || partitions.is_empty() && is_meant(&0)
     };
+    // Workers share records.
+    let is_shared = super::shares::is_one(group);
     let row =
         |topic: &TopicName, (member, host, client_id): (String, &str, Option<&str>), state, partitions: &[i32]| {
+            let has_partitions = !is_shared || state == RECORDED;
             let numbers: Vec<String> = partitions.iter().map(ToString::to_string).collect();
             vec![
                 Cell::text(id),
@@ -35,8 +41,8 @@ pub(super) fn rows(
                 Cell::text(host),
                 client_id.map_or(Cell::Nothing, Cell::text),
                 Cell::text(state),
-                Cell::Number(partitions.len() as i64),
-                Cell::Text(numbers.join(",")),
+                if has_partitions { Cell::Number(partitions.len() as i64) } else { Cell::Nothing },
+                if has_partitions { Cell::Text(numbers.join(",")) } else { Cell::Nothing },
             ]
         };
     let mut rows = Vec::new();
@@ -49,7 +55,7 @@ pub(super) fn rows(
         if is_shown(&topic, &partitions) {
             let recorded = &group.recorded_members[&name];
             partitions.sort_unstable();
-            rows.push(row(&topic, (name, &recorded.host, Some(&recorded.client_id)), "recorded", &partitions));
+            rows.push(row(&topic, (name, &recorded.host, Some(&recorded.client_id)), RECORDED, &partitions));
         }
     }
     Ok(rows)

@@ -1,10 +1,11 @@
-//! `kdir groups`: what groups of consumers have committed.
+//! `kdir groups`: what groups of consumers have committed, and share groups have done.
 
 mod delete;
 mod describe;
 mod list;
 mod members;
 mod reset;
+mod shares;
 mod totals;
 
 use crate::cli::Context;
@@ -15,10 +16,11 @@ use crate::logdir::LogDirs;
 use crate::units::{TopicName, TopicPartition};
 use clap::Subcommand;
 
-/// Show and change how far consumer groups have come
+/// Show and change how far consumer groups and share groups have come
 ///
 /// A group is a name under which consumers share the partitions of topics and keep how far each was read: in
-/// `__consumer_offsets`, as Kafka keeps it. Works on any log dir: of a broker that runs, is stopped or is gone, or a copy of
+/// `__consumer_offsets`, as Kafka keeps it. Workers of `kdir work` are a share group: what they have done is kept in
+/// `__share_group_state`. Works on any log dir: of a broker that runs, is stopped or is gone, or a copy of
 /// one, also where nothing can be written.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  kdir groups list\n  kdir groups describe billing")]

@@ -4,8 +4,8 @@ use crate::cli::args;
 use crate::cli::exit::{self, Exit};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, number, text};
 use crate::groups::{
-    Commits, Committed, Excluded, Group, GroupError, GroupsTopic, Moved, ResetRow, ResetTo, apply_reset,
-    exclude_members, plan_reset,
+    Commits, Committed, Excluded, Group, GroupError, GroupKind, GroupsTopic, Moved, ResetRow, ResetTo, ShareReader,
+    apply_reset, apply_share_reset, exclude_members, plan_reset, plan_share_reset,
 };
 use crate::logdir::{LogDir, LogDirs, Partition};
 use crate::units::{GroupId, Offset, TopicName, TopicPartition};
@@ -25,6 +25,9 @@ const WAIT_PAUSE: Duration = Duration::from_millis(50);
 /// is not in the log becomes the nearest one that is, with a warning. What is below is made durable before; of what a
 /// producer has not synced yet, the group goes on at the start, with a warning.
 ///
+/// The workers of a share group go on at the new start offset as if nothing had been tried: its attempts are forgotten, and
+/// what was done past the offset is done again. Refused also while a handler runs whose worker has died.
+///
 /// Columns of JSON and TSV: group, topic, partition, prior, new
 #[derive(Debug, clap::Args)]
 #[command(
@@ -41,7 +44,7 @@ pub(super) struct ResetArgs {
     /// A topic, or some of its partitions (can be repeated)
     #[arg(short, long, value_name = "TOPIC[:N,M]", group = "which", value_parser = ChosenTopic::parse)]
     topic: Vec<ChosenTopic>,
-    /// Every topic that the group has committed offsets of
+    /// Every topic that the group has committed offsets of, or has a state of as a share group
     #[arg(long, group = "which")]
     all_topics: bool,
     /// earliest, latest, current, an offset, or a time (see `kdir consume`)
@@ -88,6 +91,20 @@ struct Plan {
 }
 
 impl Plan {
+    fn share_group(&self) -> Option<&Group> {
+        self.group.as_ref().filter(|group| group.kind() == GroupKind::Share)
+    }
+
+    fn rows(&self, args: &ResetArgs, log_dir: &LogDir) -> anyhow::Result<Vec<ResetRow>> {
+        Ok(match self.share_group() {
+            Some(group) => {
+                let mut shares = ShareReader::find(&log_dir.clone().into())?;
+                plan_share_reset(&self.partitions, (&args.group, group), &mut shares, &self.to)?
+            }
+            None => plan_reset(&self.partitions, self.group.as_ref(), &self.to)?,
+        })
+    }
+
     fn topics(&self) -> BTreeSet<TopicName> {
         self.partitions.iter().map(|partition| partition.id().topic.clone()).collect()
     }
@@ -99,10 +116,10 @@ pub(super) fn run(args: &ResetArgs, context: &mut Context) -> anyhow::Result<Exi
     let log_dir = if is_shown_only { context.open()? } else { context.open_to_write()? };
     let mut plan = planned(args, &log_dir, to.as_ref())?;
     if is_shown_only {
-        let rows = plan_reset(&plan.partitions, plan.group.as_ref(), &plan.to)?;
+        let rows = plan.rows(args, &log_dir)?;
         return show(args, &plan, &rows, context);
     }
-    let _excluded = loop {
+    let excluded = loop {
         let topics = plan.topics();
         let excluded = exclude(args, &log_dir, &topics, context)?;
         // Members may have come to another topic until then.
@@ -111,6 +128,11 @@ pub(super) fn run(args: &ResetArgs, context: &mut Context) -> anyhow::Result<Exi
             break excluded;
         }
     };
+    if plan.share_group().is_some() {
+        let mut rows = plan.rows(args, &log_dir)?;
+        apply_share_reset(&log_dir, &args.group, &excluded, &mut rows, crate::cli::now())?;
+        return show(args, &plan, &rows, context);
+    }
     let mut commits = Commits::open(&log_dir, &args.group)?;
     let mut rows = plan_reset(&plan.partitions, commits.group()?, &plan.to)?;
     apply_reset(&log_dir, &mut commits, &mut rows, crate::cli::now())?;
@@ -125,14 +147,40 @@ fn planned(args: &ResetArgs, log_dir: &LogDir, to: Option<&ResetTo>) -> anyhow::
     let to = match (to, &args.like) {
         (Some(to), _) => to.clone(),
         (None, Some(like)) => {
-            let like = found.groups.get(like).ok_or_else(|| GroupError::NotFound { group: like.clone() })?;
-            let offset = |(id, committed): (&TopicPartition, &Committed)| (id.clone(), committed.offset);
-            ResetTo::Listed(like.committed.iter().map(offset).collect())
+            let group = found.groups.get(like).ok_or_else(|| GroupError::NotFound { group: like.clone() })?;
+            ResetTo::Listed(offsets_of((like, group), &log_dirs)?)
         }
         (None, None) => unreachable!("clap asks for one of them"),
     };
     let group = found.groups.remove(&args.group);
     Ok(Plan { partitions: partitions(args, log_dir, group.as_ref())?, group, to })
+}
+
+/// Where a group is.
+fn offsets_of((id, group): (&GroupId, &Group), log_dirs: &LogDirs) -> anyhow::Result<BTreeMap<TopicPartition, Offset>> {
+    let offset = |(id, committed): (&TopicPartition, &Committed)| (id.clone(), committed.offset);
+    let mut offsets: BTreeMap<_, _> = group.committed.iter().map(offset).collect();
+    let mut shares = ShareReader::find(log_dirs)?;
+    for partition in shared_partitions(group) {
+        // Not of an earlier topic of the name.
+        let Ok(topic) = log_dirs.named(&partition.topic) else { continue };
+        let Ok(handle) = log_dirs.partition(&topic, partition.partition) else { continue };
+        if let Some(start) = shares.start_offset((id, group), &partition, handle.incarnation()?)? {
+            offsets.insert(partition, start);
+        }
+    }
+    Ok(offsets)
+}
+
+/// The partitions that a share group has a state of.
+fn shared_partitions(group: &Group) -> Vec<TopicPartition> {
+    let topics = group.share.initialized.values();
+    let topics = topics.filter_map(|(name, partitions)| Some((name.parse::<TopicName>().ok()?, partitions)));
+    let of = |(topic, partitions): (TopicName, &BTreeSet<i32>)| {
+        let partition = |&partition: &i32| TopicPartition { topic: topic.clone(), partition };
+        partitions.iter().map(partition).collect::<Vec<_>>()
+    };
+    topics.flat_map(of).collect()
 }
 
 /// Keeps members out, once there are none where that is waited for.
@@ -206,7 +254,7 @@ fn partitions(args: &ResetArgs, log_dir: &LogDir, group: Option<&Group>) -> anyh
     let mut partitions: Vec<Partition> = Vec::new();
     if args.all_topics {
         let group = group.ok_or_else(|| GroupError::NotFound { group: args.group.clone() })?;
-        for id in group.committed.keys() {
+        for id in group.committed.keys().cloned().chain(shared_partitions(group)) {
             let Some(topic) = log_dir.find_topic(&id.topic)? else { continue };
             partitions.push(log_dir.partition(&topic, id.partition)?);
         }

@@ -1,7 +1,6 @@
 //! How far groups are, in sums.
 
 use crate::cli::report::{Cell, Column, number, text};
-use crate::groups::{Group, GroupKind, LagRow, TopicLogs};
 use crate::units::{Duration, GroupId, Timestamp, TopicName};
 use std::collections::BTreeMap;
 
@@ -38,6 +37,15 @@ impl By {
     }
 }
 
+/// How far a group is in a partition.
+pub(super) struct Standing {
+    pub(super) topic: TopicName,
+    pub(super) lag: Option<i64>,
+    /// The timestamp of the first record that is still to be read.
+    pub(super) next: Option<Timestamp>,
+    pub(super) lost: i64,
+}
+
 #[derive(Default)]
 struct Total {
     partitions: i64,
@@ -48,21 +56,14 @@ struct Total {
 }
 
 /// The rows of a group.
-pub(super) fn rows(
-    by: By,
-    (id, group): (&GroupId, &Group),
-    lags: &[LagRow],
-    logs: &mut TopicLogs<'_>,
-) -> anyhow::Result<Vec<Vec<Cell>>> {
+pub(super) fn rows(by: By, id: &GroupId, standings: &[Standing]) -> Vec<Vec<Cell>> {
     let mut totals = BTreeMap::<Option<&TopicName>, Total>::new();
-    // What a share group has read is kept elsewhere.
-    let is_shared = group.kind() == GroupKind::Share;
-    for row in lags {
-        let total = totals.entry((by == By::Topic).then_some(&row.partition.topic)).or_default();
+    for Standing { topic, lag, next, lost } in standings {
+        let total = totals.entry((by == By::Topic).then_some(topic)).or_default();
         total.partitions += 1;
-        total.lag = row.lag().filter(|_| !is_shared).map(|lag| total.lag.unwrap_or(0) + lag).or(total.lag);
-        total.next = total.next.into_iter().chain(logs.next_timestamp(row)?.filter(|_| !is_shared)).min();
-        total.lost += row.lost();
+        total.lag = lag.map(|lag| total.lag.unwrap_or(0) + lag).or(total.lag);
+        total.next = total.next.into_iter().chain(*next).min();
+        total.lost += lost;
     }
     let row = |(topic, total): (Option<&TopicName>, Total)| {
         let topic = topic.map(Cell::text);
@@ -74,7 +75,7 @@ pub(super) fn rows(
         ];
         [Cell::text(id)].into_iter().chain(topic).chain(numbers).collect()
     };
-    Ok(totals.into_iter().map(row).collect())
+    totals.into_iter().map(row).collect()
 }
 
 /// How long ago something was, that is to be read next.

@@ -57,7 +57,8 @@ use std::time::Instant;
                        kdir produce events -i json --value-as json events.jsonl\n  \
                        kdir consume app web -o json | kdir -d COPY produce --by-topic --create -i json\n  \
                        kdir produce app --timestamp-delimiter '\\t' --headers-delimiter '\\t' -K '\\t' console.tsv\n  \
-                       kdir produce app --rate 100 app.log"
+                       kdir produce app --rate 100 app.log\n  \
+                       kdir produce jobs --delay 10m urls.txt"
 )]
 pub(crate) struct ProduceArgs {
     /// The topic
@@ -139,6 +140,15 @@ pub(crate) struct ProduceArgs {
     #[arg(conflicts_with_all = ["timestamp", "timestamp_format", "timestamp_regex", "timestamp_field"])]
     #[arg(value_parser = args::delimiter, help_heading = "Records")]
     timestamp_delimiter: Option<Delimiter>,
+    /// Have `kdir work` take each record no earlier than this long after it is read
+    ///
+    /// The record gets a header `not-before`, in place of one that its input has: ms since the epoch, as text. `kdir work`
+    /// honours it and nothing else does: consumers, and share consumers of a broker, get the record at once.
+    #[arg(long, value_name = "DURATION", conflicts_with = "at", help_heading = "Records")]
+    delay: Option<Duration>,
+    /// Have `kdir work` take the records no earlier than at this time; see --delay
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Records")]
+    at: Option<String>,
     /// Store empty keys and values as null
     #[arg(short = 'Z', long, help_heading = "Records")]
     null_empty: bool,

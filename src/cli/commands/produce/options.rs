@@ -3,7 +3,7 @@
 use super::ProduceArgs;
 use crate::cli::{Context, args, exit};
 use crate::format::compression::Compression;
-use crate::produce::{InputName, Options, Partitioner, Rate, RecordRule, Rejects, SyncPolicy};
+use crate::produce::{InputName, NotBefore, Options, Partitioner, Rate, RecordRule, Rejects, SyncPolicy};
 use crate::stream::framing::Framing;
 use crate::stream::json::Values;
 use crate::units::{ByteSize, Duration, Timestamp};
@@ -146,12 +146,18 @@ fn rule(args: &ProduceArgs, context: &Context) -> anyhow::Result<RecordRule> {
     if timestamp.is_some_and(|timestamp| timestamp < Timestamp::NONE) {
         return Err(exit::usage("--timestamp lies before 1970, and Kafka has no such timestamps"));
     }
+    let not_before = match (&args.at, args.delay) {
+        (Some(text), _) => Some(NotBefore::At(args::time("--at", text, &context.zone)?)),
+        (None, Some(Duration(delay))) => Some(NotBefore::After(delay)),
+        (None, None) => None,
+    };
     Ok(RecordRule {
         key: args.key.as_ref().map(|key| key.0.clone()),
         key_delimiter: delimiter(&args.key_delimiter),
         headers_delimiter: delimiter(&args.headers_delimiter),
         timestamp_delimiter: delimiter(&args.timestamp_delimiter),
         headers: args.header.iter().map(|it| (it.name.clone(), it.value.clone())).collect(),
+        not_before,
         timestamp,
         line_time: args.line_time.read(&context.zone)?,
         null_empty: args.null_empty,
