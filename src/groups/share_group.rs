@@ -140,6 +140,19 @@ pub fn begin_share_group(
     let topic_id = topic_id_of(&partitions, topic)?;
     let mut writer = CoordinatorWriter::open(log_dir, group)?;
     refuse_other_kind(writer.group()?, group)?;
+    // A group that is there already waits for nobody.
+    let has_state = |states: &mut ShareStateTopic, partition: &Partition| {
+        let key = share_key(group, topic_id, partition.id().partition);
+        let log = states.log(&key)?;
+        log.catch_up()?;
+        Ok(log.state(&key).is_some())
+    };
+    let known = writer.group()?.and_then(|it| it.share.initialized.get(&topic_id)).map(|(_, all)| all.clone());
+    if known.is_some_and(|known| partitions.iter().all(|partition| known.contains(&partition.id().partition)))
+        && partitions.iter().map(|it| has_state(states, it)).collect::<Result<Vec<bool>>>()?.into_iter().all(|it| it)
+    {
+        return Ok(());
+    }
     let _beginning = lock_file.begin()?;
     let listed = |group: Option<&Group>| {
         let topics = group.map(|group| &group.share.initialized);

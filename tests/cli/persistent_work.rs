@@ -107,3 +107,44 @@ fn a_signal_lets_it_answer_what_it_has() {
     assert_eq!(running.wait().0, Some(143));
     assert_eq!(run(&kdir, &[]), (0, String::new(), String::new()));
 }
+
+#[test]
+fn a_record_of_any_topic_has_one_handler() {
+    let kdir = with_values("late\n");
+    kdir.create("more", &[]);
+    kdir.produce("more", &[], "late\n");
+    let start = |topics: [&str; 2]| {
+        let program = kdir.file("program.py", PROGRAM);
+        let mut args = vec!["-q", "work"];
+        args.extend(topics);
+        args.extend(["-g", "g", "--persistent", "-F", "-j", "1", "--", "python3", &program]);
+        Running::start(kdir.process(&args))
+    };
+    let (mut one, mut other) = (start(["jobs", "more"]), start(["more", "jobs"]));
+    let (lines, others) = (one.lines(), other.lines());
+    assert_eq!((next(&lines), next(&others)), ("late 1".into(), "late 1".into()));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(lines.try_recv().is_err() && others.try_recv().is_err(), "each has one of them and no other");
+}
+
+#[test]
+fn one_that_ends_is_seen_to_end_whoever_has_its_descriptors() {
+    for script in ["setsid sleep 107 >/dev/null 2>&1 & read l; exit 1", "read l; echo 'ok 0' >&3; exec 3>&-; exec sleep 107 >/dev/null 2>&1"] {
+        let kdir = with_values("1\n2\n");
+        let run =
+            ["-q", "work", "jobs", "-g", "g", "--persistent", "--backoff", "10ms..10ms", "--max-attempts", "2", "--"];
+        let started = std::time::Instant::now();
+        let output = kdir.command(&[&run[..], &["bash", "-c", script]].concat()).output().unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{script}: {output:?}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn the_last_answer_needs_no_end_of_line() {
+    let kdir = with_values("1\n");
+    kdir.run(&["-q", "work", "jobs", "-g", "g", "--persistent", "--", "sh", "-c", "read l; printf 'ok 0' >&3"])
+        .code(0)
+        .stderr("");
+    assert_eq!(run(&kdir, &[]), (0, String::new(), String::new()));
+}

@@ -68,6 +68,7 @@ fn exit_codes_reject_release_or_stop() {
     // What is not counted: released, not to be started, or told to stop.
     kdir.produce("jobs", &[], "3\n");
     kdir.run(&work(&["jobs"], &["-q", "-n", "1"], "exit 75")).code(0).stdout("").stderr("");
+    std::thread::sleep(Duration::from_millis(100));
     let stderr = "kdir: sh cannot be started: lost; no record was counted for it\n";
     kdir.run(&work(&["jobs"], &["-q"], "echo lost >&2; exit 127")).code(1).stdout("").stderr(format!("lost\n{stderr}"));
     kdir.run(&["-q", "work", "jobs", "-g", "g", "--", "no-such-program"])
@@ -314,7 +315,7 @@ fn what_retention_removed_is_told() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         stderr,
-        "warning: 1 record of jobs-0 removed by retention before they were done\n1 record done, 1 lost to retention\n"
+        "warning: 1 record of jobs-0 was removed by retention and not done\n1 record done, 1 lost to retention\n"
     );
 }
 
@@ -371,4 +372,166 @@ fn a_partition_that_is_damaged_keeps_no_other_from_being_worked() {
         kdir.run(&work(&["jobs"], &["-q"], "read x; echo $x")).code(4).stdout("1 a\n1 b\n").get_output().clone();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.starts_with("kdir: jobs-0 is not worked: "), "{stderr}");
+}
+
+/// A handler that notes when it begins and ends, under a lock of its record: two of one record would be seen.
+fn noting(kdir: &Kdir, then: &str) -> String {
+    let folder = kdir.temp().display().to_string();
+    format!(
+        "exec 9>>{folder}/lock$KDIR_OFFSET; flock -n 9 || echo overlap >> {folder}/noted; echo begin $KDIR_ATTEMPT >> {folder}/noted
+        {then}; echo end $KDIR_ATTEMPT >> {folder}/noted"
+    )
+}
+
+fn noted(kdir: &Kdir) -> String {
+    fs::read_to_string(kdir.temp().join("noted")).unwrap_or_default()
+}
+
+#[test]
+fn what_outlives_a_kill_keeps_its_record() {
+    // Killed at a second signal, in a session of its own.
+    let kdir = with_jobs(1);
+    let script = noting(&kdir, "sleep 2");
+    let inner = kdir.file("inner", &script);
+    let outer = format!("setsid -w sh {inner}");
+    let running = Running::start(kdir.process(&work(&["jobs"], &["-q"], &outer)));
+    until("the handler runs", || noted(&kdir).contains("begin"));
+    running.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().0, Some(143));
+    kdir.run(&work(&["jobs"], &["-q"], "true")).code(0);
+    assert_eq!(noted(&kdir), "begin 1\n", "it still has its record");
+    until("it has ended", || noted(&kdir).contains("end"));
+    until("the record is free", || {
+        let output = kdir.command(&work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT")).output().unwrap();
+        !output.stdout.is_empty()
+    });
+}
+
+#[test]
+fn a_limit_of_time_reaches_what_ignores_the_first_signal() {
+    let kdir = with_jobs(1);
+    let script = noting(&kdir, "(trap '' TERM; sleep 105; sleep 105) & wait");
+    let args = work(&["jobs"], &["-q", "--timeout", "300ms", "--max-attempts", "1"], &script);
+    let started = Instant::now();
+    kdir.run(&args).code(3).stdout("").stderr("");
+    assert!(started.elapsed() > Duration::from_secs(9), "it has its ten seconds");
+    assert!(!noted(&kdir).contains("end"));
+    let left = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+    assert_eq!(left.filter(|line| line.starts_with(b"sleep\x00105")).count(), 0, "nothing is left of it");
+}
+
+#[test]
+fn a_value_is_there_whole_for_a_handler_whose_worker_dies() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &["-i", "raw"], vec![b'x'; 600_000]);
+    let log = kdir.temp().join("counted");
+    let script = format!("echo > {0}.begun; sleep 0.5; wc -c > {0}", log.display());
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q"], &script)));
+    until("the handler runs", || kdir.temp().join("counted.begun").exists());
+    running.signal(Signal::KILL);
+    running.status();
+    until("it has ended", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')));
+    assert_eq!(fs::read_to_string(&log).unwrap().trim(), "600000");
+}
+
+#[test]
+fn a_letter_that_cannot_be_put_keeps_its_record_and_no_other() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.create("dlq.jobs", &["-c", "max.message.bytes=1000"]);
+    let stderr = "kdir: dead letters of jobs cannot go to dlq.jobs: its max.message.bytes is smaller\n";
+    kdir.run(&work(&["jobs"], &["-q"], "true")).code(1).stdout("").stderr(stderr);
+    kdir.run(&["-q", "delete", "dlq.jobs", "--yes"]).code(0);
+    kdir.create("dlq.jobs", &["-c", "cleanup.policy=compact"]);
+    let stderr = "kdir: dead letters of jobs cannot go to dlq.jobs: it is compacted, which would remove some of them\n";
+    kdir.run(&work(&["jobs"], &["-q"], "true")).code(1).stdout("").stderr(stderr);
+    kdir.run(&["-q", "delete", "dlq.jobs", "--yes"]).code(0);
+    // It becomes too small while it is worked.
+    kdir.create("dlq.jobs", &[]);
+    kdir.produce("jobs", &["-i", "json"], format!("{{\"value\":\"{}\"}}\n{{\"value\":\"good\"}}\n", "x".repeat(4000)));
+    let kdir_path = env!("CARGO_BIN_EXE_kdir");
+    let script = format!(
+        "read x; [ \"$x\" = good ] && echo fine && exit; {kdir_path} -q alter dlq.jobs -c max.message.bytes=1000; exit 1"
+    );
+    let output = kdir
+        .run(&work(&["jobs"], &["-q", "--max-attempts", "1"], &script))
+        .code(1)
+        .stdout("fine\n")
+        .get_output()
+        .clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("kdir: offset 0 of jobs-0 is given up (exit status 1) and stays, with no dead letter: "),
+        "{stderr}"
+    );
+    kdir.run(&["-q", "alter", "dlq.jobs", "--unset", "max.message.bytes"]).code(0);
+    kdir.run(&work(&["jobs"], &["-q", "--max-attempts", "1"], "true")).code(3).stdout("");
+    assert_eq!(header(&kdir.records("dlq.jobs")[0], "offset"), "0");
+}
+
+#[test]
+fn output_that_cannot_be_written_acknowledges_nothing() {
+    let kdir = with_jobs(6);
+    let args = work(&["jobs"], &["-q", "-j", "3"], "sleep 0.1; echo $KDIR_OFFSET");
+    let mut full = kdir.process(&args);
+    full.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let (code, _, stderr) = Running::start(full).wait();
+    assert_eq!((code, stderr.as_str()), (Some(1), "kdir: cannot write to stdout: No space left on device\n"));
+    let output = kdir.run(&work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT")).code(0).get_output().clone();
+    assert_eq!(output.stdout, b"1\n1\n1\n1\n1\n1\n");
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_nobody_from_ending() {
+    let kdir = with_jobs(1);
+    let mut running =
+        Running::start(kdir.process(&work(&["jobs"], &["-q"], "head -c 300000 /dev/zero | tr '\\0' x >&2; sleep 106")));
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal(Signal::TERM);
+    let started = Instant::now();
+    running.status();
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn facts_of_an_outer_handler_are_none_of_an_inner_one() {
+    let kdir = with_jobs(1);
+    let mut process =
+        kdir.process(&work(&["jobs"], &["-q"], "echo $KDIR_KEY:$KDIR_OMITTED:$KDIR_HEADER_X:$KDIR_TOPIC"));
+    process.envs([("KDIR_KEY", "stale"), ("KDIR_OMITTED", "x"), ("KDIR_HEADER_X", "y"), ("KDIR_TOPIC", "other")]);
+    assert_eq!(Running::start(process).wait(), (Some(0), ":::jobs\n".into(), String::new()));
+}
+
+#[test]
+fn a_retry_that_retention_removes_is_lost_and_told_once() {
+    let kdir = with_jobs(3);
+    kdir.run(&work(&["jobs"], &["-q", "-n", "1"], "exit 1")).code(0);
+    kdir.run(&["-q", "delete-records", "jobs", "--yes", "--before-offset", "0:1"]).code(0);
+    let run = work(&["jobs"], &["-q"], "true");
+    kdir.run(&run).code(3).stderr("warning: 1 record of jobs-0 was removed by retention and not done\n");
+    kdir.run(&run).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn what_is_too_old_is_in_no_batch_and_counts_as_no_run() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &[], "1\n");
+    kdir.produce("jobs", &["--timestamp", "2020-01-01"], "old\n");
+    kdir.produce("jobs", &[], "2\n3\n");
+    let run = work(&["jobs"], &["-q", "--batch", "5", "--max-age", "1h", "-n", "2"], "cat");
+    kdir.run(&run).code(3).stdout("1\n2\n3\n").stderr("");
+}
+
+#[test]
+fn a_release_says_when_for_all_workers_and_a_drain_leaves_it() {
+    let kdir = with_jobs(1);
+    let release = work(&["jobs"], &["--backoff", "10s..60s"], "echo 30s > $KDIR_RETRY_FILE; exit 75");
+    kdir.run(&release).code(0).stdout("").stderr("0 records done, 1 left for later\n");
+    kdir.run(&work(&["jobs"], &["--backoff", "10s..60s"], "echo again"))
+        .code(0)
+        .stdout("")
+        .stderr("0 records done, 1 left for later\n");
 }

@@ -24,25 +24,28 @@ use std::fmt::Write as _;
 /// are left.
 ///
 /// There is no visibility timeout: a record stays with its worker for as long as that or its command lives. After a worker was
-/// killed, its records are taken at once by others, and those whose command still runs when that has ended. A record is run
-/// again only where a worker died between the end of the command and the note of it.
+/// killed, its records are taken at once by others, and those whose command still runs when that has ended. So a record is run
+/// again without a failure where a worker died between the end of the command and the note of it, where what the command
+/// printed could not be written, and, with --sync DURATION, after a power failure. A command that closes all descriptors, as
+/// sudo does, keeps its record from others no longer than its worker lives, unless it has a --timeout.
 ///
 /// The environment of the command has KDIR_TOPIC, KDIR_PARTITION, KDIR_OFFSET, KDIR_TIMESTAMP (ms), KDIR_KEY (not for a null
 /// key; KDIR_KEY_B64 if it is not UTF-8), KDIR_ATTEMPT (from 1 on), KDIR_GROUP, KDIR_HEADERS (JSON) and KDIR_HEADER_NAME for each
 /// header. Facts with a NUL byte, or beyond 64 KiB in all, are left out and named in KDIR_OMITTED. A command that writes a
-/// duration, as 90s, into the file KDIR_RETRY_FILE and fails chooses its own back-off. A daemon that it leaves behind keeps
-/// KDIR_CLAIM_FD open, and is waited for by others only if the worker dies.
+/// duration, as 90s, into the file KDIR_RETRY_FILE and fails chooses its own back-off, up to the longest. A daemon that it leaves
+/// behind has KDIR_CLAIM_FD open, which keeps the record from others if the worker dies.
 ///
 /// What the command prints is passed on whole before the record is acknowledged; the last line of its standard error is kept
 /// with a dead letter. With status 126 or 127, or where it cannot be started, nothing is counted and the worker ends.
 ///
 /// SIGINT and SIGTERM: no more records are taken, and commands that run are waited for; a second one kills them, which counts
-/// as no attempt. Exit status 3: done, but some records were given up, or lost to retention.
+/// as no attempt. When nobody reads the output any more, the worker ends with status 0, and what is not done is left. Exit
+/// status 3: done, but some records were given up, or lost to retention.
 ///
 /// The state is that of Kafka's share groups, in `__share_group_state` and `__consumer_offsets`: a broker on this log dir goes on
 /// with a half-done queue. A group is a work queue or shares partitions (`consume --group`), never both. Limits: one machine
 /// and one log dir; records of open transactions wait; a record that its producer has not made durable is taken within two
-/// seconds; no priorities but the order of TOPICs.
+/// seconds; no priorities but the order of TOPICs; of a partition, 100 000 records that wait for their time or for others.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "kdir work [OPTIONS] --group <GROUP> <TOPIC>... -- <COMMAND> [ARG]...",
@@ -93,7 +96,7 @@ pub(crate) struct WorkArgs {
     /// When partitions are added to a topic, a key may go on in another one. All workers of a group must say the same.
     #[arg(long, value_name = "key|partition", help_heading = "Running")]
     ordered: Option<OrderedName>,
-    /// Stop a run that takes longer: SIGTERM, and SIGKILL 10 s later, to it and what it has started
+    /// Stop a run that takes longer, with what it has started: SIGTERM, and SIGKILL for what is left after 10 s
     ///
     /// With --persistent, the time of the oldest record that is unanswered, and SIGKILL at once.
     #[arg(long, value_name = "DURATION", help_heading = "Running")]
@@ -114,7 +117,9 @@ pub(crate) struct WorkArgs {
     /// An exit status that gives the record up at once, such as 65 (can be repeated)
     #[arg(long, value_name = "STATUS", help_heading = "Failures", value_parser = clap::value_parser!(u8).range(1..=125))]
     reject_exit: Vec<u8>,
-    /// An exit status that does not count as an attempt (can be repeated) [default: 75]
+    /// An exit status that puts the record back and does not count as an attempt (can be repeated) [default: 75]
+    ///
+    /// It is taken again after the first back-off, or when KDIR_RETRY_FILE says. Without --follow it is left for the next run.
     #[arg(long, value_name = "STATUS", help_heading = "Failures", value_parser = clap::value_parser!(u8).range(1..=125))]
     release_exit: Vec<u8>,
     /// Stop with status 1 when the first attempts of N records in a row have failed; 0 is never
@@ -267,8 +272,9 @@ fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fail
             anyhow::Error::from(error).context(format!("offset {offset} of {partition} is given up ({why}) and stays, with no dead letter")),
         ),
         Event::Lost { partition, count } => {
-            let were = counted(count, "record");
-            ui.warning(&format!("{were} of {partition} removed by retention before they were done"));
+            let were = if count == 1 { "was" } else { "were" };
+            let records = counted(count, "record");
+            ui.warning(&format!("{records} of {partition} {were} removed by retention and not done"));
         }
         Event::HeldBack { partition, by } => ui.warning(&format!(
             "nothing more of {partition} is taken for now: too many records from offset {by} on wait for their time or for others"
@@ -303,7 +309,7 @@ fn words_of(summary: &Summary) -> String {
     add(summary.given_up, "given up");
     add(summary.lost, "lost to retention");
     add(summary.elsewhere, "with other workers");
-    add(summary.not_due, "not due yet");
+    add(summary.not_due, "left for later");
     words
 }
 
