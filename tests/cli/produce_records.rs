@@ -207,6 +207,7 @@ fn every_example_of_the_help_of_produce_works() {
         ("app.txt", "started at=2026-11-22T10:00:00CET\n"),
         ("docker.log", "2026-11-22T10:00:00.5Z started\n"),
         ("app.json", "{\"ts\":1700000000000}\n"),
+        ("urls.txt", "https://kafka.apache.org\n"),
     ] {
         kdir.file(name, content);
     }
@@ -221,7 +222,7 @@ fn every_example_of_the_help_of_produce_works() {
         let output = command.env("KDIR_LOG_DIR", kdir.log_dir()).env("TZ", "UTC").output().unwrap();
         assert!(output.status.success(), "{example}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(examples.len(), 12);
+    assert_eq!(examples.len(), 13);
     for (topic, time) in [("journal", "14 22:13:20"), ("mail", "22 10:00:00")] {
         assert_eq!(kdir.text(&["consume", topic, "-f", "%T{%d %T}"]), time, "{topic}");
     }

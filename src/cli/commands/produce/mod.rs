@@ -58,7 +58,7 @@ use std::time::Instant;
                        kdir consume app web -o json | kdir -d COPY produce --by-topic --create -i json\n  \
                        kdir produce app --timestamp-delimiter '\\t' --headers-delimiter '\\t' -K '\\t' console.tsv\n  \
                        kdir produce app --rate 100 app.log\n  \
-                       kdir produce jobs --delay 10m urls.txt"
+                       kdir produce --create jobs --delay 10m urls.txt"
 )]
 pub(crate) struct ProduceArgs {
     /// The topic
