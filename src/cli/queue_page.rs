@@ -16,13 +16,14 @@ pub(crate) const SECTIONS: &[Section] = &[
     (
         "DESCRIPTION",
         &[
-            "`kdir work` makes a queue of a topic: each record goes to one handler at a time, and is acknowledged, tried again \
-             or given up. There is no server. A record is claimed by a lock in the kernel, which worker and handler hold, and \
-             which falls when both have ended. What was done is kept in Kafka's own records for share groups.",
+            "`kdir work` makes a queue of a topic: each record goes to one handler at a time, and is acknowledged, tried \
+             again or given up. There is no server. A record is claimed by a lock in the kernel, which worker and handler \
+             hold, and which falls when both have ended. What was done is kept in Kafka's own records for share groups.",
             "A record is handled again only where a worker died between the end of its handler and the note of it; with \
-             `--sync DURATION` also what was done in that time before a power failure. So a handler should bear to run twice.",
-            "The record stays in the topic, for other groups and for `kdir consume`, until retention removes it. Retention goes \
-             by age and size, and not by what was done, but for `kdir retention --spare-groups`.",
+             `--sync DURATION` also what was done in that time before a power failure. So a handler should bear to run \
+             twice.",
+            "The record stays in the topic, for other groups and for `kdir consume`, until retention removes it. \
+             Retention goes by age and size, and not by what was done, but for `kdir retention --spare-groups`.",
         ],
         &[],
     ),
@@ -45,7 +46,8 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             (
                 "FIFO queue, MessageGroupId",
-                "`--ordered key`: a record waits while an earlier one with its key is not done. After a dead letter the next one goes on.",
+                "`--ordered key`: a record waits while an earlier one with its key is not done. After a dead letter the next \
+                 one goes on.",
             ),
             ("Delay", "`kdir produce --delay` and `--at`, of any length, record by record; SQS has up to 15 minutes."),
             ("Long polling", "`--follow`."),
@@ -58,23 +60,24 @@ pub(crate) const SECTIONS: &[Section] = &[
         &[
             (
                 "basic.ack",
-                "Exit status 0. It is durable before the next record is taken. RabbitMQ does not answer an ack, and some that came \
-                 shortly before a crash of the server were lost.",
+                "Exit status 0. It is durable before the next record is taken. RabbitMQ does not answer an ack, and some that \
+                 came shortly before a crash of the server were lost.",
             ),
             (
                 "basic.nack with requeue",
-                "Any other exit status. RabbitMQ gives the message out again at once; here it waits for `--backoff`, and others go \
-                 on in the meantime.",
+                "Any other exit status. RabbitMQ gives the message out again at once; here it waits for `--backoff`, and \
+                 others go on in the meantime.",
             ),
             ("basic.reject without requeue", "An exit status of `--reject-exit`."),
             (
                 "Prefetch",
-                "`-j N` is N consumers with a prefetch of 1: no record lies in the buffer of a worker that is busy, and none is \
-                 counted that was not tried.",
+                "`-j N` is N consumers with a prefetch of 1: no record lies in the buffer of a worker that is busy, and none \
+                 is counted that was not tried.",
             ),
             (
                 "x-delivery-limit",
-                "`--max-attempts`. RabbitMQ has it for quorum queues only and counts redeliveries: a limit of 4 is 5 attempts.",
+                "`--max-attempts`. RabbitMQ has it for quorum queues only and counts redeliveries: a limit of 4 is 5 \
+                 attempts.",
             ),
             (
                 "Dead-letter exchange",
@@ -90,8 +93,8 @@ pub(crate) const SECTIONS: &[Section] = &[
             ("queue.purge", "`kdir groups reset GROUP --topic TOPIC --to latest`. The records stay in the topic."),
             (
                 "What kdir has not",
-                "Priorities of messages (the order of the TOPICs is strict), exchanges, bindings and other routing, limits on the \
-                 length of a queue, and a network.",
+                "Priorities of messages (the order of the TOPICs is strict), exchanges, bindings and other routing, limits on \
+                 the length of a queue, and a network.",
             ),
         ],
     ),
@@ -101,13 +104,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         &[
             (
                 "Redelivery policy",
-                "`--backoff` and `--max-attempts`. Artemis tries 10 times without a pause, Classic 7 times, a second apart; neither \
-                 keeps the count over a restart of the broker as it is installed. Here it is kept.",
+                "`--backoff` and `--max-attempts`. Artemis tries 10 times without a pause, Classic 7 times, a second apart; \
+                 neither keeps the count over a restart of the broker as it is installed. Here it is kept.",
             ),
             (
                 "Message groups (JMSXGroupID)",
-                "`--ordered key`. It orders and does not stick: whichever worker is free gets the next record of a key. Where a group \
-                 must stay with one worker, use partitions: `kdir consume --group`.",
+                "`--ordered key`. It orders and does not stick: whichever worker is free gets the next record of a key. Where \
+                 a group must stay with one worker, use partitions: `kdir consume --group`.",
             ),
             ("Scheduled delivery", "`kdir produce --delay` and `--at`."),
             ("DLQ, ActiveMQ.DLQ", "dlq.TOPIC, one for each topic, with the reason in a header."),
@@ -124,8 +127,9 @@ pub(crate) const SECTIONS: &[Section] = &[
         &[
             (
                 "Share groups (KIP-932)",
-                "The same state: a broker from 4.1 on that is started on the log dir goes on with what is not done, with counts that go \
-                 on, and kdir goes on after it. A broker gives up after 5 deliveries by default, and before 4.4 keeps no dead letters.",
+                "The same state: a broker from 4.1 on that is started on the log dir goes on with what is not done, with \
+                 counts that go on, and kdir goes on after it. A broker gives up after 5 deliveries by default, and before \
+                 4.4 keeps no dead letters.",
             ),
             ("Acquisition lock (30 s)", "None, as with the visibility timeout."),
             ("Dead letters (KIP-1191)", "The same headers and the same prefix, dlq."),

@@ -66,9 +66,9 @@ pub fn find_program(command: &OsStr) -> Result<PathBuf, io::ErrorKind> {
 ///
 /// # Errors
 /// When the system does not show it.
-pub fn this_program() -> super::Result<fs::File> {
+pub fn this_program() -> super::Result<OwnedFd> {
     let path = Path::new("/proc/self/exe");
-    super::named("open", path, fs::File::open(path))
+    Ok(super::named("open", path, fs::File::open(path))?.into())
 }
 
 /// Bytes as a file in memory, to be read from its beginning.

@@ -101,7 +101,8 @@ impl LockFile {
     /// When the disk fails.
     pub fn claimed(&self, partition: i32) -> Result<Vec<Claimed>> {
         let from = CLAIMS_FROM + partition as u64 * CLAIMS_EACH;
-        let (mut offsets, mut ranges) = (Vec::new(), vec![from..from + CLAIMS_EACH]);
+        let all = from..from + CLAIMS_EACH;
+        let (mut offsets, mut ranges) = (Vec::new(), vec![all]);
         while let Some(range) = ranges.pop() {
             let Some(found) = self.file.locked_range(range.clone()).map_err(LogDirError::from)? else { continue };
             let found = found.start.max(range.start)..found.end.min(range.end);

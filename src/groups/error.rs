@@ -66,7 +66,7 @@ pub enum GroupError {
         kind: GroupKind,
     },
     /// The id is that of another kind of group, and one id is one kind: a broker would give up all groups of the partition.
-    #[error("{group} is a {} group, and no work queue", kind.name().to_lowercase())]
+    #[error("{group} is a {} group; a work queue needs a group of its own", kind.name().to_lowercase())]
     NoShareGroup {
         /// Its id.
         group: GroupId,

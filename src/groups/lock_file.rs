@@ -198,7 +198,8 @@ impl LockFile {
         Ok(LogDirError::TopicDeleted { topic: topic.clone() }.into())
     }
 
-    /// Takes the lowest of these slots that is free, and says there what `text` says, a line of who it is and one of how it works; `None` where members are kept out.
+    /// Takes the lowest of these slots that is free, and says there what `text` says: a line of who it is, and one of how it
+    /// works. `None` where members are kept out.
     ///
     /// # Errors
     /// When the disk fails.

@@ -2,8 +2,8 @@
 //!
 //! A snapshot replaces what was known; updates add to it. Of an offset, the largest delivery count counts, and of equal ones
 //! the largest state, whatever came last: so updates can come in any order and any number of times, and only a snapshot lowers
-//! a count. When a record was tried, or is to count as tried, is what came last. Below the start offset nothing is known or delivered. Source: Kafka's `ShareCoordinatorShard.replay`,
-//! `PersisterStateBatchCombiner`.
+//! a count. When a record was tried, or is to count as tried, is what came last. Below the start offset nothing is known or
+//! delivered. Source: Kafka's `ShareCoordinatorShard.replay`, `PersisterStateBatchCombiner`.
 
 use crate::format::internal::share_records::{DeliveryState, ShareSnapshot, ShareUpdate, StateBatch};
 use crate::format::internal::value::Struct;

@@ -19,9 +19,8 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -152,7 +151,7 @@ struct Shared {
     folder: PrivateFolder,
     waker: UnixStream,
     /// This program, to keep the time of a handler; `None` where there is no limit.
-    supervisor: Option<File>,
+    supervisor: Option<OwnedFd>,
     /// What this program was started with of what handlers are told.
     stale: Vec<OsString>,
     /// The process groups of runs, by the run.

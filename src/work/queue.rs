@@ -143,7 +143,9 @@ impl Queue {
 
     /// What is below it is terminal, or nothing.
     pub(super) fn start_offset(&self) -> Offset {
-        let read = self.reader.next_offset();
+        let next = self.reader.next_offset();
+        // The record that it has found last was dealt with.
+        let read = if !self.is_at_record && self.reader.batch().is_some() { next.next() } else { next };
         self.kept.first_key_value().map_or(read, |(&first, _)| first.min(read))
     }
 

@@ -20,7 +20,9 @@ for line in sys.stdin:
     if word == "late":
         late.append(record["id"])
         continue
-    text = {"ok": "ok %d", "retry": "retry %d 50ms", "reject": "reject %d bad one", "nonsense": "okay %d", "other": "ok 1%d"}[word]
+    texts = {"ok": "ok %d", "retry": "retry %d 50ms", "reject": "reject %d bad one"}
+    texts.update({"nonsense": "okay %d", "other": "ok 1%d"})
+    text = texts[word]
     answers.write(text % record["id"] + "\n")
     answers.flush()
 for id in late:
@@ -129,7 +131,10 @@ fn a_record_of_any_topic_has_one_handler() {
 
 #[test]
 fn one_that_ends_is_seen_to_end_whoever_has_its_descriptors() {
-    for script in ["setsid sleep 107 >/dev/null 2>&1 & read l; exit 1", "read l; echo 'ok 0' >&3; exec 3>&-; exec sleep 107 >/dev/null 2>&1"] {
+    for script in [
+        "setsid sleep 107 >/dev/null 2>&1 & read l; exit 1",
+        "read l; echo 'ok 0' >&3; exec 3>&-; exec sleep 107 >/dev/null 2>&1",
+    ] {
         let kdir = with_values("1\n2\n");
         let run =
             ["-q", "work", "jobs", "-g", "g", "--persistent", "--backoff", "10ms..10ms", "--max-attempts", "2", "--"];

@@ -323,10 +323,10 @@ fn what_retention_removed_is_told() {
 fn a_group_is_of_one_kind() {
     let kdir = with_jobs(1);
     kdir.run(&["-q", "consume", "jobs", "-g", "c"]).code(0);
-    kdir.run(&["-q", "work", "jobs", "-g", "c", "--", "true"])
-        .code(1)
-        .stdout("")
-        .stderr("kdir: c is a classic group, and no work queue\nhint: choose another --group: one that has committed offsets cannot be a work queue\n");
+    kdir.run(&["-q", "work", "jobs", "-g", "c", "--", "true"]).code(1).stdout("").stderr(
+        "kdir: c is a classic group; a work queue needs a group of its own\n\
+             hint: choose another --group: one that has committed offsets cannot be a work queue\n",
+    );
     kdir.run(&work(&["jobs"], &["-q"], "true")).code(0);
     kdir.run(&["-q", "consume", "jobs", "-g", "g"])
         .code(1)
@@ -378,7 +378,8 @@ fn a_partition_that_is_damaged_keeps_no_other_from_being_worked() {
 fn noting(kdir: &Kdir, then: &str) -> String {
     let folder = kdir.temp().display().to_string();
     format!(
-        "exec 9>>{folder}/lock$KDIR_OFFSET; flock -n 9 || echo overlap >> {folder}/noted; echo begin $KDIR_ATTEMPT >> {folder}/noted
+        "exec 9>>{folder}/lock$KDIR_OFFSET; flock -n 9 || echo overlap >> {folder}/noted
+        echo begin $KDIR_ATTEMPT >> {folder}/noted
         {then}; echo end $KDIR_ATTEMPT >> {folder}/noted"
     )
 }
@@ -534,4 +535,22 @@ fn a_release_says_when_for_all_workers_and_a_drain_leaves_it() {
         .code(0)
         .stdout("")
         .stderr("0 records done, 1 left for later\n");
+}
+
+#[test]
+fn the_examples_of_the_help_are_well_formed() {
+    let kdir = Kdir::new();
+    let mut program = kdir::cli::command();
+    let help = program.find_subcommand_mut("work").unwrap().get_after_long_help().unwrap().to_string();
+    let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  kdir work ")).collect();
+    assert_eq!(examples.len(), 3);
+    let in_path = kdir.file("send", "true");
+    for example in examples {
+        // Up to the command, which may be there or not.
+        let (options, command) = example.split_once(" -- ").unwrap();
+        let command = if command.starts_with("./") { &*in_path } else { "sh" };
+        let args: Vec<&str> = ["work"].into_iter().chain(options.split(' ')).chain(["--", command]).collect();
+        let output = kdir.command(&args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{example}: {output:?}");
+    }
 }

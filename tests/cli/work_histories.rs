@@ -128,6 +128,11 @@ impl History {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "it is what the run was")]
+fn report(what: &str) {
+    println!("{what}");
+}
+
 fn history(seed: u64, records: u64, time: Duration) {
     let kdir = Kdir::with_topic("jobs", &["--partitions", "3"]);
     kdir.produce("jobs", &[], (0..records).map(|number| format!("{number}\n")).collect::<String>());
@@ -188,10 +193,10 @@ fn history(seed: u64, records: u64, time: Duration) {
     }
     // Completed twice only where a worker died between the end of the handler and the verdict.
     assert!(twice <= history.killed * 4, "{what}: {twice} were completed again");
-    println!(
+    report(&format!(
         "{what}: {begun} attempts, {} dead letters, {twice} completed twice, {skipped} attempts left out",
         letters.len()
-    );
+    ));
     kdir.assert_sound();
 }
 

@@ -80,7 +80,8 @@ pub(crate) struct WorkArgs {
     ///
     /// Each value, or envelope, is followed by a newline; KDIR_COUNT says how many there are. When such a run fails, which counts
     /// as no attempt, its records are tried one by one.
-    #[arg(long, value_name = "N", default_value = "1", help_heading = "Running", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Running")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     #[arg(conflicts_with = "ordered")]
     batch: u16,
     /// Start the command once: it gets a line for each record and answers on descriptor 3
@@ -103,7 +104,8 @@ pub(crate) struct WorkArgs {
     timeout: Option<Duration>,
 
     /// After so many failures a record is given up
-    #[arg(long, value_name = "N", default_value = "5", help_heading = "Failures", value_parser = clap::value_parser!(i16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "5", help_heading = "Failures")]
+    #[arg(value_parser = clap::value_parser!(i16).range(1..=1000))]
     max_attempts: i16,
     /// How long a record waits after a failure: MIN, then twice as long each time, up to MAX
     #[arg(long, value_name = "MIN..MAX", default_value = "1s..5m", help_heading = "Failures", value_parser = backoff)]
@@ -268,9 +270,10 @@ fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fail
             let after = counted(attempts as u64, "attempt");
             ui.warning(&format!("gave up offset {offset} of {partition} after {after}: {why}{to}"));
         }
-        Event::NotBuried { partition, offset, why, error } => failures.tell(
-            anyhow::Error::from(error).context(format!("offset {offset} of {partition} is given up ({why}) and stays, with no dead letter")),
-        ),
+        Event::NotBuried { partition, offset, why, error } => {
+            let what = format!("offset {offset} of {partition} is given up ({why}) and stays, with no dead letter");
+            failures.tell(anyhow::Error::from(error).context(what));
+        }
         Event::Lost { partition, count } => {
             let were = if count == 1 { "was" } else { "were" };
             let records = counted(count, "record");
