@@ -157,8 +157,6 @@ pub enum Start {
     Earliest,
     /// At the log end offset.
     Latest,
-    /// At the first record at or after a time.
-    Time(Timestamp),
     /// At an offset, or at the log start offset where that is larger.
     Offset(Offset),
 }

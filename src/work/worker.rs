@@ -228,7 +228,15 @@ impl<'a> Worker<'a> {
             log.catch_up()?;
             let Some(state) = log.state(&key) else { continue };
             let follows = self.options.follows;
-            let queue = Queue::open(partition, &self.group, topic_id, (self.options.ordered, follows), state)?;
+            let id = partition.id().clone();
+            let queue = match Queue::open(partition, &self.group, topic_id, (self.options.ordered, follows), state) {
+                // The others are worked all the same.
+                Err(error) if error.is_of_a_partition() => {
+                    (self.tell)(Event::Failing { partition: &id, error });
+                    continue;
+                }
+                queue => queue?,
+            };
             self.watch.add(queue.path());
             self.watched.push(Watched::Queue(self.queues.len()));
             queues.push(self.queues.len());
@@ -516,11 +524,9 @@ impl<'a> Worker<'a> {
 
 fn first_offset(partition: &Partition, start: Start) -> crate::groups::Result<Offset> {
     let view = partition.view()?;
-    let (first, end) = (view.log_start_offset(), view.log_end_offset()?);
     Ok(match start {
-        Start::Earliest => first,
-        Start::Latest => end,
-        Start::Offset(offset) => offset.clamp(first, end),
-        Start::Time(time) => view.offset_for_time(time)?.map_or(end, |(offset, _)| offset),
+        Start::Earliest => view.log_start_offset(),
+        Start::Latest => view.log_end_offset()?,
+        Start::Offset(offset) => offset.clamp(view.log_start_offset(), view.log_end_offset()?),
     })
 }

@@ -529,7 +529,7 @@ fn records_that_are_to_wait_say_until_when() {
     assert_eq!(not_before(&headers[2]), [4_000_000_000_000]);
     // A worker takes what is due and leaves the rest; a consumer gets all.
     let run = kdir.run(&["work", "jobs", "-g", "g", "--", "/bin/cat"]).code(0);
-    run.stdout("at once").stderr("1 record done, 2 not due yet\n");
+    run.stdout("at once").stderr("1 record done, 2 left for later\n");
     assert_eq!(kdir.values("jobs"), "later\nat once\nfrom json\n");
 
     let usage = |args: &[&str], message: &str| {
