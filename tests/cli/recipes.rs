@@ -152,6 +152,26 @@ fn terminals_share_a_topic_and_one_that_is_killed_skips_nothing() {
 }
 
 #[test]
+fn a_command_is_run_for_each_record() {
+    let kdir = Kdir::new();
+    kdir.file("urls.txt", "good\nbad\n");
+    // The command of the recipe by another name, since there is no network here.
+    let recipe = recipe("Run a command for each record");
+    let fetch = "export PATH=\"$PWD:$PATH\"; fetch() { \"$@\" || [ $? = 3 ]; }";
+    let program =
+        kdir.file("curl", "#!/bin/sh\n[ \"$2\" = good ] || { echo no \"$2\" >&2; exit 22; }\necho got \"$2\"\n");
+    fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = recipe.replace("kdir work jobs", "fetch kdir work jobs --backoff 10ms..20ms");
+    let printed = run(&kdir, &format!("{fetch}; {script} | cat"));
+    assert!(printed.contains("got good\n"), "{printed}");
+    assert_eq!(kdir.values("dlq.jobs"), "bad\n");
+    let why = json_lines(&kdir.stdout(&["consume", "dlq.jobs", "-o", "json"]))[0]["headers"].to_string();
+    assert!(why.contains("no bad"), "{why}");
+    run(&kdir, "kdir work dlq.jobs -g redrive -- kdir produce jobs");
+    assert_eq!(kdir.values("jobs"), "good\nbad\nbad\n");
+}
+
+#[test]
 fn a_topic_is_split_by_key() {
     let kdir = Kdir::with_topic("orders", &["-P", "3"]);
     kdir.produce("orders", &["-K", ":"], "alice:1\nbob:2\nalice:3\nal:4\n");

@@ -272,7 +272,7 @@ fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fail
         }
         Event::NotBuried { partition, offset, why, error } => {
             let what = format!("offset {offset} of {partition} is given up ({why}) and stays, with no dead letter");
-            failures.tell(anyhow::Error::from(error).context(what));
+            failures.tell(in_words(error, args).context(what));
         }
         Event::Lost { partition, count } => {
             let were = if count == 1 { "was" } else { "were" };
@@ -289,7 +289,7 @@ fn say(event: Event<'_>, args: &WorkArgs, context: &Context, failures: &mut Fail
             ));
         }
         Event::Failing { partition, error } => {
-            failures.tell(anyhow::Error::from(error).context(format!("{partition} is not worked")));
+            failures.tell(in_words(error, args).context(format!("{partition} is not worked")));
         }
         Event::Waiting { handlers } => {
             if handlers > 0 {
