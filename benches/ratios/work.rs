@@ -3,6 +3,7 @@
 
 use crate::bench::{Bench, KDIR, Turns};
 use crate::report::{Row, Target, shown};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -107,8 +108,8 @@ struct Worker {
 
 impl Worker {
     fn start(bench: &Bench) -> Self {
-        // One descriptor of the handler's says that it has begun; with its worker it goes.
-        let handler = "echo $KDIR_OFFSET >&2; read x; [ $KDIR_ATTEMPT = 1 ] && exec sleep 1000; exit 0";
+        // It says that it has begun, and which process it is.
+        let handler = "echo $KDIR_OFFSET $$ >&2; [ $KDIR_ATTEMPT = 1 ] && exec sleep 1000; exit 0";
         let mut child = Command::new(KDIR)
             .args(["-q", "work", "jobs", "-g", "g", "-F", "--backoff", "0s..0s", "--", "sh", "-c", handler])
             .current_dir(&bench.dir)
@@ -142,13 +143,14 @@ fn takeover(bench: &mut Bench) {
         std::thread::sleep(Duration::from_millis(100));
         bench.run("echo 1 | \"$KDIR\" -q produce jobs");
         let (_, line) = dead.lines.recv().unwrap();
+        let (offset, pid) = line.split_once(' ').unwrap();
         other = Worker::start(bench);
         std::thread::sleep(Duration::from_millis(200));
         let started = Instant::now();
         dead.child.kill().unwrap();
-        bench.run("pkill -9 -x sleep");
+        kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
         let (arrived, again) = other.lines.recv().unwrap();
-        assert_eq!(line, again);
+        assert_eq!(offset, again.split_once(' ').unwrap().0);
         times.push(arrived - started);
         dead.child.wait().unwrap();
         std::thread::sleep(Duration::from_millis(50));
@@ -157,10 +159,7 @@ fn takeover(bench: &mut Bench) {
     other.child.wait().unwrap();
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let note = format!(
-        "{rounds} workers and their handlers killed, with `pkill`; p50 {}, longest {}",
-        shown(at(0.5)),
-        shown(at(1.0))
-    );
+    let note =
+        format!("{rounds} workers and their handlers killed; p50 {}, longest {}", shown(at(0.5)), shown(at(1.0)));
     bench.row(Row::millis("work, takeover, p99", at(0.99), Target::AtMost(5.0)).note(note));
 }
