@@ -79,6 +79,17 @@ pub enum GroupError {
         /// Its id.
         group: String,
     },
+    /// A broker owns the log dir that does not have share groups, or not yet: it would delete what is written of them, or give
+    /// up other groups.
+    #[error("{} belongs to a broker without share groups: {why}", log_dir.display())]
+    NoShareGroupsHere {
+        /// The log dir.
+        log_dir: PathBuf,
+        /// What shows it.
+        why: String,
+        /// Whether it makes what is missing when its first share group begins.
+        is_new: bool,
+    },
     /// What is written of a work queue is of a topic by its id, and topics of before Kafka 2.8 have none.
     #[error("{topic} has no topic id")]
     NoTopicId {

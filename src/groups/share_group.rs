@@ -41,8 +41,9 @@ impl ShareStateTopic {
     /// The topic in a log dir, made where there is none.
     ///
     /// # Errors
-    /// When some of its partitions are not here, or the disk fails.
+    /// When a broker owns the log dir that has no share groups, some of its partitions are not here, or the disk fails.
     pub fn open(log_dir: &LogDir) -> Result<Self> {
+        refuse_broker_without_share_groups(log_dir)?;
         let topic = find_or_make(log_dir, InternalTopic::ShareGroupState, &CONFIG)?;
         let own = log_dir.decides_on(&topic)?.then(|| log_dir.clone());
         Self::of(log_dir.clone().into(), topic, own)
@@ -102,6 +103,28 @@ impl ShareStateTopic {
         let ended: Vec<Result<()>> = self.logs.values_mut().map(|log| log.sync().and_then(|()| log.end(now))).collect();
         ended.into_iter().collect()
     }
+}
+
+/// Refuses a log dir of a broker that cannot go on with a share group. A broker without them deletes the state's topic, or
+/// knows neither of the records; one that has had none yet has none of the topics, and would take ours for strays.
+fn refuse_broker_without_share_groups(log_dir: &LogDir) -> Result<()> {
+    let refuse = |why, is_new| {
+        let log_dir = log_dir.root().to_owned();
+        Err(GroupError::NoShareGroupsHere { log_dir, why, is_new })
+    };
+    if let Some(why) = log_dir.why_no_share_groups()? {
+        return refuse(why, false);
+    }
+    if log_dir.broker_mark()?.is_none() {
+        return Ok(());
+    }
+    for topic in [InternalTopic::ShareGroupState, InternalTopic::ConsumerOffsets] {
+        let name: TopicName = topic.name().parse().expect("the name of a topic");
+        if log_dir.find_topic(&name)?.is_none() {
+            return refuse(format!("it has not made {name} yet"), true);
+        }
+    }
+    Ok(())
 }
 
 /// The topic's name.

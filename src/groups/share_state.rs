@@ -227,11 +227,12 @@ impl ShareState {
         }
     }
 
-    /// The same partition, of which nothing was delivered from an offset on.
+    /// The same partition, of which nothing was delivered from an offset on. Of the state's epoch too it is the same: a broker
+    /// that begins it again, as its tool asks it to, does so with the epoch of the group, which is to be no smaller.
     #[must_use]
     pub(super) fn begun_again(&self, start: Offset) -> Self {
-        let (snapshot_epoch, state_epoch) = (self.snapshot_epoch + 1, self.state_epoch + 1);
-        Self { snapshot_epoch, state_epoch, start: Some(start.0), runs: BTreeMap::new(), complete: 0, ..self.clone() }
+        let snapshot_epoch = self.snapshot_epoch + 1;
+        Self { snapshot_epoch, start: Some(start.0), runs: BTreeMap::new(), complete: 0, ..self.clone() }
     }
 
     /// The value of the next snapshot, which the updates that are written from here on follow.

@@ -35,6 +35,8 @@ const META_PROPERTIES: &str = "meta.properties";
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 /// Of the metadata's folder.
 const QUORUM_STATE: &str = "quorum-state";
+/// The feature of a cluster that share groups are.
+const SHARE_VERSION: &str = "share.version";
 /// A larger one is none of these.
 const META_PROPERTIES_SIZE_MAX: usize = 1 << 20;
 
@@ -213,6 +215,24 @@ impl LogDir {
             has_all = true;
         }
         Ok(has_all)
+    }
+
+    /// Why the broker that owns the log dir has no share groups, as far as the log dir shows it; `None` where it may have
+    /// them, or no broker owns the log dir. One with ZooKeeper has none, and up to 2.8 gives up every group that is in one
+    /// partition of `__consumer_offsets` with a share group. One with KRaft has them where `share.version` is 1 or more.
+    ///
+    /// # Errors
+    /// When what a broker leaves here is damaged, or the disk fails.
+    pub fn why_no_share_groups(&self) -> Result<Option<String>> {
+        if self.broker_mark()?.is_none() {
+            return Ok(None);
+        }
+        if let Some(metadata) = ClusterMetadata::read(&*self.root)? {
+            let level = metadata.feature(SHARE_VERSION);
+            return Ok((level < 1).then(|| format!("its {SHARE_VERSION} is {level}")));
+        }
+        let is_kraft = self.meta_properties()?.is_some_and(|it| it.is_kraft);
+        Ok((!is_kraft).then(|| "it runs with ZooKeeper".into()))
     }
 
     fn meta_properties(&self) -> Result<Option<MetaProperties>> {

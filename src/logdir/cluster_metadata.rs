@@ -1,5 +1,5 @@
 //! What a broker's `__cluster_metadata` says of topics: their ids, the brokers that have their partitions, their
-//! configurations.
+//! configurations; and the features of the cluster.
 //!
 //! The metadata is the newest snapshot, `<offset>-<epoch>.checkpoint`, and then every record of the log from that offset on.
 //! The snapshot at offset 0 is what a cluster began with, which the log repeats. Records of a metadata transaction count once
@@ -22,9 +22,15 @@ use uuid::Uuid;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// The kinds of records that say something of topics.
-const OF_TOPICS: [u32; 5] =
-    [api_key::TOPIC, api_key::PARTITION, api_key::PARTITION_CHANGE, api_key::REMOVE_TOPIC, api_key::CONFIG];
+/// The kinds of records that say something of topics and features.
+const KEPT: [u32; 6] = [
+    api_key::TOPIC,
+    api_key::PARTITION,
+    api_key::PARTITION_CHANGE,
+    api_key::REMOVE_TOPIC,
+    api_key::CONFIG,
+    api_key::FEATURE_LEVEL,
+];
 
 /// Topics as a cluster's metadata has them.
 #[derive(Debug, Default)]
@@ -32,6 +38,8 @@ pub struct ClusterMetadata {
     topics: HashMap<Uuid, MetadataTopic>,
     ids: HashMap<String, Uuid>,
     configs: HashMap<String, BTreeMap<String, String>>,
+    /// The levels of features, by their names.
+    features: HashMap<String, i64>,
     /// Of a metadata transaction that has not ended.
     pending: Option<Vec<Change>>,
 }
@@ -64,6 +72,10 @@ enum Change {
         topic: String,
         key: String,
         value: Option<String>,
+    },
+    Feature {
+        name: String,
+        level: i64,
     },
 }
 
@@ -99,6 +111,12 @@ impl ClusterMetadata {
     pub fn config(&self, topic: &TopicName) -> impl Iterator<Item = (&str, &str)> {
         let config = self.configs.get(topic.as_str()).into_iter().flatten();
         config.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The level of a feature, such as `metadata.version` or `share.version`; 0 where it is not on.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> i64 {
+        self.features.get(name).copied().unwrap_or(0)
     }
 
     /// The metadata in a log dir; `None` without a metadata log, as on a broker whose `metadata.log.dir` is elsewhere.
@@ -179,13 +197,11 @@ impl ClusterMetadata {
             api_key::END_TRANSACTION => {
                 self.pending.take().into_iter().flatten().for_each(|change| self.apply(change));
             }
-            key if OF_TOPICS.contains(&key) => {
-                match (Change::of(&MetadataRecord::decode(record)?), &mut self.pending) {
-                    (Some(change), Some(pending)) => pending.push(change),
-                    (Some(change), None) => self.apply(change),
-                    (None, _) => {}
-                }
-            }
+            key if KEPT.contains(&key) => match (Change::of(&MetadataRecord::decode(record)?), &mut self.pending) {
+                (Some(change), Some(pending)) => pending.push(change),
+                (Some(change), None) => self.apply(change),
+                (None, _) => {}
+            },
             _ => {}
         }
         Ok(())
@@ -215,6 +231,7 @@ impl ClusterMetadata {
                     None => drop(config.remove(&key)),
                 }
             }
+            Change::Feature { name, level } => drop(self.features.insert(name, level)),
         }
     }
 }
@@ -231,6 +248,7 @@ impl Change {
             api_key::CONFIG if data.int("resourceType")? == TOPIC_RESOURCE => {
                 Self::Config { topic: text("resourceName")?, key: text("name")?, value: text("value") }
             }
+            api_key::FEATURE_LEVEL => Self::Feature { name: text("name")?, level: data.int("featureLevel")? },
             // A change of a partition names the replicas only if they are others than before.
             api_key::PARTITION | api_key::PARTITION_CHANGE => Self::Replicas {
                 id: data.uuid("topicId")?,

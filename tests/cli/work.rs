@@ -562,3 +562,29 @@ fn the_examples_of_the_help_are_well_formed() {
         assert_eq!(output.status.code(), Some(1), "{example}: {output:?}");
     }
 }
+
+#[test]
+fn a_log_dir_of_a_broker_without_share_groups_is_refused() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &[], "a\n");
+    let path = kdir.log_dir().display().to_string();
+    let rows = [
+        (
+            "version=0\nbroker.id=1\n",
+            "it runs with ZooKeeper",
+            "kdir work needs Kafka 4.1 or later with share.version=1, or a log dir of its own; `consume --group` needs \
+             neither",
+        ),
+        (
+            "version=1\ncluster.id=4L6g3nShT-eMCtK--X86sw\nnode.id=1\n",
+            "it has not made __share_group_state yet",
+            "start the broker, let a share consumer of any group join once, and stop it",
+        ),
+    ];
+    for (properties, why, hint) in rows {
+        fs::write(kdir.path("meta.properties"), properties).unwrap();
+        let refused = format!("kdir: {path} belongs to a broker without share groups: {why}\nhint: {hint}\n");
+        kdir.run(&["work", "jobs", "-g", "g", "--", "/bin/true"]).code(1).stdout("").stderr(refused);
+        assert!(kdir.entries("").iter().all(|name| !name.starts_with("__")), "{:?}", kdir.entries(""));
+    }
+}

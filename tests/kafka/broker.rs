@@ -178,6 +178,11 @@ impl Broker {
         self.kafka.spawn("Groups", &[&self.address(), self.kafka.consumer_group_command()])
     }
 
+    /// Starts `Shares.java`.
+    pub(crate) fn share_clients(&self) -> Child {
+        self.kafka.spawn("Shares", &[&self.address(), self.kafka.consumer_group_command()])
+    }
+
     /// Creates topics, with a comma between them.
     pub(crate) fn create(&self, topics: &str, partitions: u32, configuration: &[&str]) {
         self.client(&[&["create", topics, &partitions.to_string()], configuration].concat(), b"");

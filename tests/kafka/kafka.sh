@@ -30,7 +30,7 @@ class_path() {
 
 fetch() {
     local stamp version
-    stamp="$(cat "$here/pom.xml" "$here"/java/* | sha256sum)"
+    stamp="$(cat "$here/pom.xml" "$here"/java/*.java "$here"/java/4/*.java | sha256sum)"
     [[ $stamp != "$(cat "$kafka/stamp" 2>/dev/null)" ]] || return 0
     rm -rf "$kafka"
     for version in "${versions[@]}"; do
@@ -40,6 +40,8 @@ fetch() {
     done
     # The client API is the same in all of them; the record classes that write old formats end with 3.
     javac -proc:none -Xlint:-options -cp "$kafka/3/*" -d "$kafka/classes" "$here"/java/*.java
+    # Share groups are only in 4.
+    javac -proc:none -Xlint:-options -cp "$kafka/classes:$kafka/4/*" -d "$kafka/classes" "$here"/java/4/*.java
     echo "$stamp" >"$kafka/stamp"
 }
 

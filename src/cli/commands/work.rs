@@ -43,9 +43,10 @@ use std::fmt::Write as _;
 /// status 3: done, but some records were given up, or lost to retention.
 ///
 /// The state is that of Kafka's share groups, in `__share_group_state` and `__consumer_offsets`: a broker on this log dir goes on
-/// with a half-done queue. A group is a work queue or shares partitions (`consume --group`), never both. Limits: one machine
-/// and one log dir; records of open transactions wait; a record that its producer has not made durable is taken within two
-/// seconds; no priorities but the order of TOPICs; of a partition, 100 000 records that wait for their time or for others.
+/// with a half-done queue. In the log dir of a broker that has no share groups, as before Kafka 4.1, work is refused. A group
+/// is a work queue or shares partitions (`consume --group`), never both. Limits: one machine and one log dir; records of open
+/// transactions wait; a record that its producer has not made durable is taken within two seconds; no priorities but the order
+/// of TOPICs; of a partition, 100 000 records that wait for their time or for others.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "kdir work [OPTIONS] --group <GROUP> <TOPIC>... -- <COMMAND> [ARG]...",
@@ -326,6 +327,14 @@ fn in_words(error: WorkError, args: &WorkArgs) -> anyhow::Error {
         WorkError::Group(error @ GroupError::NoShareGroup { .. }) => exit::advised(
             error.to_string(),
             "choose another --group: one that has committed offsets cannot be a work queue",
+        ),
+        WorkError::Group(error @ GroupError::NoShareGroupsHere { is_new: true, .. }) => exit::advised(
+            error.to_string(),
+            "start the broker, let a share consumer of any group join once, and stop it",
+        ),
+        WorkError::Group(error @ GroupError::NoShareGroupsHere { .. }) => exit::advised(
+            error.to_string(),
+            "kdir work needs Kafka 4.1 or later with share.version=1, or a log dir of its own; `consume --group` needs neither",
         ),
         WorkError::Broken { .. } => exit::advised(
             error.to_string(),

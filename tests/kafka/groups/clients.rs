@@ -37,6 +37,11 @@ impl Clients {
         Self(Stepped::new(broker.group_clients()))
     }
 
+    /// The same, with share consumers: `Shares.java`.
+    pub(super) fn of_shares(broker: &Broker) -> Self {
+        Self(Stepped::new(broker.share_clients()))
+    }
+
     /// Has it do a step; the broker's word where that refuses.
     pub(super) fn attempt(&mut self, step: &str, line: Value) -> Result<Value, String> {
         let answer: Value = serde_json::from_str(&self.0.step(step, line)).unwrap();

@@ -2,6 +2,7 @@
 
 mod clients;
 mod records;
+mod shares;
 mod states;
 mod taken_over;
 mod transactions;

@@ -34,8 +34,17 @@ fn ids() -> Vec<String> {
 }
 
 /// The lines of a broker's log that complain of the groups' topic.
-fn complaints(broker: &Broker) -> Vec<String> {
-    let subjects = ["__consumer_offsets", "GroupMetadataManager", "GroupCoordinator", "OffsetMetadataManager"];
+pub(super) fn complaints(broker: &Broker) -> Vec<String> {
+    let subjects = [
+        "__consumer_offsets",
+        "GroupMetadataManager",
+        "GroupCoordinator",
+        "OffsetMetadataManager",
+        "__share_group_state",
+        "ShareCoordinator",
+        "SharePartition",
+        "Persister",
+    ];
     let complains = |line: &&str| {
         (line.contains(" WARN ") || line.contains(" ERROR ")) && subjects.iter().any(|subject| line.contains(subject))
     };
@@ -43,7 +52,7 @@ fn complaints(broker: &Broker) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_no_complaint(broker: &Broker) {
+pub(super) fn assert_no_complaint(broker: &Broker) {
     assert_eq!(complaints(broker), <[&str; 0]>::default());
     assert_quiet(broker);
 }

@@ -35,13 +35,13 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * step for each line of stdin, a JSON object, and answers with another: what came of it, or an `error` that the broker gave.
  * Arguments: the broker's address, and the class of the tool.
  */
-public final class Groups {
-    private static final Duration POLL = Duration.ofMillis(20);
+public class Groups {
+    static final Duration POLL = Duration.ofMillis(20);
     private static final long DEADLINE_NANOS = 30_000_000_000L;
 
-    private final String bootstrap;
+    final String bootstrap;
     private final java.lang.reflect.Method tool;
-    private final Admin admin;
+    final Admin admin;
     private final KafkaProducer<byte[], byte[]> plain;
     private final Map<String, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
     /** What they have sent offsets of in transactions that are open, by producer and group. */
@@ -51,7 +51,7 @@ public final class Groups {
     /** What the tool prints. */
     private final ByteArrayOutputStream printed = new ByteArrayOutputStream();
 
-    private Groups(String bootstrap, String tool) throws ReflectiveOperationException {
+    Groups(String bootstrap, String tool) throws ReflectiveOperationException {
         this.bootstrap = bootstrap;
         this.tool = Class.forName(tool).getMethod("main", String[].class);
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
@@ -59,15 +59,19 @@ public final class Groups {
     }
 
     public static void main(String[] args) throws Exception {
+        new Groups(args[0], args[1]).serve();
+    }
+
+    /** Does the steps that stdin has, and ends the process. */
+    final void serve() throws Exception {
         PrintStream out = System.out;
-        var groups = new Groups(args[0], args[1]);
         // Before the tool's class, or the one that Scala prints by, keeps the other one.
-        System.setOut(new PrintStream(groups.printed, true, StandardCharsets.UTF_8));
+        System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
         var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line; (line = in.readLine()) != null; ) {
             ObjectNode answer = Envelope.JSON.createObjectNode();
             try {
-                groups.step(Envelope.JSON.readTree(line), answer);
+                step(Envelope.JSON.readTree(line), answer);
             } catch (ExecutionException | KafkaException error) {
                 answer.put("error", error.toString());
             }
@@ -78,7 +82,7 @@ public final class Groups {
         Runtime.getRuntime().halt(0);
     }
 
-    private void step(JsonNode step, ObjectNode answer) throws Exception {
+    void step(JsonNode step, ObjectNode answer) throws Exception {
         String verb = step.get("step").asText(), group = text(step, "group"), topic = text(step, "topic");
         switch (verb) {
             case "create" -> admin.createTopics(List.of(new NewTopic(topic, step.get("partitions").asInt(), (short) 1)))
@@ -117,7 +121,7 @@ public final class Groups {
         }
     }
 
-    private static String text(JsonNode step, String name) {
+    static String text(JsonNode step, String name) {
         return step.hasNonNull(name) ? step.get(name).asText() : null;
     }
 
@@ -191,14 +195,14 @@ public final class Groups {
         return new KafkaConsumer<>(properties, bytes, bytes);
     }
 
-    private static Map<String, String> properties(JsonNode step) {
+    static Map<String, String> properties(JsonNode step) {
         Map<String, String> properties = new HashMap<>();
         step.path("properties").fields().forEachRemaining(property ->
                 properties.put(property.getKey(), property.getValue().asText()));
         return properties;
     }
 
-    private static Set<String> topics(JsonNode step) {
+    static Set<String> topics(JsonNode step) {
         Set<String> topics = new HashSet<>();
         step.get("topics").forEach(topic -> topics.add(topic.asText()));
         return topics;
@@ -261,22 +265,32 @@ public final class Groups {
         }
     }
 
+    /** The lines that a tool prints, in words. */
+    final List<List<String>> printedBy(java.lang.reflect.Method tool, String... args) throws ReflectiveOperationException {
+        printed.reset();
+        tool.invoke(null, (Object) args);
+        List<List<String>> lines = new ArrayList<>();
+        for (String line : printed.toString(StandardCharsets.UTF_8).split("\n")) {
+            if (!line.isBlank()) {
+                lines.add(List.of(line.trim().split("\\s+")));
+            }
+        }
+        return lines;
+    }
+
     /**
      * The rows of the tool, in words, without the headings; of all groups the states, and what they have committed, which
      * the tool does not show of every id.
      */
     private void describe(ObjectNode answer) throws Exception {
         pollMembers();
-        printed.reset();
-        tool.invoke(null, (Object) new String[] {"--bootstrap-server", bootstrap, "--describe", "--all-groups"});
         var rows = answer.putArray("rows");
-        for (String line : printed.toString(StandardCharsets.UTF_8).split("\n")) {
-            List<String> words = new ArrayList<>(List.of(line.trim().split("\\s+")));
+        for (List<String> words : printedBy(tool, "--bootstrap-server", bootstrap, "--describe", "--all-groups")) {
             if (words.size() >= 9 && !words.get(0).equals("GROUP")) {
                 var row = rows.addArray();
                 words.forEach(row::add);
-            } else if (!line.isBlank() && !words.get(0).equals("GROUP")) {
-                answer.withArray("said").add(line.trim());
+            } else if (!words.get(0).equals("GROUP")) {
+                answer.withArray("said").add(String.join(" ", words));
             }
         }
         ObjectNode states = answer.putObject("states"), committed = answer.putObject("committed");
