@@ -131,6 +131,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                  counts that go on, and kdir goes on after it. A broker gives up after 5 deliveries by default, and before \
                  4.4 keeps no dead letters.",
             ),
+            (
+                "Brokers before 4.1",
+                "They have no share groups as they are kept now: `kdir work` refuses their log dirs. Of a log dir of kdir's own that \
+                 was worked, 3.9 leaves the records alone, and 2.8 gives up all groups of that partition of `__consumer_offsets`.",
+            ),
             ("Acquisition lock (30 s)", "None, as with the visibility timeout."),
             ("Dead letters (KIP-1191)", "The same headers and the same prefix, dlq."),
             ("share.auto.offset.reset", "`--from-offset`: earliest here, latest there."),

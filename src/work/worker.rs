@@ -30,7 +30,7 @@ const CHECK_ENDED_EVERY: Duration = Duration::from_millis(20);
 /// The kernel tells that a file was closed before it drops the locks of the process that has ended: for so long it is tried
 /// again, and so often.
 const STIRRED: Duration = Duration::from_millis(50);
-const STIRRED_EVERY: Duration = Duration::from_millis(2);
+const STIRRED_EVERY: Duration = Duration::from_micros(500);
 
 /// Why a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
