@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Keeping a position syncs the log and the file. While records flow it is done again after so many times as long as it
 /// took, so that a run that is killed repeats little, and within these limits.
-const KEEP_PART: u32 = 128;
+const KEEP_PART: u32 = 256;
 const KEEP_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 /// Positions are marked at each chunk of output; of more partitions than that, after so many times as long as it took.
 const MARKED_AT_ONCE: usize = 16;

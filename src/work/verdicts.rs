@@ -259,14 +259,11 @@ impl Worker<'_> {
 
     /// Writes verdicts and new attempts down, as one append a log, and makes them durable; then gives the claims back.
     pub(super) fn write(&mut self, judged: Vec<Judged>, jobs: &[Job], now: Timestamp) -> Result<()> {
-        let (mut changes, mut released) = (BTreeMap::<usize, Change>::new(), Vec::new());
-        for Judged { running, verdict, keeps_claim } in judged {
+        let mut changes = BTreeMap::<usize, Change>::new();
+        for Judged { running, verdict, .. } in &judged {
             let change = changes.entry(running.queue).or_default();
             for taken in &running.records {
-                self.settle(running.queue, *taken, &verdict, running.records.len() > 1, change, now);
-            }
-            if !keeps_claim {
-                released.push(running);
+                self.settle(running.queue, *taken, verdict, running.records.len() > 1, change, now);
             }
         }
         for job in jobs {
@@ -297,7 +294,10 @@ impl Worker<'_> {
             }
         }
         self.sync_if_due()?;
-        for running in released {
+        for Judged { running, keeps_claim, .. } in judged {
+            if keeps_claim {
+                continue;
+            }
             let partition = self.queues[running.queue].partition.id().partition;
             for taken in running.records {
                 running.claims.release(partition, taken.offset)?;

@@ -16,6 +16,7 @@ const MAX_ATTEMPTS: u64 = 4;
 const POISON: u64 = 97;
 const FLAKY: u64 = 13;
 const SLOW: u64 = 211;
+const KEYS: u64 = 40;
 
 fn script(kdir: &Kdir) -> String {
     let folder = kdir.temp().join("handled");
@@ -61,6 +62,8 @@ impl Log {
 }
 
 struct History {
+    /// By key, or not.
+    order: Option<&'static str>,
     kdir: Kdir,
     chance: Chance,
     workers: Vec<Running>,
@@ -75,6 +78,7 @@ impl History {
         let attempts = MAX_ATTEMPTS.to_string();
         let mut args = vec!["-q", "work", "jobs", "-g", "g", "-j", &jobs, "--max-attempts", &attempts];
         args.extend(["--backoff", "20ms..200ms", "--breaker", "0"]);
+        args.extend(self.order.into_iter().flat_map(|order| ["--ordered", order]));
         // All have a limit, so that a slow one is stopped.
         args.extend(["--timeout", "700ms", "--", "sh", "-c", &self.script]);
         let mut process = self.kdir.process(&args);
@@ -133,12 +137,13 @@ fn report(what: &str) {
     println!("{what}");
 }
 
-fn history(seed: u64, records: u64, time: Duration) {
+fn history(seed: u64, records: u64, time: Duration, order: Option<&'static str>) {
     let kdir = Kdir::with_topic("jobs", &["--partitions", "3"]);
-    kdir.produce("jobs", &[], (0..records).map(|number| format!("{number}\n")).collect::<String>());
+    let lines: String = (0..records).map(|number| format!("{}:{number}\n", number % KEYS)).collect();
+    kdir.produce("jobs", &["-K", ":"], lines);
     let script = script(&kdir);
     let chance = Chance::new(seed);
-    let mut history = History { kdir, chance, workers: Vec::new(), script, killed: 0, handlers_killed: 0 };
+    let mut history = History { order, kdir, chance, workers: Vec::new(), script, killed: 0, handlers_killed: 0 };
     let started = Instant::now();
     (0..WORKERS).for_each(|_| history.start());
     while started.elapsed() < time && history.workers.iter_mut().any(|it| it.try_status().is_none()) {
@@ -170,6 +175,9 @@ fn history(seed: u64, records: u64, time: Duration) {
     }
     // A number is left out where a worker died between the note and the start.
     assert!(skipped <= history.killed * 4, "{what}: {skipped} attempts left out");
+    if order.is_some() {
+        assert_in_order(kdir, &log, &what);
+    }
     let (ends, mut twice) = (log.count("end"), 0);
     let letters = kdir.records("dlq.jobs");
     let dead: BTreeSet<String> = letters
@@ -200,9 +208,29 @@ fn history(seed: u64, records: u64, time: Duration) {
     kdir.assert_sound();
 }
 
+/// The handlers of a key's records begin in the order of the records, and again only with the same one.
+fn assert_in_order(kdir: &Kdir, log: &Log, what: &str) {
+    let mut keys = BTreeMap::new();
+    for record in kdir.records("jobs") {
+        let place = format!("{}.{}", record["partition"], record["offset"]);
+        keys.insert(place, (record["key"].as_str().unwrap().to_owned(), record["offset"].as_u64().unwrap()));
+    }
+    let mut last = BTreeMap::<&str, u64>::new();
+    for (place, _) in log.of("begin") {
+        let (key, offset) = &keys[place];
+        let before = last.insert(key, *offset).unwrap_or_default();
+        assert!(before <= *offset, "{what}: {offset} of key {key} came after {before}");
+    }
+}
+
+#[test]
+fn the_records_of_a_key_stay_in_order_when_workers_are_killed() {
+    history(seed(), 120, Duration::from_secs(6), Some("key"));
+}
+
 #[test]
 fn no_record_is_lost_or_handled_twice_at_a_time() {
-    history(seed(), 200, Duration::from_secs(6));
+    history(seed(), 200, Duration::from_secs(6), None);
 }
 
 /// KDIR_WORK_SECONDS says how long workers are killed.
@@ -210,5 +238,7 @@ fn no_record_is_lost_or_handled_twice_at_a_time() {
 #[ignore = "takes five minutes"]
 fn work_histories() {
     let seconds = from_environment("KDIR_WORK_SECONDS", || 300);
-    history(seed(), from_environment("KDIR_WORK_RECORDS", || 10_000), Duration::from_secs(seconds));
+    let records = from_environment("KDIR_WORK_RECORDS", || 10_000);
+    history(seed(), records, Duration::from_secs(seconds), None);
+    history(seed(), records / 10, Duration::from_secs(seconds / 5), Some("key"));
 }

@@ -3,14 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "what handlers write is read directly; the one door is a rule of src/")]
 
 use super::support::{Heard, NOW, disk_with_log_dir, open_log_dir};
+use kdir::disk::Disk;
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::outlet::Outlet;
 use kdir::format::batch::BatchBuilder;
+use kdir::format::internal::share_records::{DeliveryState, StateBatch};
 use kdir::format::record::NewRecord;
-use kdir::groups::FileSystems;
+use kdir::groups::{FileSystems, ShareChange, ShareState, ShareStateTopic, share_key};
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{Created, NewTopic};
 use kdir::produce::{SyncPolicy, TopicWriter};
+use kdir::units::Offset;
 use kdir::work::{
     Backoff, Durable, Ended, Environment, Event, Input, Interrupt, Mode, Options, Ordered, Result, Start, Summary,
     Worker,
@@ -21,6 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 const RECORDS: i64 = 4;
 
@@ -156,4 +160,34 @@ fn a_record_that_its_producer_did_not_sync_is_durable_before_it_is_handled() {
     assert_eq!(end.0, RECORDS);
     let (_, again) = work(&disk, &log).unwrap();
     assert_eq!((again.done, again.given_up), (0, 0));
+}
+
+/// The state is kept short by snapshots, which do not say when a record failed: that is written after them.
+#[test]
+fn a_roll_keeps_the_log_short_and_the_time_of_every_failure() {
+    let disk = queue(SyncPolicy::Always);
+    let log_dir = open_log_dir(&disk).unwrap();
+    let mut states = ShareStateTopic::open(&log_dir).unwrap();
+    let key = share_key(&"g".parse().unwrap(), Uuid::from_u128(7), 0);
+    let log = states.log(&key).unwrap();
+    log.begin(&[(key.clone(), ShareState::new(Offset(0), 0, NOW))], NOW).unwrap();
+    let change = |offset: i64, state, at| {
+        let batch = StateBatch { first: Offset(offset), last: Offset(offset), state, count: 1 };
+        ShareChange { key: key.clone(), start_offset: Offset(0), batches: vec![(batch, at)], lowered: Vec::new() }
+    };
+    let failed = NOW + 1234;
+    log.change(&[change(0, DeliveryState::Available, failed)], failed).unwrap();
+    for offset in 1..16_000 {
+        log.change(&[change(offset, DeliveryState::Acknowledged, NOW)], NOW).unwrap();
+    }
+    log.sync().unwrap();
+    let folder = disk.open_folder(log.path()).unwrap();
+    let sizes = folder.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".log"));
+    let bytes: u64 = sizes.map(|entry| folder.stat(&entry.name).unwrap().unwrap().size).sum();
+    assert!(bytes < 3 << 20, "{bytes} bytes after some two MiB of updates");
+    let mut again = ShareStateTopic::open(&log_dir).unwrap();
+    let state = again.log(&key).unwrap().state(&key).unwrap();
+    assert_eq!(state.complete_count(), 15_999);
+    let delivery = state.delivery(Offset(0)).unwrap();
+    assert_eq!((delivery.count, delivery.at), (1, failed));
 }

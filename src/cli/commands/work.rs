@@ -15,7 +15,7 @@ use crate::work::{
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-/// Work a topic as a queue: run a command for each record, retry it, and keep what was done
+/// Run a command for each record of a topic, as a work queue
 ///
 /// Workers are the runs with the same GROUP, in as many terminals as wanted: each record goes to one of them at a time. The
 /// value is the command's standard input. Exit status 0 acknowledges the record; with any other, or a signal, it is tried again

@@ -16,7 +16,7 @@ use crate::logdir::LogDirs;
 use crate::units::{TopicName, TopicPartition};
 use clap::Subcommand;
 
-/// Show and change how far consumer groups and share groups have come
+/// Show and change how far groups and work queues have come
 ///
 /// A group is a name under which consumers share the partitions of topics and keep how far each was read: in
 /// `__consumer_offsets`, as Kafka keeps it. Workers of `kdir work` are a share group: what they have done is kept in
