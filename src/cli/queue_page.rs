@@ -133,8 +133,9 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             (
                 "Brokers before 4.1",
-                "They have no share groups as they are kept now: `kdir work` refuses their log dirs. Of a log dir of kdir's own that \
-                 was worked, 3.9 leaves the records alone, and 2.8 gives up all groups of that partition of `__consumer_offsets`.",
+                "They have no share groups as they are kept now: `kdir work` refuses their log dirs. Of a log dir of kdir's \
+                 own that was worked, 3.9 leaves the records alone, and 2.8 gives up all groups of that partition of \
+                 `__consumer_offsets`.",
             ),
             ("Acquisition lock (30 s)", "None, as with the visibility timeout."),
             ("Dead letters (KIP-1191)", "The same headers and the same prefix, dlq."),
