@@ -216,7 +216,7 @@ impl ShareLog {
             Some(writer) => writer,
             None => self.writer.insert(LogWriter::open(guard, Durability::Synced, now)?),
         };
-        if self.own.is_none() || writer.active_size() < limit {
+        if self.own.is_none() || writer.active_size(guard, now)? < limit {
             return Ok(None);
         }
         writer.roll_unless_empty(guard, now)?;

@@ -190,10 +190,14 @@ impl LogWriter {
         self.active.end.next_offset
     }
 
-    /// The bytes of the segment that is written to.
-    #[must_use]
-    pub fn active_size(&self) -> u64 {
-        self.active.end.size
+    /// The bytes of the segment that is written to, with what others have appended by now.
+    ///
+    /// # Errors
+    /// As [`LogWriter::append`].
+    pub fn active_size(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<u64> {
+        self.check()?;
+        self.catch_up(guard, now)?;
+        Ok(self.active.end.size)
     }
 
     /// What is to be synced, to be shared with whoever syncs.
@@ -494,6 +498,7 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::append`].
     pub(crate) fn roll_unless_empty(&mut self, guard: &PartitionGuard, now: Timestamp) -> Result<()> {
+        self.catch_up(guard, now)?;
         if self.active.end.size > 0 { self.roll(guard, now) } else { Ok(()) }
     }
 

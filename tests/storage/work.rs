@@ -191,3 +191,24 @@ fn a_roll_keeps_the_log_short_and_the_time_of_every_failure() {
     let delivery = state.delivery(Offset(0)).unwrap();
     assert_eq!((delivery.count, delivery.at), (1, failed));
 }
+
+/// Whoever rolls goes by what others have appended since it wrote last.
+#[test]
+fn two_workers_roll_one_log() {
+    let disk = queue(SyncPolicy::Always);
+    let log_dir = open_log_dir(&disk).unwrap();
+    let mut workers = [ShareStateTopic::open(&log_dir).unwrap(), ShareStateTopic::open(&log_dir).unwrap()];
+    let key = share_key(&"g".parse().unwrap(), Uuid::from_u128(7), 0);
+    workers[0].log(&key).unwrap().begin(&[(key.clone(), ShareState::new(Offset(0), 0, NOW))], NOW).unwrap();
+    for offset in 0..16_000 {
+        // Three by one, then one by the other.
+        let log = workers[usize::from(offset % 4 == 3)].log(&key).unwrap();
+        let batch =
+            StateBatch { first: Offset(offset), last: Offset(offset), state: DeliveryState::Acknowledged, count: 1 };
+        let batches = vec![(batch, NOW)];
+        log.change(&[ShareChange { key: key.clone(), start_offset: Offset(0), batches, lowered: Vec::new() }], NOW)
+            .unwrap();
+    }
+    let mut again = ShareStateTopic::open(&log_dir).unwrap();
+    assert_eq!(again.log(&key).unwrap().state(&key).unwrap().complete_count(), 16_000);
+}
