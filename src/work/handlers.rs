@@ -6,7 +6,7 @@
 //! be killed with what it has started.
 //!
 //! A run inherits the claim on its record: see [`Claims`]. A limit of time is kept by a process between, which does so even
-//! when the worker is killed: see [`supervisor`](super::supervisor).
+//! when the worker is killed: see [`supervisor`].
 
 use super::{Result, WorkError, supervisor};
 use crate::disk::outlet::{Outlet, OutletKind};

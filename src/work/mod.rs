@@ -1,7 +1,7 @@
 //! Floor 6: work queues. Each record goes to one handler at a time, is acknowledged, tried again or given up.
 //!
-//! A [`Worker`] takes records from its [queues](queue), one for each partition, and gives them to [handlers](handlers), a process
-//! for each, or one process for all ([`persistent`]). What becomes of a record is kept as Kafka's share groups keep it
+//! A [`Worker`] takes records from its queues, one for each partition, and gives them to handlers, a process for each, or one
+//! process for all. What becomes of a record is kept as Kafka's share groups keep it
 //! ([`crate::groups::ShareLog`]), and who has one is told by locks ([`crate::groups::Claims`]): there is no lease and no
 //! heartbeat.
 //!
