@@ -31,6 +31,7 @@ const BELONGS: [(&str, &[&str], &str); 8] = [
     (
         "serde_json",
         &[
+            "src/stream/envelope.rs",
             "src/stream/json.rs",
             "src/stream/json_field.rs",
             "src/stream/json_value.rs",

@@ -17,7 +17,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         "DESCRIPTION",
         &[
             "`kdir work` makes a queue of a topic: each record goes to one handler at a time, and is acknowledged, tried \
-             again or given up. There is no server. A record is claimed by a lock in the kernel, which worker and handler \
+             again or given up. No server is needed. A record is claimed by a lock in the kernel, which worker and handler \
              hold, and which falls when both have ended. What was done is kept in Kafka's own records for share groups.",
             "A record is handled again only where a worker died between the end of its handler and the note of it; with \
              `--sync DURATION` also what was done in that time before a power failure. So a handler should bear to run \
@@ -42,7 +42,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             ("Dead-letter queue", "The topic dlq.TOPIC, or `--dead-letter`. It is made when it is needed."),
             (
                 "Redrive",
-                "`kdir work dlq.TOPIC -g redrive -- kdir produce TOPIC`, see EXAMPLES. There is no command of its own for it.",
+                "`kdir work dlq.TOPIC -g redrive -- kdir produce TOPIC`, see EXAMPLES. kdir has no separate command for it.",
             ),
             (
                 "FIFO queue, MessageGroupId",

@@ -25,7 +25,8 @@ use kdir::storage::file_name::{FileKind, segment_path};
 use kdir::storage::{
     Advance, Checkpoints, LogConfig, LogReader, LogView, LogWriter, Next, PartitionGuard, RecordReader, Result, dump,
 };
-use kdir::stream::json::{self, Envelope, Located, Values};
+use kdir::stream::envelope::{Envelope, Values};
+use kdir::stream::json::{self, Located};
 use kdir::units::{Offset, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 /// when all records are done that were there when it began, or are with other workers; records whose time has not come
 /// are left.
 ///
-/// There is no visibility timeout: a record stays with its worker for as long as that or its command lives. After a worker was
+/// kdir has no visibility timeout: a record stays with its worker for as long as that or its command lives. After a worker was
 /// killed, its records are taken at once by others, and those whose command still runs when that has ended. So a record is run
 /// again without a failure where a worker died between the end of the command and the note of it, where what the command
 /// printed could not be written, and, with --sync DURATION, after a power failure. A command that closes all descriptors, as
@@ -38,8 +38,8 @@ use std::fmt::Write as _;
 /// What the command prints is passed on whole before the record is acknowledged; the last line of its standard error is kept
 /// with a dead letter. With status 126 or 127, or where it cannot be started, nothing is counted and the worker ends.
 ///
-/// SIGINT and SIGTERM: no more records are taken, and commands that run are waited for; a second one kills them, which counts
-/// as no attempt. When nobody reads the output any more, the worker ends with status 0, and what is not done is left. Exit
+/// SIGINT and SIGTERM: no more records are taken, and commands that run are waited for; a second one kills them, and the
+/// attempt does not count. When the reader of the output is gone, the worker ends with status 0, and what is not done is left. Exit
 /// status 3: done, but some records were given up, or lost to retention.
 ///
 /// The state is that of Kafka's share groups, in `__share_group_state` and `__consumer_offsets`: a broker on this log dir goes on
@@ -79,8 +79,8 @@ pub(crate) struct WorkArgs {
     input: InputName,
     /// Give the command up to N records at once, with one verdict for all
     ///
-    /// Each value, or envelope, is followed by a newline; KDIR_COUNT says how many there are. When such a run fails, which counts
-    /// as no attempt, its records are tried one by one.
+    /// Each value, or envelope, is followed by a newline; KDIR_COUNT says how many there are. When such a run fails, which does not
+    /// count as an attempt, its records are tried one by one.
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Running")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     #[arg(conflicts_with = "ordered")]
@@ -89,7 +89,7 @@ pub(crate) struct WorkArgs {
     ///
     /// A line is the JSON envelope with `id` and `attempt` in front. The answers are lines, in any order: `ok ID`, `retry ID
     /// [DELAY]` or `reject ID [TEXT]`. When the command ends with lines unanswered, the oldest of them has failed, and it is
-    /// started again; what is no answer ends the worker. It prints to kdir's own output.
+    /// started again; a line that is not an answer ends the worker. It prints to kdir's own output.
     #[arg(long, help_heading = "Running", conflicts_with_all = ["batch", "input", "reject_exit", "release_exit"])]
     persistent: bool,
     /// Which records wait for others: of a key, or of a partition, one at a time and in order

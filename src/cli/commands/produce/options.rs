@@ -4,8 +4,8 @@ use super::ProduceArgs;
 use crate::cli::{Context, args, exit};
 use crate::format::compression::Compression;
 use crate::produce::{InputName, NotBefore, Options, Partitioner, Rate, RecordRule, Rejects, SyncPolicy};
+use crate::stream::envelope::Values;
 use crate::stream::framing::Framing;
-use crate::stream::json::Values;
 use crate::units::{ByteSize, Duration, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
