@@ -39,8 +39,8 @@ use std::fmt::Write as _;
 /// with a dead letter. With status 126 or 127, or where it cannot be started, nothing is counted and the worker ends.
 ///
 /// SIGINT and SIGTERM: no more records are taken, and commands that run are waited for; a second one kills them, and the
-/// attempt does not count. When the reader of the output is gone, the worker ends with status 0, and what is not done is left. Exit
-/// status 3: done, but some records were given up, or lost to retention.
+/// attempt does not count. When the reader of the output is gone, the worker ends with status 0, and what is not done is
+/// left. Exit status 3: done, but some records were given up, or lost to retention.
 ///
 /// The state is that of Kafka's share groups, in `__share_group_state` and `__consumer_offsets`: a broker on this log dir goes on
 /// with a half-done queue. In the log dir of a broker that has no share groups, as before Kafka 4.1, work is refused. A group
@@ -79,8 +79,8 @@ pub(crate) struct WorkArgs {
     input: InputName,
     /// Give the command up to N records at once, with one verdict for all
     ///
-    /// Each value, or envelope, is followed by a newline; KDIR_COUNT says how many there are. When such a run fails, which does not
-    /// count as an attempt, its records are tried one by one.
+    /// Each value, or envelope, is followed by a newline; KDIR_COUNT says how many there are. When such a run fails, which does
+    /// not count as an attempt, its records are tried one by one.
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Running")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     #[arg(conflicts_with = "ordered")]
