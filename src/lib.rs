@@ -12,6 +12,7 @@
 //! | --- | --- | --- |
 //! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
 //! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
+//! | 6 | [`promote`] | a log dir as a broker's: what it starts with, and what it leaves |
 //! | 6 | [`work`] | topics as queues: a handler for each record, attempts, retries, dead letters |
 //! | 5 | [`groups`] | what groups have committed and delivered, in Kafka's own topics for it, and who of their members runs |
 //! | 5 | [`produce`] | from inputs to records on disk: cutting, placing, batching, compressing, storing, syncing |
@@ -57,6 +58,7 @@ pub mod format;
 pub mod groups;
 pub mod logdir;
 pub mod produce;
+pub mod promote;
 pub mod storage;
 pub mod stream;
 pub mod units;

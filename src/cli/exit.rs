@@ -10,6 +10,7 @@ use crate::disk::real::RealDisk;
 use crate::logdir::config::ConfigError;
 use crate::logdir::{LogDir, LogDirError, Meant, RepairAdvice};
 use crate::produce::ProduceError;
+use crate::promote::{PromoteError, Refusal};
 use crate::storage::StorageError;
 use crate::storage::file_name::parse_segment_name;
 use crate::units::{SetAsideKind, TopicName, TopicPartition};
@@ -238,6 +239,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<LogDirError>().and_then(of_log_dir) {
             return Some(hint);
         }
+        if let Some(hint) = cause.downcast_ref::<PromoteError>().and_then(of_promotion) {
+            return Some(hint);
+        }
         if let Some(hint) = cause.downcast_ref::<ConsumeError>().and_then(of_consume) {
             return Some(hint);
         }
@@ -257,6 +261,7 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         }
         LogDirError::InTheWay { .. } => "move it away, or give the topic another name".into(),
         LogDirError::HeldByBroker { .. } => "stop the broker first; reading works while it runs".into(),
+        LogDirError::InUse { .. } => "wait for it to end, or stop it: `fuser -v DIR/.lock` names it".into(),
         LogDirError::BrokerOwned { .. } => "create the topic with the broker, or name another --log-dir".into(),
         LogDirError::TopicNotFound { meant: Some(Meant::Partition(TopicPartition { topic, partition })), .. } => {
             format!("{topic}-{partition} is the folder of a partition: {}", named(topic, *partition))
@@ -300,7 +305,13 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::TopicExists { .. } => "add --if-not-exists to leave it as it is".into(),
         LogDirError::PartitionsHaveGaps { .. } => "name the partition with -p".into(),
         LogDirError::BrokerTopic { topic } => {
-            format!("alter it with Kafka's own kafka-configs or kafka-topics; `kdir describe {topic}` shows its data")
+            format!(
+                "start the broker and use `kafka-configs --alter` or `kafka-topics --alter` or `--delete` with --topic {topic}; \
+                 `kdir describe {topic}` shows its data"
+            )
+        }
+        LogDirError::Replicated { .. } => {
+            "start the brokers and produce with Kafka's own tools; reading works here".into()
         }
         LogDirError::TopicFileLost { topic, .. } => format!(
             "put it back from a backup, or write it again with `kdir repair {topic}`: without a limit on retention, until \
@@ -325,6 +336,51 @@ fn of_log_dir(error: &LogDirError) -> Option<String> {
         LogDirError::Storage(error) => return of_storage(error),
         _ => return None,
     })
+}
+
+fn of_promotion(error: &PromoteError) -> Option<String> {
+    Some(match error {
+        PromoteError::LogDir(error) => return of_log_dir(error),
+        PromoteError::Storage(error) => return of_storage(error),
+        PromoteError::HasRun { .. } => {
+            "create topics there with kafka-topics, and feed them with kcat or Kafka's tools: `kdir consume -o json` writes what \
+             kcat reads"
+                .into()
+        }
+        PromoteError::ZooKeeper { .. } => {
+            "start that broker on it, and `kafka-topics --create` each topic with as many partitions: it takes the folders".into()
+        }
+        PromoteError::PropertiesDiffer { .. } => "move it away, or name another file with --properties".into(),
+        PromoteError::Refused { reasons, .. } => of_refusal(reasons.first()?),
+        _ => return None,
+    })
+}
+
+fn of_refusal(reason: &Refusal) -> String {
+    match reason {
+        Refusal::SetAside { .. } => {
+            "rename the folder back if it belongs here, or move it out of the log dir: `kdir list --all` shows it".into()
+        }
+        Refusal::PartitionsHaveGaps { .. } => "put the folders of the missing partitions back, or move the others away".into(),
+        Refusal::TopicIdsDiffer { .. } | Refusal::SameTopicId { .. } => {
+            "`kdir verify` names the files: move away what does not belong here".into()
+        }
+        Refusal::Expiring { .. } => {
+            "--keep hands the topics over without a limit, --yes lets the broker delete; `kdir retention --dry-run` shows what"
+                .into()
+        }
+        Refusal::NotDurable { partition } => {
+            format!("`kdir produce {} </dev/null` writes them again; `kdir verify` names what is lost", partition.topic)
+        }
+        Refusal::InSyncElsewhere { .. } => {
+            "move the partitions to this broker with kafka-reassign-partitions, or stop this broker last".into()
+        }
+        Refusal::NotInSync { .. } => "start the cluster, and let this broker catch up before it is stopped".into(),
+        Refusal::Unknown { topic } => {
+            format!("move its folders away, or create {topic} with kafka-topics before the broker is stopped")
+        }
+        Refusal::Unreadable(error) => of_log_dir(error).unwrap_or_else(|| "`kdir verify` names what is wrong".into()),
+    }
 }
 
 /// How a partition is named to the commands.

@@ -204,6 +204,7 @@ pub(crate) enum Unit {
     Bytes,
     Records,
     Segments,
+    Partitions,
 }
 
 impl Unit {
@@ -212,6 +213,7 @@ impl Unit {
             (Self::Bytes, true) => "{percent:>3}% {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
             (Self::Bytes, false) => "{spinner} {bytes}  {bytes_per_sec}  {msg}",
             (Self::Records, _) => "{spinner} {human_pos} records  {msg}",
+            (Self::Partitions, _) => "{percent:>3}% {wide_bar} {human_pos}/{human_len} partitions  {msg}",
             (Self::Segments, _) => "{spinner} {human_pos} segments deleted  {msg}",
         };
         ProgressStyle::with_template(template).expect("the templates are constant")

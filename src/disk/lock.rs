@@ -213,6 +213,15 @@ impl SharedLock for PosixSharedLock {
             }
         }
     }
+
+    fn exclude_others(&self) -> Result<bool> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match fcntl_lock(&*file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+            Err(error) => named("lock", &self.path, Err(error.into())),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +247,14 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(lock.still_guards().unwrap());
         assert!(path.exists(), "the new file stands at the path");
+    }
+
+    #[test]
+    fn a_lock_that_nobody_else_shares_can_be_made_exclusive() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = PosixSharedLock::take(&folder.path().join(".lock")).unwrap().unwrap();
+        assert!(lock.exclude_others().unwrap());
+        assert!(lock.still_guards().unwrap());
     }
 
     #[test]

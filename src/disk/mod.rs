@@ -308,4 +308,6 @@ pub trait SharedLock: Send + Sync {
     /// Sees that the lock still guards the path: a broker that stops deletes the file by name. Locks anew where it has;
     /// `false` when a broker was sooner. One system call when all is well.
     fn still_guards(&self) -> Result<bool>;
+    /// Makes it exclusive, so that it keeps out who shares it as well; `false` when somebody does.
+    fn exclude_others(&self) -> Result<bool>;
 }

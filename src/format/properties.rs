@@ -65,10 +65,14 @@ impl PartitionMetadata {
 }
 
 /// What `meta.properties` says that kdir needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaProperties {
+    /// The cluster; `None` where version 0 does not say.
+    pub cluster_id: Option<String>,
     /// Which broker the log dir is of; `None` where version 0 leaves it to the broker's configuration.
     pub node_id: Option<i32>,
+    /// The id of the log dir.
+    pub directory_id: Option<Uuid>,
     /// Whether the broker is one with KRaft, which knows topics by their ids alone.
     pub is_kraft: bool,
 }
@@ -98,11 +102,23 @@ impl MetaProperties {
             }
             other => return Err(FormatError::corrupt(format!("version is {other:?}, and brokers know 0 and 1"))),
         };
-        if let Some(id) = optional("directory.id") {
+        let directory_id = |id: &str| {
             topic_id_from_text(id)
-                .map_err(|_| FormatError::corrupt(format!("directory.id is {id:?}, which is not an id")))?;
-        }
-        Ok(Self { node_id, is_kraft: required("version")? == "1" })
+                .map_err(|_| FormatError::corrupt(format!("directory.id is {id:?}, which is not an id")))
+        };
+        Ok(Self {
+            cluster_id: optional("cluster.id").map(str::to_owned),
+            node_id,
+            directory_id: optional("directory.id").map(directory_id).transpose()?,
+            is_kraft: required("version")? == "1",
+        })
+    }
+
+    /// The text of the file, as a broker with KRaft writes it.
+    #[must_use]
+    pub fn print(cluster_id: &str, node_id: i32, directory_id: Uuid) -> String {
+        let directory_id = topic_id_to_text(directory_id);
+        format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n")
     }
 }
 
@@ -144,9 +160,18 @@ mod tests {
             ("version=0\nbroker.id=0\ncluster.id=x", Some(0)),
             ("version=0\ncluster.id=x", None),
         ] {
-            let is_kraft = text.contains("version=1");
-            assert_eq!(MetaProperties::parse(text.as_bytes()), Ok(MetaProperties { node_id, is_kraft }), "{text:?}");
+            let found = MetaProperties::parse(text.as_bytes()).unwrap();
+            assert_eq!((found.node_id, found.is_kraft), (node_id, text.contains("version=1")), "{text:?}");
         }
+    }
+
+    #[test]
+    fn properties_that_are_written_are_read() {
+        let id = Uuid::from_u128(0x2021_2223_2425_2627_2829_2a2b_2c2d_2e2f);
+        let text = MetaProperties::print("4L6g3nShT-eMCtK--X86sw", 7, id);
+        let cluster_id = Some("4L6g3nShT-eMCtK--X86sw".to_owned());
+        let expected = MetaProperties { cluster_id, node_id: Some(7), directory_id: Some(id), is_kraft: true };
+        assert_eq!(MetaProperties::parse(text.as_bytes()), Ok(expected));
     }
 
     #[test]

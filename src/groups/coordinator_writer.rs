@@ -12,7 +12,7 @@ use crate::format::batch::BatchBuilder;
 use crate::format::internal::InternalTopic;
 use crate::format::record::NewRecord;
 use crate::logdir::config::TopicConfig;
-use crate::logdir::{CompactOptions, Created, LogDir, NewTopic, Origin, Partition, Topic};
+use crate::logdir::{CompactOptions, Created, LogDir, NewTopic, Partition, Topic};
 use crate::storage::clean::{ActiveSegment, Watch};
 use crate::storage::{self, Durability, LogConfig, LogWriter, SyncFor};
 use crate::units::{GroupId, Timestamp, TopicName, TopicPartition};
@@ -48,8 +48,13 @@ impl CoordinatorWriter {
     pub(super) fn open(log_dir: &LogDir, group: &GroupId) -> Result<Self> {
         let (topic, partition) = place_of(log_dir, group)?;
         let own_config = log_dir.decides_on(&topic)?.then(|| topic.log_config());
+        Self::of(partition, group.clone(), own_config)
+    }
+
+    /// Opens a partition of the topic for one of its groups.
+    pub(super) fn of(partition: Partition, group: GroupId, own_config: Option<LogConfig>) -> Result<Self> {
         let replayed = CoordinatorLog::open(&partition)?;
-        Ok(Self { group: group.clone(), partition, replayed, writer: None, own_config })
+        Ok(Self { group, partition, replayed, writer: None, own_config })
     }
 
     /// The group's id.
@@ -132,7 +137,7 @@ impl CoordinatorWriter {
 fn place_of(log_dir: &LogDir, group: &GroupId) -> Result<(Topic, Partition)> {
     let topic = find_or_make(log_dir, InternalTopic::ConsumerOffsets, &CONFIG)?;
     // Of the topic of a broker, whose other partitions may be on other brokers, only the folders are known.
-    if topic.origin == Origin::Broker {
+    if topic.is_of_broker() {
         let partition = place_in_broker_topic(log_dir, &topic, group)?;
         return Ok((topic, partition));
     }
@@ -156,6 +161,7 @@ fn place_in_broker_topic(log_dir: &LogDir, topic: &Topic, group: &GroupId) -> Re
 pub(super) fn find_or_make(log_dir: &LogDir, topic: InternalTopic, config: &[(&str, &str)]) -> Result<Topic> {
     let name: TopicName = topic.name().parse().expect("the name of a topic");
     if let Some(topic) = log_dir.find_topic(&name)? {
+        log_dir.refuse_replicated(&topic)?;
         return Ok(topic);
     }
     let mut made_with = TopicConfig::default();

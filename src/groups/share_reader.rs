@@ -9,7 +9,7 @@ use super::share_group::{share_key, state_partition_of, state_topic_name};
 use super::share_log::ShareLog;
 use super::share_state::ShareState;
 use crate::format::internal::share_records::ShareKey;
-use crate::logdir::{LogDirError, LogDirs, Origin, Partition, Topic};
+use crate::logdir::{LogDirError, LogDirs, Partition, Topic};
 use crate::units::{GroupId, Offset, Timestamp, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -40,7 +40,7 @@ impl ShareReader {
     fn places_of(&self, key: &ShareKey) -> Vec<i32> {
         let Some(topic) = &self.topic else { return Vec::new() };
         match topic.partition_count() {
-            Ok(count) if topic.origin != Origin::Broker => vec![state_partition_of(key, count)],
+            Ok(count) if !topic.is_of_broker() => vec![state_partition_of(key, count)],
             _ => topic.partitions.clone(),
         }
     }

@@ -13,7 +13,7 @@ use super::share_reader::ShareReader;
 use super::{GroupError, Result};
 use crate::disk::FolderLock;
 use crate::format::internal::InternalTopic;
-use crate::logdir::{LogDir, LogDirError, Origin, Partition, Readers, Topic, Unread};
+use crate::logdir::{LogDir, LogDirError, Partition, Readers, Topic, Unread};
 use crate::units::{GroupId, Offset, TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -75,7 +75,7 @@ impl CommittedOffsets {
         let mut places = Vec::new();
         if let Some(found) = log_dir.find_topic(&topic)? {
             // Of a broker's topic only the folders that are here are known, and not how many there are.
-            let count = found.partition_count().ok().filter(|_| !named.is_empty() && found.origin != Origin::Broker);
+            let count = found.partition_count().ok().filter(|_| !named.is_empty() && !found.is_of_broker());
             let is_asked = |number| count.is_none_or(|count| named.iter().any(|id| id.partition_of(count) == number));
             let partitions = log_dir.partitions(&found)?.into_iter();
             places.extend(

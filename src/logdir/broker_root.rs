@@ -18,7 +18,7 @@
 use super::cluster_metadata::ClusterMetadata;
 use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
-use super::{LogDir, LogDirError, LogDirs, METADATA_FOLDER, METADATA_TOPIC, Origin, REMOTE_INDEX_CACHE, Result, Topic};
+use super::{LogDir, LogDirError, METADATA_FOLDER, METADATA_TOPIC, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::{Folder, atomic};
 use crate::format::FormatError;
 use crate::format::compression::DECOMPRESSED_SIZE_MAX;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// What a broker takes for its own at the root.
-const META_PROPERTIES: &str = "meta.properties";
+pub const META_PROPERTIES: &str = "meta.properties";
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 /// Of the metadata's folder.
 const QUORUM_STATE: &str = "quorum-state";
@@ -104,16 +104,6 @@ impl BrokerRoot {
     }
 }
 
-impl LogDirs {
-    /// What the cluster's metadata says of topics; `None` where it is in none of the log dirs.
-    ///
-    /// # Errors
-    /// When it cannot be read, is damaged or incomplete.
-    pub fn cluster_metadata(&self) -> Result<Option<ClusterMetadata>> {
-        self.each().iter().find_map(|dir| ClusterMetadata::read(&*dir.root).transpose()).transpose()
-    }
-}
-
 impl LogDir {
     /// Checks what a broker goes by when it starts. Where no broker owns the log dir, that is what one will go by once it is
     /// given the directory.
@@ -139,7 +129,7 @@ impl LogDir {
                     .push(self.at_root(META_PROPERTIES, Problem::StopsABroker { what: "the file is missing".into() }));
             }
             Ok(properties) => {
-                root.node_id = properties.and_then(|it| it.node_id);
+                root.node_id = properties.as_ref().and_then(|it| it.node_id);
                 root.is_kraft = properties.is_some_and(|it| it.is_kraft);
             }
             Err(error) => {
@@ -169,7 +159,7 @@ impl LogDir {
     /// Checks the root together with the topics in it.
     pub(super) fn check_topics_of_broker(&self, root: &BrokerRoot, topics: &[Topic]) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let is_of_broker = |topic: &Topic| topic.origin == Origin::Broker;
+        let is_of_broker = Topic::is_of_broker;
         if root.metadata.is_none() {
             // Where the metadata began, it is missed.
             let began_here =
@@ -227,7 +217,7 @@ impl LogDir {
         if self.broker_mark()?.is_none() {
             return Ok(None);
         }
-        if let Some(metadata) = ClusterMetadata::read(&*self.root)? {
+        if let Some(metadata) = self.cluster_metadata()? {
             let level = metadata.feature(SHARE_VERSION);
             return Ok((level < 1).then(|| format!("its {SHARE_VERSION} is {level}")));
         }
@@ -235,13 +225,29 @@ impl LogDir {
         Ok((!is_kraft).then(|| "it runs with ZooKeeper".into()))
     }
 
-    fn meta_properties(&self) -> Result<Option<MetaProperties>> {
+    /// What `meta.properties` says; `None` where it is not there.
+    ///
+    /// # Errors
+    /// When it is damaged, or the disk fails.
+    pub(crate) fn meta_properties(&self) -> Result<Option<MetaProperties>> {
         let Some(bytes) = atomic::read_small(&*self.root, META_PROPERTIES, META_PROPERTIES_SIZE_MAX)? else {
             return Ok(None);
         };
         let path = self.root().join(META_PROPERTIES);
         let damaged = |error: FormatError| LogDirError::DamagedFile { path, what: error.to_string() };
         MetaProperties::parse(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Whether a broker or a controller has run on what is here.
+    ///
+    /// # Errors
+    /// When its metadata is damaged, or the disk fails.
+    pub(crate) fn has_run_metadata(&self) -> Result<bool> {
+        if self.root.stat(METADATA_FOLDER)?.is_none() {
+            return Ok(false);
+        }
+        let folder = self.root.open_folder(METADATA_FOLDER)?;
+        Ok(folder.stat(QUORUM_STATE)?.is_some() || ClusterMetadata::read(&*self.root)?.is_some())
     }
 
     /// Small files without which, or with nothing in which, a broker does not start. Damage in `quorum-state`, JSON, is seen

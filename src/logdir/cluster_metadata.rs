@@ -1,5 +1,5 @@
-//! What a broker's `__cluster_metadata` says of topics: their ids, the brokers that have their partitions, their
-//! configurations; and the features of the cluster.
+//! What a broker's `__cluster_metadata` says of topics: their ids, the brokers that have their partitions, who leads them,
+//! their configurations; and the features of the cluster.
 //!
 //! The metadata is the newest snapshot, `<offset>-<epoch>.checkpoint`, and then every record of the log from that offset on.
 //! The snapshot at offset 0 is what a cluster began with, which the log repeats. Records of a metadata transaction count once
@@ -11,6 +11,7 @@ use super::{LogDirError, METADATA_FOLDER, Result};
 use crate::disk::Folder;
 use crate::format::FormatError;
 use crate::format::internal::metadata::{self, MetadataRecord, api_key};
+use crate::format::internal::value::{Struct, Value};
 use crate::storage::dump::{Dumped, LogDump};
 use crate::storage::{Advance, Checkpoints, LogReader, LogView, RecordReader};
 use crate::units::{Offset, TopicName};
@@ -22,14 +23,18 @@ use uuid::Uuid;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
+/// The ids below stand for directories that are not known: lost, unassigned, being migrated. Source: `DirectoryId.java`.
+const RESERVED_DIRECTORIES: u128 = 100;
+
 /// The kinds of records that say something of topics and features.
-const KEPT: [u32; 6] = [
+const KEPT: [u32; 7] = [
     api_key::TOPIC,
     api_key::PARTITION,
     api_key::PARTITION_CHANGE,
     api_key::REMOVE_TOPIC,
     api_key::CONFIG,
     api_key::FEATURE_LEVEL,
+    api_key::PRODUCER_IDS,
 ];
 
 /// Topics as a cluster's metadata has them.
@@ -40,6 +45,8 @@ pub struct ClusterMetadata {
     configs: HashMap<String, BTreeMap<String, String>>,
     /// The levels of features, by their names.
     features: HashMap<String, i64>,
+    /// Producer ids below it are taken.
+    next_producer_id: i64,
     /// Of a metadata transaction that has not ended.
     pending: Option<Vec<Change>>,
 }
@@ -48,8 +55,40 @@ pub struct ClusterMetadata {
 #[derive(Debug, Default)]
 struct MetadataTopic {
     name: String,
-    /// The brokers that have each partition.
-    replicas: BTreeMap<i32, Vec<i32>>,
+    partitions: BTreeMap<i32, MetadataPartition>,
+}
+
+/// A partition as the metadata has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetadataPartition {
+    /// The brokers that have it.
+    pub replicas: Vec<i32>,
+    /// Those of them that have all of it.
+    pub isr: Vec<i32>,
+    /// In which directory of each of them it is; empty in clusters that do not say.
+    pub directories: Vec<Uuid>,
+    /// How often it has had a leader, or none, since the first one.
+    pub leader_epoch: i32,
+}
+
+impl MetadataPartition {
+    /// Whether a broker has it in a log dir with this id. Directories that are not known yet are any.
+    fn is_in(&self, node_id: i32, directory: Option<Uuid>) -> bool {
+        let Some(place) = self.replicas.iter().position(|replica| *replica == node_id) else { return false };
+        match (self.directories.get(place), directory) {
+            (Some(assigned), Some(directory)) => assigned.as_u128() < RESERVED_DIRECTORIES || *assigned == directory,
+            _ => true,
+        }
+    }
+}
+
+/// What a change of a partition changes.
+#[derive(Debug)]
+struct PartitionDelta {
+    replicas: Option<Vec<i32>>,
+    isr: Option<Vec<i32>>,
+    directories: Option<Vec<Uuid>>,
+    has_new_leader: bool,
 }
 
 /// What a record changes.
@@ -59,10 +98,15 @@ enum Change {
         id: Uuid,
         name: String,
     },
-    Replicas {
+    Partition {
         id: Uuid,
         partition: i32,
-        replicas: Vec<i32>,
+        of: MetadataPartition,
+    },
+    PartitionDelta {
+        id: Uuid,
+        partition: i32,
+        delta: PartitionDelta,
     },
     RemoveTopic {
         id: Uuid,
@@ -76,6 +120,9 @@ enum Change {
     Feature {
         name: String,
         level: i64,
+    },
+    ProducerIds {
+        next: i64,
     },
 }
 
@@ -96,9 +143,39 @@ impl ClusterMetadata {
         Some(&self.topics.get(&topic_id)?.name)
     }
 
+    /// A partition of a topic.
+    #[must_use]
+    pub fn partition(&self, topic_id: Uuid, partition: i32) -> Option<&MetadataPartition> {
+        self.topics.get(&topic_id)?.partitions.get(&partition)
+    }
+
     /// The brokers that have a partition.
     pub(super) fn replicas(&self, topic_id: Uuid, partition: i32) -> Option<&[i32]> {
-        Some(self.topics.get(&topic_id)?.replicas.get(&partition)?)
+        Some(&self.partition(topic_id, partition)?.replicas)
+    }
+
+    /// The topics, by name, with their ids.
+    #[must_use]
+    pub fn topics(&self) -> BTreeMap<&str, Uuid> {
+        self.ids.iter().map(|(name, id)| (name.as_str(), *id)).collect()
+    }
+
+    /// The partitions of a topic, by number.
+    pub fn partitions(&self, topic_id: Uuid) -> impl Iterator<Item = (i32, &MetadataPartition)> {
+        let partitions = self.topics.get(&topic_id).into_iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|(number, partition)| (*number, partition))
+    }
+
+    /// The partitions of a topic that a broker has in a log dir with this id.
+    pub(super) fn partitions_in(&self, topic_id: Uuid, node_id: i32, directory: Option<Uuid>) -> Vec<i32> {
+        let here = self.partitions(topic_id).filter(|(_, partition)| partition.is_in(node_id, directory));
+        here.map(|(number, _)| number).collect()
+    }
+
+    /// Producer ids below this one were given out.
+    #[must_use]
+    pub const fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
     }
 
     /// Whether a topic's own configuration says that it is compacted.
@@ -119,7 +196,8 @@ impl ClusterMetadata {
         self.features.get(name).copied().unwrap_or(0)
     }
 
-    /// The metadata in a log dir; `None` without a metadata log, as on a broker whose `metadata.log.dir` is elsewhere.
+    /// The metadata in a log dir; `None` without a metadata log, as on a broker whose `metadata.log.dir` is elsewhere, and
+    /// where none of its controllers has run yet.
     ///
     /// # Errors
     /// When a file cannot be read, is damaged or missing.
@@ -136,8 +214,8 @@ impl ClusterMetadata {
             }
             None => Offset::ZERO,
         };
-        metadata.read_log(folder, start)?;
-        Ok(Some(metadata))
+        let end = metadata.read_log(folder, start)?;
+        Ok((end > Offset::ZERO).then_some(metadata))
     }
 
     fn read_snapshot(&mut self, folder: &dyn Folder, name: &str) -> Result<()> {
@@ -161,7 +239,8 @@ impl ClusterMetadata {
         Ok(())
     }
 
-    fn read_log(&mut self, folder: Arc<dyn Folder>, start: Offset) -> Result<()> {
+    /// Reads the log from `start` on, and returns where it ends.
+    fn read_log(&mut self, folder: Arc<dyn Folder>, start: Offset) -> Result<Offset> {
         let view = LogView::of(folder, Checkpoints::default())?;
         let path = view.path().to_owned();
         if view.log_start_offset() > start {
@@ -184,7 +263,7 @@ impl ClusterMetadata {
                 self.take(value).map_err(|error| damaged(path.clone(), error))?;
             }
         }
-        Ok(())
+        Ok(end)
     }
 }
 
@@ -211,11 +290,16 @@ impl ClusterMetadata {
         match change {
             Change::Topic { id, name } => {
                 self.ids.insert(name.clone(), id);
-                self.topics.insert(id, MetadataTopic { name, replicas: BTreeMap::new() });
+                self.topics.insert(id, MetadataTopic { name, partitions: BTreeMap::new() });
             }
-            Change::Replicas { id, partition, replicas } => {
+            Change::Partition { id, partition, of } => {
                 if let Some(topic) = self.topics.get_mut(&id) {
-                    topic.replicas.insert(partition, replicas);
+                    topic.partitions.insert(partition, of);
+                }
+            }
+            Change::PartitionDelta { id, partition, delta } => {
+                if let Some(topic) = self.topics.get_mut(&id) {
+                    delta.apply(topic.partitions.entry(partition).or_default());
                 }
             }
             Change::RemoveTopic { id } => {
@@ -232,7 +316,23 @@ impl ClusterMetadata {
                 }
             }
             Change::Feature { name, level } => drop(self.features.insert(name, level)),
+            Change::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(next),
         }
+    }
+}
+
+impl PartitionDelta {
+    fn apply(self, partition: &mut MetadataPartition) {
+        let Self { replicas, isr, directories, has_new_leader } = self;
+        for (new, current) in [(replicas, &mut partition.replicas), (isr, &mut partition.isr)] {
+            if let Some(new) = new {
+                *current = new;
+            }
+        }
+        if let Some(directories) = directories {
+            partition.directories = directories;
+        }
+        partition.leader_epoch += i32::from(has_new_leader);
     }
 }
 
@@ -249,15 +349,38 @@ impl Change {
                 Self::Config { topic: text("resourceName")?, key: text("name")?, value: text("value") }
             }
             api_key::FEATURE_LEVEL => Self::Feature { name: text("name")?, level: data.int("featureLevel")? },
-            // A change of a partition names the replicas only if they are others than before.
-            api_key::PARTITION | api_key::PARTITION_CHANGE => Self::Replicas {
-                id: data.uuid("topicId")?,
-                partition: data.int("partitionId")? as i32,
-                replicas: data.ints("replicas")?.into_iter().map(|replica| replica as i32).collect(),
-            },
+            api_key::PRODUCER_IDS => Self::ProducerIds { next: data.int("nextProducerId")? },
+            api_key::PARTITION => {
+                let of = MetadataPartition {
+                    replicas: nodes(data, "replicas")?,
+                    isr: nodes(data, "isr").unwrap_or_default(),
+                    directories: directories(data).unwrap_or_default(),
+                    leader_epoch: data.int("leaderEpoch")? as i32,
+                };
+                Self::Partition { id: data.uuid("topicId")?, partition: data.int("partitionId")? as i32, of }
+            }
+            // What has not changed is not there.
+            api_key::PARTITION_CHANGE => {
+                let delta = PartitionDelta {
+                    replicas: nodes(data, "replicas"),
+                    isr: nodes(data, "isr"),
+                    directories: directories(data),
+                    has_new_leader: data.int("leader").is_some(),
+                };
+                Self::PartitionDelta { id: data.uuid("topicId")?, partition: data.int("partitionId")? as i32, delta }
+            }
             _ => return None,
         })
     }
+}
+
+fn nodes(data: &Struct<'_>, name: &str) -> Option<Vec<i32>> {
+    Some(data.ints(name)?.into_iter().map(|node| node as i32).collect())
+}
+
+fn directories(data: &Struct<'_>) -> Option<Vec<Uuid>> {
+    let id = |value: &Value<'_>| if let Value::Uuid(id) = value { Some(*id) } else { None };
+    data.list("directories")?.iter().map(id).collect()
 }
 
 fn damaged(path: PathBuf, error: FormatError) -> LogDirError {

@@ -321,6 +321,12 @@ impl TopicConfig {
         self.overrides.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// Whether a key is set.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.overrides.contains_key(key)
+    }
+
     /// Holds the values against each other.
     ///
     /// # Errors

@@ -65,7 +65,17 @@ impl LogDir {
     /// # Errors
     /// When there is no such topic, or its folders hold something else.
     pub fn check_delete(&self, name: &TopicName) -> Result<()> {
-        self.refuse_foreign_content(&self.topic(name)?)
+        let topic = self.topic(name)?;
+        self.refuse_topic_of_owner(&topic)?;
+        self.refuse_foreign_content(&topic)
+    }
+
+    /// Refuses a topic of a broker that owns the log dir, which would make it again by its metadata, empty.
+    fn refuse_topic_of_owner(&self, topic: &Topic) -> Result<()> {
+        match self.broker_mark()? {
+            Some(_) => Err(LogDirError::BrokerTopic { topic: topic.name.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Deletes a topic. `on_step` is called for each file or link that is gone.
@@ -79,6 +89,7 @@ impl LogDir {
         }
         let lock = self.lock_root()?;
         let topic = self.topic(name)?;
+        self.refuse_topic_of_owner(&topic)?;
         self.refuse_foreign_content(&topic)?;
         let Origin::TopicFile(topic_id) = topic.origin else {
             self.forget_rows(name)?;

@@ -4,7 +4,7 @@ use super::Meant;
 use crate::disk::DiskError;
 use crate::format::properties::topic_id_to_text;
 use crate::storage::StorageError;
-use crate::units::{SetAside, TopicName};
+use crate::units::{SetAside, TopicName, TopicPartition};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -47,6 +47,12 @@ pub enum LogDirError {
     /// A broker is running on the directory.
     #[error("{} is in use by a running Kafka broker", path.display())]
     HeldByBroker {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process of kdir writes to the directory.
+    #[error("{} is in use by another kdir process", path.display())]
+    InUse {
         /// The directory.
         path: PathBuf,
     },
@@ -205,6 +211,17 @@ pub enum LogDirError {
         /// The topic.
         topic: TopicName,
     },
+    /// Other brokers have a partition as well.
+    #[error(
+        "{partition} is replicated, on the brokers {}: what is appended here alone would be cut off",
+        numbers(replicas)
+    )]
+    Replicated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The brokers that have it.
+        replicas: Vec<i32>,
+    },
     /// Its records are not to be compacted.
     #[error("topic {topic} is not compacted: its cleanup.policy is {}", policy.as_deref().unwrap_or("not known here"))]
     NotCompacted {
@@ -271,12 +288,16 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+fn numbers(numbers: &[i32]) -> String {
+    numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn shown(partitions: &[i32]) -> String {
     match partitions {
         [] => "no partitions".into(),
         [one] => format!("partition {one}"),
         [first, .., last] if (last - first) as usize + 1 == partitions.len() => format!("partitions {first} to {last}"),
-        some => format!("partitions {}", some.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
+        some => format!("partitions {}", numbers(some)),
     }
 }
 

@@ -33,7 +33,28 @@ impl LogDirs {
                 dirs.push(dir);
             }
         }
-        Ok(Self(dirs))
+        Self(dirs).with_one_cluster()
+    }
+
+    /// Opens each of `roots` to write, for this process alone.
+    ///
+    /// # Errors
+    /// When one of them is missing, given twice, or in use.
+    pub fn open_alone(disk: &Arc<dyn Disk>, roots: &[PathBuf]) -> Result<Self> {
+        let dirs = roots.iter().map(|root| LogDir::open_alone(Arc::clone(disk), root)).collect::<Result<Vec<_>>>()?;
+        Self(dirs).with_one_cluster()
+    }
+
+    /// A broker has the cluster's metadata in one of its log dirs.
+    fn with_one_cluster(mut self) -> Result<Self> {
+        for dir in &self.0 {
+            if dir.cluster.is_here()? {
+                let cluster = Arc::clone(&dir.cluster);
+                self.0.iter_mut().for_each(|dir| dir.cluster = Arc::clone(&cluster));
+                break;
+            }
+        }
+        Ok(self)
     }
 
     /// Each of them.

@@ -15,11 +15,14 @@
 //! delete topics and to write checkpoint files; brief), one partition's folder (to append, roll and remove; brief). Who holds
 //! a partition waits for neither the root nor another partition.
 //!
-//! A topic without a topic file is a broker's: its partitions are read as they are.
+//! In a broker's log dir the cluster's metadata says what topics there are, if it is here. A topic without a topic file that no
+//! metadata names is a broker's, too: its partitions are read as they are.
 
 mod alter;
 mod broker_root;
+mod brokers_files;
 mod checkpoints;
+mod cluster;
 mod cluster_metadata;
 mod compact;
 pub mod config;
@@ -62,20 +65,24 @@ pub use verify::{CheckedPartition, TopicFindings, TopicVerification};
 use crate::disk::{Disk, Folder, FolderEntry, FolderLock, SharedLock};
 use crate::storage::{Durability, LogWriter, PartitionGuard};
 use crate::units::{Offset, SetAside, Timestamp, TopicName, TopicPartition};
+pub use broker_root::META_PROPERTIES;
 use checkpoints::{CheckpointFile, CheckpointFiles, OffsetRows};
+use cluster::Cluster;
 use folder_kind::{FolderKind, NamedPartitions};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, OnceLock};
 
-/// What a broker leaves in a directory that it owns.
-const BROKER_MARKS: [&str; 2] = ["meta.properties", METADATA_FOLDER];
 /// A broker's word that it closed every log in order; untrue as soon as somebody else writes.
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 /// A broker's own metadata, whose folder is no topic's.
 const METADATA_TOPIC: &str = "__cluster_metadata";
-const METADATA_FOLDER: &str = "__cluster_metadata-0";
+/// The folder of the cluster's metadata.
+pub const METADATA_FOLDER: &str = "__cluster_metadata-0";
+/// What kdir remembers of a broker. Where it is and `meta.properties` is not, no broker has the log dir, whatever else of one is
+/// there.
+pub const BROKER_FILE: &str = ".kdir-broker";
 /// A broker's cache of tiered segments, the one folder in a log dir that is no partition.
 const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
 
@@ -89,6 +96,7 @@ pub struct LogDir {
     checkpoints: Arc<CheckpointFiles>,
     /// Stray folders, as they were when they were first listed.
     strays: Arc<OnceLock<Arc<Vec<SetAside>>>>,
+    cluster: Arc<Cluster>,
 }
 
 /// What [`LogDir::find_topics`] finds.
@@ -113,7 +121,8 @@ impl LogDir {
             root => root?,
         };
         let checkpoints = Arc::new(CheckpointFiles::to_read(Arc::clone(&root)));
-        Ok(Self { disk, root, lock: None, checkpoints, strays: Arc::default() })
+        let cluster = Cluster::at(&root);
+        Ok(Self { disk, root, lock: None, checkpoints, strays: Arc::default(), cluster })
     }
 
     /// Opens a log dir to write. No broker can start on it as long as this lives. A process opens one at a time: the
@@ -127,6 +136,18 @@ impl LogDir {
         log_dir.checkpoints = Arc::new(CheckpointFiles::to_write(Arc::clone(&log_dir.root)));
         log_dir.lock = Some(log_dir.disk.share(&root.join(".lock"))?.ok_or_else(held)?);
         Ok(log_dir)
+    }
+
+    /// Opens a log dir to write, with every other writer kept out: brokers and other kdir processes.
+    ///
+    /// # Errors
+    /// As [`LogDir::open_to_write`], and when another process writes to it.
+    pub fn open_alone(disk: Arc<dyn Disk>, root: &Path) -> Result<Self> {
+        let log_dir = Self::open_to_write(disk, root)?;
+        match &log_dir.lock {
+            Some(lock) if lock.exclude_others()? => Ok(log_dir),
+            _ => Err(LogDirError::InUse { path: root.to_owned() }),
+        }
     }
 
     /// Opens a log dir to repair it. As to write, but a checkpoint file that cannot be read keeps no partition from being
@@ -189,12 +210,11 @@ impl LogDir {
     /// # Errors
     /// When the disk fails.
     pub fn broker_mark(&self) -> Result<Option<&'static str>> {
-        for mark in BROKER_MARKS {
-            if self.root.stat(mark)?.is_some() {
-                return Ok(Some(mark));
-            }
+        if self.root.stat(META_PROPERTIES)?.is_some() {
+            return Ok(Some(META_PROPERTIES));
         }
-        Ok(None)
+        let has = |name| self.root.stat(name).map(|stat| stat.is_some());
+        Ok((has(METADATA_FOLDER)? && !has(BROKER_FILE)?).then_some(METADATA_FOLDER))
     }
 
     /// Whether the configuration in a topic's file is in force. In a log dir that a broker owns it is not, even for topics
@@ -235,6 +255,11 @@ impl LogDir {
     }
 
     fn look_for_topic(&self, name: &TopicName) -> Result<Option<Topic>> {
+        if let Some(metadata) = self.readable_metadata()? {
+            let of_folders = self.broker_topics(&self.root.list()?, |it| it == name)?.pop();
+            let folders = of_folders.as_ref().map_or(&[][..], |topic| &topic.partitions);
+            return Ok(self.cluster_topic(&metadata, name, folders)?.or(of_folders));
+        }
         let of_file = match self.read_topic_file(name) {
             Ok(Some(topic)) => return Ok(Some(topic)),
             of_file => of_file,
@@ -267,6 +292,9 @@ impl LogDir {
     /// When the root cannot be listed.
     pub fn find_topics(&self) -> Result<FoundTopics> {
         let entries = self.root.list()?;
+        if let Some(metadata) = self.readable_metadata()? {
+            return self.find_topics_by(&metadata, &entries);
+        }
         let (mut found, mut has_file) = (FoundTopics::default(), HashSet::new());
         let names = entries.iter().filter(|entry| !entry.is_folder).map(|entry| &entry.name);
         for name in names.filter_map(|name| name.strip_suffix(topic::TOPIC_FILE_SUFFIX)?.parse().ok()) {
@@ -293,6 +321,26 @@ impl LogDir {
         found.topics.extend(of_brokers);
         found.topics.sort_by(|one, other| one.name.cmp(&other.name));
         found.set_aside = set_aside::among(&entries);
+        Ok(found)
+    }
+
+    /// Every topic in a log dir that has the cluster's metadata.
+    fn find_topics_by(&self, metadata: &ClusterMetadata, entries: &[FolderEntry]) -> Result<FoundTopics> {
+        let mut of_folders: BTreeMap<TopicName, Topic> =
+            self.broker_topics(entries, |_| true)?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+        let mut found = FoundTopics { set_aside: set_aside::among(entries), ..FoundTopics::default() };
+        for name in metadata.topics().into_keys().filter_map(|name| name.parse::<TopicName>().ok()) {
+            let folders = of_folders.remove(&name);
+            match self.cluster_topic(metadata, &name, folders.as_ref().map_or(&[][..], |topic| &topic.partitions)) {
+                Ok(topic) => found.topics.extend(topic),
+                Err(error) => {
+                    found.damaged.push((name, error));
+                    found.topics.extend(folders);
+                }
+            }
+        }
+        found.topics.extend(of_folders.into_values());
+        found.topics.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(found)
     }
 
@@ -345,6 +393,7 @@ impl LogDir {
             Err(LogDirError::Disk(error)) if error.is_unreadable() => damaged.push(error.into()),
             rows => drop(rows?),
         }
+        damaged.extend(self.cluster_metadata().err());
         Ok(damaged)
     }
 

@@ -202,7 +202,8 @@ impl Partition {
     /// The limits of the topic, with those of `overrides` in their place. With either of them given, a topic whose limits
     /// are in its broker's metadata has no other.
     fn limits(&self, own: Limits, overrides: LimitOverrides) -> Result<Limits> {
-        let is_known = self.is_configured_here()?;
+        // Of a topic that a broker decides on, only limits of its own are there; our file says nothing in a broker's log dir.
+        let is_known = self.topic_id().is_none() || self.is_configured_here()?;
         let own_or_none = |own| if is_known { own } else { -1 };
         Ok(Limits {
             retention_ms: overrides.retention_ms.unwrap_or(own_or_none(own.retention_ms)),

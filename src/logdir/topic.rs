@@ -13,8 +13,8 @@
 //! Written to `<topic-id>.tmp`, synced, renamed, folder synced: the name of the topic may fill a file name. Both names are
 //! plain files at the root, which a broker ignores.
 
-use super::config::{ConfigError, TopicConfig};
-use super::{ClusterMetadata, LogDir, LogDirError, Result};
+use super::config::TopicConfig;
+use super::{LogDir, LogDirError, Result};
 use crate::disk::{Access, DiskFile, Folder, Stat, atomic};
 use crate::format::compression::Compression;
 use crate::format::header::TimestampType;
@@ -44,7 +44,9 @@ const SIZE_MAX: usize = 1 << 20;
 pub enum Origin {
     /// It has a topic file.
     TopicFile(Uuid),
-    /// Its folders are all there is of it here.
+    /// The metadata of the cluster, which is in the log dir, has it by this id.
+    Cluster(Uuid),
+    /// A broker, elsewhere: its folders are all there is of it here.
     Broker,
     /// It is one folder that was set aside, has the name of that folder, and can only be read.
     SetAside,
@@ -86,8 +88,14 @@ impl Topic {
         Self { origin: Origin::SetAside, ..topic }
     }
 
+    /// Whether a broker decides on it.
+    #[must_use]
+    pub const fn is_of_broker(&self) -> bool {
+        matches!(self.origin, Origin::Cluster(_) | Origin::Broker)
+    }
+
     /// In which of several log dirs a partition is.
-    pub(super) fn home(&self, partition: i32) -> usize {
+    pub(crate) fn home(&self, partition: i32) -> usize {
         let place = self.partitions.binary_search(&partition).ok();
         place.and_then(|place| self.homes.get(place)).copied().unwrap_or_default()
     }
@@ -96,7 +104,7 @@ impl Topic {
     pub(super) fn folder_name(&self, partition: &TopicPartition) -> String {
         match self.origin {
             Origin::SetAside => self.name.to_string(),
-            Origin::TopicFile(_) | Origin::Broker => partition.folder_name(),
+            Origin::TopicFile(_) | Origin::Cluster(_) | Origin::Broker => partition.folder_name(),
         }
     }
 
@@ -136,10 +144,12 @@ impl Topic {
         Err(LogDirError::PartitionsHaveGaps { topic: self.name.clone(), partitions: self.partitions.clone() })
     }
 
-    /// The configuration as the engine takes it.
+    /// The configuration as the engine takes it. Of a broker's topic only limits of its own are known: all others are in the
+    /// broker's properties.
     #[must_use]
     pub fn log_config(&self) -> LogConfig {
         let integer = |key| self.config.integer(key);
+        let limit = |key| if self.is_of_broker() && !self.config.has(key) { -1 } else { integer(key) };
         let unsigned = |key| integer(key).max(0) as u64;
         let policy = self.config.text("cleanup.policy");
         let has = |word| policy.split(',').any(|part| part.trim() == word);
@@ -157,8 +167,8 @@ impl Topic {
             segment_index_bytes: unsigned("segment.index.bytes"),
             index_interval_bytes: unsigned("index.interval.bytes"),
             max_message_bytes: unsigned("max.message.bytes"),
-            retention_ms: integer("retention.ms"),
-            retention_bytes: integer("retention.bytes"),
+            retention_ms: limit("retention.ms"),
+            retention_bytes: limit("retention.bytes"),
             cleanup_policy,
             timestamp_type: if is_log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
             min_cleanable_dirty_ratio: self.config.ratio("min.cleanable.dirty.ratio"),
@@ -168,27 +178,27 @@ impl Topic {
         }
     }
 
-    /// The configuration of a topic that a broker has, as far as it is known here: from its metadata, or as brokers make their
-    /// internal topics.
-    ///
-    /// # Errors
-    /// When the metadata has a value that no such key takes.
-    pub fn config_of_broker(
-        &self,
-        metadata: Option<&ClusterMetadata>,
-    ) -> std::result::Result<Option<TopicConfig>, ConfigError> {
-        if let Some(metadata) = metadata.filter(|metadata| metadata.has(&self.name)) {
-            let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-            return Ok(Some(TopicConfig::from_stored(metadata.config(&self.name).map(owned).collect())?));
+    /// The configuration, as far as it is known here: of a topic that only folders are known of, what brokers make their
+    /// internal topics with.
+    #[must_use]
+    pub fn known_config(&self) -> Option<TopicConfig> {
+        match self.origin {
+            Origin::TopicFile(_) | Origin::Cluster(_) => Some(self.config.clone()),
+            Origin::Broker | Origin::SetAside if !self.name.is_internal() => None,
+            Origin::Broker | Origin::SetAside => {
+                let mut config = TopicConfig::default();
+                for (key, value) in [("cleanup.policy", "compact"), ("segment.bytes", "104857600")] {
+                    config.set(key, value).expect("what brokers set is valid");
+                }
+                Some(config)
+            }
         }
-        if !self.name.is_internal() {
-            return Ok(None);
-        }
-        let mut config = TopicConfig::default();
-        for (key, value) in [("cleanup.policy", "compact"), ("segment.bytes", "104857600")] {
-            config.set(key, value)?;
-        }
-        Ok(Some(config))
+    }
+
+    /// The same topic with all of its configuration that is [known](Self::known_config).
+    #[must_use]
+    pub fn with_known_config(&self) -> Self {
+        self.clone().with_config(self.known_config().unwrap_or_default())
     }
 
     /// The same topic with another configuration.
@@ -201,7 +211,7 @@ impl Topic {
     /// no topic file, that is known. See [`LogDir::cleaned_topics`] for what has been compacted.
     #[must_use]
     pub fn is_compacted(&self) -> bool {
-        self.log_config().cleanup_policy.compact || (self.origin == Origin::Broker && self.name.is_internal())
+        self.log_config().cleanup_policy.compact || (self.is_of_broker() && self.name.is_internal())
     }
 
     /// How batches are compressed where the producer does not say.
@@ -227,7 +237,9 @@ impl Topic {
     fn topic_id(&self) -> Result<Uuid> {
         match self.origin {
             Origin::TopicFile(topic_id) => Ok(topic_id),
-            Origin::Broker | Origin::SetAside => Err(LogDirError::BrokerTopic { topic: self.name.clone() }),
+            Origin::Cluster(_) | Origin::Broker | Origin::SetAside => {
+                Err(LogDirError::BrokerTopic { topic: self.name.clone() })
+            }
         }
     }
 
@@ -312,7 +324,7 @@ impl TopicFile {
     pub(super) fn of(topic: &Topic) -> Self {
         let id = match topic.origin {
             Origin::TopicFile(id) => Some(id),
-            Origin::Broker | Origin::SetAside => None,
+            Origin::Cluster(_) | Origin::Broker | Origin::SetAside => None,
         };
         Self { name: topic.name.clone(), id, config: Arc::new(topic.log_config()), kept: Mutex::default() }
     }

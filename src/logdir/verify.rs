@@ -258,7 +258,7 @@ impl LogDir {
     fn promised(&self, topic: &Topic, partition: &TopicPartition, of_files: Checkpoints) -> Result<Checkpoints> {
         let topic_id = match topic.origin {
             Origin::TopicFile(topic_id) => Some(topic_id),
-            Origin::Broker | Origin::SetAside => None,
+            Origin::Cluster(_) | Origin::Broker | Origin::SetAside => None,
         };
         let promised = self.root.open_folder(&topic.folder_name(partition)).map_err(StorageError::from);
         match promised.and_then(|folder| durable_end::promised(&*folder, topic_id, of_files)) {
@@ -334,7 +334,7 @@ impl LogDir {
         };
         let path = path.join(PARTITION_METADATA_FILE);
         let wrong = |problem: Problem| vec![Finding { path: path.clone(), position: None, offset: None, problem }];
-        let is_brokers = topic.origin == Origin::Broker;
+        let is_brokers = topic.is_of_broker();
         let found = if is_brokers { brokers_topic_id(&*folder) } else { topic_id_in(&*folder) };
         let found = match found {
             Err(LogDirError::DamagedFile { what, .. }) if is_brokers => {

@@ -86,7 +86,11 @@ impl Witnesses {
         match topic.origin {
             Origin::TopicFile(_) if topic.log_config().cleanup_policy.compact => Gaps::Legal,
             Origin::TopicFile(_) if !self.is_broker_owned => Gaps::Loss,
-            Origin::Broker | Origin::SetAside if topic.name.is_internal() || !self.is_cleaner_known => Gaps::Legal,
+            Origin::Cluster(_) | Origin::Broker | Origin::SetAside
+                if topic.name.is_internal() || !self.is_cleaner_known =>
+            {
+                Gaps::Legal
+            }
             // Its policy was another once, or its metadata is not here.
             _ => Gaps::Unexplained,
         }

@@ -79,8 +79,9 @@ impl TopicWriter {
     /// Adds a topic, and opens no partition of it yet. Returns the slot of its partition 0.
     ///
     /// # Errors
-    /// None: a topic has its partitions.
+    /// When other brokers have its partitions as well.
     pub(super) fn add(&mut self, topic: Topic) -> Result<i32> {
+        self.log_dir.refuse_replicated(&topic)?;
         let handles = self.log_dir.partitions(&topic)?;
         let (first_slot, first_at) = (self.slots(), self.partitions.len());
         self.partitions.extend(topic.partitions.iter().zip(handles).map(|(number, partition)| OpenPartition {

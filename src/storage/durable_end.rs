@@ -202,6 +202,14 @@ pub fn begin(guard: &PartitionGuard, topic_id: Option<Uuid>) -> Result<()> {
     EndPoint { offset: Offset::ZERO, leader_epoch: 0, topic_id, inode, named_log: None }.write(guard)
 }
 
+/// Removes the file: what it says is somewhere else by now.
+///
+/// # Errors
+/// When the disk fails.
+pub fn remove(guard: &PartitionGuard) -> Result<()> {
+    guard.remove(FILE)
+}
+
 impl EndPoint {
     fn write(&self, guard: &PartitionGuard) -> Result<()> {
         Ok(guard.create(FILE)?.write_at(self.print().as_bytes(), 0)?)

@@ -5,10 +5,7 @@ use crate::cli::exit::{Exit, Failures};
 use crate::cli::report::{Cell, Column, Report, ReportArgs, ReportFormat, number, text};
 use crate::cli::signals::{self, Stop};
 use crate::cli::ui::Unit;
-use crate::logdir::{
-    ClusterMetadata, CompactOptions, CompactionReport, LogDir, LogDirError, LogDirs, Outcome, Partition, Topic,
-    TopicPattern,
-};
+use crate::logdir::{CompactOptions, CompactionReport, LogDir, LogDirError, Outcome, Partition, Topic, TopicPattern};
 use crate::storage::LogConfig;
 use crate::storage::clean::{ActiveSegment, Due, Held, Watch};
 use crate::units::{ByteSize, Timestamp};
@@ -173,7 +170,6 @@ fn chosen(
         [] => super::readable(log_dir.find_topics()?, failures),
         patterns => log_dir.matching_topics(patterns)?,
     };
-    let mut metadata: Option<Option<ClusterMetadata>> = None;
     let mut chosen = Vec::new();
     for topic in topics {
         if let Err(error) = log_dir.refuse_lost_file(&topic) {
@@ -184,15 +180,7 @@ fn chosen(
         if !is_own && args.topic.is_empty() {
             continue;
         }
-        let known = if is_own {
-            Some(topic.config.clone())
-        } else {
-            let metadata = match &metadata {
-                Some(metadata) => metadata,
-                None => metadata.insert(LogDirs::from(log_dir.clone()).cluster_metadata()?),
-            };
-            topic.config_of_broker(metadata.as_ref())?
-        };
+        let known = topic.known_config().filter(|_| is_own || topic.is_of_broker());
         let is_known = known.is_some() || args.config.iter().any(|(key, _)| key == POLICY);
         let mut config = known.unwrap_or_default();
         for warning in args::configure(&mut config, &args.config, None, None)? {

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &DeleteArgs, context: &mut Context) -> anyhow::Result<Ex
 fn forget(topic: &Topic, log_dir: &LogDir, context: &Context) -> anyhow::Result<()> {
     let (name, topic_id) = match topic.origin {
         Origin::TopicFile(id) => (&topic.name, Some(id)),
-        Origin::Broker | Origin::SetAside => (&topic.name, None),
+        Origin::Cluster(_) | Origin::Broker | Origin::SetAside => (&topic.name, None),
     };
     let forgotten = groups::forget_topic(log_dir, name, topic_id, crate::cli::now())?;
     for group in forgotten.groups {

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 /// exempt. Nothing else in kdir ever deletes data on its own. A segment with a timestamp in the future, and with it all that
 /// follow, is kept until then, as by a broker of Kafka 4: a warning names it.
 ///
-/// Without a topic: all topics that kdir made. A broker's topic is skipped, unless the limits are given here; internal
-/// topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
+/// Without a topic: all topics that kdir made. A broker's topic is skipped, unless a limit is given here, or is its own by the
+/// cluster's metadata in the log dir: the defaults of a broker are not known. Internal topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
 /// exist yet is not an error.
 ///
 /// --dry-run names the groups that have not read all of what would be deleted, with how many offsets that is.
@@ -178,6 +178,8 @@ pub(crate) fn run(args: &RetentionArgs, context: &mut Context) -> anyhow::Result
     Ok(failures.exit())
 }
 
+const LIMITS: [&str; 2] = ["retention.ms", "retention.bytes"];
+
 /// The topics that the run is about.
 fn chosen(
     args: &RetentionArgs,
@@ -197,12 +199,13 @@ fn chosen(
             failures.tell(error);
             continue;
         }
-        if has_limits || log_dir.decides_on(&topic)? {
+        let has_own = || LIMITS.into_iter().any(|key| topic.config.has(key));
+        if has_limits || log_dir.decides_on(&topic)? || (topic.is_of_broker() && has_own()) {
             chosen.push(topic);
             continue;
         }
         context.ui.warning(&format!(
-            "topic {} is skipped: its limits are in its broker's metadata; give --retention or --retention-bytes",
+            "topic {} is skipped: its broker knows its limits; give --retention or --retention-bytes",
             topic.name
         ));
     }

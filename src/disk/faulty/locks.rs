@@ -80,6 +80,11 @@ impl Locks {
         true
     }
 
+    /// Whether only one shares it. Later ones are let in: tests of one who is alone have no others.
+    fn is_shared_once(&self, inode: u64) -> bool {
+        self.shares.get(&inode) == Some(&1)
+    }
+
     fn unshare(&mut self, inode: u64) {
         if let Some(count) = self.shares.get_mut(&inode) {
             *count -= 1;
@@ -143,6 +148,13 @@ impl SharedLock for FaultyShare {
             };
             state.locks.unshare(std::mem::replace(&mut *inode, anew));
             Ok(true)
+        })
+    }
+
+    fn exclude_others(&self) -> Result<bool> {
+        self.disk.run("lock", &self.path, |state| {
+            let inode = *self.inode.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(state.locks.is_shared_once(inode))
         })
     }
 }

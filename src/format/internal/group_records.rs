@@ -39,6 +39,22 @@ pub fn group_metadata_key(group: &str) -> Vec<u8> {
     key
 }
 
+/// The value beside that key: a group of consumers without members, since `now`. While a broker knows it as empty for no longer
+/// than `offsets.retention.minutes`, it keeps what the group has committed, however old that is.
+#[must_use]
+pub fn empty_group_value(now: Timestamp) -> Vec<u8> {
+    let (generation, null, members) = (0_i32, -1_i16, 0_i32);
+    let mut value = 3_i16.to_be_bytes().to_vec();
+    put_text(&mut value, "consumer");
+    value.extend(generation.to_be_bytes());
+    // Neither a protocol nor a leader.
+    value.extend(null.to_be_bytes());
+    value.extend(null.to_be_bytes());
+    value.extend(now.0.to_be_bytes());
+    value.extend(members.to_be_bytes());
+    value
+}
+
 /// A record of a group of the consumer protocol (KIP-848), by its key.
 #[derive(Debug, Clone, Copy)]
 pub enum ConsumerKey<'a> {
@@ -100,5 +116,7 @@ mod tests {
         // Kafka's with leader epoch 7; -1 is what a consumer without one sends.
         let value = "0003000000000000002affffffff00016d0000018bcfe56800";
         assert_eq!(hex(&offset_commit_value(Offset(42), "m", Timestamp(1_700_000_000_000))), value);
+        let value = "00030008636f6e73756d657200000000ffffffff0000018bcfe5680000000000";
+        assert_eq!(hex(&empty_group_value(Timestamp(1_700_000_000_000))), value);
     }
 }

@@ -27,6 +27,8 @@ pub mod api_key {
     pub const REMOVE_TOPIC: u32 = 9;
     /// A feature: `name`, `featureLevel`, where 0 removes.
     pub const FEATURE_LEVEL: u32 = 12;
+    /// Producer ids that brokers may give out: `brokerId`, `brokerEpoch`, `nextProducerId`.
+    pub const PRODUCER_IDS: u32 = 15;
     /// A transaction begins.
     pub const BEGIN_TRANSACTION: u32 = 23;
     /// What it holds counts.
@@ -247,7 +249,7 @@ static KINDS: [MetadataKind; 27] = [
     kind(11, "USER_SCRAM_CREDENTIAL_RECORD", 0, USER_SCRAM_CREDENTIAL_RECORD),
     kind(api_key::FEATURE_LEVEL, "FEATURE_LEVEL_RECORD", 0, FEATURE_LEVEL_RECORD),
     kind(14, "CLIENT_QUOTA_RECORD", 0, CLIENT_QUOTA_RECORD),
-    kind(15, "PRODUCER_IDS_RECORD", 0, PRODUCER_IDS_RECORD),
+    kind(api_key::PRODUCER_IDS, "PRODUCER_IDS_RECORD", 0, PRODUCER_IDS_RECORD),
     kind(17, "BROKER_REGISTRATION_CHANGE_RECORD", 3, BROKER_REGISTRATION_CHANGE_RECORD),
     kind(18, "ACCESS_CONTROL_ENTRY_RECORD", 0, ACCESS_CONTROL_ENTRY_RECORD),
     kind(19, "REMOVE_ACCESS_CONTROL_ENTRY_RECORD", 0, REMOVE_ACCESS_CONTROL_ENTRY_RECORD),

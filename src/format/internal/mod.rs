@@ -9,6 +9,8 @@ mod control;
 mod coordinator;
 pub mod group_records;
 pub mod metadata;
+pub mod metadata_records;
+pub mod metadata_snapshot;
 pub mod schema;
 mod share_group_state;
 pub mod share_records;

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &DescribeArgs, context: &mut Context) -> anyhow::Result<
     }
     let columns: &[Column] = if args.segments { &SEGMENT_COLUMNS } else { &PARTITION_COLUMNS };
     let mut report = Report::new(context.ui, args.report.output, &context.zone, columns);
-    let configs = configurations(&log_dirs, &topics, context)?;
+    let configs = configurations(&topics);
     let mut below = String::new();
     for topic in &topics {
         for &partition in &topic.partitions {
@@ -220,24 +220,9 @@ fn segment_rows(topic: &Topic, partition: i32, summary: &Summary) -> impl Iterat
     })
 }
 
-/// The configuration of each topic: of a broker's as the cluster's metadata has it, where that is here.
-fn configurations(
-    log_dirs: &LogDirs,
-    topics: &[Topic],
-    context: &Context,
-) -> anyhow::Result<BTreeMap<TopicName, Config>> {
-    let metadata = match log_dirs.cluster_metadata() {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            context.ui.warning(&format!("going on without the configuration of a broker's topics: {error}"));
-            None
-        }
-    };
-    let config = |topic: &Topic| match &metadata {
-        Some(metadata) if metadata.has(&topic.name) => owned(metadata.config(&topic.name)),
-        _ => owned(topic.config.overrides()),
-    };
-    Ok(topics.iter().map(|topic| (topic.name.clone(), config(topic))).collect())
+/// The configuration of each topic, as far as it differs from Kafka's defaults.
+fn configurations(topics: &[Topic]) -> BTreeMap<TopicName, Config> {
+    topics.iter().map(|topic| (topic.name.clone(), owned(topic.config.overrides()))).collect()
 }
 
 fn owned<'a>(config: impl Iterator<Item = (&'a str, &'a str)>) -> Config {

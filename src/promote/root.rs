@@ -1,0 +1,50 @@
+//! Who has a log dir: what is found at its root before it is handed over.
+
+use super::bootstrap::Bootstrap;
+use super::broker_file::{BrokerFile, Handed};
+use super::{PromoteError, Result};
+use crate::format::properties::MetaProperties;
+use crate::logdir::LogDir;
+
+/// Who has a log dir.
+pub(super) enum Owner {
+    /// Nobody but us: no broker starts on it.
+    Kdir,
+    /// A broker that `kafka-storage format` has made and that has never run.
+    Formatted(MetaProperties),
+    /// A broker that we have made, and that has never run.
+    Promoted(MetaProperties),
+}
+
+/// A log dir, with what is remembered of a broker.
+pub(super) struct Root<'a> {
+    pub(super) log_dir: &'a LogDir,
+    pub(super) owner: Owner,
+    pub(super) remembered: Option<BrokerFile>,
+}
+
+impl<'a> Root<'a> {
+    /// Looks at what is there.
+    pub(super) fn of(log_dir: &'a LogDir) -> Result<Self> {
+        let path = || log_dir.root().to_owned();
+        let remembered = BrokerFile::read(&**log_dir.folder())?;
+        let owner = match log_dir.meta_properties()? {
+            None if log_dir.broker_mark()?.is_some() => return Err(PromoteError::HasRun { path: path() }),
+            None => Owner::Kdir,
+            Some(properties) if !properties.is_kraft => return Err(PromoteError::ZooKeeper { path: path() }),
+            Some(_) if log_dir.has_run_metadata()? => return Err(PromoteError::HasRun { path: path() }),
+            Some(properties) if is_promoted(log_dir, remembered.as_ref())? => Owner::Promoted(properties),
+            Some(properties) => Owner::Formatted(properties),
+        };
+        Ok(Self { log_dir, owner, remembered })
+    }
+}
+
+/// Whether what we have written for a broker is in force.
+fn is_promoted(log_dir: &LogDir, remembered: Option<&BrokerFile>) -> Result<bool> {
+    Ok(match remembered.map(|it| it.handed) {
+        Some(Handed::Promoted) => true,
+        Some(Handed::Adopted) => Bootstrap::find(log_dir.folder())?.has_topics()?,
+        Some(Handed::Demoted) | None => false,
+    })
+}
