@@ -187,7 +187,7 @@ impl Identity {
             .first()
             .or(formatted)
             .and_then(|properties| properties.cluster_id.clone())
-            .or_else(|| remembered.map(|it| it.cluster_id.clone()));
+            .or_else(|| begun(remembered).map(|it| it.cluster_id.clone()));
         let cluster_id = same("cluster id", options.cluster_id.clone(), known_cluster)?.unwrap_or_else(new_id_text);
         for (dir, properties) in controllers.iter().zip(&of_controllers) {
             if properties.cluster_id.as_deref() != Some(&cluster_id) {
@@ -296,12 +296,18 @@ fn replicas(options: &PromoteOptions, node_id: i32) -> Result<Vec<i32>> {
     Ok(replicas)
 }
 
+/// What is remembered of a promotion that has begun. After a demotion the cluster is another one, with a metadata log of its own:
+/// nodes of the earlier one are not to take it for theirs.
+fn begun(remembered: Option<&BrokerFile>) -> Option<&BrokerFile> {
+    remembered.filter(|it| it.handed != Handed::Demoted)
+}
+
 fn directory_id(root: &Root<'_>) -> Uuid {
     let of_properties = match &root.owner {
         Owner::Formatted(properties) | Owner::Promoted(properties) => properties.directory_id,
         Owner::Kdir => None,
     };
-    of_properties.or_else(|| root.remembered.as_ref().map(|it| it.directory_id)).unwrap_or_else(new_id)
+    of_properties.or_else(|| begun(root.remembered.as_ref()).map(|it| it.directory_id)).unwrap_or_else(new_id)
 }
 
 fn new_id() -> Uuid {

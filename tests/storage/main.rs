@@ -42,6 +42,7 @@ mod model;
 mod overflow;
 mod overlap;
 mod power_failure;
+mod promote;
 mod reading;
 mod recovery;
 mod repair;

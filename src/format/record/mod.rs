@@ -23,7 +23,7 @@ mod plain;
 
 pub(super) use new_record::SMALL_FIELDS_MAX;
 pub use new_record::{NewRecord, copy};
-pub(super) use plain::{find_in_short, parse_short, parse_value, put_plain, put_short};
+pub(super) use plain::{SHORT_MAX, find_in_short, parse_short, parse_value, put_plain, put_short};
 
 use super::{FormatError, varint};
 
