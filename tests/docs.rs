@@ -220,7 +220,9 @@ fn the_manual_pages_are_what_kdir_prints() {
         let name = command.get_name();
         wanted.insert(format!("kdir-{name}.1"), printed(&["man", name]));
     }
-    wanted.insert("kdir-queue.7".to_owned(), printed(&["man", "queue"]));
+    for subject in ["queue", "kafka"] {
+        wanted.insert(format!("kdir-{subject}.7"), printed(&["man", subject]));
+    }
     check_generated("man", &wanted);
 }
 

@@ -6,7 +6,7 @@
 //! Pages are the same whenever and wherever they are printed, and neither `mandoc -T lint` nor `groff -ww` has anything to
 //! say about them.
 
-use super::queue_page;
+use super::{kafka_page, queue_page};
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, roman};
 
@@ -100,11 +100,29 @@ pub(crate) fn page(program: &Command, command: Option<&Command>) -> String {
     page.render()
 }
 
-/// The page about work queues, kdir-queue(7).
-pub(crate) fn queue_page() -> String {
+/// A section: its heading, paragraphs, and things with explanations.
+pub(crate) type Section = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+/// A page about a subject, in section 7.
+pub(crate) struct TopicPage {
+    /// What it is called, after `kdir-`.
+    pub(crate) name: &'static str,
+    /// What it is about, in a line.
+    pub(crate) about: &'static str,
+    pub(crate) sections: &'static [Section],
+    /// Command lines.
+    pub(crate) examples: &'static [&'static str],
+    pub(crate) see_also: &'static str,
+}
+
+/// All of them.
+pub(crate) const TOPIC_PAGES: [&TopicPage; 2] = [&kafka_page::PAGE, &queue_page::PAGE];
+
+/// The text of a page about a subject.
+pub(crate) fn topic_page(subject: &TopicPage) -> String {
     let mut page = Page::default();
-    page.heading(queue_page::NAME, "7", queue_page::ABOUT);
-    for (section, paragraphs, entries) in queue_page::SECTIONS {
+    page.heading(&format!("kdir-{}", subject.name), "7", subject.about);
+    for (section, paragraphs, entries) in subject.sections {
         page.section(section);
         for (place, paragraph) in paragraphs.iter().enumerate() {
             if place > 0 {
@@ -116,12 +134,12 @@ pub(crate) fn queue_page() -> String {
     }
     page.section("EXAMPLES");
     page.control("EX");
-    for line in queue_page::EXAMPLES {
+    for line in subject.examples {
         page.0.text([roman(*line)]);
     }
     page.control("EE");
     page.section("SEE ALSO");
-    page.text("`kdir-work`(1), `kdir-groups`(1), `kdir-produce`(1)");
+    page.text(subject.see_also);
     page.render()
 }
 

@@ -7,6 +7,7 @@ mod args;
 pub mod commands;
 mod complete;
 mod exit;
+mod kafka_page;
 mod lazy;
 mod manual;
 mod queue_page;

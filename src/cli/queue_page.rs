@@ -3,16 +3,17 @@
 //! What is said of RabbitMQ and ActiveMQ was seen on RabbitMQ 3.10.8 and 4.0.5, ActiveMQ Artemis 2.40.0 and ActiveMQ Classic
 //! 5.17.6, as they are installed; what is said of Amazon SQS is from its documentation.
 
-/// A section: its heading, paragraphs, and things with explanations.
-pub(crate) type Section = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+use super::manual::{Section, TopicPage};
 
-/// What the page is called.
-pub(crate) const NAME: &str = "kdir-queue";
+pub(crate) const PAGE: TopicPage = TopicPage {
+    name: "queue",
+    about: "work queues, beside those of other systems",
+    sections: SECTIONS,
+    examples: EXAMPLES,
+    see_also: "`kdir-work`(1), `kdir-groups`(1), `kdir-produce`(1), `kdir-kafka`(7)",
+};
 
-/// What it is about, in a line.
-pub(crate) const ABOUT: &str = "work queues, beside those of other systems";
-
-pub(crate) const SECTIONS: &[Section] = &[
+const SECTIONS: &[Section] = &[
     (
         "DESCRIPTION",
         &[
@@ -145,7 +146,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     ),
 ];
 
-pub(crate) const EXAMPLES: &[&str] = &[
+const EXAMPLES: &[&str] = &[
     "kdir produce --create jobs < urls.txt",
     "kdir work jobs -g fetch -j 8 -- sh -c 'read -r url; curl -fsSO \"$url\"'",
     "kdir groups describe fetch --records",

@@ -18,7 +18,7 @@
 use super::cluster_metadata::ClusterMetadata;
 use super::partition::topic_id_in;
 use super::topic::PARTITION_METADATA_FILE;
-use super::{LogDir, LogDirError, METADATA_FOLDER, METADATA_TOPIC, REMOTE_INDEX_CACHE, Result, Topic};
+use super::{BROKER_FILE, LogDir, LogDirError, METADATA_FOLDER, METADATA_TOPIC, REMOTE_INDEX_CACHE, Result, Topic};
 use crate::disk::{Folder, atomic};
 use crate::format::FormatError;
 use crate::format::compression::DECOMPRESSED_SIZE_MAX;
@@ -164,6 +164,8 @@ impl LogDir {
             // Where the metadata began, it is missed.
             let began_here =
                 self.root.stat(BOOTSTRAP_CHECKPOINT)?.is_some() && self.root.stat(METADATA_FOLDER)?.is_none();
+            // What a promotion writes is where the metadata will begin.
+            let began_here = began_here && self.root.stat(BROKER_FILE)?.is_none();
             if began_here && topics.iter().any(is_of_broker) {
                 let what = "the folder is missing, and the topics were made by a broker".into();
                 findings.push(self.at_root(METADATA_FOLDER, Problem::DamagedMetadata { what }));

@@ -199,9 +199,7 @@ fn write_first_snapshot(root: &dyn Folder, plan: &PromotionPlan, at: &Address, n
 /// and configuration.
 fn records(plan: &PromotionPlan, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut records = kept;
-    if records.is_empty() {
-        records.extend(plan.features.iter().map(|(name, level)| metadata_records::feature_level(name, *level)));
-    }
+    records.extend(plan.features.iter().map(|(name, level)| metadata_records::feature_level(name, *level)));
     if plan.next_producer_id > 0 {
         records.push(metadata_records::producer_ids(plan.node_id, plan.next_producer_id));
     }

@@ -21,7 +21,7 @@ const TEMPORARY: &str = ".kdir-broker.tmp";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Handed {
-    /// Nobody else's: all that a broker starts with is ours.
+    /// Nobody else's: `meta.properties` is ours.
     Promoted,
     /// One that `kafka-storage format` had made.
     Adopted,
@@ -40,6 +40,8 @@ pub(super) struct BrokerFile {
     pub(super) next_producer_id: i64,
     /// No leader epoch may be lower.
     pub(super) leader_epoch: i32,
+    /// The log dirs of controllers that have its topics.
+    pub(super) metadata_dirs: Vec<PathBuf>,
     /// The properties that were written for the broker, and their text.
     pub(super) properties: Option<(PathBuf, String)>,
 }
@@ -53,6 +55,7 @@ struct BrokerJson {
     directory_id: String,
     next_producer_id: i64,
     leader_epoch: i32,
+    metadata_dirs: Vec<PathBuf>,
     properties_file: Option<PathBuf>,
     properties: Option<String>,
 }
@@ -73,6 +76,7 @@ impl BrokerFile {
             directory_id: topic_id_from_text(&file.directory_id).map_err(|error| damaged(error.to_string()))?,
             next_producer_id: file.next_producer_id,
             leader_epoch: file.leader_epoch,
+            metadata_dirs: file.metadata_dirs,
             properties: file.properties_file.zip(file.properties),
         }))
     }
@@ -88,6 +92,7 @@ impl BrokerFile {
             directory_id: topic_id_to_text(self.directory_id),
             next_producer_id: self.next_producer_id,
             leader_epoch: self.leader_epoch,
+            metadata_dirs: self.metadata_dirs.clone(),
             properties_file,
             properties,
         };

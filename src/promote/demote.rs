@@ -123,6 +123,7 @@ fn remembered(properties: &MetaProperties, node_id: i32, metadata: &ClusterMetad
         directory_id: properties.directory_id.unwrap_or_else(Uuid::new_v4),
         next_producer_id: metadata.next_producer_id(),
         leader_epoch,
+        metadata_dirs: Vec::new(),
         properties: None,
     }
 }

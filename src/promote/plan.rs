@@ -41,6 +41,8 @@ pub struct PromotionPlan {
     pub listener: String,
     /// The ids of the log dirs, in their order.
     pub(super) directory_ids: Vec<Uuid>,
+    pub(super) handed: Vec<Handed>,
+    pub(super) metadata_dirs: Vec<PathBuf>,
     pub(super) features: Vec<(String, i16)>,
     pub(super) metadata_version: i16,
     pub(super) replicas: Vec<i32>,
@@ -134,6 +136,8 @@ impl PromotionPlan {
             properties,
             listener: options.listener.to_string(),
             directory_ids: identity.directory_ids,
+            handed: identity.handed,
+            metadata_dirs: options.metadata_dirs.clone(),
             metadata_version: identity.metadata_version,
             features: identity.features,
             replicas: identity.replicas,
@@ -146,12 +150,13 @@ impl PromotionPlan {
     /// What is to be remembered of the broker of a log dir.
     pub(super) fn to_remember(&self, home: usize) -> BrokerFile {
         BrokerFile {
-            handed: if self.start == Start::Formatted { Handed::Adopted } else { Handed::Promoted },
+            handed: self.handed[home],
             cluster_id: self.cluster_id.clone(),
             node_id: self.node_id,
             directory_id: self.directory_ids[home],
             next_producer_id: self.next_producer_id,
             leader_epoch: self.leader_epoch,
+            metadata_dirs: self.metadata_dirs.clone(),
             properties: self.properties.clone().filter(|_| home == 0),
         }
     }
@@ -163,7 +168,9 @@ struct Identity {
     cluster_id: String,
     node_id: i32,
     directory_ids: Vec<Uuid>,
+    handed: Vec<Handed>,
     metadata_version: i16,
+    /// Those that are ours to give.
     features: Vec<(String, i16)>,
     replicas: Vec<i32>,
 }
@@ -205,19 +212,17 @@ impl Identity {
             return Err(PromoteError::Contradiction { what });
         }
         let target = controllers.first().or_else(|| (start == Start::Formatted).then(|| roots[0].log_dir));
-        let features = match target.map(|dir| Bootstrap::find(dir.folder())).transpose()? {
-            Some(bootstrap) => features_of(&bootstrap, options.release)?,
-            None => features_of_release(options.release),
-        };
-        let metadata_version = features.first().map_or(METADATA_VERSION_3_9, |(_, level)| *level);
-        let is_ours = start == Start::Formatted;
+        let known = target.map(|dir| Bootstrap::find(dir.folder())?.metadata_version()).transpose()?.flatten();
+        let features = features(known, options.release)?;
+        let of_features = features.first().map_or(METADATA_VERSION_3_9, |(_, level)| *level);
         Ok(Self {
             start,
             cluster_id,
             node_id,
             directory_ids: roots.iter().map(directory_id).collect(),
-            metadata_version,
-            features: if is_ours && target.is_some() { Vec::new() } else { features },
+            handed: roots.iter().map(Root::handed).collect(),
+            metadata_version: known.unwrap_or(of_features),
+            features,
             replicas: replicas(options, node_id)?,
         })
     }
@@ -263,22 +268,21 @@ fn same<T: PartialEq + std::fmt::Display>(what: &str, asked: Option<T>, known: O
     }
 }
 
-fn features_of_release(release: Option<KafkaRelease>) -> Vec<(String, i16)> {
-    let features = release.map_or_else(|| vec![("metadata.version", METADATA_VERSION_3_9)], KafkaRelease::features);
-    features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect()
-}
-
-/// The features of a cluster that was formatted: they are in its file, or, where it has none, are ours to give.
-fn features_of(bootstrap: &Bootstrap, release: Option<KafkaRelease>) -> Result<Vec<(String, i16)>> {
-    match (bootstrap.metadata_version()?, release) {
+/// The features that are ours to give: a cluster that was formatted has its own.
+fn features(known: Option<i16>, release: Option<KafkaRelease>) -> Result<Vec<(String, i16)>> {
+    match (known, release) {
         (Some(_), Some(release)) => Err(PromoteError::Contradiction {
             what: format!(
                 "--kafka {} is for a log dir that was not formatted: this one has its features",
                 release.name()
             ),
         }),
-        (Some(level), None) => Ok(vec![("metadata.version".to_owned(), level)]),
-        (None, release) => Ok(features_of_release(release)),
+        (Some(_), None) => Ok(Vec::new()),
+        (None, release) => {
+            let least = || vec![("metadata.version", METADATA_VERSION_3_9)];
+            let features = release.map_or_else(least, KafkaRelease::features);
+            Ok(features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect())
+        }
     }
 }
 

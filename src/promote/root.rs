@@ -38,6 +38,15 @@ impl<'a> Root<'a> {
         };
         Ok(Self { log_dir, owner, remembered })
     }
+
+    /// What is to be remembered of it: whether `meta.properties` is ours.
+    pub(super) fn handed(&self) -> Handed {
+        match (&self.owner, &self.remembered) {
+            (Owner::Formatted(_), _) => Handed::Adopted,
+            (Owner::Promoted(_), Some(remembered)) => remembered.handed,
+            (Owner::Promoted(_), None) | (Owner::Kdir, _) => Handed::Promoted,
+        }
+    }
 }
 
 /// Whether what we have written for a broker is in force.

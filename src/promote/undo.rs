@@ -21,15 +21,16 @@ pub fn undo(log_dirs: &LogDirs, controllers: &[LogDir], now: Timestamp) -> Resul
     let mut was_promoted = false;
     for root in &roots {
         let Some(remembered) = root.remembered.as_ref().filter(|it| it.handed != Handed::Demoted) else { continue };
+        if remembered.metadata_dirs.len() != controllers.len() {
+            let dirs: Vec<String> = remembered.metadata_dirs.iter().map(|dir| dir.display().to_string()).collect();
+            let what = format!("the controllers have the topics as well: give --metadata-dir for {}", dirs.join(", "));
+            return Err(PromoteError::Contradiction { what });
+        }
         was_promoted = true;
         let folder = &**root.log_dir.folder();
+        controllers.iter().try_for_each(|dir| forget_topics(dir, now))?;
         match remembered.handed {
-            Handed::Adopted => {
-                let own = controllers.is_empty().then_some(root.log_dir);
-                for dir in own.into_iter().chain(controllers) {
-                    forget_topics(dir, now)?;
-                }
-            }
+            Handed::Adopted => forget_topics(root.log_dir, now)?,
             Handed::Promoted | Handed::Demoted => {
                 remove(folder, META_PROPERTIES)?;
                 folder.sync()?;

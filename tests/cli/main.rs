@@ -58,6 +58,7 @@ mod pipes;
 mod produce;
 mod produce_events;
 mod produce_records;
+mod promote;
 mod recipes;
 mod redirected;
 mod repair;

@@ -16,6 +16,10 @@ pub(crate) enum Kafka {
     K4,
     K3,
     K2,
+    V4_0,
+    V4_1,
+    V4_2,
+    V4_4,
 }
 
 impl Kafka {
@@ -24,6 +28,10 @@ impl Kafka {
             Self::K4 => "4",
             Self::K3 => "3",
             Self::K2 => "2",
+            Self::V4_0 => "4.0",
+            Self::V4_1 => "4.1",
+            Self::V4_2 => "4.2",
+            Self::V4_4 => "4.4",
         }
     }
 
@@ -31,7 +39,7 @@ impl Kafka {
     const fn consumer_group_command(self) -> &'static str {
         match self {
             Self::K2 => "kafka.admin.ConsumerGroupCommand",
-            Self::K3 | Self::K4 => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+            _ => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         }
     }
 
@@ -60,14 +68,21 @@ impl Kafka {
 
     /// What `kafka-dump-log` says of those files, with every check that it has: stdout and stderr.
     pub(crate) fn dump_log(self, files: &[PathBuf], options: &[&str]) -> (String, String) {
-        let class =
-            if self == Self::K4 { "org.apache.kafka.tools.DumpLogSegments" } else { "kafka.tools.DumpLogSegments" };
+        let class = if self != Self::K3 && self != Self::K2 {
+            "org.apache.kafka.tools.DumpLogSegments"
+        } else {
+            "kafka.tools.DumpLogSegments"
+        };
         let files: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
         let files = files.join(",");
         let output = self.run(class, &[&["--files", &files], options].concat(), b"");
         (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
+
+/// What spares a test to wait: few partitions of topics that the broker makes, and little memory.
+const QUICK: &str = "group.initial.rebalance.delay.ms=0\ntransaction.state.log.num.partitions=3\n\
+                     log.cleaner.dedupe.buffer.size=8388608\n";
 
 /// A broker that serves the log dir of a [`Kdir`], and is killed if its test ends without stopping it.
 pub(crate) struct Broker {
@@ -101,6 +116,54 @@ impl Broker {
     pub(crate) fn joined_by(&self, kdir: &Kdir) -> Self {
         let ports = [free_port().local_addr().unwrap().port(), self.ports[1]];
         Self::started(self.kafka, kdir, "join", ports, &[])
+    }
+
+    /// A broker of a log dir that `kdir promote` hands to it with those arguments. It is not started yet.
+    pub(crate) fn of_promoted(kafka: Kafka, kdir: &Kdir, args: &[&str]) -> Self {
+        let broker = Self::unstarted(kafka, kdir);
+        let properties = broker.dir.join("server.properties");
+        let _ = std::fs::remove_file(&properties);
+        let [listener, controller] = broker.ports.map(|port| format!("127.0.0.1:{port}"));
+        let own = ["-q", "promote", "--listener", &listener, "--controller", &controller, "--properties"];
+        kdir.run(&[&own[..], &[properties.to_str().unwrap()], args].concat()).code(0);
+        broker.add_properties(QUICK);
+        broker
+    }
+
+    /// A broker of a log dir that `kafka-storage format` has made. It is not started yet.
+    pub(crate) fn formatted(kafka: Kafka, kdir: &Kdir, options: &[&str]) -> Self {
+        let broker = Self::unstarted(kafka, kdir);
+        let [port, controller] = broker.ports;
+        let is_dynamic = options.contains(&"--standalone");
+        let quorum = if is_dynamic { "bootstrap.servers=" } else { "voters=1@" };
+        let advertised = if is_dynamic { format!(",CONTROLLER://127.0.0.1:{controller}") } else { String::new() };
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.{quorum}127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n",
+            kdir.log_dir().display()
+        );
+        let properties = broker.dir.join("server.properties");
+        std::fs::write(&properties, text).unwrap();
+        broker.add_properties(QUICK);
+        let args = ["format", "--config", properties.to_str().unwrap(), "--cluster-id", "S2RpciBhbmQgS2Fma2EhIQ"];
+        kafka.run("kafka.tools.StorageTool", &[&args[..], options].concat(), b"");
+        broker
+    }
+
+    fn unstarted(kafka: Kafka, kdir: &Kdir) -> Self {
+        let ports = [free_port(), free_port()].map(|listener| listener.local_addr().unwrap().port());
+        let dir = kdir.temp().to_owned();
+        Self { kafka, dir, command: "start", ports, properties: Vec::new(), runs: false }
+    }
+
+    fn add_properties(&self, lines: &str) {
+        let path = self.dir.join("server.properties");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text + lines).unwrap();
     }
 
     fn started(kafka: Kafka, kdir: &Kdir, command: &'static str, ports: [u16; 2], properties: &[&str]) -> Self {

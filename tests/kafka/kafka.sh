@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Brings Apache Kafka into target/kafka, runs its classes, and starts and stops a broker of one node on loopback.
 #
-#   kafka.sh fetch                              the jars of every version in pom.xml, and this folder's Java classes
-#   kafka.sh run VERSION CLASS [ARG...]         a main class of that version (4, 3 or 2)
+#   kafka.sh fetch [VERSION...]                 the jars of 4, 3 and 2 of pom.xml and this folder's Java classes, or those of
+#                                               other versions in it
+#   kafka.sh run VERSION CLASS [ARG...]         a main class of that version (4, 3, 2, or another that was fetched)
 #   kafka.sh start VERSION DIR PORT PORT [PROPERTY...]
 #                                               a broker on DIR/log, reachable at the first port; waits until it serves
 #   kafka.sh join VERSION DIR PORT PORT [PROPERTY...]
@@ -28,15 +29,25 @@ class_path() {
     echo "$kafka/classes:$kafka/$1/*"
 }
 
+bring() {
+    # Whatever it says comes with resets of colours that nobody set.
+    mvn --batch-mode --quiet --file "$here/pom.xml" --activate-profiles "$1" \
+        dependency:copy-dependencies "-DoutputDirectory=$kafka/$1" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >&2
+}
+
 fetch() {
     local stamp version
+    if [[ $# -gt 0 ]]; then
+        for version in "$@"; do
+            [[ -d $kafka/$version ]] || bring "$version"
+        done
+        return 0
+    fi
     stamp="$(cat "$here/pom.xml" "$here"/java/*.java "$here"/java/4/*.java | sha256sum)"
     [[ $stamp != "$(cat "$kafka/stamp" 2>/dev/null)" ]] || return 0
     rm -rf "$kafka"
     for version in "${versions[@]}"; do
-        # Whatever it says comes with resets of colours that nobody set.
-        mvn --batch-mode --quiet --file "$here/pom.xml" --activate-profiles "$version" \
-            dependency:copy-dependencies "-DoutputDirectory=$kafka/$version" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >&2
+        bring "$version"
     done
     # The client API is the same in all of them; the record classes that write old formats end with 3.
     javac -proc:none -Xlint:-options -cp "$kafka/3/*" -d "$kafka/classes" "$here"/java/*.java
@@ -132,7 +143,7 @@ end() {
 }
 
 case "${1:-}" in
-    fetch) fetch ;;
+    fetch) fetch "${@:2}" ;;
     run) run "${@:2}" ;;
     start | join) start "$@" ;;
     stop) end TERM "$2/broker.pid" && end TERM "$2/zookeeper.pid" ;;

@@ -26,6 +26,7 @@ mod histories;
 mod internal;
 mod locks;
 mod placement;
+mod promoted;
 mod script;
 mod served;
 mod stepped;

@@ -54,7 +54,7 @@ fn config(random: &mut Random) -> (TopicConfig, bool) {
 fn id_of(topic: &Topic) -> String {
     match topic.origin {
         Origin::TopicFile(id) => id.simple().to_string(),
-        Origin::Broker | Origin::SetAside => panic!("{} has no topic file", topic.name),
+        Origin::Cluster(_) | Origin::Broker | Origin::SetAside => panic!("{} has no topic file", topic.name),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A log dir that is handed to a broker, or taken back, on a disk that stops at any moment: it is the broker's or kdir's.
 
-use super::support::{NOW, disk_with_log_dir, open_log_dir};
+use super::support::{NOW, ROOT, disk_with_log_dir, open_log_dir};
 use kdir::disk::faulty::FaultyDisk;
 use kdir::disk::{Disk, atomic};
 use kdir::format::batch::BatchBuilder;
@@ -15,8 +15,6 @@ use kdir::storage::{Durability, LogWriter, SyncFor, sync_now};
 use kdir::units::{Offset, TopicPartition};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-const ROOT: &str = "/log";
 
 fn options(quorum: Quorum) -> PromoteOptions {
     PromoteOptions {

@@ -9,14 +9,14 @@ use crate::cli::manual;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  kdir man produce | man -l -")]
 pub(crate) struct ManArgs {
-    /// The command to describe, or `queue` for kdir-queue(7); kdir itself without one
+    /// The command to describe, or `queue` or `kafka` for kdir-queue(7) or kdir-kafka(7); kdir itself without one
     #[arg(add = complete::commands())]
     command: Option<String>,
 }
 
 pub(crate) fn run(args: &ManArgs, context: &mut Context) -> anyhow::Result<Exit> {
-    if args.command.as_deref() == Some("queue") {
-        context.ui.data(manual::queue_page().as_bytes())?;
+    if let Some(page) = manual::TOPIC_PAGES.into_iter().find(|page| args.command.as_deref() == Some(page.name)) {
+        context.ui.data(manual::topic_page(page).as_bytes())?;
         return Ok(Exit::Done);
     }
     let kdir = crate::cli::command();
