@@ -32,7 +32,7 @@ pub fn keep_from_expiring(log_dirs: &LogDirs, now: Timestamp) -> Result<()> {
     for partition in log_dirs.partitions(&topic)? {
         let log = CoordinatorLog::open(&partition)?;
         let mut records: Vec<CoordinatorRecord> = log.groups().flat_map(|(id, group)| kept(id, group, now)).collect();
-        // Any group of the partition stands for it.
+        // Any group of the partition names it.
         let Some((first, _)) = log.groups().next().filter(|_| !records.is_empty()) else { continue };
         let mut writer = CoordinatorWriter::of(partition, first.clone(), None)?;
         while !records.is_empty() {

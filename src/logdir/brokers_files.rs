@@ -3,7 +3,8 @@
 use super::checkpoints::CheckpointFile;
 use super::partition::topic_id_in;
 use super::topic::{PARTITION_METADATA_FILE, TOPIC_FILE_SUFFIX, topic_file};
-use super::{LogDir, Origin, Partition, Result, Topic};
+use super::{CLEAN_SHUTDOWN_FILE, LogDir, Origin, Partition, Result, Topic};
+use crate::disk::atomic;
 use crate::format::properties::PartitionMetadata;
 use crate::storage::PartitionGuard;
 use crate::units::{Offset, SetAside, SetAsideKind};
@@ -45,6 +46,12 @@ impl LogDir {
         ends: impl IntoIterator<Item = (&'a Partition, Offset)>,
     ) -> Result<()> {
         self.raise(CheckpointFile::HighWatermark, ends)
+    }
+
+    /// Says that every log is whole and closed in order, so that a broker does not read it again. The next writer takes that
+    /// back.
+    pub(crate) fn write_clean_shutdown_file(&self) -> Result<()> {
+        Ok(atomic::replace(&*self.root, &format!("{CLEAN_SHUTDOWN_FILE}.tmp"), CLEAN_SHUTDOWN_FILE, b"")?)
     }
 
     /// Writes the files of these topics, and removes those of all others.

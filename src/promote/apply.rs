@@ -9,7 +9,7 @@
 
 use super::bootstrap::{self, BOOTSTRAP_CHECKPOINT, Bootstrap, FIRST_SNAPSHOT};
 use super::broker_file::BrokerFile;
-use super::options::{Address, Quorum};
+use super::options::{Address, FirstStart, Quorum};
 use super::plan::{PlannedTopic, PromotionPlan, Start};
 use super::{PromoteError, Refusal, Result};
 use crate::disk::{Folder, atomic};
@@ -57,16 +57,16 @@ impl Promotion<'_> {
             plan.to_remember(home).write(&**dir.folder())?;
         }
         groups::keep_from_expiring(self.log_dirs, now)?;
-        for topic in &plan.topics {
-            for partition in self.log_dirs.partitions(&topic.topic)? {
-                self.settle(topic, &partition, now, notices)?;
-                on_partition();
-            }
-        }
-        for dir in self.log_dirs.each() {
+        for (dir, partitions) in self.log_dirs.each().iter().zip(self.settle_all(&plan, now, notices, on_partition)?) {
             dir.folder().sync()?;
+            let ends = || partitions.iter().map(|(partition, end)| (partition, *end));
+            dir.raise_recovery_points(ends())?;
+            dir.raise_high_watermarks(ends())?;
+            partitions.iter().try_for_each(|(partition, _)| forget_promise(partition))?;
         }
-        self.write_checkpoints(&plan)?;
+        if plan.first_start == FirstStart::Trusts {
+            self.log_dirs.each().iter().try_for_each(LogDir::write_clean_shutdown_file)?;
+        }
         self.write_properties(&plan)?;
         self.write_first_records(&plan, now)?;
         self.write_meta_properties(&plan)?;
@@ -81,57 +81,59 @@ impl Promotion<'_> {
         Err(PromoteError::Refused { path, reasons: std::mem::take(&mut plan.refusals) })
     }
 
-    /// Makes a partition whole, durable and its topic's. What kdir has promised of it in a file of its own is in the checkpoint
-    /// file after this.
+    /// Makes every partition whole, durable and its topic's. Returns them by log dir, each with its end.
+    fn settle_all(
+        &self,
+        plan: &PromotionPlan,
+        now: Timestamp,
+        notices: &mut Vec<Notice>,
+        on_partition: &mut dyn FnMut(),
+    ) -> Result<Vec<Vec<(Partition, Offset)>>> {
+        let mut settled: Vec<Vec<(Partition, Offset)>> = self.log_dirs.each().iter().map(|_| Vec::new()).collect();
+        for topic in &plan.topics {
+            for (planned, partition) in topic.partitions.iter().zip(self.log_dirs.partitions(&topic.topic)?) {
+                let end = self.settle(topic, &partition, now, notices)?;
+                // There may be more partitions than descriptors.
+                partition.let_go()?;
+                settled[planned.home].push((partition, end));
+                on_partition();
+            }
+        }
+        Ok(settled)
+    }
+
     fn settle(
         &self,
         topic: &PlannedTopic,
         partition: &Partition,
         now: Timestamp,
         notices: &mut Vec<Notice>,
-    ) -> Result<()> {
-        let dir = partition.home();
+    ) -> Result<Offset> {
         let guard = partition.guard()?;
         if topic.needs_id {
             partition.give_topic_id(&guard, topic.topic_id)?;
         }
-        let mut writer = dir.open_writer(partition, &guard, Durability::Synced, now)?;
+        let mut writer = partition.home().open_writer(partition, &guard, Durability::Synced, now)?;
         notices.extend(writer.take_notices());
         drop(guard);
-        storage::sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
-        partition.close(&mut writer, now)?;
         let end = writer.log_end_offset();
+        if end > Offset::ZERO {
+            storage::sync_now(writer.pending_sync(), SyncFor::Acknowledgement)?;
+        }
+        partition.close(&mut writer, now)?;
         let durable = DurableBelow::default().raise(self.log_dirs, partition.id(), partition.topic_id(), end)?;
         let folder = partition.folder()?;
         let is_marked = folder.map(|folder| storage::unsynced_from(&*folder)).transpose()?.flatten().is_some();
         if durable < end || is_marked {
-            let path = dir.root().to_owned();
+            let path = partition.home().root().to_owned();
             let reasons = vec![Refusal::NotDurable { partition: partition.id().clone() }];
             return Err(PromoteError::Refused { path, reasons });
         }
-        let guard = partition.guard()?;
+        // Below a recovery point a broker does not look for entries that are missing.
         if let Some(&active) = partition.view()?.bases().last().filter(|_| end > Offset::ZERO) {
-            storage::make_indexes_durable(&guard, active)?;
+            storage::make_indexes_durable(&partition.guard()?, active)?;
         }
-        dir.raise_recovery_points([(partition, end)])?;
-        durable_end::remove(&guard)?;
-        Ok(())
-    }
-
-    fn write_checkpoints(&self, plan: &PromotionPlan) -> Result<()> {
-        for (home, dir) in self.log_dirs.each().iter().enumerate() {
-            let mut ends = Vec::new();
-            for topic in &plan.topics {
-                for (planned, partition) in topic.partitions.iter().zip(self.log_dirs.partitions(&topic.topic)?) {
-                    if planned.home == home {
-                        let end = partition.view()?.log_end_offset()?;
-                        ends.push((partition, end));
-                    }
-                }
-            }
-            dir.raise_high_watermarks(ends.iter().map(|(partition, end)| (partition, *end)))?;
-        }
-        Ok(())
+        Ok(end)
     }
 
     /// Never over another file: it is the user's.
@@ -224,6 +226,16 @@ fn records(plan: &PromotionPlan, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         records.extend(config.map(|(key, value)| metadata_records::topic_config(name, key, value)));
     }
     records
+}
+
+/// Removes what kdir has promised of a partition in a file of its own: it is in the checkpoint files by now, and a broker that
+/// cuts the log does not know the file.
+fn forget_promise(partition: &Partition) -> Result<()> {
+    let folder = partition.folder()?;
+    if folder.is_some_and(|folder| !folder.stat(durable_end::FILE).is_ok_and(|stat| stat.is_none())) {
+        durable_end::remove(&partition.guard()?)?;
+    }
+    Ok(partition.let_go()?)
 }
 
 /// Removes a file; one that is not there is removed.

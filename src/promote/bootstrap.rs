@@ -82,7 +82,7 @@ impl Bootstrap {
         Ok(self.kinds()?.iter().any(|kind| *kind == Kind::OfTopics))
     }
 
-    /// What is no topic's in it.
+    /// The records in it that are not about topics.
     pub(super) fn others(&self) -> Result<Vec<Vec<u8>>> {
         let kinds = self.kinds()?;
         let others = self.records.iter().zip(kinds).filter(|(_, kind)| *kind == Kind::Other);

@@ -3,7 +3,7 @@
 //! | key | what brokers do | here |
 //! | --- | --- | --- |
 //! | `segment.bytes` under 1 MiB | 4.1 and later do not start | raised |
-//! | `*.replication.throttled.replicas` that is no list | none starts | dropped |
+//! | `*.replication.throttled.replicas` that is not a list | no release starts | dropped |
 //! | `remote.storage.enable=true` | cannot serve the topic without remote storage | dropped |
 //!
 //! Keys that a broker does not know are harmless. Tried with every key at both ends of what kdir takes, on 3.9, 4.0, 4.3 and

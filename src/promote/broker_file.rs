@@ -1,7 +1,7 @@
 //! `.kdir-broker`: what is to be remembered of the broker that a log dir is handed to, or came from.
 //!
-//! A plain file at the root, which a broker ignores. While it is there and `meta.properties` is not, the log dir is kdir's, with
-//! whatever else of a broker's: a promotion that has not come to its end, or a demotion whose last files are still to be
+//! A plain file at the root, which a broker ignores. While it is there and `meta.properties` is not, the log dir is kdir's, even with
+//! other files of a broker: a promotion that has not come to its end, or a demotion whose last files are still to be
 //! removed. It keeps the ids, so that a promotion that is run again makes the same files, and the node is the same after a way
 //! back and forth.
 
@@ -21,7 +21,7 @@ const TEMPORARY: &str = ".kdir-broker.tmp";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Handed {
-    /// Nobody else's: `meta.properties` is ours.
+    /// To a broker that promote has made: `meta.properties` is ours.
     Promoted,
     /// One that `kafka-storage format` had made.
     Adopted,

@@ -27,6 +27,6 @@ pub use apply::Promotion;
 pub use broker_config::ConfigChange;
 pub use demote::DemotionPlan;
 pub use error::{PromoteError, Refusal, Result};
-pub use options::{Address, Expiring, KafkaRelease, PromoteOptions, Quorum};
+pub use options::{Address, Expiring, FirstStart, KafkaRelease, PromoteOptions, Quorum};
 pub use plan::{PlannedPartition, PlannedTopic, PromotionPlan, Start};
 pub use undo::undo;

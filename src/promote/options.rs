@@ -132,6 +132,15 @@ pub enum Quorum {
     Dynamic,
 }
 
+/// What a broker does about the logs when it starts for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstStart {
+    /// It reads every active segment from its beginning.
+    Checks,
+    /// It believes that all is as a broker leaves it, which the caller has verified.
+    Trusts,
+}
+
 /// What a log dir is promoted with.
 #[derive(Debug, Clone)]
 pub struct PromoteOptions {
@@ -153,6 +162,8 @@ pub struct PromoteOptions {
     pub properties: Option<PathBuf>,
     /// How the voters are known.
     pub quorum: Quorum,
+    /// Whether the broker checks the logs.
+    pub first_start: FirstStart,
     /// Records that a broker would delete at once.
     pub expiring: Expiring,
 }

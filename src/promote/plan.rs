@@ -3,7 +3,7 @@
 use super::bootstrap::Bootstrap;
 use super::broker_config::{self, ConfigChange, UNLIMITED};
 use super::broker_file::{BrokerFile, Handed};
-use super::options::{Expiring, KafkaRelease, METADATA_VERSION_3_9, PromoteOptions, Quorum};
+use super::options::{Expiring, FirstStart, KafkaRelease, METADATA_VERSION_3_9, PromoteOptions, Quorum};
 use super::root::{Owner, Root};
 use super::{PromoteError, Refusal, Result};
 use super::{producer_ids, server_properties};
@@ -49,6 +49,7 @@ pub struct PromotionPlan {
     pub(super) next_producer_id: i64,
     pub(super) leader_epoch: i32,
     pub(super) quorum: Quorum,
+    pub(super) first_start: FirstStart,
 }
 
 /// What a promotion begins with.
@@ -144,6 +145,7 @@ impl PromotionPlan {
             next_producer_id,
             leader_epoch: remembered.map_or(0, |it| it.leader_epoch),
             quorum: options.quorum,
+            first_start: options.first_start,
         })
     }
 
@@ -336,7 +338,7 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    /// Folders of deleted partitions are removed by whoever comes next.
+    /// Folders of deleted partitions are removed by the next writer or broker.
     fn refuse_set_aside(&mut self) -> Result<()> {
         for folder in self.log_dirs.find_topics()?.set_aside {
             if folder.kind != SetAsideKind::Deleting {

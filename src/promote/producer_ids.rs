@@ -19,7 +19,7 @@ pub(super) fn largest_of_transactions(log_dirs: &LogDirs) -> Result<Option<i64>>
         let mut records = RecordReader::new(partition.reader(CHUNK)?);
         while records.advance()? == Advance::Record {
             let record = records.record();
-            // What cannot be read is no broker's, either.
+            // A broker cannot read it either.
             if let Ok(Part::Value { data, .. }) = InternalTopic::TransactionState.decode(record.key, record.value).value
             {
                 largest = largest.max(data.int("producerId"));

@@ -8,7 +8,7 @@ use crate::logdir::LogDir;
 
 /// Who has a log dir.
 pub(super) enum Owner {
-    /// Nobody but us: no broker starts on it.
+    /// kdir: no broker starts on it.
     Kdir,
     /// A broker that `kafka-storage format` has made and that has never run.
     Formatted(MetaProperties),

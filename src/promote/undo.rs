@@ -1,6 +1,6 @@
 //! Takes a promotion back, as long as no broker has started on it.
 //!
-//! `meta.properties` goes first: without it the log dir is kdir's, and whatever is left of the promotion is removed by the next
+//! `meta.properties` goes first: without it the log dir is kdir's, and the rest of the promotion is removed by the next
 //! `undo`, or taken up by the next promotion. In a log dir that was formatted the records of topics leave the file of first
 //! records, in one rename.
 

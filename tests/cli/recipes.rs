@@ -218,6 +218,15 @@ fn a_topic_is_backed_up_and_brought_back() {
 }
 
 #[test]
+fn a_log_dir_is_handed_to_kafka() {
+    let kdir = Kdir::with_topic("orders", &["-P", "2"]);
+    kdir.produce("orders", &["-K", ":"], "a:1\nb:2\nc:3\n");
+    let printed = run(&kdir, &recipe("Hand the log dir to Kafka, and take it back"));
+    assert_eq!(printed.matches("orders").count(), 2, "{printed}");
+    assert!(kdir.path("meta.properties").is_file() && kdir.path("bootstrap.checkpoint").is_file());
+}
+
+#[test]
 fn the_disk_of_a_stopped_broker_is_read() {
     let kdir = Kdir::new();
     let data = kdir.temp().join("data");

@@ -9,7 +9,8 @@ use kdir::groups::Commits;
 use kdir::logdir::config::TopicConfig;
 use kdir::logdir::{LogDir, LogDirs, NewTopic};
 use kdir::promote::{
-    DemotionPlan, Expiring, PromoteError, PromoteOptions, Promotion, PromotionPlan, Quorum, Result, Start, undo,
+    DemotionPlan, Expiring, FirstStart, PromoteError, PromoteOptions, Promotion, PromotionPlan, Quorum, Result, Start,
+    undo,
 };
 use kdir::storage::{Durability, LogWriter, SyncFor, sync_now};
 use kdir::units::{Offset, TopicPartition};
@@ -27,6 +28,7 @@ fn options(quorum: Quorum) -> PromoteOptions {
         metadata_dirs: Vec::new(),
         properties: None,
         quorum,
+        first_start: FirstStart::Trusts,
         expiring: Expiring::Refuse,
     }
 }
@@ -98,6 +100,7 @@ fn is_one_of_two(disk: &FaultyDisk, quorum: Quorum, what: &str) {
         let rows = text(disk, "recovery-point-offset-checkpoint");
         assert!(rows.contains("app 0 3\n"), "{what}: {rows}");
         assert!(!has(disk, "app-0/durable-end"), "{what}");
+        assert!(has(disk, ".kafka_cleanshutdown"), "{what}");
         let log_dir = LogDir::open(Arc::new(disk.clone()), Path::new(ROOT)).unwrap();
         assert_eq!(log_dir.broker_mark().unwrap(), Some("meta.properties"), "{what}");
     } else {

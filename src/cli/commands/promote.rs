@@ -5,8 +5,8 @@ use crate::cli::ui::Unit;
 use crate::disk::suspension;
 use crate::logdir::{LogDir, LogDirs};
 use crate::promote::{
-    self, Address, ConfigChange, Expiring, KafkaRelease, PlannedTopic, PromoteError, PromoteOptions, Promotion,
-    PromotionPlan, Quorum, Start,
+    self, Address, ConfigChange, Expiring, FirstStart, KafkaRelease, PlannedTopic, PromoteError, PromoteOptions,
+    Promotion, PromotionPlan, Quorum, Start,
 };
 use crate::units::Offset;
 use serde_json::json;
@@ -24,12 +24,12 @@ use std::sync::Arc;
 /// are added to what format has written. One on which a broker has run already is refused: create topics there with
 /// kafka-topics.
 ///
-/// A broker deletes what is older than retention.ms 30 seconds after it has started, which kdir does only when told. Topics that
+/// A broker deletes what is older than retention.ms 30 seconds after it has started, which kdir does only with `kdir retention`. Topics that
 /// would lose records are named, and nothing is promoted without --yes, which lets it happen, or --keep, which hands them over
 /// without a limit. Groups get a record that keeps their offsets for a week from now on, in place of a week from the last
 /// commit.
 ///
-/// No producer, worker or consumer of kdir may run on the log dir meanwhile. --dry-run shows what would be done, and changes
+/// No producer, worker or consumer of kdir may run on the log dir. --dry-run shows what would be done, and changes
 /// nothing. Until a broker has started, --undo takes the promotion back; afterwards `kdir demote` does.
 ///
 /// A broker with several log dirs: give --log-dir once for each. Controllers that are processes of their own: format their log
@@ -77,6 +77,9 @@ pub(crate) struct PromoteArgs {
     /// Let the broker delete what is past its retention
     #[arg(short, long)]
     yes: bool,
+    /// Verify every log first, and spare the broker to read them again when it starts
+    #[arg(long)]
+    trusted: bool,
     /// Show what would be done; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -124,6 +127,7 @@ impl PromoteArgs {
                 QuorumChoice::Static => Quorum::Static,
                 QuorumChoice::Dynamic => Quorum::Dynamic,
             },
+            first_start: if self.trusted { FirstStart::Trusts } else { FirstStart::Checks },
             expiring: match (self.keep, self.yes) {
                 (true, _) => Expiring::Keep,
                 (false, true) => Expiring::Delete,
@@ -146,6 +150,9 @@ pub(crate) fn run(args: &PromoteArgs, context: &mut Context) -> anyhow::Result<E
         context.ui.status("the log dir is kdir's again");
         return Ok(Exit::Done);
     }
+    if args.trusted {
+        verify(&log_dirs, context)?;
+    }
     let plan = PromotionPlan::make(&log_dirs, &controllers, &args.options(), now)?;
     let count = plan.topics.iter().map(|topic| topic.partitions.len() as u64).sum();
     let promotion = Promotion { log_dirs: &log_dirs, controllers: &controllers, controller: &args.controller };
@@ -161,6 +168,19 @@ pub(crate) fn run(args: &PromoteArgs, context: &mut Context) -> anyhow::Result<E
     show(&plan, args, context)?;
     tell(&plan, context);
     Ok(Exit::Done)
+}
+
+/// Refuses logs with which something is wrong.
+fn verify(log_dirs: &LogDirs, context: &Context) -> anyhow::Result<()> {
+    let found = super::verify::check(log_dirs.begin_verification(&[], super::verify::half_written_pause)?, context)?;
+    let wrong = found.all().filter(|(_, finding)| finding.severity().is_wrong()).count();
+    match wrong {
+        0 => Ok(()),
+        _ => Err(exit::advised(
+            format!("{} of `kdir verify` say that something is wrong", super::counted(wrong as u64, "finding")),
+            "`kdir verify` lists them; without --trusted the broker checks the logs itself",
+        )),
+    }
 }
 
 fn dry_run(args: &PromoteArgs, context: &Context) -> anyhow::Result<Exit> {
