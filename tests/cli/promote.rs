@@ -139,7 +139,7 @@ fn an_undo_leaves_the_log_dir_as_it_was_to_kdir() {
 
 #[test]
 fn records_past_their_retention_are_named_before_a_broker_deletes_them() {
-    let kdir = Kdir::with_topic("old", &["-c", "segment.bytes=14"]);
+    let kdir = Kdir::with_topic("old", &["-c", "segment.bytes=100"]);
     kdir.produce("old", &["--timestamp", "2020-01-01T00:00:00Z"], "a\nb\n");
     kdir.produce("old", &[], "c\n");
     kdir.create("kept", &["--retention", "forever"]);
@@ -299,6 +299,7 @@ fn controllers_of_their_own_get_the_records() {
 #[test]
 fn partitions_are_where_the_disks_of_a_broker_have_them() {
     let (kdir, other) = (filled(), Kdir::new());
+    kdir.disown("app");
     fs::create_dir(other.log_dir()).unwrap();
     fs::rename(kdir.path("app-1"), other.path("app-1")).unwrap();
     let dirs = [kdir.log_dir(), other.log_dir()];

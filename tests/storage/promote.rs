@@ -115,8 +115,9 @@ fn is_one_of_two(disk: &FaultyDisk, quorum: Quorum, what: &str) {
     assert_eq!(end, Offset(3), "{what}");
 }
 
-/// Stops the disk at each operation in turn: killed, and with two kinds of power failure.
-fn at_every_operation(
+/// Every so many operations the disk is stopped in turn: killed, and with two kinds of power failure.
+fn cut_at_every(
+    step: usize,
     begin: impl Fn() -> FaultyDisk,
     change: impl Fn(&FaultyDisk) -> Result<()>,
     check: impl Fn(&FaultyDisk, bool, &str),
@@ -125,8 +126,8 @@ fn at_every_operation(
     whole.reset_counts();
     change(&whole).unwrap();
     let operations = whole.operations();
-    assert!(operations > 10, "{operations}");
-    for at in 0..=operations {
+    assert!(operations > 5, "{operations}");
+    for at in (0..=operations).step_by(step) {
         for way in 0..3 {
             let disk = begin();
             disk.reset_counts();
@@ -146,8 +147,40 @@ fn promoted(quorum: Quorum) -> FaultyDisk {
 
 #[test]
 fn a_promotion_that_was_cut_off_has_happened_or_not_and_is_finished_by_the_next() {
+    promotion_is_one_of_two(STEP);
+}
+
+#[test]
+fn an_undo_that_was_cut_off_is_finished_by_the_next_and_leaves_nothing() {
+    undo_is_finished(1);
+}
+
+#[test]
+fn a_promotion_that_has_not_come_to_its_end_can_be_undone() {
+    promotion_can_be_undone(STEP);
+}
+
+#[test]
+fn a_demotion_that_was_cut_off_has_happened_or_not_and_is_finished_by_the_next() {
+    demotion_is_one_of_two(3);
+}
+
+#[test]
+#[ignore = "takes minutes: every operation"]
+fn at_every_operation_the_log_dir_is_the_brokers_or_kdirs() {
+    promotion_is_one_of_two(1);
+    undo_is_finished(1);
+    promotion_can_be_undone(1);
+    demotion_is_one_of_two(1);
+}
+
+/// A promotion has so many operations that plain runs look at some of them.
+const STEP: usize = 47;
+
+fn promotion_is_one_of_two(step: usize) {
     for quorum in [Quorum::Static, Quorum::Dynamic] {
-        at_every_operation(
+        cut_at_every(
+            step,
             filled,
             |disk| promote(disk, quorum).map(drop),
             |disk, is_done, what| {
@@ -167,10 +200,10 @@ fn a_promotion_that_was_cut_off_has_happened_or_not_and_is_finished_by_the_next(
     }
 }
 
-#[test]
-fn an_undo_that_was_cut_off_is_finished_by_the_next_and_leaves_nothing() {
+fn undo_is_finished(step: usize) {
     for quorum in [Quorum::Static, Quorum::Dynamic] {
-        at_every_operation(
+        cut_at_every(
+            step,
             || promoted(quorum),
             take_back,
             |disk, _, what| {
@@ -193,9 +226,9 @@ fn an_undo_that_was_cut_off_is_finished_by_the_next_and_leaves_nothing() {
     }
 }
 
-#[test]
-fn a_promotion_that_has_not_come_to_its_end_can_be_undone() {
-    at_every_operation(
+fn promotion_can_be_undone(step: usize) {
+    cut_at_every(
+        step,
         filled,
         |disk| promote(disk, Quorum::Dynamic).map(drop),
         |disk, _, what| {
@@ -231,9 +264,8 @@ fn demote(disk: &FaultyDisk) -> Result<()> {
     DemotionPlan::make(log_dirs.first())?.apply(log_dirs.first()).map(drop)
 }
 
-#[test]
-fn a_demotion_that_was_cut_off_has_happened_or_not_and_is_finished_by_the_next() {
-    at_every_operation(run_by_a_broker, demote, |disk, is_done, what| {
+fn demotion_is_one_of_two(step: usize) {
+    cut_at_every(step, run_by_a_broker, demote, |disk, is_done, what| {
         let log_dir = LogDir::open(Arc::new(disk.clone()), Path::new(ROOT)).unwrap();
         let names: Vec<String> = log_dir.topics().unwrap().iter().map(|topic| topic.name.to_string()).collect();
         assert_eq!(names, ["__consumer_offsets", "app"], "{what}");
