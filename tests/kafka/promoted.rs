@@ -182,7 +182,8 @@ fn comes_back_and_goes_again(kafka: Kafka) {
 fn scales_out(kafka: Kafka) {
     let (kdir, other) = (log_dir(), Kdir::new());
     let names = topics(&kdir);
-    let mut first = promote_and_start(kafka, &kdir, &[]);
+    // The id that the second is formatted with.
+    let mut first = promote_and_start(kafka, &kdir, &["--cluster-id", "S2RpciBhbmQgS2Fma2EhIQ"]);
     let before = records(&kdir);
     let mut second = first.joined_by(&other);
     let moved: Vec<&str> = vec!["cut", "old", "compacted"];
