@@ -1,0 +1,305 @@
+//! A cut through a log: its segments at one moment, ending after the last whole batch, to be copied while others write.
+//!
+//! What must stay true:
+//! - The cut ends where a batch ends that is whole and whose checksum matches. What is appended after that is not part of it.
+//! - Bytes are handed out batch by batch, each checked: a copy never holds more than whole, valid batches that rise from segment
+//!   to segment.
+//! - A segment is a file, not a name: what a retention run removes in the meantime is read on through the open file, and a
+//!   file that a compaction has put in its place is an error.
+
+use super::file_name::{FileKind, parse_segment_name, segment_name};
+use super::read::{LogReader, Next};
+use super::scan::{HEADER_CHUNK, Scanner, Step};
+use super::segments::{self, OpenLog, Segment};
+use super::view::{LISTINGS_MAX, LogView};
+use super::{Result, StorageError, leader_epochs, lookup};
+use crate::disk::{Folder, atomic};
+use crate::format::checkpoint::LeaderEpochCheckpoint;
+use crate::format::header::{BatchHeader, NoBatch};
+use crate::format::txn::{ABORTED_TRANSACTION_SIZE, AbortedTransaction};
+use crate::format::{FormatError, snapshot};
+use crate::units::{Offset, Position, Timestamp};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bytes read at a time.
+const CHUNK: usize = 512 << 10;
+/// A larger transaction index or snapshot is none.
+const SIDE_FILE_MAX: usize = 64 << 20;
+
+/// A log at one moment.
+pub struct LogCut {
+    path: PathBuf,
+    /// `None` where the partition has no folder, which is an empty log.
+    folder: Option<Arc<dyn Folder>>,
+    segments: Vec<CutSegment>,
+    log_start_offset: Offset,
+    log_end_offset: Offset,
+}
+
+/// A segment of a [`LogCut`].
+pub struct CutSegment {
+    /// The offset in its name.
+    pub base_offset: Offset,
+    /// Bytes of its `.log` that are part of the cut.
+    pub size: u64,
+    /// When the `.log` last changed.
+    pub modified: Timestamp,
+    /// The base offset of the next segment; of the last, the log end offset of the cut.
+    next_base: Offset,
+    found: Segment,
+    /// `None` where there are too many segments to keep each open.
+    log: Option<OpenLog>,
+}
+
+/// A small file beside the segments, which brokers write: a transaction index or a snapshot of producers.
+pub struct SideFile {
+    /// Its name.
+    pub name: String,
+    /// Its content, as far as it is about what is in the cut.
+    pub bytes: Vec<u8>,
+}
+
+impl LogView {
+    /// Cuts the log where its last whole batch ends now. At most `open_max` segments are kept open, the oldest first, since
+    /// retention removes those first.
+    ///
+    /// # Errors
+    /// When the disk fails, the partition was deleted, or the log is corrupt at its end.
+    pub fn cut(&self, open_max: usize) -> Result<LogCut> {
+        let mut view = self.opened()?;
+        for _ in 0..LISTINGS_MAX {
+            if let Some(cut) = view.try_cut(open_max)? {
+                return Ok(cut);
+            }
+            view = view.list_again()?;
+        }
+        Err(StorageError::Changed { path: self.path().to_owned() })
+    }
+
+    /// `None` where the segments have changed since they were listed.
+    fn try_cut(&self, open_max: usize) -> Result<Option<LogCut>> {
+        let start = self.log_start_offset();
+        let (Some(folder), Some(&last)) = (self.opened_folder()?, self.bases().last()) else {
+            let (path, folder) = (self.path().to_owned(), self.opened_folder()?);
+            let segments = Vec::new();
+            return Ok(Some(LogCut { path, folder, segments, log_start_offset: start, log_end_offset: start }));
+        };
+        let Some((log, end)) = self.end_in(last)? else { return Ok(None) };
+        let found = segments::stat_all(&*folder, self.bases())?;
+        if found.len() != self.bases().len() || found.last().map(|it| it.id) != Some(log.file.stat()?.id) {
+            return Ok(None);
+        }
+        let log_end_offset = end.offset.max(start);
+        let mut cut_segments = Vec::with_capacity(found.len());
+        for (place, found) in found.iter().copied().enumerate() {
+            let next = self.bases().get(place + 1).copied();
+            let log = if next.is_none() {
+                Some(log.clone())
+            } else if place < open_max {
+                let Some(log) = self.open_log(found.base_offset)? else { return Ok(None) };
+                if log.file.stat()?.id != found.id {
+                    return Ok(None);
+                }
+                Some(log)
+            } else {
+                None
+            };
+            cut_segments.push(CutSegment {
+                base_offset: found.base_offset,
+                size: if next.is_some() { found.size } else { end.position.0 },
+                modified: found.modified,
+                next_base: next.unwrap_or(log_end_offset),
+                found,
+                log,
+            });
+        }
+        // A cleaner that put one segment in the place of several, or retention, shows in a second listing.
+        let bases = segments::base_offsets(&*folder)?;
+        let again = segments::stat_all(&*folder, self.bases())?;
+        let is_same = bases.starts_with(self.bases())
+            && again.iter().map(|it| it.id).eq(cut_segments.iter().map(|it| it.found.id));
+        let (path, folder) = (self.path().to_owned(), Some(folder));
+        let cut = LogCut { path, folder, segments: cut_segments, log_start_offset: start, log_end_offset };
+        Ok(is_same.then_some(cut))
+    }
+
+    /// The last segment, and where its last whole batch ends; `None` where it is not the last one any more.
+    fn end_in(&self, last: Offset) -> Result<Option<(OpenLog, End)>> {
+        let Some(log) = self.open_log(last)? else { return Ok(None) };
+        let index = self.offset_index(last)?;
+        let size = log.file.stat()?.size;
+        let scanner = lookup::scan_from_last_entry(log, size, &index, HEADER_CHUNK)?;
+        let mut probe = LogReader::standing_in(self.clone(), last, scanner, HEADER_CHUNK);
+        while let Next::Batch(_) | Next::LogStartPassed { .. } = probe.next()? {}
+        let Some((log, position)) = probe.log().filter(|(log, _)| log.base_offset == last) else { return Ok(None) };
+        Ok(Some((log.clone(), End { position, offset: probe.next_offset() })))
+    }
+}
+
+/// Where the last whole batch of a log ends.
+struct End {
+    position: Position,
+    offset: Offset,
+}
+
+impl LogCut {
+    /// The first offset that may be read.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.log_start_offset
+    }
+
+    /// The offset after the last record.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.log_end_offset
+    }
+
+    /// The segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> &[CutSegment] {
+        &self.segments
+    }
+
+    /// How many segments are kept open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.segments.iter().filter(|segment| segment.log.is_some()).count()
+    }
+
+    /// Moves the start to `offset`, which lies in the log, and leaves out the segments that lie wholly below it.
+    pub fn begin_at(&mut self, offset: Offset) {
+        self.log_start_offset = offset;
+        self.segments.retain(|segment| segment.next_base > offset);
+    }
+
+    /// The batches of a segment.
+    ///
+    /// # Errors
+    /// When the segment is gone, another file has its name, or the disk fails.
+    pub fn batches<'a>(&'a self, segment: &'a CutSegment) -> Result<SegmentBatches<'a>> {
+        let changed = || StorageError::Changed { path: self.path.clone() };
+        let log = match (&segment.log, &self.folder) {
+            (Some(log), _) => log.clone(),
+            (None, Some(folder)) => segments::open_log(&**folder, segment.base_offset)?.ok_or_else(changed)?,
+            (None, None) => return Err(changed()),
+        };
+        if log.file.stat()?.id != segment.found.id {
+            return Err(changed());
+        }
+        let scanner = Scanner::of_size(log, Position::ZERO, segment.size, CHUNK);
+        Ok(SegmentBatches { cut: self, segment, scanner, current: None })
+    }
+
+    /// The text of `leader-epoch-checkpoint` for this log: without epochs that begin after its end.
+    ///
+    /// # Errors
+    /// When the file is damaged, or the disk fails.
+    pub fn leader_epochs(&self) -> Result<String> {
+        let mut rows = self.folder.as_ref().map_or(Ok(Vec::new()), |folder| leader_epochs::read(&**folder))?;
+        rows.retain(|row| row.start_offset < self.log_end_offset || row.start_offset == Offset::ZERO);
+        Ok(LeaderEpochCheckpoint { rows }.print())
+    }
+
+    /// The small files of brokers beside these segments, by name. They are derived: one that is damaged, or removed in the
+    /// meantime, is left out.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn side_files(&self) -> Result<Vec<SideFile>> {
+        let (Some(folder), Some(first)) = (&self.folder, self.segments.first()) else { return Ok(Vec::new()) };
+        let has_segment = |base| self.segments.binary_search_by_key(&base, |segment| segment.base_offset).is_ok();
+        let snapshots = first.base_offset..=self.log_end_offset;
+        let mut wanted: Vec<(Offset, FileKind)> =
+            folder.list()?.iter().filter_map(|it| parse_segment_name(&it.name)).collect();
+        wanted.retain(|&(base, kind)| match kind {
+            FileKind::TransactionIndex => has_segment(base),
+            FileKind::Snapshot => snapshots.contains(&base),
+            FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex => false,
+        });
+        wanted.sort_unstable_by_key(|&(base, kind)| (base, kind.suffix()));
+        let mut files = Vec::new();
+        for (base, kind) in wanted {
+            let name = segment_name(base, kind);
+            let Some(bytes) = atomic::read_small(&**folder, &name, SIDE_FILE_MAX)? else { continue };
+            let bytes = match kind {
+                FileKind::TransactionIndex => Some(self.aborted_within(&bytes)).filter(|bytes| !bytes.is_empty()),
+                _ => snapshot::decode(&bytes).is_ok().then_some(bytes),
+            };
+            files.extend(bytes.map(|bytes| SideFile { name, bytes }));
+        }
+        Ok(files)
+    }
+
+    /// The entries of a transaction index up to the first that is no entry, or is about what comes after the cut.
+    fn aborted_within(&self, bytes: &[u8]) -> Vec<u8> {
+        let is_within =
+            |entry: &&[u8]| AbortedTransaction::decode(entry).is_ok_and(|it| it.last_offset < self.log_end_offset.0);
+        bytes.chunks_exact(ABORTED_TRANSACTION_SIZE).take_while(is_within).flatten().copied().collect()
+    }
+}
+
+/// Reads the batches of one segment of a cut.
+pub struct SegmentBatches<'a> {
+    cut: &'a LogCut,
+    segment: &'a CutSegment,
+    scanner: Scanner,
+    current: Option<BatchHeader>,
+}
+
+impl SegmentBatches<'_> {
+    /// The bytes of the next batch, whose checksum matches; `None` after the last.
+    ///
+    /// # Errors
+    /// When the segment is corrupt, was cut shorter since, or the disk fails.
+    #[expect(clippy::should_implement_trait, reason = "the bytes are borrowed, and an error is no item")]
+    pub fn next(&mut self) -> Result<Option<&[u8]>> {
+        if let Some(header) = self.current.take() {
+            self.scanner.pass(&header);
+        }
+        let mut found = self.check()?;
+        if matches!(found, Found::Bad(_)) {
+            // Bytes that fail once may have been read while somebody else changed them.
+            let (position, expected) = (self.scanner.position(), self.scanner.expected());
+            let log = self.scanner.log().clone();
+            self.scanner = Scanner::of_size(log, position, self.segment.size, CHUNK);
+            self.scanner.go_to(position, expected);
+            found = self.check()?;
+        }
+        match found {
+            Found::Batch(header) => {
+                self.scanner.load(&header)?;
+                self.current = Some(header);
+                Ok(Some(self.scanner.loaded(&header)))
+            }
+            Found::End => Ok(None),
+            Found::Bad(problem) if self.scanner.log().file.stat()?.size >= self.segment.size => {
+                Err(self.scanner.corrupt(problem))
+            }
+            Found::Bad(_) => Err(StorageError::Changed { path: self.cut.path.clone() }),
+        }
+    }
+
+    fn check(&mut self) -> Result<Found> {
+        let next_base = self.segment.next_base;
+        Ok(match self.scanner.step()? {
+            Step::End => Found::End,
+            Step::Batch(header) if !self.scanner.checksum_matches(&header)? => {
+                Found::Bad(self.scanner.checksum_error())
+            }
+            Step::Batch(header) if header.next_offset() > next_base => {
+                let what = format!("the batch ends above {next_base}, where the segment ends");
+                Found::Bad(NoBatch::Invalid(FormatError::corrupt(what)))
+            }
+            Step::Batch(header) => Found::Batch(header),
+            Step::Bad(problem) => Found::Bad(problem),
+        })
+    }
+}
+
+enum Found {
+    Batch(BatchHeader),
+    End,
+    Bad(NoBatch),
+}
