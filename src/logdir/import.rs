@@ -36,8 +36,10 @@ pub struct TopicImport {
     topic_id: Uuid,
     config: Arc<LogConfig>,
     deletion: Deletion,
+    /// Of the partitions that are finished, in their order.
+    ends: Vec<(TopicPartition, ImportedEnds)>,
     /// Locked for as long as the import goes on.
-    _marker: Arc<dyn DiskFile>,
+    marker: Arc<dyn DiskFile>,
 }
 
 /// Where the log of a partition begins and ends.
@@ -54,7 +56,6 @@ pub struct ImportedEnds {
 /// The folder of one partition of a topic that is being imported.
 pub struct PartitionImport {
     guard: PartitionGuard,
-    topic_id: Uuid,
 }
 
 impl LogDir {
@@ -81,7 +82,8 @@ impl LogDir {
         let temporary = format!("{}.tmp", topic_id_to_text(topic_id));
         let marker = atomic::replace_locked(&*self.root, &temporary, &deletion.marker(), &topic.print()?)?;
         let config = Arc::new(topic.log_config());
-        Ok(TopicImport { log_dir: self.clone(), topic, topic_id, config, deletion, _marker: marker })
+        let (log_dir, ends) = (self.clone(), Vec::new());
+        Ok(TopicImport { log_dir, topic, topic_id, config, deletion, ends, marker })
     }
 
     /// Whether a topic here has this id, or had it and is being deleted.
@@ -101,22 +103,22 @@ impl LogDir {
     ///
     /// # Errors
     /// When the name of one has been taken in the meantime, or the disk fails.
-    pub fn commit_imports(&self, imports: &[(TopicImport, Vec<ImportedEnds>)]) -> Result<()> {
+    pub fn commit_imports(&self, imports: &[&TopicImport]) -> Result<()> {
         self.root.sync()?;
         let _lock = self.lock_root()?;
         self.refuse_broker_owned()?;
-        for (import, _) in imports {
+        for import in imports {
             self.refuse_name(import.name())?;
         }
         self.write_imported_rows(imports)?;
-        for (import, _) in imports {
+        for import in imports {
             self.root.rename(&import.deletion.marker(), &topic_file(import.name()))?;
         }
         Ok(self.root.sync()?)
     }
 
     /// Writes the rows of partitions to the checkpoint files. The caller holds the root lock.
-    fn write_imported_rows(&self, imports: &[(TopicImport, Vec<ImportedEnds>)]) -> Result<()> {
+    fn write_imported_rows(&self, imports: &[&TopicImport]) -> Result<()> {
         let row = |file: CheckpointFile, ends: &ImportedEnds| match file {
             CheckpointFile::RecoveryPoint => Some(ends.log_end_offset),
             CheckpointFile::LogStart => Some(ends.log_start_offset).filter(|&start| start > Offset::ZERO),
@@ -125,15 +127,13 @@ impl LogDir {
         };
         for file in CheckpointFile::ALL {
             let mut rows: Option<OffsetRows> = None;
-            for (import, ends) in imports {
-                for (partition, ends) in import.topic.all_partitions().zip(ends) {
-                    let Some(offset) = row(file, ends) else { continue };
-                    let rows = match &mut rows {
-                        Some(rows) => rows,
-                        None => rows.insert(self.offset_rows(file)?),
-                    };
-                    rows.raise(&partition, offset);
-                }
+            for (partition, ends) in imports.iter().flat_map(|import| &import.ends) {
+                let Some(offset) = row(file, ends) else { continue };
+                let rows = match &mut rows {
+                    Some(rows) => rows,
+                    None => rows.insert(self.offset_rows(file)?),
+                };
+                rows.raise(partition, offset);
             }
             if let Some(rows) = rows {
                 rows.write(&*self.root, file)?;
@@ -174,19 +174,29 @@ impl TopicImport {
             let metadata = PartitionMetadata { version: 0, topic_id: self.topic_id };
             guard.put(PARTITION_METADATA_FILE, metadata.print().as_bytes())?;
         }
-        Ok(PartitionImport { guard, topic_id: self.topic_id })
+        Ok(PartitionImport { guard })
     }
 
-    /// The partitions that the topic will have.
-    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
-        self.topic.all_partitions()
+    /// Checks the log of a partition, which is an empty one where nothing was written, and makes it durable.
+    ///
+    /// # Errors
+    /// When it does not end there, is corrupt, or the disk fails.
+    pub fn finish_partition(&mut self, number: i32, ends: ImportedEnds, now: Timestamp) -> Result<()> {
+        let staged = self.partition(number, ends.log_start_offset)?;
+        staged.log().finish(self.topic_id, ends.log_end_offset, now)?;
+        self.ends.push((self.topic.partition(number)?, ends));
+        Ok(())
     }
 
-    /// Removes all that was made.
+    /// Removes all that was made, unless the topic has appeared: an error may come after that.
     ///
     /// # Errors
     /// When the disk fails. What is left is removed as after a crash.
     pub fn abandon(self) -> Result<()> {
+        let named = self.log_dir.root.stat(&self.deletion.marker())?;
+        if named.map(|stat| stat.id) != Some(self.marker.stat()?.id) {
+            return Ok(());
+        }
         self.log_dir.finish_locked(&self.deletion, &mut |_| {})
     }
 }
@@ -196,13 +206,5 @@ impl PartitionImport {
     #[must_use]
     pub fn log(&self) -> VerbatimLog<'_> {
         VerbatimLog::new(&self.guard)
-    }
-
-    /// Checks the log and makes it durable.
-    ///
-    /// # Errors
-    /// When it does not end there, is corrupt, or the disk fails.
-    pub fn finish(&self, log_end_offset: Offset, now: Timestamp) -> Result<()> {
-        Ok(self.log().finish(self.topic_id, log_end_offset, now)?)
     }
 }
