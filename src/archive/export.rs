@@ -25,16 +25,18 @@ pub struct ExportOptions {
 /// From where on partitions are exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExportStart {
-    /// From their log start offsets.
+    /// From the log start offset.
     LogStart,
+    /// From the log end offset.
+    LogEnd,
     /// From the first record at or after a time.
     Time(Timestamp),
-    /// From an offset of the only partition; below 0, so many before the end.
-    Offset(i64),
-    /// The same by partition; of the others all.
-    Offsets(BTreeMap<i32, i64>),
-    /// From their log end offsets.
-    LogEnd,
+    /// From an offset, where there is one partition.
+    At(Offset),
+    /// From so many offsets before the end.
+    BeforeEnd(i64),
+    /// From these, by partition; of the others all.
+    ByPartition(BTreeMap<i32, Self>),
 }
 
 /// Topics that were cut and wait to be written.
@@ -52,8 +54,11 @@ impl Export {
     /// When a topic cannot be read, is corrupt at its end, or does not have the start that is asked for.
     pub fn plan(log_dirs: &LogDirs, topics: &[Topic], options: &ExportOptions) -> Result<Self> {
         let metadata = log_dirs.cluster_metadata()?;
-        let mut export =
-            Self { manifest: Manifest { topics: Vec::new(), groups: Vec::new() }, cuts: Vec::new(), without_config: Vec::new() };
+        let mut export = Self {
+            manifest: Manifest { topics: Vec::new(), groups: Vec::new() },
+            cuts: Vec::new(),
+            without_config: Vec::new(),
+        };
         let mut ids = Vec::new();
         for topic in topics {
             if topic.origin == Origin::SetAside {
@@ -61,6 +66,9 @@ impl Export {
             }
             let topic_id = topic_id(&log_dirs.partitions(topic)?)?;
             ids.push((topic.name.clone(), topic_id));
+            if let ExportStart::ByPartition(each) = &options.start {
+                each.keys().try_for_each(|&number| topic.partition(number).map(drop))?;
+            }
         }
         // Before the cuts: no group is past the end of one.
         if options.with_groups {
@@ -130,7 +138,13 @@ impl Export {
                 }
                 for (place, segment) in archived.segments.iter().enumerate() {
                     let path = path(&segment_name(segment.base_offset, FileKind::Log));
-                    write_segment(&mut archive, path, segment, cut.segments().get(place).map(|it| (cut, it)), on_bytes)?;
+                    write_segment(
+                        &mut archive,
+                        path,
+                        segment,
+                        cut.segments().get(place).map(|it| (cut, it)),
+                        on_bytes,
+                    )?;
                 }
             }
         }
@@ -165,7 +179,8 @@ fn cut(
     cut.begin_at(start);
     partition.let_go()?;
     let (log_start_offset, log_end_offset) = (start, cut.log_end_offset());
-    let segment = |it: &CutSegment| ArchivedSegment { base_offset: it.base_offset, size: it.size, modified: it.modified };
+    let segment =
+        |it: &CutSegment| ArchivedSegment { base_offset: it.base_offset, size: it.size, modified: it.modified };
     let mut segments: Vec<ArchivedSegment> = cut.segments().iter().map(segment).collect();
     if segments.is_empty() {
         // A log without a segment would begin at 0.
@@ -178,33 +193,33 @@ fn cut(
 /// Where a partition is to begin.
 fn start(partition: &Partition, topic: &Topic, view: &LogView, cut: &LogCut, start: &ExportStart) -> Result<Offset> {
     let (log_start_offset, log_end_offset) = (cut.log_start_offset(), cut.log_end_offset());
-    let at = |offset: i64| {
-        if offset < 0 {
-            return Ok(Offset(log_end_offset.0.saturating_add(offset)).max(log_start_offset));
-        }
-        let requested = Offset(offset);
+    let at = |requested: Offset| {
         if (log_start_offset..=log_end_offset).contains(&requested) {
             return Ok(requested);
         }
         let source = StorageError::OffsetOutOfRange { requested, log_start_offset, log_end_offset };
         Err(ArchiveError::Start { partition: partition.id().clone(), source })
     };
-    Ok(match start {
-        ExportStart::LogStart => log_start_offset,
-        ExportStart::LogEnd => log_end_offset,
+    let before_end = |count: i64| Offset(log_end_offset.0.saturating_sub(count)).max(log_start_offset);
+    match start {
+        ExportStart::LogStart => Ok(log_start_offset),
+        ExportStart::LogEnd => Ok(log_end_offset),
+        ExportStart::BeforeEnd(count) => Ok(before_end(*count)),
+        ExportStart::At(offset) if topic.partitions.len() == 1 => at(*offset),
+        ExportStart::At(_) => {
+            Err(ArchiveError::OffsetOfWhich { topic: topic.name.clone(), partitions: topic.partitions.len() })
+        }
+        ExportStart::ByPartition(each) => match each.get(&partition.id().partition) {
+            Some(ExportStart::At(offset)) => at(*offset),
+            Some(ExportStart::BeforeEnd(count)) => Ok(before_end(*count)),
+            Some(ExportStart::LogEnd) => Ok(log_end_offset),
+            _ => Ok(log_start_offset),
+        },
         ExportStart::Time(time) => {
             let first = if view.has_folder() { view.offset_for_time(*time)? } else { None };
-            first.map_or(log_end_offset, |(offset, _)| offset.clamp(log_start_offset, log_end_offset))
+            Ok(first.map_or(log_end_offset, |(offset, _)| offset.clamp(log_start_offset, log_end_offset)))
         }
-        ExportStart::Offset(offset) if *offset < 0 || topic.partitions.len() == 1 => at(*offset)?,
-        ExportStart::Offset(_) => {
-            return Err(ArchiveError::OffsetOfWhich { topic: topic.name.clone(), partitions: topic.partitions.len() });
-        }
-        ExportStart::Offsets(each) => match each.get(&partition.id().partition) {
-            Some(&offset) => at(offset)?,
-            None => log_start_offset,
-        },
-    })
+    }
 }
 
 /// Writes a segment batch by batch; an empty one where the cut has none.

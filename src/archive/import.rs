@@ -62,7 +62,8 @@ pub fn import(
     now: Timestamp,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<ImportedTopic>> {
-    let mut import = Import { log_dir, options, now, watch, groups: Vec::new(), topics: Vec::new(), place: Place::default() };
+    let mut import =
+        Import { log_dir, options, now, watch, groups: Vec::new(), topics: Vec::new(), place: Place::default() };
     let imported = import.run(input);
     let topics = std::mem::take(&mut import.topics);
     if let Err(error) = imported {
@@ -162,7 +163,8 @@ impl Import<'_, '_> {
 
     /// Takes a member of a partition.
     fn take(&mut self, member: &mut Member<'_>) -> Result<()> {
-        let unknown = |member: &Member<'_>| ArchiveError::altered(member.path(), "it is not a member that the export has");
+        let unknown =
+            |member: &Member<'_>| ArchiveError::altered(member.path(), "it is not a member that the export has");
         let path = member.path().to_owned();
         let Some((folder, name)) = path.split_once('/') else { return Err(unknown(member)) };
         while self.current().is_some_and(|(partition, _)| partition.folder_name() != folder) {
@@ -273,8 +275,7 @@ fn finish_partitions(
     now: Timestamp,
     watch: &Watch<'_>,
 ) -> Result<()> {
-    let empty =
-        ImportedEnds { log_start_offset: Offset::ZERO, log_end_offset: Offset::ZERO, first_dirty_offset: None };
+    let empty = ImportedEnds { log_start_offset: Offset::ZERO, log_end_offset: Offset::ZERO, first_dirty_offset: None };
     for number in 0..archived.partition_count {
         if (watch.is_stopped)() {
             return Err(ArchiveError::Stopped);

@@ -234,13 +234,7 @@ impl ArchivedTopic {
         if !is_count || !is_within || !numbers().is_sorted_by(|one, other| one < other) {
             return Err(altered(format!("the partitions of topic {name} are not some of 0 to its partition count")));
         }
-        Ok(Self {
-            name,
-            topic_id: topic_id.transpose()?,
-            config,
-            partition_count: json.partition_count,
-            partitions,
-        })
+        Ok(Self { name, topic_id: topic_id.transpose()?, config, partition_count: json.partition_count, partitions })
     }
 }
 

@@ -53,7 +53,6 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-
 impl<W: Write> MemberWriter<'_, W> {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
