@@ -43,8 +43,6 @@ pub enum ExportStart {
 pub struct Export {
     manifest: Manifest,
     cuts: Vec<(TopicPartition, LogCut)>,
-    /// Topics whose configuration is not known here.
-    pub without_config: Vec<Topic>,
 }
 
 impl Export {
@@ -54,11 +52,7 @@ impl Export {
     /// When a topic cannot be read, is corrupt at its end, or does not have the start that is asked for.
     pub fn plan(log_dirs: &LogDirs, topics: &[Topic], options: &ExportOptions) -> Result<Self> {
         let metadata = log_dirs.cluster_metadata()?;
-        let mut export = Self {
-            manifest: Manifest { topics: Vec::new(), groups: Vec::new() },
-            cuts: Vec::new(),
-            without_config: Vec::new(),
-        };
+        let mut export = Self { manifest: Manifest { topics: Vec::new(), groups: Vec::new() }, cuts: Vec::new() };
         let mut ids = Vec::new();
         for topic in topics {
             if topic.origin == Origin::SetAside {
@@ -76,7 +70,7 @@ impl Export {
         }
         let mut open_max = descriptors::room_for(1) / 2;
         for (topic, (_, topic_id)) in topics.iter().zip(ids) {
-            let config = export.config_of(topic, metadata.as_ref())?;
+            let config = config_of(topic, metadata.as_ref())?;
             let mut partitions = Vec::new();
             for partition in log_dirs.partitions(topic)? {
                 let (cut, archived) = cut(&partition, topic, options, open_max)?;
@@ -101,18 +95,6 @@ impl Export {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.manifest.topics.iter().map(ArchivedTopic::bytes).sum()
-    }
-
-    fn config_of(&mut self, topic: &Topic, metadata: Option<&ClusterMetadata>) -> Result<TopicConfig> {
-        if matches!(topic.origin, Origin::TopicFile(_)) {
-            return Ok(topic.config.clone());
-        }
-        let failed = |source| ArchiveError::Config { topic: topic.name.clone(), source };
-        let known = topic.config_of_broker(metadata).map_err(failed)?;
-        if known.is_none() {
-            self.without_config.push(topic.clone());
-        }
-        Ok(known.unwrap_or_default())
     }
 
     /// Writes it. `on_bytes` is called with how many bytes of segments were written since the last call.
@@ -150,6 +132,15 @@ impl Export {
         }
         archive.finish(now)
     }
+}
+
+/// The topic's configuration, as far as it is known here.
+fn config_of(topic: &Topic, metadata: Option<&ClusterMetadata>) -> Result<Option<TopicConfig>> {
+    if matches!(topic.origin, Origin::TopicFile(_)) {
+        return Ok(Some(topic.config.clone()));
+    }
+    let failed = |source| ArchiveError::Config { topic: topic.name.clone(), source };
+    topic.config_of_broker(metadata).map_err(failed)
 }
 
 /// The topic's id: that of the first partition whose folder is here.

@@ -152,7 +152,7 @@ impl Import<'_, '_> {
             let mut import = None;
             if is_wanted(&archived.name) {
                 let (name, partitions) = (name_of(&archived), archived.partition_count);
-                let new = NewTopic { name, partitions, config: archived.config.clone() };
+                let new = NewTopic { name, partitions, config: archived.config.clone().unwrap_or_default() };
                 let topic_id = archived.topic_id.filter(|_| options.rename.is_none());
                 import = Some(log_dir.begin_import(&new, topic_id)?);
             }
@@ -280,7 +280,14 @@ fn finish_partitions(
         if (watch.is_stopped)() {
             return Err(ArchiveError::Stopped);
         }
-        let ends = archived.partitions.iter().find(|it| it.partition == number).map_or(empty, |it| it.ends);
+        let mut ends = archived.partitions.iter().find(|it| it.partition == number).map_or(empty, |it| it.ends);
+        // Of a broker's topic whose configuration is not known, gaps are taken for compaction, as they were where it was.
+        if archived.config.is_none()
+            && ends.first_dirty_offset.is_none()
+            && import.partition(number, ends.log_start_offset)?.log().has_gaps()?
+        {
+            ends.first_dirty_offset = Some(ends.log_end_offset);
+        }
         import.finish_partition(number, ends, now)?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `format_version` | 1 |
 //! | `created_by` | the program and its version |
-//! | `topics` | `name`, `topic_id` (null for one of before Kafka 2.8), `config`, `partition_count`, `partitions` |
+//! | `topics` | `name`, `topic_id` (null for one of before 2.8), `config` (null where it is not known), `partition_count`, `partitions` |
 //! | `partitions` of a topic | `partition`, `log_start_offset`, `log_end_offset`, `first_dirty_offset` (where the next compaction begins; null without one before), `segments` |
 //! | `segments` of a partition | `base_offset`, `size` in bytes, `modified_ms`; at least one |
 //! | `groups` | `group`, and `offsets`: `topic`, `partition`, `offset`, `metadata` |
@@ -41,8 +41,8 @@ pub struct ArchivedTopic {
     pub name: TopicName,
     /// Its id, if it had one.
     pub topic_id: Option<Uuid>,
-    /// What differs from Kafka's defaults.
-    pub config: TopicConfig,
+    /// What differs from Kafka's defaults; `None` where it is in the metadata of a broker, and that is not known.
+    pub config: Option<TopicConfig>,
     /// How many partitions it has.
     pub partition_count: i32,
     /// Those that are here, rising.
@@ -109,7 +109,7 @@ struct VersionJson {
 struct TopicJson {
     name: String,
     topic_id: Option<String>,
-    config: BTreeMap<String, String>,
+    config: Option<BTreeMap<String, String>>,
     partition_count: i32,
     partitions: Vec<PartitionJson>,
 }
@@ -214,10 +214,11 @@ impl ArchivedTopic {
     }
 
     fn to_json(&self) -> TopicJson {
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         TopicJson {
             name: self.name.to_string(),
             topic_id: self.topic_id.map(topic_id_to_text),
-            config: self.config.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            config: self.config.as_ref().map(|config| config.overrides().map(owned).collect()),
             partition_count: self.partition_count,
             partitions: self.partitions.iter().map(ArchivedPartition::to_json).collect(),
         }
@@ -226,7 +227,8 @@ impl ArchivedTopic {
     fn of_json(json: TopicJson) -> Result<Self> {
         let name: TopicName = parsed(&json.name)?;
         let topic_id = json.topic_id.map(|text| topic_id_from_text(&text).map_err(|error| altered(error.to_string())));
-        let config = TopicConfig::from_stored(json.config).map_err(|error| altered(error.to_string()))?;
+        let config =
+            json.config.map(|config| TopicConfig::from_stored(config).map_err(|error| altered(error.to_string())));
         let partitions = json.partitions.into_iter().map(ArchivedPartition::of_json).collect::<Result<Vec<_>>>()?;
         let is_count = (1..=PARTITIONS_MAX).contains(&json.partition_count);
         let numbers = || partitions.iter().map(|it| it.partition);
@@ -234,7 +236,13 @@ impl ArchivedTopic {
         if !is_count || !is_within || !numbers().is_sorted_by(|one, other| one < other) {
             return Err(altered(format!("the partitions of topic {name} are not some of 0 to its partition count")));
         }
-        Ok(Self { name, topic_id: topic_id.transpose()?, config, partition_count: json.partition_count, partitions })
+        Ok(Self {
+            name,
+            topic_id: topic_id.transpose()?,
+            config: config.transpose()?,
+            partition_count: json.partition_count,
+            partitions,
+        })
     }
 }
 
@@ -322,7 +330,7 @@ mod tests {
             topics: vec![ArchivedTopic {
                 name,
                 topic_id: Some(Uuid::from_u128(7)),
-                config,
+                config: Some(config),
                 partition_count: 4,
                 partitions: vec![partition],
             }],

@@ -4,6 +4,7 @@
 //! [`VerbatimLog::finish`] is anything of it known to be right or durable.
 
 use super::file_name::{FileKind, parse_segment_name, segment_name};
+use super::scan::{HEADER_CHUNK, Scanner, Step};
 use super::{
     Durability, LEADER_EPOCH_FILE, LogWriter, PartitionGuard, Result, StorageError, SyncFor, create_empty_log,
     durable_end, rewrite, sync_now,
@@ -83,6 +84,29 @@ impl<'a> VerbatimLog<'a> {
         let parsed = LeaderEpochCheckpoint::parse(text);
         let checkpoint = parsed.map_err(|error| super::at_place(error, &path, Position::ZERO, Offset::ZERO))?;
         self.guard.put(LEADER_EPOCH_FILE, checkpoint.print().as_bytes())
+    }
+
+    /// Whether a batch begins above the end of the one before it, as compaction leaves them. Reads the headers up to the first
+    /// that does.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn has_gaps(&self) -> Result<bool> {
+        let folder = &**self.guard.folder();
+        let mut expected = None;
+        for base in super::segments::base_offsets(folder)? {
+            let Some(log) = super::segments::open_log(folder, base)? else { continue };
+            let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
+            // What is no batch is found when all of it is checked.
+            while let Step::Batch(header) = scanner.step()? {
+                if header.has_first_offset() && expected.is_some_and(|expected| header.base_offset > expected) {
+                    return Ok(true);
+                }
+                expected = Some(header.next_offset());
+                scanner.pass(&header);
+            }
+        }
+        Ok(false)
     }
 
     /// Checks every batch, builds the indexes and makes all of it durable, but for the name of the folder.
