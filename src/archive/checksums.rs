@@ -4,9 +4,8 @@
 //! 6c78e0e3bd51d358d01e758642b85fb8  kdir-export.json
 //! ```
 //!
-//! XXH128 in hexadecimal, two spaces, the path: what `xxhsum -H128 --check` takes. Not a CRC: a member is made of batches that
-//! have CRCs already, and what changes a batch together with its own would be seen by no second one of the same polynomial.
-//! It is no signature: who means to alter a file can alter this one too.
+//! XXH128 in hexadecimal, two spaces, the path: what `xxhsum -H128 --check` takes. Not CRC-32C: batches have one already, and a
+//! second of the same kind misses a change that left the first one right. It is not a signature: it finds damage, not forgery.
 
 use super::{ArchiveError, Result};
 use twox_hash::XxHash3_128;

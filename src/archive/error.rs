@@ -56,7 +56,7 @@ pub enum ArchiveError {
         /// What is wrong.
         source: ConfigError,
     },
-    /// The input is no tar file of kdir's.
+    /// The input is not a tar file of kdir export.
     #[error("the input is not a file of kdir export: {what}")]
     NotAnExport {
         /// What shows it.

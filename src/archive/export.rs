@@ -6,7 +6,7 @@ use super::{ArchiveError, ArchivedPartition, ArchivedSegment, ArchivedTopic, Man
 use crate::disk::descriptors;
 use crate::format::properties::PartitionMetadata;
 use crate::logdir::config::TopicConfig;
-use crate::logdir::{ClusterMetadata, ImportedEnds, LogDirs, Origin, Partition, Topic};
+use crate::logdir::{ClusterMetadata, ImportedEnds, LogDirError, LogDirs, Origin, Partition, Topic};
 use crate::storage::file_name::{FileKind, segment_name};
 use crate::storage::{CutSegment, LEADER_EPOCH_FILE, LogCut, LogView, StorageError};
 use crate::units::{Offset, Timestamp, TopicPartition};
@@ -43,6 +43,8 @@ pub enum ExportStart {
 pub struct Export {
     manifest: Manifest,
     cuts: Vec<(TopicPartition, LogCut)>,
+    /// Why the metadata of the cluster, which has the configuration of a broker's topics, cannot be read.
+    pub unreadable_metadata: Option<LogDirError>,
 }
 
 impl Export {
@@ -51,8 +53,14 @@ impl Export {
     /// # Errors
     /// When a topic cannot be read, is corrupt at its end, or does not have the start that is asked for.
     pub fn plan(log_dirs: &LogDirs, topics: &[Topic], options: &ExportOptions) -> Result<Self> {
-        let metadata = log_dirs.cluster_metadata()?;
-        let mut export = Self { manifest: Manifest { topics: Vec::new(), groups: Vec::new() }, cuts: Vec::new() };
+        let is_of_broker = topics.iter().any(|topic| topic.origin == Origin::Broker);
+        let (metadata, unreadable_metadata) = match log_dirs.cluster_metadata() {
+            _ if !is_of_broker => (None, None),
+            Ok(metadata) => (metadata, None),
+            Err(error) => (None, Some(error)),
+        };
+        let manifest = Manifest { topics: Vec::new(), groups: Vec::new() };
+        let mut export = Self { manifest, cuts: Vec::new(), unreadable_metadata };
         let mut ids = Vec::new();
         for topic in topics {
             if topic.origin == Origin::SetAside {
@@ -73,8 +81,11 @@ impl Export {
             let config = config_of(topic, metadata.as_ref())?;
             let mut partitions = Vec::new();
             for partition in log_dirs.partitions(topic)? {
-                let (cut, archived) = cut(&partition, topic, options, open_max)?;
-                open_max = open_max.saturating_sub(cut.open_count() + 1);
+                let (mut cut, archived) = cut(&partition, topic, options, open_max)?;
+                if cut.open_count() > open_max {
+                    cut.close()?;
+                }
+                open_max -= cut.open_count();
                 partitions.push(archived);
                 export.cuts.push((partition.id().clone(), cut));
             }
@@ -115,8 +126,10 @@ impl Export {
                     archive.add(path(crate::logdir::topic::PARTITION_METADATA_FILE), metadata.as_bytes(), now)?;
                 }
                 archive.add(path(LEADER_EPOCH_FILE), cut.leader_epochs()?.as_bytes(), now)?;
-                for file in cut.side_files()? {
-                    archive.add(path(&file.name), &file.bytes, now)?;
+                for name in cut.side_files()? {
+                    if let Some(bytes) = cut.side_file(&name)? {
+                        archive.add(path(&name), &bytes, now)?;
+                    }
                 }
                 for (place, segment) in archived.segments.iter().enumerate() {
                     let path = path(&segment_name(segment.base_offset, FileKind::Log));

@@ -73,10 +73,12 @@ pub fn import(
     }
     let groups = if options.with_groups { &import.groups[..] } else { &[] };
     let imported = topics.into_iter().filter_map(|topic| {
-        let (name, topic_id) = (topic.import.as_ref()?.name().clone(), topic.import.as_ref()?.topic_id());
-        Some((topic.archived, name, topic_id))
+        let import = topic.import?;
+        Some((topic.archived, import.name().clone(), import.topic_id()))
     });
-    let restored = imported.map(|(archived, name, topic_id)| {
+    // From here on nothing of ours has the topic files locked.
+    let imported: Vec<(ArchivedTopic, TopicName, Uuid)> = imported.collect();
+    let restored = imported.into_iter().map(|(archived, name, topic_id)| {
         let groups = group_offsets::restore(log_dir, groups, &archived, (&name, topic_id), now);
         ImportedTopic { archived, name, topic_id, groups }
     });
@@ -171,12 +173,13 @@ impl Import<'_, '_> {
             self.pass_partition()?;
         }
         let Some((_, archived)) = self.current() else { return Err(unknown(member)) };
-        let (archived, number) = (archived.clone(), archived.partition);
+        let (number, start) = (archived.partition, archived.ends.log_start_offset);
+        let next = archived.segments.get(self.place.segments).copied();
         let staged = match &self.topics[self.place.topic].import {
-            Some(import) => Some(import.partition(number, archived.ends.log_start_offset)?),
+            Some(import) => Some(import.partition(number, start)?),
             None => None,
         };
-        match archived.segments.get(self.place.segments) {
+        match next {
             Some(next) if segment_name(next.base_offset, FileKind::Log) == name => {
                 if next.size != member.size() {
                     let what = format!("it has {} bytes in place of {}", member.size(), next.size);

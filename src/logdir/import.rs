@@ -21,7 +21,7 @@ use super::checkpoints::{CheckpointFile, OffsetRows};
 use super::create::new_topic_id;
 use super::delete::Deletion;
 use super::topic::{PARTITION_METADATA_FILE, topic_file};
-use super::{LogDir, LogDirError, NewTopic, Result, Topic};
+use super::{LogDir, LogDirError, NewTopic, Origin, Result, Topic};
 use crate::disk::{DiskFile, FolderLock, atomic};
 use crate::format::properties::{PartitionMetadata, topic_id_to_text};
 use crate::storage::{Checkpoints, LogConfig, PartitionGuard, VerbatimLog};
@@ -89,8 +89,12 @@ impl LogDir {
     /// Whether a topic here has this id, or had it and is being deleted.
     fn has_topic_id(&self, topic_id: Uuid) -> Result<bool> {
         for topic in self.find_topics()?.topics {
-            let Some(&first) = topic.partitions.first() else { continue };
-            if self.partition(&topic, first)?.incarnation()? == Some(topic_id) {
+            let found = match (topic.origin, topic.partitions.first()) {
+                (Origin::TopicFile(id), _) => Some(id),
+                (_, Some(&first)) => self.partition(&topic, first)?.incarnation()?,
+                (_, None) => None,
+            };
+            if found == Some(topic_id) {
                 return Ok(true);
             }
         }

