@@ -6,6 +6,7 @@ use super::{ArchiveError, ArchivedPartition, ArchivedSegment, ArchivedTopic, Man
 use crate::disk::descriptors;
 use crate::format::properties::PartitionMetadata;
 use crate::logdir::config::TopicConfig;
+use crate::logdir::topic::PARTITION_METADATA_FILE;
 use crate::logdir::{ClusterMetadata, ImportedEnds, LogDirError, LogDirs, Origin, Partition, Topic};
 use crate::storage::file_name::{FileKind, segment_name};
 use crate::storage::{CutSegment, LEADER_EPOCH_FILE, LogCut, LogView, StorageError};
@@ -120,31 +121,37 @@ impl Export {
         for topic in &self.manifest.topics {
             for archived in &topic.partitions {
                 let (partition, cut) = cuts.next().expect("each partition was cut");
-                let path = |name: &str| format!("{}/{name}", partition.folder_name());
+                let folder = partition.folder_name();
                 if let Some(topic_id) = topic.topic_id {
                     let metadata = PartitionMetadata { version: 0, topic_id }.print();
-                    archive.add(path(crate::logdir::topic::PARTITION_METADATA_FILE), metadata.as_bytes(), now)?;
+                    archive.add(format!("{folder}/{PARTITION_METADATA_FILE}"), metadata.as_bytes(), now)?;
                 }
-                archive.add(path(LEADER_EPOCH_FILE), cut.leader_epochs()?.as_bytes(), now)?;
-                for name in cut.side_files()? {
-                    if let Some(bytes) = cut.side_file(&name)? {
-                        archive.add(path(&name), &bytes, now)?;
-                    }
-                }
+                write_small_files(&mut archive, &folder, cut, now)?;
                 for (place, segment) in archived.segments.iter().enumerate() {
-                    let path = path(&segment_name(segment.base_offset, FileKind::Log));
-                    write_segment(
-                        &mut archive,
-                        path,
-                        segment,
-                        cut.segments().get(place).map(|it| (cut, it)),
-                        on_bytes,
-                    )?;
+                    let path = format!("{folder}/{}", segment_name(segment.base_offset, FileKind::Log));
+                    let cut = cut.segments().get(place).map(|it| (cut, it));
+                    write_segment(&mut archive, path, segment, cut, on_bytes)?;
                 }
             }
         }
         archive.finish(now)
     }
+}
+
+/// Writes what a partition has beside its segments.
+fn write_small_files<W: Write>(
+    archive: &mut ArchiveWriter<W>,
+    folder: &str,
+    cut: &LogCut,
+    now: Timestamp,
+) -> Result<()> {
+    archive.add(format!("{folder}/{LEADER_EPOCH_FILE}"), cut.leader_epochs()?.as_bytes(), now)?;
+    for name in cut.side_files()? {
+        if let Some(bytes) = cut.side_file(&name)? {
+            archive.add(format!("{folder}/{name}"), &bytes, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// The topic's configuration, as far as it is known here.
