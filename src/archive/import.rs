@@ -287,7 +287,7 @@ fn finish_partitions(
         // Of a broker's topic whose configuration is not known, gaps are taken for compaction, as they were where it was.
         if archived.config.is_none()
             && ends.first_dirty_offset.is_none()
-            && import.partition(number, ends.log_start_offset)?.log().has_gaps()?
+            && import.partition(number, ends.log_start_offset)?.log().may_have_gaps()?
         {
             ends.first_dirty_offset = Some(ends.log_end_offset);
         }

@@ -86,25 +86,27 @@ impl<'a> VerbatimLog<'a> {
         self.guard.put(LEADER_EPOCH_FILE, checkpoint.print().as_bytes())
     }
 
-    /// Whether a batch begins above the end of the one before it, as compaction leaves them. Reads the headers up to the first
-    /// that does.
+    /// Whether offsets are missing, as compaction leaves them: a batch begins above the end of the one before it, or is a
+    /// compressed one of an old format, whose header does not tell where it begins. Reads the headers up to there.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn has_gaps(&self) -> Result<bool> {
+    pub fn may_have_gaps(&self) -> Result<bool> {
         let folder = &**self.guard.folder();
         let mut expected = None;
         for base in super::segments::base_offsets(folder)? {
             let Some(log) = super::segments::open_log(folder, base)? else { continue };
             let mut scanner = Scanner::new(log, Position::ZERO, HEADER_CHUNK)?;
+            let mut next = expected.unwrap_or(base);
             // What is no batch is found when all of it is checked.
             while let Step::Batch(header) = scanner.step()? {
-                if header.has_first_offset() && expected.is_some_and(|expected| header.base_offset > expected) {
+                if !header.has_first_offset() || header.base_offset > next {
                     return Ok(true);
                 }
-                expected = Some(header.next_offset());
+                next = header.next_offset();
                 scanner.pass(&header);
             }
+            expected = Some(next);
         }
         Ok(false)
     }

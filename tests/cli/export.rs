@@ -66,7 +66,7 @@ fn a_topic_comes_back_with_its_id_configuration_log_start_and_groups() {
         assert_eq!(fs::read(copy.path(path)).unwrap(), fs::read(kdir.path(path)).unwrap(), "{path}");
     }
     for folder in (0..12).map(|partition| format!("app-{partition}")) {
-        let is_kept = |name: &String| name != "durable-end";
+        let is_kept = |name: &String| name != "durable-end" && !name.ends_with(".group");
         let names = |of: &Kdir| of.entries(&folder).into_iter().filter(is_kept).collect::<Vec<_>>();
         assert_eq!(names(&copy), names(&kdir));
         for name in names(&kdir).iter().filter(|name| name.ends_with(".log")) {
@@ -203,7 +203,8 @@ fn a_slice_begins_at_exactly_the_record_that_was_asked_for() {
         assert_eq!(records(&copy).last().unwrap()["offset"], 100, "{options:?}");
         copy.run(&["-q", "verify"]).code(0);
         // Segments wholly below it are not in the file.
-        assert!(first < 50 || tar.len() < exported(&kdir, &["app"]).len() * 2 / 3, "{options:?}");
+        let logs = |tar: &[u8]| members(tar).iter().filter(|name| name.ends_with(".log")).count();
+        assert!(first < 50 || logs(&tar) < logs(&exported(&kdir, &["app"])), "{options:?}");
     }
     kdir.run(&["export", "app", "--from-offset", "101"])
         .code(1)
