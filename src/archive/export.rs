@@ -244,9 +244,9 @@ fn write_segment<W: Write>(
     let mut batches = cut.map(|(cut, segment)| cut.batches(segment)).transpose()?;
     let mut member = archive.begin(path, segment.size, segment.modified)?;
     if let Some(batches) = &mut batches {
-        while let Some(batch) = batches.next()? {
-            on_bytes(batch.len() as u64);
-            member.write(batch)?;
+        while let Some(bytes) = batches.next()? {
+            on_bytes(bytes.len() as u64);
+            member.write(bytes)?;
         }
     }
     member.end()

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `format_version` | 1 |
 //! | `created_by` | the program and its version |
-//! | `topics` | `name`, `topic_id` (null for one of before 2.8), `config` (null where it is not known), `partition_count`, `partitions` |
-//! | `partitions` of a topic | `partition`, `log_start_offset`, `log_end_offset`, `first_dirty_offset` (where the next compaction begins; null without one before), `segments` |
+//! | `topics` | `name`, `topic_id`, `config`, `partition_count`, `partitions`; an id or a configuration that is not known is null |
+//! | `partitions` of a topic | `partition`, `log_start_offset`, `log_end_offset`, `first_dirty_offset`, `segments` |
 //! | `segments` of a partition | `base_offset`, `size` in bytes, `modified_ms`; at least one |
 //! | `groups` | `group`, and `offsets`: `topic`, `partition`, `offset`, `metadata` |
+//!
+//! `first_dirty_offset` is where the next compaction begins; null before the first one.
 
 use super::{ArchiveError, Result};
 use crate::format::properties::{topic_id_from_text, topic_id_to_text};

@@ -146,7 +146,8 @@ impl Context {
         match &self.roots[..] {
             [only] => Ok(only),
             _ => Err(exit::usage(
-                "--log-dir is given more than once: only list, describe, consume, offsets, groups, verify and export read several",
+                "--log-dir is given more than once: only list, describe, consume, offsets, groups, verify and export read \
+                 several",
             )),
         }
     }

@@ -197,7 +197,7 @@ impl LogCut {
             return Err(changed());
         }
         let scanner = Scanner::of_size(log, Position::ZERO, segment.size, CHUNK);
-        Ok(SegmentBatches { cut: self, segment, scanner, current: None })
+        Ok(SegmentBatches { cut: self, segment, scanner })
     }
 
     /// The text of `leader-epoch-checkpoint` for this log: without epochs that begin after its end.
@@ -256,19 +256,16 @@ pub struct SegmentBatches<'a> {
     cut: &'a LogCut,
     segment: &'a CutSegment,
     scanner: Scanner,
-    current: Option<BatchHeader>,
 }
 
 impl SegmentBatches<'_> {
-    /// The bytes of the next batch, whose checksum matches; `None` after the last.
+    /// The bytes of the next batches whose checksums match, as many as are in memory at once; `None` after the last.
     ///
     /// # Errors
     /// When the segment is corrupt, was cut shorter since, or the disk fails.
     #[expect(clippy::should_implement_trait, reason = "the bytes are borrowed, and an error is no item")]
     pub fn next(&mut self) -> Result<Option<&[u8]>> {
-        if let Some(header) = self.current.take() {
-            self.scanner.pass(&header);
-        }
+        let begin = self.scanner.position();
         let mut found = self.check()?;
         if matches!(found, Found::Bad(_)) {
             // Bytes that fail once may have been read while somebody else changed them.
@@ -281,15 +278,20 @@ impl SegmentBatches<'_> {
         match found {
             Found::Batch(header) => {
                 self.scanner.load(&header)?;
-                self.current = Some(header);
-                Ok(Some(self.scanner.loaded(&header)))
+                self.scanner.pass(&header);
             }
-            Found::End => Ok(None),
+            Found::End => return Ok(None),
             Found::Bad(problem) if self.scanner.log().file.stat()?.size >= self.segment.size => {
-                Err(self.scanner.corrupt(problem))
+                return Err(self.scanner.corrupt(problem));
             }
-            Found::Bad(_) => Err(StorageError::Changed { path: self.cut.path.clone() }),
+            Found::Bad(_) => return Err(StorageError::Changed { path: self.cut.path.clone() }),
         }
+        while self.scanner.can_go_on_in_memory()
+            && let Found::Batch(header) = self.check()?
+        {
+            self.scanner.pass(&header);
+        }
+        Ok(Some(self.scanner.loaded_since(begin)))
     }
 
     fn check(&mut self) -> Result<Found> {

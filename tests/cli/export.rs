@@ -177,7 +177,7 @@ fn a_file_is_a_cut_at_whole_batches_while_four_producers_write() {
 
 #[test]
 fn a_slice_begins_at_exactly_the_record_that_was_asked_for() {
-    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=1000"]);
+    let kdir = Kdir::with_topic("app", &["-c", "segment.bytes=400"]);
     for number in (0..100).step_by(10) {
         let values: String = (number..number + 10).map(|it| format!("v{it}\n")).collect();
         kdir.produce("app", &["--timestamp", &format!("@{}", 1000 + number), "--batch-size", "300"], values);
