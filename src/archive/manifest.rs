@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `format_version` | 1 |
 //! | `created_by` | the program and its version |
-//! | `topics` | `name`, `topic_id`, `config`, `partition_count`, `partitions`; an id or a configuration that is not known is null |
+//! | `topics` | `name`, `topic_id`, `config`, `partition_count`, `partitions`; null where not known |
 //! | `partitions` of a topic | `partition`, `log_start_offset`, `log_end_offset`, `first_dirty_offset`, `segments` |
 //! | `segments` of a partition | `base_offset`, `size` in bytes, `modified_ms`; at least one |
 //! | `groups` | `group`, and `offsets`: `topic`, `partition`, `offset`, `metadata` |
