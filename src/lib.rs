@@ -11,6 +11,7 @@
 //! | floor | module | holds |
 //! | --- | --- | --- |
 //! | 7 | [`cli`] | the terminal: arguments, messages, tables, progress, exit codes; one file a command |
+//! | 6 | [`archive`] | topics as one file and back: what `export` and `import` do |
 //! | 6 | [`consume`] | topics as one stream of records: range, order, pace, following, what the reader has processed |
 //! | 6 | [`promote`] | a log dir as a broker's: what it starts with, and what it leaves |
 //! | 6 | [`work`] | topics as queues: a handler for each record, attempts, retries, dead letters |
@@ -51,6 +52,7 @@
 //!
 //! A network, a daemon, an async runtime, memory maps, lock files but those of groups, and any cache between two runs.
 
+pub mod archive;
 pub mod cli;
 pub mod consume;
 pub mod disk;

@@ -25,6 +25,7 @@ mod bench;
 mod compact;
 mod consume;
 mod data;
+mod export;
 mod follow;
 mod groups;
 mod growth;
@@ -47,6 +48,7 @@ fn main() {
     produce::rows(&mut bench);
     consume::rows(&mut bench);
     compact::rows(&mut bench);
+    export::rows(&mut bench);
     small::rows(&mut bench);
     follow::rows(&mut bench);
     kafka::rows(&mut bench);

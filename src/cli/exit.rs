@@ -3,6 +3,7 @@
 use super::signals;
 use super::ui::{ColorChoice, OutputError, Ui};
 use super::{Cli, Command};
+use crate::archive::ArchiveError;
 use crate::consume::ConsumeError;
 use crate::disk::DiskError;
 use crate::disk::owner;
@@ -198,6 +199,10 @@ fn number(error: &anyhow::Error) -> u8 {
         let storage = cause.downcast_ref::<StorageError>();
         matches!(storage, Some(StorageError::Corrupt { .. }))
             || matches!(
+                cause.downcast_ref::<ArchiveError>(),
+                Some(ArchiveError::Truncated { .. } | ArchiveError::Altered { .. })
+            )
+            || matches!(
                 cause.downcast_ref::<LogDirError>(),
                 Some(
                     LogDirError::DamagedFile { .. }
@@ -223,6 +228,9 @@ fn of_command(error: &anyhow::Error, command: &Command) -> Option<String> {
         (LogDirError::TopicNotFound { topic, meant: None, .. }, Command::Produce(_)) if !topic.is_internal() => {
             Some(format!("make it with `kdir create {topic}`, or add --create"))
         }
+        (LogDirError::TopicExists { topic }, Command::Import(_)) => {
+            Some(format!("give it another name with --as, or delete it first with `kdir delete {topic}`"))
+        }
         _ => None,
     }
 }
@@ -243,6 +251,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             return Some(hint);
         }
         if let Some(hint) = cause.downcast_ref::<ConsumeError>().and_then(of_consume) {
+            return Some(hint);
+        }
+        if let Some(hint) = cause.downcast_ref::<ArchiveError>().and_then(of_archive) {
             return Some(hint);
         }
         cause.downcast_ref::<StorageError>().and_then(of_storage)
@@ -412,6 +423,26 @@ fn of_consume(error: &ConsumeError) -> Option<String> {
         }
         ConsumeError::NoCursorFile { .. } => "name another with --cursor-file".into(),
         ConsumeError::NoPositions { .. } => "name another with --cursor-file, or remove this one to start again".into(),
+        _ => return None,
+    })
+}
+
+fn of_archive(error: &ArchiveError) -> Option<String> {
+    Some(match error {
+        ArchiveError::Compressed { program } => {
+            format!("decompress it on the way: `{program} -dc FILE | kdir import`")
+        }
+        ArchiveError::NotInFile { .. } | ArchiveError::NotAnExport { .. } => {
+            "`tar tf FILE` shows what is in it; `kdir export TOPIC > FILE` writes one".into()
+        }
+        ArchiveError::OneNameForSeveral { topics } => {
+            format!("choose one of them with --topic, as in --topic {}", topics.first()?)
+        }
+        ArchiveError::SetAside { .. } => "`kdir consume FOLDER` reads it".into(),
+        ArchiveError::Truncated { .. } => {
+            "export it again, or copy the file again: its last member is kdir-checksums.txt".into()
+        }
+        ArchiveError::Altered { .. } => "export it again, or copy the file again".into(),
         _ => return None,
     })
 }

@@ -64,8 +64,8 @@ pub struct Cli {
 pub(crate) struct GlobalArgs {
     /// The log dir [default: $XDG_DATA_HOME/kdir, else ~/.local/share/kdir]
     ///
-    /// list, describe, consume, offsets, groups and verify read the log dirs of a broker that has several as one: give the
-    /// option once for each.
+    /// list, describe, consume, offsets, groups, verify and export read the log dirs of a broker that has several as one: give
+    /// the option once for each.
     #[arg(short = 'd', long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     #[arg(env = "KDIR_LOG_DIR", hide_env_values = true, value_parser = args::any_path())]
     log_dir: Vec<PathBuf>,
@@ -103,6 +103,8 @@ enum Command {
     Promote(Lazy<commands::promote::PromoteArgs>),
     Demote(Lazy<commands::demote::DemoteArgs>),
     Dump(Lazy<commands::dump::DumpArgs>),
+    Export(Lazy<commands::export::ExportArgs>),
+    Import(Lazy<commands::import::ImportArgs>),
     Completions(Lazy<commands::completions::CompletionsArgs>),
     Man(Lazy<commands::man::ManArgs>),
 }
@@ -147,7 +149,8 @@ impl Context {
         match &self.roots[..] {
             [only] => Ok(only),
             _ => Err(exit::usage(
-                "--log-dir is given more than once: only list, describe, consume, offsets, groups and verify read several",
+                "--log-dir is given more than once: only list, describe, consume, offsets, groups, verify and export read \
+                 several",
             )),
         }
     }
@@ -285,6 +288,8 @@ fn run(command: &Command, context: &mut Context) -> anyhow::Result<exit::Exit> {
         Command::Promote(Lazy(args)) => commands::promote::run(args, context),
         Command::Demote(Lazy(args)) => commands::demote::run(args, context),
         Command::Dump(Lazy(args)) => commands::dump::run(args, context),
+        Command::Export(Lazy(args)) => commands::export::run(args, context),
+        Command::Import(Lazy(args)) => commands::import::run(args, context),
         Command::Completions(Lazy(args)) => commands::completions::run(args, context),
         Command::Man(Lazy(args)) => commands::man::run(args, context),
     }

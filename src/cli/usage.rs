@@ -106,6 +106,8 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
     ),
     (&["check", "fsck"], "`kdir verify` checks, `kdir repair` repairs"),
     (&["fix"], "`kdir repair` repairs"),
+    (&["backup", "save"], "`kdir export TOPIC > FILE` writes topics to one file"),
+    (&["restore", "load"], "`kdir import < FILE` reads topics from a file of `kdir export`"),
     (&["prune", "gc", "vacuum", "purge"], "`kdir retention` removes what is older or larger than a topic keeps"),
 ];
 

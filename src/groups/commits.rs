@@ -43,13 +43,31 @@ impl Commits {
     /// # Errors
     /// When the disk fails, or the id is that of another kind of group.
     pub fn commit(&mut self, offsets: &BTreeMap<TopicPartition, (Offset, String)>, now: Timestamp) -> Result<()> {
-        let group = self.writer.id().clone();
-        let records = offsets.iter().map(|(partition, (offset, metadata))| CoordinatorRecord {
-            key: group_records::offset_commit_key(group.as_str(), partition),
-            value: Some(group_records::offset_commit_value(*offset, metadata, now)),
-        });
-        let records: Vec<CoordinatorRecord> = records.collect();
+        let records = offset_records(self.writer.id(), offsets, now);
         self.append(now, |_, _| Ok(records))
+    }
+
+    /// The same, unless the group has committed something of that topic already, and not of an earlier one of its name:
+    /// returns whether it had not.
+    ///
+    /// # Errors
+    /// As [`Commits::commit`].
+    pub fn commit_of_new_topic(
+        &mut self,
+        topic: &TopicName,
+        topic_id: Uuid,
+        offsets: &BTreeMap<TopicPartition, (Offset, String)>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let (records, mut is_new) = (offset_records(self.writer.id(), offsets, now), false);
+        self.append(now, |group, pending| {
+            let is_of_it = |partition: &TopicPartition| partition.topic == *topic;
+            let mut committed = group.iter().flat_map(|group| &group.committed);
+            is_new = !committed.any(|(partition, it)| is_of_it(partition) && it.is_of(Some(topic_id)))
+                && !pending.iter().any(is_of_it);
+            Ok(if is_new { records } else { Vec::new() })
+        })?;
+        Ok(is_new)
     }
 
     /// Forgets what was committed in partitions, and what was sent for them in transactions that are open. Returns those in
@@ -188,6 +206,18 @@ pub fn forget_topic(log_dir: &LogDir, topic: &TopicName, topic_id: Option<Uuid>,
         }
     }
     Ok(forgotten)
+}
+
+fn offset_records(
+    group: &GroupId,
+    offsets: &BTreeMap<TopicPartition, (Offset, String)>,
+    now: Timestamp,
+) -> Vec<CoordinatorRecord> {
+    let record = |(partition, (offset, metadata)): (&TopicPartition, &(Offset, String))| CoordinatorRecord {
+        key: group_records::offset_commit_key(group.as_str(), partition),
+        value: Some(group_records::offset_commit_value(*offset, metadata, now)),
+    };
+    offsets.iter().map(record).collect()
 }
 
 fn offset_tombstones<'a>(

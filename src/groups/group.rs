@@ -113,8 +113,13 @@ impl Committed {
     /// The id of the topic that it is of, where the commit says that.
     #[must_use]
     pub fn of_topic(&self) -> Option<Uuid> {
-        let of_text = self.metadata.strip_prefix(OF_TOPIC).and_then(|id| topic_id_from_text(id).ok());
-        of_text.or(self.topic_id)
+        Self::topic_id_in(&self.metadata).or(self.topic_id)
+    }
+
+    /// The topic id that the text of a commit of kdir's names; `None` in any other text.
+    #[must_use]
+    pub fn topic_id_in(metadata: &str) -> Option<Uuid> {
+        metadata.strip_prefix(OF_TOPIC).and_then(|id| topic_id_from_text(id).ok())
     }
 
     /// Whether it is of the topic with that id, as far as both are known, and not of an earlier one of its name.

@@ -246,6 +246,14 @@ impl Partition {
         Ok(Found::NotDue(Some(undone(cleanable, before, outcome))))
     }
 
+    /// The offset that the next compaction begins at, by the cleaner's checkpoint file; `None` before the first one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn first_dirty_offset(&self) -> Result<Option<Offset>> {
+        Ok(self.cleaner_rows()?.row(self.id()))
+    }
+
     /// The rows of the cleaner's checkpoint file; none of one that is damaged, which a broker does without as well.
     fn cleaner_rows(&self) -> Result<OffsetRows> {
         match self.log_dir().offset_rows(CheckpointFile::Cleaner) {

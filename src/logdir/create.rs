@@ -13,7 +13,7 @@ use super::config::TopicConfig;
 use super::folder_kind::{FolderKind, NamedPartitions, PARTITION_FILES};
 use super::topic::{TOPIC_FILE_SUFFIX, topic_file};
 use super::{LogDir, LogDirError, Origin, Result, Topic};
-use crate::disk::FolderEntry;
+use crate::disk::{FolderEntry, FolderLock};
 use crate::units::{FOLDER_NAME_MAX, Offset, TopicName, TopicPartition};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -28,6 +28,19 @@ pub struct NewTopic {
     pub partitions: i32,
     /// What differs from Kafka's defaults.
     pub config: TopicConfig,
+}
+
+impl NewTopic {
+    /// The topic that it becomes.
+    pub(super) fn with_id(&self, topic_id: Uuid) -> Topic {
+        Topic {
+            name: self.name.clone(),
+            origin: Origin::TopicFile(topic_id),
+            partitions: (0..self.partitions).collect(),
+            config: self.config.clone(),
+            homes: Vec::new(),
+        }
+    }
 }
 
 /// What became of a [`NewTopic`].
@@ -65,37 +78,46 @@ impl LogDir {
 
     /// Writes the topic file, unless the topic is there.
     fn begin_topic(&self, new: &NewTopic) -> Result<Created> {
-        let NewTopic { name, partitions, config } = new;
-        let _lock = loop {
+        let _lock = self.lock_root_for(&new.name)?;
+        if let Some(existing) = self.find_topic(&new.name)? {
+            return Ok(Created::Existing(existing));
+        }
+        self.refuse_new(new)?;
+        self.forget_rows(&new.name)?;
+        let topic = new.with_id(new_topic_id());
+        topic.write(&*self.root)?;
+        Ok(Created::New(topic))
+    }
+
+    /// Takes the root lock at a moment when no topic of that name is being deleted or imported.
+    pub(super) fn lock_root_for(&self, name: &TopicName) -> Result<FolderLock> {
+        loop {
             let lock = self.lock_root()?;
             if self.deletion_of(name)?.is_none() {
-                break lock;
+                return Ok(lock);
             }
             drop(lock);
             self.await_deletion(name)?;
-        };
-        if let Some(existing) = self.find_topic(name)? {
-            return Ok(Created::Existing(existing));
         }
+    }
+
+    /// Refuses a topic that is not here and cannot be made. The caller holds the root lock.
+    pub(super) fn refuse_new(&self, new: &NewTopic) -> Result<()> {
         self.refuse_foreign()?;
+        self.refuse_folders_in_the_way(&new.name, 0..new.partitions)?;
+        self.refuse_strays(&new.name)?;
+        self.refuse_name(&new.name)
+    }
+
+    /// Refuses a name that a file has, or that Kafka cannot tell from another topic's.
+    pub(super) fn refuse_name(&self, name: &TopicName) -> Result<()> {
         if self.root.stat(&topic_file(name))?.is_some() {
             return Err(LogDirError::InTheWay { path: self.root().join(topic_file(name)) });
         }
-        self.refuse_folders_in_the_way(name, 0..*partitions)?;
-        self.refuse_strays(name)?;
-        if let Some(other) = self.find_colliding(name)? {
-            return Err(LogDirError::TopicCollides { topic: name.clone(), other });
+        match self.find_colliding(name)? {
+            Some(other) => Err(LogDirError::TopicCollides { topic: name.clone(), other }),
+            None => Ok(()),
         }
-        self.forget_rows(name)?;
-        let topic = Topic {
-            name: name.clone(),
-            origin: Origin::TopicFile(new_topic_id()),
-            partitions: (0..*partitions).collect(),
-            config: config.clone(),
-            homes: Vec::new(),
-        };
-        topic.write(&*self.root)?;
-        Ok(Created::New(topic))
     }
 
     /// Makes the folders of new partitions, and says in the recovery point file that they were made.

@@ -7,6 +7,8 @@
 //! rows leave them when the folders are gone. A folder that cannot be renamed, as in the lower layer of an overlay, is emptied
 //! and removed under its own name and lock.
 //!
+//! An [import](super::TopicImport) begins with such a file, so that one that is killed is undone here.
+//!
 //! A topic whose file was renamed is gone for everybody: guards of its partitions refuse. States that a crash can leave: a
 //! `.deleted` file that nobody has locked, with any of the rest undone. The next `delete`, and a `create` of that name, do
 //! the rest. A broker's topic has no such file: what is left of it is its folders, and deleting it again goes on from there.
@@ -49,12 +51,16 @@ pub(super) struct Deletion {
 }
 
 impl Deletion {
+    pub(super) fn new(topic: Topic, topic_id: Uuid) -> Self {
+        Self { topic, topic_id }
+    }
+
     pub(super) fn topic_name(&self) -> &TopicName {
         &self.topic.name
     }
 
     /// The name of the file that says so.
-    fn marker(&self) -> String {
+    pub(super) fn marker(&self) -> String {
         format!("{}{DELETED_TOPIC_SUFFIX}", topic_id_to_text(self.topic_id))
     }
 }
@@ -84,9 +90,7 @@ impl LogDir {
     /// When there is no such topic, its folders hold something else, or the disk fails. What was begun is finished by the next
     /// `delete`, or a `create` of the name.
     pub fn delete_topic(&self, name: &TopicName, mut on_step: impl FnMut(Deleting<'_>)) -> Result<Topic> {
-        for left in self.deletions(&self.root.list()?)? {
-            self.finish(&left, Contended::Leave, &mut |_| {})?;
-        }
+        self.finish_deletions()?;
         let lock = self.lock_root()?;
         let topic = self.topic(name)?;
         self.refuse_topic_of_owner(&topic)?;
@@ -115,6 +119,12 @@ impl LogDir {
         }
         self.finish_locked(&deletion, &mut on_step)?;
         Ok(deletion.topic)
+    }
+
+    /// Finishes deletions, and undoes imports, whose processes have died.
+    pub(super) fn finish_deletions(&self) -> Result<()> {
+        let left = self.deletions(&self.root.list()?)?;
+        left.iter().try_for_each(|deletion| self.finish(deletion, Contended::Leave, &mut |_| {}))
     }
 
     /// The deletion of a topic of that name that has begun and not ended.
@@ -167,7 +177,7 @@ impl LogDir {
     }
 
     /// The same, for the one who has the marker locked.
-    fn finish_locked(&self, deletion: &Deletion, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
+    pub(super) fn finish_locked(&self, deletion: &Deletion, on_step: &mut dyn FnMut(Deleting<'_>)) -> Result<()> {
         let name = &deletion.topic.name;
         let is_of_topic = |it: &TopicPartition| it.topic == *name && deletion.topic.partition(it.partition).is_ok();
         for partition in self.partition_folders()?.filter(is_of_topic) {

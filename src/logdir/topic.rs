@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
 /// The file in a partition's folder that names its topic's id.
-pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
+pub(crate) const PARTITION_METADATA_FILE: &str = "partition.metadata";
 /// A larger one is none.
 pub(super) const PARTITION_METADATA_SIZE_MAX: usize = 4096;
 

@@ -15,7 +15,7 @@
 
 use super::file_name::{FileKind, SWAP_SUFFIX, segment_name};
 use super::scan::{Scanner, Step};
-use super::segments;
+use super::segments::{self, OpenLog};
 use super::tail::{self, Place, Tail};
 use super::view::{LISTINGS_MAX, LogView};
 use super::{Result, lookup};
@@ -108,6 +108,11 @@ impl LogReader {
     #[must_use]
     pub fn decompressed_size_max(&self) -> usize {
         self.view.decompressed_size_max()
+    }
+
+    /// The open segment and the position of the next batch in it.
+    pub(super) fn log(&self) -> Option<(&OpenLog, Position)> {
+        self.scanner.as_ref().map(|scanner| (scanner.log(), scanner.position()))
     }
 
     /// The base offset of the segment that it stands in.

@@ -298,6 +298,18 @@ impl Scanner {
         &self.buffer[within..within + header.size]
     }
 
+    /// The bytes from a place up to this one, all of which are in memory.
+    pub(crate) fn loaded_since(&self, from: Position) -> &[u8] {
+        &self.buffer[(from.0 - self.start) as usize..(self.position - self.start) as usize]
+    }
+
+    /// Whether the next batch can be looked at, checked and passed without reading: what was passed stays in memory.
+    pub(crate) fn can_go_on_in_memory(&self) -> bool {
+        let Some(within) = self.position.checked_sub(self.start) else { return false };
+        let bytes = self.buffer[..self.filled].get(within as usize..).unwrap_or_default();
+        bytes.len() >= BATCH_HEADER_SIZE && BatchHeader::parse(bytes).is_ok_and(|header| header.size <= bytes.len())
+    }
+
     /// Whether all of the next batch is in memory.
     pub(crate) fn has_loaded_next(&self) -> bool {
         let Some(within) = self.position.checked_sub(self.start) else { return false };

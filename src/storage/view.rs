@@ -119,7 +119,7 @@ impl LogView {
     }
 
     /// The same view, open for a question that needs the folder more than once.
-    fn opened(&self) -> Result<Self> {
+    pub(super) fn opened(&self) -> Result<Self> {
         let mut view = self.clone();
         view.reopen()?;
         Ok(view)

@@ -173,7 +173,8 @@ fn commands_that_write_take_one_log_dir() {
         &["repair"],
     ] {
         disks.run(args).code(2).stdout("").stderr(
-            "kdir: --log-dir is given more than once: only list, describe, consume, offsets, groups and verify read several\n",
+            "kdir: --log-dir is given more than once: only list, describe, consume, offsets, groups, verify and export read \
+             several\n",
         );
     }
     assert_eq!(disks.kdir.contents(), before);

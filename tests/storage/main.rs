@@ -24,6 +24,7 @@ pub mod entry_points;
 mod faults;
 mod flips;
 mod group_consumers;
+mod import;
 mod incarnations;
 mod indexes;
 mod intake;
