@@ -42,6 +42,12 @@ fn mode_in(made: u32, folder: u32, is_of_same_group: bool) -> u32 {
     made & !(FOR_GROUP | FOR_OTHERS) | group & FOR_GROUP | offered & made & FOR_OTHERS
 }
 
+/// Whether a file or folder belongs to root, whose files another user's broker cannot write to.
+#[must_use]
+pub fn is_roots(path: &Path) -> bool {
+    stat(path).is_ok_and(|stat| stat.st_uid == 0)
+}
+
 /// Why the permissions of a file or folder do not let this user do something.
 #[derive(Debug)]
 pub struct Denied {

@@ -26,8 +26,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A comma-separated list of some words, at least one.
     Words(&'static [&'static str]),
-    /// Any text.
-    Text,
+    /// Replicas, each as partition and broker; `*` for all, `none` or nothing for none.
+    Replicas,
 }
 
 /// What an integer counts.
@@ -94,9 +94,9 @@ pub const DEFINITIONS: [Definition; 33] = [
     stored(ms("file.delete.delay.ms", 0, "60000")),
     stored(plain("flush.messages", integer(1, LONG_MAX), "9223372036854775807")),
     stored(ms("flush.ms", 0, "9223372036854775807")),
-    stored(plain("follower.replication.throttled.replicas", Kind::Text, "")),
+    stored(plain("follower.replication.throttled.replicas", Kind::Replicas, "")),
     bytes("index.interval.bytes", 0, INT_MAX, "4096"),
-    stored(plain("leader.replication.throttled.replicas", Kind::Text, "")),
+    stored(plain("leader.replication.throttled.replicas", Kind::Replicas, "")),
     stored(bytes("local.retention.bytes", -2, LONG_MAX, "-2")),
     stored(ms("local.retention.ms", -2, "-2")),
     ms("max.compaction.lag.ms", 1, "9223372036854775807"),
@@ -221,7 +221,8 @@ impl Definition {
             Kind::Boolean => matches!(text, "true" | "false").then(|| text.to_owned()),
             Kind::Word(words) => words.contains(&text).then(|| text.to_owned()),
             Kind::Words(words) => list(text, words),
-            Kind::Text => Some(text.to_owned()),
+            // What was stored before it was checked is kept.
+            Kind::Replicas => Some(text.to_owned()),
         };
         kept.ok_or_else(|| ConfigError::Value { key: self.key, value: text.to_owned(), expected: self.expected() })
     }
@@ -254,9 +255,17 @@ impl Definition {
             Kind::Boolean => "true or false".into(),
             Kind::Word(words) => format!("one of {}", words.join(", ")),
             Kind::Words(words) => format!("a comma-separated list of {}", words.join(", ")),
-            Kind::Text => "text".into(),
+            Kind::Replicas => "*, none, or PARTITION:BROKER,... as in 0:1,1:2".into(),
         }
     }
+}
+
+/// Whether brokers take a value as a list of replicas: one with another keeps all of a broker from starting. Source:
+/// `ThrottledReplicaListValidator.java`.
+pub(crate) fn is_list_of_replicas(value: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_replica = |text: &str| text.split_once(':').is_some_and(|(one, other)| is_number(one) && is_number(other));
+    matches!(value.trim(), "" | "*" | "none") || value.split(',').all(|part| is_replica(part.trim()))
 }
 
 /// A list of words, each once, in the order given.
@@ -295,6 +304,9 @@ impl TopicConfig {
     pub fn set(&mut self, key: &str, value: &str) -> Result<Option<Warning>, ConfigError> {
         let definition = definition(key)?;
         let value = definition.canonical(value)?;
+        if definition.kind == Kind::Replicas && !is_list_of_replicas(&value) {
+            return Err(ConfigError::Value { key: definition.key, value, expected: definition.expected() });
+        }
         let is_small = key == "segment.bytes" && value.parse().is_ok_and(|bytes: i64| bytes < SEGMENT_BYTES_SAFE_MIN);
         let warning = is_small.then(|| {
             Warning(format!(
@@ -416,6 +428,11 @@ mod tests {
             ("message.timestamp.type", &["CreateTime", "LogAppendTime"], &["createtime"]),
             ("min.cleanable.dirty.ratio", &["0", "1", "0.25"], &["-0.1", "1.1", "half", "NaN"]),
             ("preallocate", &["true", "false"], &["yes"]),
+            (
+                "leader.replication.throttled.replicas",
+                &["", "*", "none", "0:1", "0:1,12:3"],
+                &["foo", "0", "0:1,", ":1"],
+            ),
             ("min.insync.replicas", &["1"], &["0"]),
         ] {
             for value in legal {

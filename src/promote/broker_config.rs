@@ -10,7 +10,7 @@
 //! 4.4.
 
 use super::options::KafkaRelease;
-use crate::logdir::config::TopicConfig;
+use crate::logdir::config::{TopicConfig, is_list_of_replicas};
 
 /// What later releases take at least.
 const SEGMENT_BYTES_MIN: i64 = 1 << 20;
@@ -52,13 +52,6 @@ pub(super) fn for_broker(
         kept.extend(to.map(|to| (key.to_owned(), to)));
     }
     (kept, changes)
-}
-
-/// `*`, `none`, nothing, or partition and broker of each, as in `0:1,1:2`. Source: `ThrottledReplicaListValidator.java`.
-fn is_list_of_replicas(value: &str) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_replica = |text: &str| text.split_once(':').is_some_and(|(one, other)| is_number(one) && is_number(other));
-    matches!(value.trim(), "" | "*" | "none") || value.split(',').all(|part| is_replica(part.trim()))
 }
 
 #[cfg(test)]

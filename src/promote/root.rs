@@ -33,7 +33,7 @@ impl<'a> Root<'a> {
             None => Owner::Kdir,
             Some(properties) if !properties.is_kraft => return Err(PromoteError::ZooKeeper { path: path() }),
             Some(_) if log_dir.has_run_metadata()? => return Err(PromoteError::HasRun { path: path() }),
-            Some(properties) if is_promoted(log_dir, remembered.as_ref())? => Owner::Promoted(properties),
+            Some(properties) if is_promoted(log_dir, &properties, remembered.as_ref())? => Owner::Promoted(properties),
             Some(properties) => Owner::Formatted(properties),
         };
         Ok(Self { log_dir, owner, remembered })
@@ -49,11 +49,18 @@ impl<'a> Root<'a> {
     }
 }
 
-/// Whether what we have written for a broker is in force.
-fn is_promoted(log_dir: &LogDir, remembered: Option<&BrokerFile>) -> Result<bool> {
-    Ok(match remembered.map(|it| it.handed) {
-        Some(Handed::Promoted) => true,
-        Some(Handed::Adopted) => Bootstrap::find(log_dir.folder())?.has_topics()?,
-        Some(Handed::Demoted) | None => false,
-    })
+/// Whether what we have written for a broker is in force: `kafka-storage format` after a promotion that was cut off replaces it.
+fn is_promoted(log_dir: &LogDir, properties: &MetaProperties, remembered: Option<&BrokerFile>) -> Result<bool> {
+    let Some(remembered) = remembered else { return Ok(false) };
+    let is_of_it = properties.cluster_id.as_deref() == Some(&remembered.cluster_id)
+        && properties.directory_id == Some(remembered.directory_id);
+    let has_topics = || match remembered.metadata_dirs.is_empty() {
+        true => Bootstrap::find(log_dir.folder())?.has_topics(),
+        false => Ok(true),
+    };
+    match remembered.handed {
+        Handed::Promoted => Ok(is_of_it),
+        Handed::Adopted => Ok(is_of_it && has_topics()?),
+        Handed::Demoted => Ok(false),
+    }
 }

@@ -256,6 +256,10 @@ fn tell(plan: &PromotionPlan, context: &Context) {
         Some((path, _)) => format!("start the broker with `kafka-server-start.sh {}`", path.display()),
         None => "start the broker with the properties that the log dir was formatted with".into(),
     };
+    if crate::disk::owner::is_roots(&context.roots[0]) {
+        let dir = context.roots[0].display();
+        context.ui.hint(&format!("{dir} belongs to root: for a broker of another user, `chown -R USER {dir}` first"));
+    }
     context.ui.hint(&format!(
         "{start}; clients reach it at {}. `kdir promote --undo` takes it back until then. A second node: `kafka-storage.sh \
          format -t {cluster_id}`, and kafka-reassign-partitions.sh moves partitions to it (see kdir-kafka(7))",
