@@ -102,7 +102,8 @@ impl Outlet {
     /// # Errors
     /// When the system takes no more.
     pub fn write_some(self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.polled(PollFlags::OUT)?.contains(PollFlags::OUT) {
+        // A pipe that is full when its reader goes has an error and no room: the write says so.
+        if !self.polled(PollFlags::OUT)?.intersects(PollFlags::OUT | PollFlags::ERR) {
             return Ok(0);
         }
         // A pipe that takes anything has room for so much.

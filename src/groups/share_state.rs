@@ -172,6 +172,12 @@ impl ShareState {
         self.runs.len()
     }
 
+    /// The offset after the last one that was delivered.
+    #[must_use]
+    pub fn tried_to(&self) -> Offset {
+        self.runs.last_key_value().map_or(Offset::ZERO, |(_, run)| Offset(run.last + 1))
+    }
+
     /// Moves the start offset forward.
     pub(super) fn raise_start(&mut self, start: Offset) {
         if start.0 < 0 || self.start.is_some_and(|before| before >= start.0) {

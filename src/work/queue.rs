@@ -143,10 +143,15 @@ impl Queue {
 
     /// What is below it is terminal, or nothing.
     pub(super) fn start_offset(&self) -> Offset {
+        let read = self.read_to();
+        self.kept.first_key_value().map_or(read, |(&first, _)| first.min(read))
+    }
+
+    /// What comes before was read and dealt with.
+    fn read_to(&self) -> Offset {
         let next = self.reader.next_offset();
         // The record that it has found last was dealt with.
-        let read = if !self.is_at_record && self.reader.batch().is_some() { next.next() } else { next };
-        self.kept.first_key_value().map_or(read, |(&first, _)| first.min(read))
+        if !self.is_at_record && self.reader.batch().is_some() { next.next() } else { next }
     }
 
     /// Records that are kept and that nobody here handles.
@@ -251,6 +256,9 @@ impl Queue {
                 self.is_at_record = false;
                 continue;
             }
+            if self.is_full(state) {
+                return Ok(Found::Nothing);
+            }
             if offset >= self.durable && !self.make_durable(offset, log_dirs, now)? {
                 return Ok(Found::Nothing);
             }
@@ -271,9 +279,10 @@ impl Queue {
         }
     }
 
-    /// Whether nothing new is taken until something that is kept is done.
+    /// Whether nothing new is taken until something that is kept is done. A record before others that were tried is nothing new:
+    /// it makes the state no longer, and a worker that has just begun keeps nothing yet.
     pub(super) fn is_full(&self, state: &ShareState) -> bool {
-        self.kept.len() >= KEPT_MAX || state.run_count() >= RUNS_MAX
+        self.kept.len() >= KEPT_MAX || (state.run_count() >= RUNS_MAX && self.read_to() >= state.tried_to())
     }
 
     /// The first record that is not done.

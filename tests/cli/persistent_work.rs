@@ -1,7 +1,8 @@
 //! One run of the command for all records.
 
-use crate::support::{Kdir, Running, next};
-use rustix::process::Signal;
+use crate::support::{Kdir, Running, next, until};
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::Duration;
 
 /// Reads lines, and answers with what the value says for the attempt: `ok`, `retry`, `reject`, `die`, `nonsense` or `later`.
 const PROGRAM: &str = r#"
@@ -152,4 +153,46 @@ fn the_last_answer_needs_no_end_of_line() {
         .code(0)
         .stderr("");
     assert_eq!(run(&kdir, &[]), (0, String::new(), String::new()));
+}
+
+#[test]
+fn a_command_whose_worker_was_killed_keeps_what_it_was_given() {
+    let kdir = with_values("hang\n");
+    let args = work(&kdir, &[]);
+    let mut running = Running::start(kdir.process(&args.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(next(&running.lines()), "hang 1");
+    running.signal(Signal::KILL);
+    running.status();
+    let next = ["work", "jobs", "-g", "g", "--", "sh", "-c", "echo $KDIR_ATTEMPT"];
+    kdir.run(&next).code(0).stdout("").stderr("0 records done, 1 with other workers\n");
+    let row = &kdir.json(&["-q", "groups", "describe", "g", "-o", "json"])[0];
+    let pid = row["claimed"][0]["pid"].as_i64().unwrap() as i32;
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    until("the record is free", || kdir.command(&next).output().unwrap().stdout == b"2\n");
+}
+
+#[test]
+fn a_reason_is_kept_up_to_a_kib_of_it() {
+    let kdir = with_values("1\n");
+    let script = "read l; printf 'reject 0 %03000d\n' 7 >&3; cat > /dev/null";
+    kdir.run(&["-q", "work", "jobs", "-g", "g", "--persistent", "--", "sh", "-c", script])
+        .code(3)
+        .stdout("")
+        .stderr("");
+    let headers = kdir.records("dlq.jobs")[0]["headers"].clone();
+    let message = headers.as_array().unwrap().iter().find(|it| it["key"] == "__dlq.errors.message").unwrap();
+    assert_eq!(message["value"], "0".repeat(1024));
+}
+
+#[test]
+fn an_answer_can_choose_when_a_record_is_tried_again() {
+    let kdir = with_values("1\n");
+    // At the end of its input it ends, and is started again for the retry.
+    let script =
+        "read l; case $l in *'\"attempt\":1,'*) echo retry 0 300ms >&3;; *) echo ok 1 >&3;; esac; cat > /dev/null";
+    let args = ["-q", "work", "jobs", "-g", "g", "--persistent", "--backoff", "10s..60s", "--", "sh", "-c", script];
+    let started = std::time::Instant::now();
+    kdir.run(&args).code(0).stdout("").stderr("");
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(300) && took < Duration::from_secs(9), "{took:?}");
 }

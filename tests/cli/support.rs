@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -401,6 +401,10 @@ impl Running {
 
     pub(crate) fn take_stdout(&mut self) -> ChildStdout {
         self.0.stdout.take().unwrap()
+    }
+
+    pub(crate) fn take_stderr(&mut self) -> ChildStderr {
+        self.0.stderr.take().unwrap()
     }
 
     pub(crate) fn id(&self) -> u32 {

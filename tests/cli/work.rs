@@ -4,6 +4,8 @@ use crate::support::{Kdir, Running, json_lines, next, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const QUICK: [&str; 2] = ["--backoff", "20ms..40ms"];
@@ -357,6 +359,9 @@ fn workers_that_begin_at_once_do_each_record_once() {
         all.dedup();
         assert_eq!((count, all.len()), (30, 30), "round {round}");
         kdir.run(&work(&["a", "b"], &["-q"], "echo again")).code(0).stdout("").stderr("");
+        let rows = kdir.json(&["-q", "groups", "describe", "g", "-o", "json"]);
+        let listed: Vec<_> = rows.iter().map(|row| format!("{}-{}", row["topic"], row["partition"])).collect();
+        assert_eq!(listed.join(" ").replace('"', ""), "a-0 a-1 a-2 a-3 b-0", "round {round}");
     }
 }
 
@@ -587,4 +592,221 @@ fn a_log_dir_of_a_broker_without_share_groups_is_refused() {
         kdir.run(&["work", "jobs", "-g", "g", "--", "/bin/true"]).code(1).stdout("").stderr(refused);
         assert!(kdir.entries("").iter().all(|name| !name.starts_with("__")), "{:?}", kdir.entries(""));
     }
+}
+
+#[test]
+fn a_daemon_of_a_handler_that_failed_does_not_keep_the_record() {
+    let kdir = with_jobs(1);
+    let script = "[ $KDIR_ATTEMPT = 1 ] && { sleep 108 & exit 1; }; echo $KDIR_ATTEMPT";
+    let summary = "1 record done, 1 failed and tried again\n";
+    kdir.run(&work(&["jobs"], &[], script)).code(0).stdout("2\n").stderr(summary);
+    kill_sleeping(108);
+}
+
+#[test]
+fn a_record_of_a_dead_worker_is_free_once_its_own_handler_has_ended() {
+    let kdir = with_jobs(2);
+    let folder = kdir.temp().display().to_string();
+    let script = format!(
+        "echo > {folder}/begun$KDIR_OFFSET; [ $KDIR_OFFSET = 1 ] && exec sleep 109
+        until [ -e {folder}/gate ]; do sleep 0.02; done"
+    );
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q", "-j", "2"], &script)));
+    until("both handlers run", || (0..2).all(|offset| kdir.temp().join(format!("begun{offset}")).exists()));
+    running.signal(Signal::KILL);
+    running.status();
+    kdir.file("gate", "");
+    let next = work(&["jobs"], &["-q"], "echo $KDIR_OFFSET $KDIR_ATTEMPT");
+    until("the first record is free", || {
+        let output = kdir.command(&next).output().unwrap();
+        assert!(output.stdout.is_empty() || output.stdout == b"0 2\n", "{output:?}");
+        !output.stdout.is_empty()
+    });
+    kill_sleeping(109);
+}
+
+#[test]
+fn a_long_output_is_kept_in_a_file_and_passed_on_whole_or_not_acknowledged() {
+    const SIZE: usize = 3_000_000;
+    let kdir = with_jobs(1);
+    let print = format!("head -c {SIZE} /dev/zero | tr '\\0' x");
+    let mut half_read = Running::start(kdir.process(&work(&["jobs"], &["-q"], &print)));
+    let stdout = half_read.take_stdout();
+    until("the pipe is full", || rustix::io::ioctl_fionread(&stdout).unwrap() >= 65_536);
+    drop(stdout);
+    assert_eq!(half_read.wait(), (Some(0), String::new(), String::new()));
+    let gate = kdir.temp().join("gate");
+    let script = format!("{print}; until [ -e {} ]; do sleep 0.02; done; echo $KDIR_ATTEMPT", gate.display());
+    let mut process = kdir.process(&work(&["jobs"], &["-q"], &script));
+    let out = kdir.temp().join("out");
+    process.stdout(fs::File::create(&out).unwrap());
+    let running = Running::start(process);
+    let open_files = format!("/proc/{}/fd", running.id());
+    until("a file without a name has what was printed", || {
+        let mut files = fs::read_dir(&open_files).unwrap().filter_map(|it| fs::metadata(it.unwrap().path()).ok());
+        // What one MiB holds is in memory.
+        files.any(|file| file.nlink() == 0 && file.len() >= (SIZE - (1 << 20)) as u64)
+    });
+    fs::write(gate, "").unwrap();
+    assert_eq!(running.wait().0, Some(0));
+    let printed = fs::read(out).unwrap();
+    assert!(printed[..SIZE].iter().all(|&byte| byte == b'x'));
+    assert_eq!(printed[SIZE..], *b"1\n", "the attempt whose output nobody read does not count");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_counts_for_no_record() {
+    for limit in [&[][..], &["--timeout", "1m"]] {
+        let kdir = with_jobs(1);
+        let program = kdir.file("program", "#!/no/such/interpreter\n");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let args = [&["-q", "work", "jobs", "-g", "g"], limit, &["--", &program]].concat();
+        let output = kdir.run(&args).code(1).stdout("").get_output().clone();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(&format!("kdir: {program} cannot be started: ")), "{stderr}");
+        assert!(stderr.ends_with("; no record was counted for it\n"), "{stderr}");
+        kdir.run(&work(&["jobs"], &["-q"], "echo $KDIR_ATTEMPT")).code(0).stdout("1\n").stderr("");
+    }
+}
+
+#[test]
+fn a_record_that_makes_the_environment_too_large_fails_by_itself() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    kdir.produce("jobs", &["-H", &format!("h={}", "x".repeat(60_000))], "large\n");
+    kdir.produce("jobs", &[], "small\n");
+    // With so small a stack, Linux gives arguments and environment 128 KiB.
+    let mut process =
+        kdir.process_with_limit("-s", 512, &work(&["jobs"], &["-q", "--max-attempts", "2"], "read x; echo $x"));
+    process.env("FILLER", "x".repeat(90_000));
+    assert_eq!(Running::start(process).wait(), (Some(3), "small\n".into(), String::new()));
+    let letters = kdir.records("dlq.jobs");
+    assert_eq!((letters.len(), &letters[0]["value"]), (1, &"large".into()));
+    let said = ["delivery.count", "message"].map(|it| header(&letters[0], it));
+    assert_eq!(said, ["2", "Argument list too long (os error 7)"]);
+}
+
+#[test]
+fn the_breaker_counts_first_attempts_without_a_success_between_them() {
+    let kdir = with_jobs(1);
+    // One record that fails four times is not two records.
+    let options = ["-q", "--breaker", "2", "--max-attempts", "4"];
+    kdir.run(&work(&["jobs"], &options, "exit 1")).code(3).stdout("").stderr("");
+    kdir.produce("jobs", &[], lines(6));
+    let script = "[ $KDIR_ATTEMPT = 1 ] && [ $((KDIR_OFFSET % 2)) = 0 ] && exit 1; exit 0";
+    kdir.run(&work(&["jobs"], &options, script)).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn dead_letters_have_room_for_the_largest_record_and_why_it_failed() {
+    let kdir = Kdir::with_topic("jobs", &["-c", "max.message.bytes=3000000"]);
+    // No codec makes it smaller, and it leaves 100 bytes of its batch.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as u8
+    };
+    let value: Vec<u8> = (0..2_999_900).map(|_| noise()).collect();
+    kdir.produce("jobs", &["-i", "raw", "-z", "none"], value.clone());
+    let script = "echo $(head -c 1000 /dev/zero | tr '\\0' x) >&2; exit 1";
+    kdir.run(&work(&["jobs"], &["-q", "--max-attempts", "1"], script)).code(3).stdout("");
+    assert_eq!(kdir.stdout(&["consume", "dlq.jobs", "-o", "value"]).len(), value.len() + 1);
+}
+
+#[test]
+fn records_without_a_key_do_not_wait_for_each_other() {
+    let kdir = with_jobs(2);
+    let script = "[ $KDIR_OFFSET$KDIR_ATTEMPT = 01 ] && exit 1; echo $KDIR_OFFSET";
+    kdir.run(&work(&["jobs"], &["-q", "--ordered", "key"], script)).code(0).stdout("1\n0\n").stderr("");
+}
+
+#[test]
+fn a_time_of_its_own_is_not_bounded_by_the_longest_back_off() {
+    let kdir = Kdir::with_topic("jobs", &[]);
+    let started = Instant::now();
+    kdir.produce("jobs", &["--delay", "2s"], "later\n");
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q", "-F"], "read x; echo $x")));
+    assert_eq!(next(&running.lines()), "later");
+    assert!(started.elapsed() > Duration::from_secs(2), "{:?}", started.elapsed());
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().0, Some(143));
+}
+
+#[test]
+fn what_transactions_leave_that_is_no_record_is_done() {
+    // Markers and aborted records are nothing to do; what is in an open transaction is not there yet.
+    for topic in ["transactions", "transactions-compacted", "transactions-open"] {
+        let kdir = Kdir::new();
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kafka");
+        let folder = format!("{topic}-0");
+        fs::create_dir_all(kdir.path(&folder)).unwrap();
+        for entry in fs::read_dir(data.join(&folder)).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), kdir.path(&folder).join(entry.file_name())).unwrap();
+        }
+        let metadata = "version: 0\ntopic_id: n-PQv6-8T_WlSKwUg9cg5w\n";
+        fs::write(kdir.path(&folder).join("partition.metadata"), metadata).unwrap();
+        let committed = fs::read(data.join(format!("{topic}.read-committed.jsonl"))).unwrap();
+        let expected: String = json_lines(&committed).iter().map(|it| format!("{}\n", it["offset"])).collect();
+        kdir.run(&work(&[topic], &["-q"], "echo $KDIR_OFFSET")).code(0).stdout(expected).stderr("");
+        let row = &kdir.json(&["-q", "groups", "describe", "g", "-o", "json"])[0];
+        let end = if topic == "transactions-open" { &Value::from(3) } else { &row["log_end_offset"] };
+        assert_eq!((&row["start_offset"], &row["done_ahead"]), (end, &0.into()), "{topic}: {row}");
+    }
+}
+
+#[test]
+fn what_is_in_a_partition_that_was_added_is_worked_from_its_beginning() {
+    let kdir = with_jobs(2);
+    let args = work(&["jobs"], &["-q", "--from-offset", "latest"], "cat");
+    kdir.run(&args).code(0).stdout("").stderr("");
+    kdir.run(&["-q", "alter", "jobs", "-P", "2"]).code(0);
+    kdir.produce("jobs", &["-p", "1"], "new\n");
+    kdir.run(&args).code(0).stdout("new").stderr("");
+}
+
+#[test]
+fn a_batch_that_was_killed_is_tried_one_by_one_and_was_no_attempt() {
+    let kdir = with_jobs(3);
+    let note = kdir.temp().join("note");
+    let script = format!("echo $KDIR_COUNT > {}; exec sleep 110", note.display());
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q", "--batch", "3"], &script)));
+    until("the handler runs", || fs::read_to_string(&note).is_ok_and(|text| text == "3\n"));
+    running.signal(Signal::KILL);
+    running.status();
+    kill_sleeping(110);
+    let args = work(&["jobs"], &["-q", "--batch", "3"], "echo $KDIR_COUNT $KDIR_ATTEMPT");
+    until("the records are free", || kdir.json(&["-q", "groups", "describe", "g", "-o", "json"])[0]["in_flight"] == 0);
+    kdir.run(&args).code(0).stdout("1 1\n1 1\n1 1\n").stderr("");
+}
+
+#[test]
+fn a_batch_that_fails_gives_up_only_what_fails_alone() {
+    let kdir = with_jobs(3);
+    let script = "all=$(cat); case $all in *2*) exit 1;; esac; echo $all";
+    let args = work(&["jobs"], &["-q", "--batch", "3", "--max-attempts", "1", "--breaker", "2"], script);
+    kdir.run(&args).code(3).stdout("1\n3\n").stderr("");
+    let letters = kdir.records("dlq.jobs");
+    assert_eq!((letters.len(), &letters[0]["value"]), (1, &"2".into()));
+}
+
+#[test]
+fn a_topic_whose_dead_letters_can_have_no_name_is_refused_at_the_start() {
+    let topic = "t".repeat(246);
+    let kdir = Kdir::with_topic(&topic, &[]);
+    kdir.produce(&topic, &[], "1\n");
+    let output = kdir.run(&work(&[&topic], &[], "echo run")).code(1).stdout("").get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with(&format!("kdir: dead letters of {topic} cannot go to dlq.{topic}: ")), "{stderr}");
+    kdir.run(&work(&[&topic], &["-q", "--dead-letter", "bad"], "echo run")).code(0).stdout("run\n").stderr("");
+}
+
+#[test]
+fn a_full_stderr_whose_reader_has_gone_keeps_nobody_from_working() {
+    let kdir = with_jobs(1);
+    let script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo done";
+    let mut running = Running::start(kdir.process(&work(&["jobs"], &["-q"], script)));
+    let stderr = running.take_stderr();
+    until("the pipe is full", || rustix::io::ioctl_fionread(&stderr).unwrap() >= 65_536);
+    drop(stderr);
+    assert_eq!(next(&running.lines()), "done");
+    assert_eq!(running.status().code(), Some(0));
 }
