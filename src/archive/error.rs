@@ -2,7 +2,6 @@
 
 use crate::groups::GroupError;
 use crate::logdir::LogDirError;
-use crate::logdir::config::ConfigError;
 use crate::storage::StorageError;
 use crate::units::{TopicName, TopicPartition};
 use std::io;
@@ -47,14 +46,6 @@ pub enum ArchiveError {
     SetAside {
         /// The folder.
         folder: TopicName,
-    },
-    /// The configuration of a topic has a value that its key does not take.
-    #[error("the configuration of topic {topic}")]
-    Config {
-        /// The topic.
-        topic: TopicName,
-        /// What is wrong.
-        source: ConfigError,
     },
     /// The input is not a tar file of kdir export.
     #[error("the input is not a file of kdir export: {what}")]

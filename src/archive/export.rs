@@ -5,9 +5,8 @@ use super::writer::ArchiveWriter;
 use super::{ArchiveError, ArchivedPartition, ArchivedSegment, ArchivedTopic, Manifest, Result, group_offsets};
 use crate::disk::descriptors;
 use crate::format::properties::PartitionMetadata;
-use crate::logdir::config::TopicConfig;
 use crate::logdir::topic::PARTITION_METADATA_FILE;
-use crate::logdir::{ClusterMetadata, ImportedEnds, LogDirError, LogDirs, Origin, Partition, Topic};
+use crate::logdir::{ImportedEnds, LogDirs, Origin, Partition, Topic};
 use crate::storage::file_name::{FileKind, segment_name};
 use crate::storage::{CutSegment, LEADER_EPOCH_FILE, LogCut, LogView, StorageError};
 use crate::units::{Offset, Timestamp, TopicPartition};
@@ -44,8 +43,6 @@ pub enum ExportStart {
 pub struct Export {
     manifest: Manifest,
     cuts: Vec<(TopicPartition, LogCut)>,
-    /// Why the metadata of the cluster, which has the configuration of a broker's topics, cannot be read.
-    pub unreadable_metadata: Option<LogDirError>,
 }
 
 impl Export {
@@ -54,14 +51,8 @@ impl Export {
     /// # Errors
     /// When a topic cannot be read, is corrupt at its end, or does not have the start that is asked for.
     pub fn plan(log_dirs: &LogDirs, topics: &[Topic], options: &ExportOptions) -> Result<Self> {
-        let is_of_broker = topics.iter().any(|topic| topic.origin == Origin::Broker);
-        let (metadata, unreadable_metadata) = match log_dirs.cluster_metadata() {
-            _ if !is_of_broker => (None, None),
-            Ok(metadata) => (metadata, None),
-            Err(error) => (None, Some(error)),
-        };
         let manifest = Manifest { topics: Vec::new(), groups: Vec::new() };
-        let mut export = Self { manifest, cuts: Vec::new(), unreadable_metadata };
+        let mut export = Self { manifest, cuts: Vec::new() };
         let mut ids = Vec::new();
         for topic in topics {
             if topic.origin == Origin::SetAside {
@@ -79,7 +70,7 @@ impl Export {
         }
         let mut open_max = descriptors::room_for(1) / 2;
         for (topic, (_, topic_id)) in topics.iter().zip(ids) {
-            let config = config_of(topic, metadata.as_ref())?;
+            let config = topic.known_config();
             let mut partitions = Vec::new();
             for partition in log_dirs.partitions(topic)? {
                 let (mut cut, archived) = cut(&partition, topic, options, open_max)?;
@@ -152,15 +143,6 @@ fn write_small_files<W: Write>(
         }
     }
     Ok(())
-}
-
-/// The topic's configuration, as far as it is known here.
-fn config_of(topic: &Topic, metadata: Option<&ClusterMetadata>) -> Result<Option<TopicConfig>> {
-    if matches!(topic.origin, Origin::TopicFile(_)) {
-        return Ok(Some(topic.config.clone()));
-    }
-    let failed = |source| ArchiveError::Config { topic: topic.name.clone(), source };
-    topic.config_of_broker(metadata).map_err(failed)
 }
 
 /// The topic's id: that of the first partition whose folder is here.

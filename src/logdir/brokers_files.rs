@@ -34,12 +34,6 @@ impl Partition {
 }
 
 impl LogDir {
-    /// Ends the deletions that were begun.
-    pub(crate) fn finish_deletions(&self) -> Result<()> {
-        let entries = self.root.list()?;
-        self.deletions(&entries)?.iter().try_for_each(|deletion| self.await_deletion(deletion.topic_name()))
-    }
-
     /// Says up to where a broker has what every replica has: all of it, where there is one.
     pub(crate) fn raise_high_watermarks<'a>(
         &self,

@@ -122,7 +122,7 @@ impl LogDir {
     }
 
     /// Finishes deletions, and undoes imports, whose processes have died.
-    pub(super) fn finish_deletions(&self) -> Result<()> {
+    pub(crate) fn finish_deletions(&self) -> Result<()> {
         let left = self.deletions(&self.root.list()?)?;
         left.iter().try_for_each(|deletion| self.finish(deletion, Contended::Leave, &mut |_| {}))
     }

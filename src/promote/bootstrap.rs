@@ -79,7 +79,7 @@ impl Bootstrap {
 
     /// Whether there are records of topics in it.
     pub(super) fn has_topics(&self) -> Result<bool> {
-        Ok(self.kinds()?.iter().any(|kind| *kind == Kind::OfTopics))
+        Ok(self.kinds()?.contains(&Kind::OfTopics))
     }
 
     /// The records in it that are not about topics.

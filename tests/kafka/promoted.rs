@@ -69,6 +69,7 @@ fn offsets(kdir: &Kdir) -> BTreeMap<String, Value> {
 }
 
 /// Promotes and starts a broker, which serves all that was there.
+#[expect(clippy::print_stdout, reason = "how soon it serves is asked for")]
 fn promote_and_start(kafka: Kafka, kdir: &Kdir, args: &[&str]) -> Broker {
     let (before, names) = (records(kdir), topics(kdir));
     let mut broker = Broker::of_promoted(kafka, kdir, args);

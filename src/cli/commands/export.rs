@@ -68,9 +68,6 @@ pub(crate) fn run(args: &ExportArgs, context: &mut Context) -> anyhow::Result<Ex
     }
     let options = ExportOptions { start, with_groups: !args.no_groups };
     let export = Export::plan(&log_dirs, &topics, &options).map_err(of_archive)?;
-    if let Some(error) = &export.unreadable_metadata {
-        context.ui.warning(&format!("the metadata of the cluster cannot be read: {error}"));
-    }
     for topic in export.manifest().topics.iter().filter(|topic| topic.config.is_none()) {
         context.ui.warning(&format!(
             "the configuration of topic {} is in the metadata of a Kafka broker: it is exported without one",
