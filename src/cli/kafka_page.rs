@@ -62,8 +62,9 @@ const SECTIONS: &[Section] = &[
              `log.dirs`, and the `controller.quorum.voters` of the first. Format it with the id of the cluster that promote has \
              printed (`kafka-storage.sh format -t ID -c node2.properties`), and start it.",
             "`kafka-reassign-partitions.sh` gives each partition its replicas: a file with \
-             {\"partitions\":[{\"topic\":\"app\",\"partition\":0,\"replicas\":[1,2,3]},...]}, then `--execute` and `--verify`. Raise \
-             the replication factor of the internal topics in the same way, and set `min.insync.replicas` to 2.",
+             {\"partitions\":[{\"topic\":\"app\",\"partition\":0,\"replicas\":[1,2,3]},...]}, then `--execute` and \
+             `--verify`. Raise the replication factor of the internal topics in the same way, and set `min.insync.replicas` \
+             to 2.",
             "With `--replicas 1,2,3` promote declares the replicas at once: the other nodes catch up when they join.",
             "To leave the first node, reassign every partition to the others, and stop it.",
         ],

@@ -53,6 +53,7 @@ impl CoordinatorWriter {
 
     /// Opens a partition of the topic for one of its groups.
     pub(super) fn of(partition: Partition, group: GroupId, own_config: Option<LogConfig>) -> Result<Self> {
+        partition.settle()?;
         let replayed = CoordinatorLog::open(&partition)?;
         Ok(Self { group, partition, replayed, writer: None, own_config })
     }

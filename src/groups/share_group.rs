@@ -11,6 +11,7 @@ use super::lock_file::LockFile;
 use super::share_log::ShareLog;
 use super::share_state::ShareState;
 use super::{GroupError, Result};
+use crate::disk::Access;
 use crate::format::internal::InternalTopic;
 use crate::format::internal::share_records::{ShareGroupKey, ShareKey, StatePartitions, share_group_epoch};
 use crate::logdir::{LogDir, LogDirError, LogDirs, Partition, Topic};
@@ -34,6 +35,7 @@ pub struct ShareStateTopic {
     partitions: i32,
     /// Whose logs are written and made short here; `None` for who only reads.
     own: Option<LogDir>,
+    access: Access,
     logs: BTreeMap<i32, ShareLog>,
 }
 
@@ -46,7 +48,7 @@ impl ShareStateTopic {
         refuse_broker_without_share_groups(log_dir)?;
         let topic = find_or_make(log_dir, InternalTopic::ShareGroupState, &CONFIG)?;
         let own = log_dir.decides_on(&topic)?.then(|| log_dir.clone());
-        Self::of(log_dir.clone().into(), topic, own)
+        Self::of(log_dir.clone().into(), topic, own, Access::Write)
     }
 
     /// The topic in some log dirs, to read; `None` where there is none.
@@ -56,13 +58,13 @@ impl ShareStateTopic {
     pub fn find(log_dirs: &LogDirs) -> Result<Option<Self>> {
         match log_dirs.named(&state_topic_name()) {
             Err(LogDirError::TopicNotFound { .. }) => Ok(None),
-            found => Ok(Some(Self::of(log_dirs.clone(), found?, None)?)),
+            found => Ok(Some(Self::of(log_dirs.clone(), found?, None, Access::Read)?)),
         }
     }
 
-    fn of(log_dirs: LogDirs, topic: Topic, own: Option<LogDir>) -> Result<Self> {
+    fn of(log_dirs: LogDirs, topic: Topic, own: Option<LogDir>, access: Access) -> Result<Self> {
         let partitions = topic.partition_count()?;
-        Ok(Self { log_dirs, topic, partitions, own, logs: BTreeMap::new() })
+        Ok(Self { log_dirs, topic, partitions, own, access, logs: BTreeMap::new() })
     }
 
     /// The partition that has the state of a key.
@@ -78,7 +80,11 @@ impl ShareStateTopic {
     pub fn log(&mut self, key: &ShareKey) -> Result<&mut ShareLog> {
         let number = self.partition_of(key);
         if !self.logs.contains_key(&number) {
-            let log = ShareLog::open(self.own.as_ref(), self.log_dirs.partition(&self.topic, number)?)?;
+            let partition = self.log_dirs.partition(&self.topic, number)?;
+            if self.access == Access::Write {
+                partition.settle()?;
+            }
+            let log = ShareLog::open(self.own.as_ref(), partition)?;
             self.logs.insert(number, log);
         }
         Ok(self.logs.get_mut(&number).expect("it was opened above"))

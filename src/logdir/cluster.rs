@@ -67,7 +67,12 @@ impl LogDir {
     ) -> Result<Option<Topic>> {
         let Some(topic_id) = metadata.topic_id(name) else { return Ok(None) };
         let mut partitions: BTreeSet<i32> = folders.iter().copied().collect();
-        if let Some(properties) = self.meta_properties()?
+        let properties = match self.meta_properties() {
+            // What is wrong with it is found by a check of the root.
+            Err(LogDirError::DamagedFile { .. }) => None,
+            properties => properties?,
+        };
+        if let Some(properties) = properties
             && let Some(node_id) = properties.node_id
         {
             partitions.extend(metadata.partitions_in(topic_id, node_id, properties.directory_id));

@@ -12,7 +12,8 @@ use crate::disk::{FileId, Folder, FolderLock, atomic};
 use crate::format::properties::PartitionMetadata;
 use crate::storage::durable_end::{self, DurableEnd};
 use crate::storage::{
-    self, Checkpoints, FIRST_EPOCH, LEADER_EPOCH_FILE, LogConfig, LogReader, LogView, LogWriter, PartitionGuard,
+    self, Checkpoints, Durability, FIRST_EPOCH, LEADER_EPOCH_FILE, LogConfig, LogReader, LogView, LogWriter,
+    PartitionGuard,
 };
 use crate::units::{Offset, Timestamp, TopicPartition};
 use std::path::PathBuf;
@@ -192,6 +193,19 @@ impl Partition {
             Err(LogDirError::NewerFile { .. }) => Ok(()),
             raised => raised,
         }
+    }
+
+    /// Settles what a power failure or a killed writer has left, as a writer does before its first append: to a reader a batch
+    /// that was lost with later ones there is corruption. A partition without a folder has nothing.
+    ///
+    /// # Errors
+    /// As [`Partition::guard`], and when the log is corrupt.
+    pub fn settle(&self) -> Result<()> {
+        if self.folder()?.is_some() {
+            let guard = self.guard()?;
+            LogWriter::open(&guard, Durability::Synced, Timestamp::NONE)?;
+        }
+        Ok(())
     }
 
     /// Ends the run of a writer after its last sync: see [`LogWriter::close`]. What it knows to be durable is kept in the

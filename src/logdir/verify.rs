@@ -291,6 +291,15 @@ impl LogDir {
         }
         let mut topics = found.topics;
         topics.retain(|topic| is_meant(patterns, &topic.name));
+        for topic in topics.iter_mut().filter(|topic| matches!(topic.origin, Origin::Cluster(_))) {
+            // Those that are missed are found by what checkpoint files say of them.
+            let is_here = |partition: &TopicPartition| Ok(self.root.stat(&partition.folder_name())?.is_some());
+            let here = topic.all_partitions().filter_map(|it| match is_here(&it) {
+                Ok(here) => here.then_some(Ok(it.partition)),
+                Err(error) => Some(Err(error)),
+            });
+            topic.partitions = here.collect::<Result<_>>()?;
+        }
         for topic in &topics {
             let path = self.root().join(topic_file(&topic.name));
             if findings.iter().all(|it| it.path != path) && self.id_of_lost_file(topic)?.is_some() {

@@ -1,7 +1,7 @@
 //! `.kdir-broker`: what is to be remembered of the broker that a log dir is handed to, or came from.
 //!
-//! A plain file at the root, which a broker ignores. While it is there and `meta.properties` is not, the log dir is kdir's, even with
-//! other files of a broker: a promotion that has not come to its end, or a demotion whose last files are still to be
+//! A plain file at the root, which a broker ignores. While it is there and `meta.properties` is not, the log dir is kdir's, even
+//! with other files of a broker: a promotion that has not come to its end, or a demotion whose last files are still to be
 //! removed. It keeps the ids, so that a promotion that is run again makes the same files, and the node is the same after a way
 //! back and forth.
 

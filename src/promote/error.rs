@@ -157,7 +157,7 @@ pub enum Refusal {
         partition: TopicPartition,
     },
     /// A partition is on other brokers as well, and not known to be whole here.
-    #[error("{partition} has in-sync replicas on other brokers: {}", others.iter().map(i32::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("{partition} has in-sync replicas on other brokers: {}", numbers(others))]
     InSyncElsewhere {
         /// The partition.
         partition: TopicPartition,
@@ -181,6 +181,10 @@ pub enum Refusal {
     /// A partition or a topic cannot be read.
     #[error("{0}")]
     Unreadable(LogDirError),
+}
+
+fn numbers(numbers: &[i32]) -> String {
+    numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What this floor returns.

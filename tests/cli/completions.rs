@@ -121,7 +121,7 @@ fn bash_completes_commands_options_and_files() {
         &kdir,
         &[
             ("delete-\t", "delete-records"),
-            ("man pr\t", "man produce"),
+            ("man prod\t", "man produce"),
             ("produce orders --batch\t", "produce orders --batch-size"),
             ("produce orders inp\t", "produce orders input.txt"),
             ("dump log/gr*", "dump log/greetings-0/ log/greetings-1/ log/greetings.json"),

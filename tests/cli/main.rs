@@ -25,6 +25,7 @@ mod crowds;
 mod cursors;
 mod delete;
 mod delete_records;
+mod demote;
 mod describe;
 mod disks;
 mod dump;

@@ -205,8 +205,8 @@ fn a_topic_that_is_not_there_is_not_made_by_every_command() {
         .stderr(predicates::str::ends_with("\nhint: make it with `kdir create nope`, or add --create\n"));
 }
 
-/// The examples of the help of the program and of each command but `produce` and `work`, which have tests of their own: each is
-/// run in a shell as it is printed, where jq and man print what they read.
+/// The examples of the help of the program and of each command but `produce`, `work` and `demote`, which have tests of their own:
+/// each is run in a shell as it is printed, where jq and man print what they read.
 #[test]
 fn the_examples_of_the_help_work() {
     let kdir = Kdir::new();
@@ -241,11 +241,12 @@ fn the_examples_of_the_help_work() {
         "export",
         "import",
         "delete-records",
+        "promote",
         "completions",
         "man",
         "delete",
     ];
-    assert_eq!(kdir.subcommands().len(), all.len() + 1);
+    assert_eq!(kdir.subcommands().len(), all.len() + 2);
     for name in all {
         for example in examples_of(name) {
             // What follows a topic without end is ended here; nothing is waited for as long as a person would.

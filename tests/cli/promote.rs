@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const META: &str = "meta.properties";
-const BOOTSTRAP: &str = "bootstrap.checkpoint";
+pub(crate) const META: &str = "meta.properties";
+pub(crate) const BOOTSTRAP: &str = "bootstrap.checkpoint";
 const FIRST_SNAPSHOT: &str = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint";
 
-fn filled() -> Kdir {
+pub(crate) fn filled() -> Kdir {
     let kdir = Kdir::with_topic("app", &["-P", "2", "-c", "compression.type=lz4"]);
     kdir.produce("app", &[], "one\ntwo\nthree\n");
     kdir
@@ -29,7 +29,7 @@ fn first_records(kdir: &Kdir, file: &str) -> Vec<(String, Value)> {
 }
 
 /// A log dir that a broker has run on: its controller has taken the first records into its log.
-fn run_by_a_broker(kdir: &Kdir) {
+pub(crate) fn run_by_a_broker(kdir: &Kdir) {
     fs::create_dir(kdir.path("__cluster_metadata-0")).unwrap();
     fs::copy(kdir.path(BOOTSTRAP), kdir.path("__cluster_metadata-0/00000000000000000000.log")).unwrap();
     fs::write(kdir.path("__cluster_metadata-0/quorum-state"), "{}").unwrap();
@@ -404,41 +404,4 @@ fn nothing_is_appended_to_what_other_brokers_have_as_well() {
     assert_eq!(kdir.values("app").lines().count(), 4);
     kdir.run(&["demote"]).code(0);
     kdir.feed(&["-q", "produce", "app"], "x\n").code(0);
-}
-
-#[test]
-fn a_demotion_makes_topic_files_of_the_metadata() {
-    let kdir = filled();
-    kdir.run(&["demote"]).code(1).stderr(contains("no Kafka broker with KRaft has"));
-    kdir.run(&["-q", "promote"]).code(0);
-    kdir.run(&["demote"]).code(1).stderr(contains("the cluster's metadata is not in"));
-    run_by_a_broker(&kdir);
-    let before: Value = serde_json::from_slice(&fs::read(kdir.path("app.json")).unwrap()).unwrap();
-    fs::remove_file(kdir.path("app.json")).unwrap();
-    let untouched = kdir.contents();
-    kdir.run(&["demote", "--dry-run"]).code(0).stderr(contains("would take back 1 topic"));
-    assert_eq!(kdir.contents(), untouched);
-    kdir.run(&["demote"]).code(0).stderr("took back 1 topic: the log dir is kdir's\n");
-    let after: Value = serde_json::from_slice(&fs::read(kdir.path("app.json")).unwrap()).unwrap();
-    assert_eq!(after, before);
-    for name in [META, BOOTSTRAP, "__cluster_metadata-0", "replication-offset-checkpoint"] {
-        assert!(!kdir.path(name).exists(), "{name}");
-    }
-    kdir.run(&["demote"]).code(0).stderr("the log dir is kdir's already\n");
-    kdir.produce("app", &[], "four\n");
-    kdir.run(&["-q", "alter", "app", "--partitions", "3"]).code(0);
-    kdir.assert_sound();
-    kdir.run(&["-q", "promote"]).code(0);
-}
-
-#[test]
-fn what_is_not_whole_here_is_not_taken_back() {
-    let kdir = filled();
-    kdir.run(&["-q", "promote"]).code(0);
-    run_by_a_broker(&kdir);
-    let meta = fs::read_to_string(kdir.path(META)).unwrap();
-    fs::write(kdir.path(META), meta.replace("node.id=1", "node.id=2")).unwrap();
-    let before = kdir.contents();
-    kdir.run(&["demote"]).code(1).stderr(contains("app-0 is not whole on this broker, node 2"));
-    assert_eq!(kdir.contents(), before);
 }

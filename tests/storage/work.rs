@@ -482,15 +482,15 @@ fn a_power_failure_while_a_log_is_rolled_costs_no_state() {
     let operations = whole.operations();
     assert!(operations > 10, "{:?}", whole.trace());
     for at in 1..=operations + 1 {
-        for is_power_failure in [false, true] {
+        for way in 0..4 {
             let disk = prepared.kill();
             disk.crash_at(at);
             let is_done = roll(&disk).is_ok();
-            let disk = if is_power_failure { disk.crash(0) } else { disk.kill() };
+            let disk = if way == 3 { disk.kill() } else { disk.crash(way) };
             let mut states = ShareStateTopic::open(&open_log_dir(&disk).unwrap()).unwrap();
             let state = states.log(&key).unwrap().state(&key).unwrap();
             let is_acknowledged = state.is_terminal(Offset(600));
-            let what = format!("cut at {at}, power failure {is_power_failure}: {state:?}");
+            let what = format!("cut at {at}, way {way}: {state:?}");
             assert!(is_acknowledged || !is_done, "{what}");
             assert_eq!(state.complete_count(), 300 + u64::from(is_acknowledged), "{what}");
             assert_eq!(state.delivery(Offset(0)).map(|it| it.at), Some(NOW), "{what}");

@@ -24,10 +24,10 @@ use std::sync::Arc;
 /// are added to what format has written. One on which a broker has run already is refused: create topics there with
 /// kafka-topics.
 ///
-/// A broker deletes what is older than retention.ms 30 seconds after it has started, which kdir does only with `kdir retention`. Topics that
-/// would lose records are named, and nothing is promoted without --yes, which lets it happen, or --keep, which hands them over
-/// without a limit. Groups get a record that keeps their offsets for a week from now on, in place of a week from the last
-/// commit.
+/// A broker deletes what is older than retention.ms 30 seconds after it has started, which kdir does only with `kdir
+/// retention`. Topics that would lose records are named, and nothing is promoted without --yes, which lets it happen, or
+/// --keep, which hands them over without a limit. Groups get a record that keeps their offsets for a week from now on, in
+/// place of a week from the last commit.
 ///
 /// No producer, worker or consumer of kdir may run on the log dir. --dry-run shows what would be done, and changes
 /// nothing. Until a broker has started, --undo takes the promotion back; afterwards `kdir demote` does.

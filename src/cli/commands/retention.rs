@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 /// follow, is kept until then, as by a broker of Kafka 4: a warning names it.
 ///
 /// Without a topic: all topics that kdir made. A broker's topic is skipped, unless a limit is given here, or is its own by the
-/// cluster's metadata in the log dir: the defaults of a broker are not known. Internal topics (__*) only when named. --quiet prints no rows, unless --dry-run or -o asks for them. A log dir that does not
-/// exist yet is not an error.
+/// cluster's metadata in the log dir: the defaults of a broker are not known. Internal topics (__*) only when named. --quiet
+/// prints no rows, unless --dry-run or -o asks for them. A log dir that does not exist yet is not an error.
 ///
 /// --dry-run names the groups that have not read all of what would be deleted, with how many offsets that is.
 ///
