@@ -34,7 +34,7 @@ use uuid::Uuid;
 pub const META_PROPERTIES: &str = "meta.properties";
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 /// Of the metadata's folder.
-const QUORUM_STATE: &str = "quorum-state";
+pub(super) const QUORUM_STATE: &str = "quorum-state";
 /// The feature of a cluster that share groups are.
 const SHARE_VERSION: &str = "share.version";
 /// A larger one is none of these.
@@ -245,11 +245,7 @@ impl LogDir {
     /// # Errors
     /// When its metadata is damaged, or the disk fails.
     pub(crate) fn has_run_metadata(&self) -> Result<bool> {
-        if self.root.stat(METADATA_FOLDER)?.is_none() {
-            return Ok(false);
-        }
-        let folder = self.root.open_folder(METADATA_FOLDER)?;
-        Ok(folder.stat(QUORUM_STATE)?.is_some() || ClusterMetadata::read(&*self.root)?.is_some())
+        Ok(ClusterMetadata::read(&*self.root)?.is_some())
     }
 
     /// Small files without which, or with nothing in which, a broker does not start. Damage in `quorum-state`, JSON, is seen

@@ -7,6 +7,7 @@
 //!
 //! Source: `SnapshotPath`, `TopicsDelta.java`, `ConfigurationsDelta.java`, and metadata logs of 3.9 and 4.3 brokers.
 
+use super::broker_root::QUORUM_STATE;
 use super::{LogDirError, METADATA_FOLDER, Result};
 use crate::disk::Folder;
 use crate::format::FormatError;
@@ -214,8 +215,9 @@ impl ClusterMetadata {
             }
             None => Offset::ZERO,
         };
+        let has_quorum = folder.stat(QUORUM_STATE)?.is_some();
         let end = metadata.read_log(folder, start)?;
-        Ok((end > Offset::ZERO).then_some(metadata))
+        Ok((has_quorum || end > Offset::ZERO).then_some(metadata))
     }
 
     fn read_snapshot(&mut self, folder: &dyn Folder, name: &str) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Floor 6: a log dir becomes one that an unmodified Kafka broker starts on and serves; and back.
 //!
 //! No record is read or copied. What a broker lacks in a log dir of kdir's is its cluster's metadata: it is given to its
-//! controller as the records that a new cluster begins with ([`bootstrap`]), which the controller appends to its own log when it
-//! starts for the first time. [`PromotionPlan`] decides and [`Promotion`] carries out; [`undo`] takes it back as long as no
+//! controller as the records that a new cluster begins with (`bootstrap.rs`), which the controller appends to its own log when it
+//! starts for the first time. [`PromotionPlan`] decides and [`Promotion`] carries out; [`undo()`] takes it back as long as no
 //! broker has started; [`DemotionPlan`] makes topic files of the metadata of a broker that has stopped.
 //!
 //! Deliberately absent: topics for a cluster that runs. It takes no such records, and is given topics by its own tools.

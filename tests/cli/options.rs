@@ -241,10 +241,10 @@ fn the_examples_of_the_help_work() {
         "export",
         "import",
         "delete-records",
-        "promote",
         "completions",
         "man",
         "delete",
+        "promote",
     ];
     assert_eq!(kdir.subcommands().len(), all.len() + 2);
     for name in all {

@@ -161,7 +161,7 @@ fn a_brokers_topic_is_skipped_with_a_warning_unless_limits_are_given() {
     kdir.disown("app");
     for args in [&["retention"][..], &["retention", "app"], &["retention", "-n"]] {
         kdir.run(args).code(0).stdout("").stderr(starts_with(
-            "warning: topic app is skipped: its limits are in its broker's metadata; \
+            "warning: topic app is skipped: its broker knows its limits; \
              give --retention or --retention-bytes\n",
         ));
     }
@@ -193,7 +193,7 @@ fn a_topic_that_is_not_there_is_named() {
 fn in_a_directory_that_a_broker_owns_the_limits_of_a_topic_file_count_for_nothing() {
     let kdir = segments();
     fs::write(kdir.path("meta.properties"), "version=1\n").unwrap();
-    let skipped = "warning: topic app is skipped: its limits are in its broker's metadata; \
+    let skipped = "warning: topic app is skipped: its broker knows its limits; \
                    give --retention or --retention-bytes\n";
     kdir.run(&["retention", "-o", "tsv"])
         .code(0)
