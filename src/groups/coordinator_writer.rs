@@ -53,8 +53,11 @@ impl CoordinatorWriter {
 
     /// Opens a partition of the topic for one of its groups.
     pub(super) fn of(partition: Partition, group: GroupId, own_config: Option<LogConfig>) -> Result<Self> {
-        partition.settle()?;
-        let replayed = CoordinatorLog::open(&partition)?;
+        let replayed = match CoordinatorLog::open(&partition) {
+            // What a power failure has left is corruption to a reader, and settled by a writer.
+            Err(_) => partition.settle().map_err(GroupError::from).and_then(|()| CoordinatorLog::open(&partition))?,
+            opened => opened?,
+        };
         Ok(Self { group, partition, replayed, writer: None, own_config })
     }
 

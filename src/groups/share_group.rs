@@ -80,11 +80,15 @@ impl ShareStateTopic {
     pub fn log(&mut self, key: &ShareKey) -> Result<&mut ShareLog> {
         let number = self.partition_of(key);
         if !self.logs.contains_key(&number) {
-            let partition = self.log_dirs.partition(&self.topic, number)?;
-            if self.access == Access::Write {
-                partition.settle()?;
-            }
-            let log = ShareLog::open(self.own.as_ref(), partition)?;
+            let open = || ShareLog::open(self.own.as_ref(), self.log_dirs.partition(&self.topic, number)?);
+            let log = match open() {
+                // What a power failure has left is corruption to a reader, and settled by a writer.
+                Err(_) if self.access == Access::Write => {
+                    self.log_dirs.partition(&self.topic, number)?.settle()?;
+                    open()?
+                }
+                opened => opened?,
+            };
             self.logs.insert(number, log);
         }
         Ok(self.logs.get_mut(&number).expect("it was opened above"))

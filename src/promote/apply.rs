@@ -229,7 +229,7 @@ fn records(plan: &PromotionPlan, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 /// Removes what kdir has promised of a partition in a file of its own: it is in the checkpoint files by now, and a broker that
-/// cuts the log does not know the file.
+/// cuts the log does not know the file. That it is gone is not made durable: one of an earlier leader epoch counts for nothing.
 fn forget_promise(partition: &Partition) -> Result<()> {
     let folder = partition.folder()?;
     if folder.is_some_and(|folder| !folder.stat(durable_end::FILE).is_ok_and(|stat| stat.is_none())) {

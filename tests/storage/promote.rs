@@ -99,7 +99,6 @@ fn is_one_of_two(disk: &FaultyDisk, quorum: Quorum, what: &str) {
         assert!(text(disk, "server.properties").contains("process.roles=broker,controller"), "{what}");
         let rows = text(disk, "recovery-point-offset-checkpoint");
         assert!(rows.contains("app 0 3\n"), "{what}: {rows}");
-        assert!(!has(disk, "app-0/durable-end"), "{what}");
         assert!(has(disk, ".kafka_cleanshutdown"), "{what}");
         let log_dir = LogDir::open(Arc::new(disk.clone()), Path::new(ROOT)).unwrap();
         assert_eq!(log_dir.broker_mark().unwrap(), Some("meta.properties"), "{what}");
