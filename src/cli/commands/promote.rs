@@ -258,9 +258,9 @@ fn tell(plan: &PromotionPlan, context: &Context) {
     };
     if crate::disk::owner::is_roots(&context.roots[0]) {
         let dir = context.roots[0].display();
-        context.ui.hint(&format!("{dir} belongs to root: for a broker of another user, `chown -R USER {dir}` first"));
+        context.ui.status(&format!("{dir} belongs to root: for a broker of another user, `chown -R USER {dir}` first"));
     }
-    context.ui.hint(&format!(
+    context.ui.status(&format!(
         "{start}; clients reach it at {}. `kdir promote --undo` takes it back until then. A second node: `kafka-storage.sh \
          format -t {cluster_id}`, and kafka-reassign-partitions.sh moves partitions to it (see kdir-kafka(7))",
         plan.listener
