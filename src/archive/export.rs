@@ -104,7 +104,7 @@ impl Export {
     ///
     /// # Errors
     /// When a segment is corrupt, or was removed before it was read; when the disk fails or the output takes no more. What was
-    /// written by then is no export.
+    /// written by then is not a complete export.
     pub fn write(&self, output: impl Write, now: Timestamp, on_bytes: &mut dyn FnMut(u64)) -> Result<()> {
         let mut archive = ArchiveWriter::new(output);
         archive.add(MANIFEST_FILE.to_owned(), &self.manifest.print(), now)?;

@@ -17,7 +17,7 @@
 //!   and after the group offsets were read, so that no group is past the end of a log.
 //! - Only whole, valid batches are exported. An export that fails has no `kdir-checksums.txt`, without which nothing is imported.
 //! - An import believes nothing before it has held every member against that file. Until then and until all of it is durable
-//!   nobody sees the topics ([`crate::logdir::TopicImport`]).
+//!   the topics are invisible ([`crate::logdir::TopicImport`]).
 //! - Names in the file are compared with those that the manifest gives, and never used as paths.
 //!
 //! Deliberately absent: compression, which a pipe does better; offset and time indexes, which brokers and imports build again;

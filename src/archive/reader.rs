@@ -20,7 +20,7 @@ const COMPRESSED: [(&[u8], &str); 5] = [
     (b"BZh", "bzip2"),
 ];
 
-/// The input, and what has become of it: tar's errors do not say whether it has ended, failed, or is no tar.
+/// The input and how it ended: tar's errors do not say whether it ended early, failed, or is not a tar file.
 struct Input<R> {
     input: R,
     has_ended: Cell<bool>,
@@ -105,7 +105,7 @@ pub(super) fn read_members(input: impl Read, visit: &mut dyn FnMut(&mut Member<'
     let mut checksums = Checksums::default();
     let read = read_tar(&mut input, &mut checksums, visit);
     let Err(error) = read else {
-        // Whoever writes into a pipe is not to be ended by what follows the end of a tar.
+        // The rest is read, so that a writer does not get a broken pipe for bytes after the end of the tar.
         let _ = io::copy(&mut &mut input, &mut io::sink());
         return Ok(());
     };

@@ -66,7 +66,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("KDIR_LOG_DIR", "The log dir where `--log-dir` names none."),
     ("XDG_DATA_HOME", "Where `kdir` is the log dir that neither of them names, in place of `~/.local/share`."),
     ("NO_COLOR", "No colour, unless `--color` asks for it, if this is not empty."),
-    ("CLICOLOR_FORCE", "Colour also where there is no terminal, if this is neither empty nor 0."),
+    ("CLICOLOR_FORCE", "Use colour without a terminal too, unless this is empty or 0."),
     ("TZ", "The time zone of times that are shown, and of those that are given without one."),
     ("KDIR_COMPLETE", "The shell that asks for completions: see `kdir-completions`(1)."),
 ];

@@ -19,11 +19,6 @@ impl Topic {
 }
 
 impl Partition {
-    /// Where the partition is.
-    pub(crate) fn home(&self) -> &LogDir {
-        self.log_dir()
-    }
-
     /// Names the topic in the folder of a partition that does not.
     pub(crate) fn give_topic_id(&self, guard: &PartitionGuard, topic_id: Uuid) -> Result<()> {
         if topic_id_in(&**guard.folder())?.is_none() {

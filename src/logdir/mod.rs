@@ -52,6 +52,7 @@ pub use compact::{Amount, CompactOptions, CompactionReport, Outcome};
 pub use create::{Created, NewTopic};
 pub use delete::Deleting;
 pub use durable_below::DurableBelow;
+pub(crate) use error::numbers;
 pub use error::{LogDirError, Result};
 pub use import::{ImportedEnds, PartitionImport, TopicImport};
 pub use log_dirs::LogDirs;

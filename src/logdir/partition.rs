@@ -83,7 +83,8 @@ impl Partition {
         self.log_dir.root().join(&self.folder_name)
     }
 
-    pub(super) fn log_dir(&self) -> &LogDir {
+    /// The log dir that it is in.
+    pub(crate) fn log_dir(&self) -> &LogDir {
         &self.log_dir
     }
 

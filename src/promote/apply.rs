@@ -113,7 +113,7 @@ impl Promotion<'_> {
         if topic.needs_id {
             partition.give_topic_id(&guard, topic.topic_id)?;
         }
-        let mut writer = partition.home().open_writer(partition, &guard, Durability::Synced, now)?;
+        let mut writer = partition.log_dir().open_writer(partition, &guard, Durability::Synced, now)?;
         notices.extend(writer.take_notices());
         drop(guard);
         let end = writer.log_end_offset();
@@ -125,7 +125,7 @@ impl Promotion<'_> {
         let folder = partition.folder()?;
         let is_marked = folder.map(|folder| storage::unsynced_from(&*folder)).transpose()?.flatten().is_some();
         if durable < end || is_marked {
-            let path = partition.home().root().to_owned();
+            let path = partition.log_dir().root().to_owned();
             let reasons = vec![Refusal::NotDurable { partition: partition.id().clone() }];
             return Err(PromoteError::Refused { path, reasons });
         }

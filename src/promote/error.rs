@@ -2,7 +2,7 @@
 
 use crate::disk::DiskError;
 use crate::groups::GroupError;
-use crate::logdir::LogDirError;
+use crate::logdir::{LogDirError, numbers};
 use crate::storage::StorageError;
 use crate::units::{SetAside, TopicName, TopicPartition};
 use std::path::PathBuf;
@@ -181,10 +181,6 @@ pub enum Refusal {
     /// A partition or a topic cannot be read.
     #[error("{0}")]
     Unreadable(LogDirError),
-}
-
-fn numbers(numbers: &[i32]) -> String {
-    numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What this floor returns.

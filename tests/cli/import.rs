@@ -217,15 +217,20 @@ fn a_compressed_file_names_what_decompresses_it() {
         .stderr(starts_with("kdir: the input is not a file of kdir export: "));
 }
 
-#[test]
-fn an_import_that_is_killed_leaves_nothing_that_is_seen_and_the_next_one_cleans_up() {
-    let kdir = source();
+/// An import that has got half of its input: where it came from, that input, where it goes, and the import.
+fn half_done() -> (Kdir, Vec<u8>, Kdir, Running) {
+    let (kdir, copy) = (source(), Kdir::new());
     kdir.produce("app", &[], format!("{}\n", "v".repeat(1000)).repeat(2000));
     let tar = exported(&kdir, &["app"]);
-    let copy = Kdir::new();
     let mut running = Running::start(copy.process(&["import"]));
     running.write(&tar[..tar.len() / 2]);
     until("the segment is begun", || copy.segment("app-0", 0, "log").exists());
+    (kdir, tar, copy, running)
+}
+
+#[test]
+fn an_import_that_is_killed_leaves_nothing_that_is_seen_and_the_next_one_cleans_up() {
+    let (kdir, tar, copy, running) = half_done();
     copy.run(&["-q", "list", "-o", "tsv"]).code(0).stdout("");
     copy.run(&["consume", "app"]).code(1).stdout("");
     copy.run(&["-q", "verify"]).code(0).stdout("").stderr("");
@@ -242,13 +247,7 @@ fn an_import_that_is_killed_leaves_nothing_that_is_seen_and_the_next_one_cleans_
 
 #[test]
 fn a_signal_ends_an_import_and_removes_what_it_has_made() {
-    let kdir = source();
-    kdir.produce("app", &[], format!("{}\n", "v".repeat(1000)).repeat(2000));
-    let tar = exported(&kdir, &["app"]);
-    let copy = Kdir::new();
-    let mut running = Running::start(copy.process(&["import"]));
-    running.write(&tar[..tar.len() / 2]);
-    until("the segment is begun", || copy.segment("app-0", 0, "log").exists());
+    let (_kdir, _tar, copy, running) = half_done();
     running.signal(rustix::process::Signal::INT);
     assert_eq!(running.wait().0, Some(130));
     assert_eq!(copy.entries(""), [".lock"]);

@@ -135,11 +135,20 @@ fn put_ints(out: &mut Vec<u8>, numbers: &[i32]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const TOPIC_ID: Uuid = Uuid::from_u128(0x1011_1213_1415_1617_1819_1a1b_1c1d_1e1f);
-    const DIRECTORY: Uuid = Uuid::from_u128(0x2021_2223_2425_2627_2829_2a2b_2c2d_2e2f);
+    pub(in super::super) const TOPIC_ID: Uuid = Uuid::from_u128(0x1011_1213_1415_1617_1819_1a1b_1c1d_1e1f);
+    pub(in super::super) const DIRECTORY: Uuid = Uuid::from_u128(0x2021_2223_2425_2627_2829_2a2b_2c2d_2e2f);
+    pub(in super::super) const PARTITION: PartitionRecord<'_> = PartitionRecord {
+        topic_id: TOPIC_ID,
+        partition: 0,
+        replicas: &[1],
+        directories: &[DIRECTORY],
+        isr: &[1],
+        leader: 1,
+        leader_epoch: 0,
+    };
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -155,15 +164,6 @@ mod tests {
 
     #[test]
     fn a_partition_has_the_version_of_the_cluster() {
-        let record = PartitionRecord {
-            topic_id: TOPIC_ID,
-            partition: 0,
-            replicas: &[1],
-            directories: &[DIRECTORY],
-            isr: &[1],
-            leader: 1,
-            leader_epoch: 0,
-        };
         let fields = "00000000101112131415161718191a1b1c1d1e1f02000000010200000001010100000001\
                       0000000000000000";
         let directories = "02202122232425262728292a2b2c2d2e2f";
@@ -171,7 +171,7 @@ mod tests {
             [(7, "00", ""), (16, "00", ""), (17, "01", directories), (22, "01", directories), (23, "02", directories)]
         {
             let expected = format!("0103{version}{fields}{directories}00");
-            assert_eq!(hex(&partition(metadata_version, &record)), expected, "{metadata_version}");
+            assert_eq!(hex(&partition(metadata_version, &PARTITION)), expected, "{metadata_version}");
         }
     }
 }

@@ -166,12 +166,11 @@ impl SnapshotBytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metadata_records::{PartitionRecord, feature_level, partition, topic, topic_config};
+    use super::super::metadata_records::tests::{DIRECTORY, PARTITION, TOPIC_ID};
+    use super::super::metadata_records::{feature_level, partition, topic, topic_config};
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
-    const TOPIC_ID: Uuid = Uuid::from_u128(0x1011_1213_1415_1617_1819_1a1b_1c1d_1e1f);
-    const DIRECTORY: Uuid = Uuid::from_u128(0x2021_2223_2425_2627_2829_2a2b_2c2d_2e2f);
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -190,19 +189,10 @@ mod tests {
 
     #[test]
     fn a_bootstrap_checkpoint_is_the_one_that_brokers_have_started_on() {
-        let of_partition = PartitionRecord {
-            topic_id: TOPIC_ID,
-            partition: 0,
-            replicas: &[1],
-            directories: &[DIRECTORY],
-            isr: &[1],
-            leader: 1,
-            leader_epoch: 0,
-        };
         let records = [
             feature_level("metadata.version", 21),
             topic("t", TOPIC_ID),
-            partition(21, &of_partition),
+            partition(21, &PARTITION),
             topic_config("t", "retention.ms", "-1"),
         ];
         assert_eq!(hex(&encode(&[], &records, NOW)), GOLDEN);
