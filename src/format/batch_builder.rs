@@ -2,6 +2,7 @@
 
 use super::compression::{Codec, Compression, Compressor, DECOMPRESSED_SIZE_MAX};
 use super::header::{BATCH_HEADER_SIZE, BatchHeader};
+use super::lines_put::LinesPut;
 use super::record::{self, NewRecord};
 use super::{FormatError, varint};
 use crate::units::Timestamp;
@@ -220,56 +221,6 @@ impl BatchBuilder {
     /// The batch that [`BatchBuilder::finish`] has made.
     pub fn finished(&mut self) -> &mut [u8] {
         if self.is_compressed { &mut self.compressed } else { &mut self.bytes[..self.size] }
-    }
-}
-
-/// How far lines have been put into a batch.
-struct LinesPut {
-    /// Of the lines.
-    bytes: usize,
-    /// Of the batch.
-    size: usize,
-    offset_delta: u32,
-}
-
-impl LinesPut {
-    /// Puts lines up to the first that is not short. The loop has a function of its own: the compiler has no register to spare
-    /// in it, and lines of 10 bytes take a tenth longer where it keeps one for anything else.
-    #[inline(never)]
-    fn short_lines(&mut self, lines: &[u8], delimiter: u8, timestamp: u8, out: &mut [u8]) {
-        let (mut rest, mut room) = (&lines[self.bytes..], &mut out[self.size..]);
-        let (lines_left, room_left) = (rest.len(), room.len());
-        let mut offset_delta = self.offset_delta;
-        // Lines of 10 bytes take 7 ns each this way, in place of 10.
-        while let Some(offset) = varint::packed(u64::from(offset_delta) << 1)
-            && let Some(value) = rest.first_chunk()
-            && let Some(length) = record::find_in_short(delimiter, value)
-            && let Some(short_room) = room.first_chunk_mut()
-        {
-            let size = record::put_short((value, length), timestamp, offset, short_room);
-            (rest, room) = (&rest[length + 1..], &mut room[size..]);
-            offset_delta += 1;
-        }
-        self.bytes += lines_left - rest.len();
-        self.size += room_left - room.len();
-        self.offset_delta = offset_delta;
-    }
-
-    /// Puts lines up to the first after that one which is short.
-    #[inline(never)]
-    fn longer_lines(&mut self, lines: &[u8], delimiter: u8, timestamp: u8, out: &mut [u8]) {
-        loop {
-            let (rest, room) = (&lines[self.bytes..], &mut out[self.size..]);
-            let Some(offset) = varint::packed(u64::from(self.offset_delta) << 1) else { break };
-            let Some(length) = memchr::memchr(delimiter, rest) else { break };
-            let Some(size) = record::put_plain(&rest[..length], timestamp, offset, room) else { break };
-            self.bytes += length + 1;
-            self.size += size;
-            self.offset_delta += 1;
-            if length <= record::SHORT_MAX {
-                break;
-            }
-        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod header;
 pub mod index;
 pub mod internal;
 pub mod legacy;
+mod lines_put;
 pub mod properties;
 pub mod record;
 pub mod record_cursor;

@@ -16,11 +16,13 @@ mod broker_config;
 mod broker_file;
 mod demote;
 mod error;
+mod identity;
 mod options;
 mod plan;
 mod producer_ids;
 mod root;
 mod server_properties;
+mod survey;
 mod undo;
 
 pub use apply::Promotion;

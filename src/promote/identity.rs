@@ -1,0 +1,182 @@
+//! Which broker of which cluster a log dir is promoted to: by what was asked for, what was formatted and what is remembered.
+
+use super::bootstrap::Bootstrap;
+use super::broker_file::{BrokerFile, Handed};
+use super::options::{KafkaRelease, METADATA_VERSION_3_9, PromoteOptions};
+use super::plan::Start;
+use super::root::{Owner, Root};
+use super::server_properties;
+use super::{PromoteError, Result};
+use crate::format::properties::{MetaProperties, topic_id_to_text};
+use crate::logdir::{LogDir, LogDirs};
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Kafka's own ids of directories never begin with a `-`, and the first hundred ids have meanings of their own.
+const RESERVED_IDS: u128 = 100;
+
+/// Which broker of which cluster it is to be.
+pub(super) struct Identity {
+    pub(super) start: Start,
+    pub(super) cluster_id: String,
+    pub(super) node_id: i32,
+    pub(super) directory_ids: Vec<Uuid>,
+    pub(super) handed: Vec<Handed>,
+    pub(super) metadata_version: i16,
+    /// Those that are ours to give.
+    pub(super) features: Vec<(String, i16)>,
+    pub(super) replicas: Vec<i32>,
+}
+
+impl Identity {
+    pub(super) fn find(roots: &[Root<'_>], controllers: &[LogDir], options: &PromoteOptions) -> Result<Self> {
+        let formatted = roots.iter().find_map(|root| match &root.owner {
+            Owner::Formatted(properties) | Owner::Promoted(properties) => Some(properties),
+            Owner::Kdir => None,
+        });
+        let is_done = roots.iter().all(|root| matches!(root.owner, Owner::Promoted(_)));
+        let is_formatted = roots.iter().any(|root| matches!(root.owner, Owner::Formatted(_)));
+        let start = match (is_done, is_formatted || !controllers.is_empty()) {
+            (true, _) => Start::Done,
+            (false, true) => Start::Formatted,
+            (false, false) => Start::Full,
+        };
+        let of_controllers = controllers.iter().map(controller_properties).collect::<Result<Vec<_>>>()?;
+        let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
+        let known_cluster = of_controllers
+            .first()
+            .or(formatted)
+            .and_then(|properties| properties.cluster_id.clone())
+            .or_else(|| begun(remembered).map(|it| it.cluster_id.clone()));
+        let cluster_id = same("cluster id", options.cluster_id.clone(), known_cluster)?.unwrap_or_else(new_id_text);
+        for (dir, properties) in controllers.iter().zip(&of_controllers) {
+            if properties.cluster_id.as_deref() != Some(&cluster_id) {
+                let what = format!(
+                    "cluster {}, and the others of {cluster_id}",
+                    properties.cluster_id.as_deref().unwrap_or_default()
+                );
+                return Err(PromoteError::OtherCluster { path: dir.root().to_owned(), what });
+            }
+        }
+        let known_node = formatted.and_then(|it| it.node_id).or_else(|| remembered.map(|it| it.node_id));
+        let node_id = same("node id", options.node_id, known_node)?.unwrap_or(1);
+        if of_controllers.iter().any(|it| it.node_id == Some(node_id)) {
+            let what = format!("a controller has node id {node_id}: give the broker another one with --node-id");
+            return Err(PromoteError::Contradiction { what });
+        }
+        let target = controllers.first().or_else(|| (start == Start::Formatted).then(|| roots[0].log_dir));
+        let known = target.map(|dir| Bootstrap::find(dir.folder())?.metadata_version()).transpose()?.flatten();
+        let features = features(known, options.release)?;
+        let of_features = features.first().map_or(METADATA_VERSION_3_9, |(_, level)| *level);
+        Ok(Self {
+            start,
+            cluster_id,
+            node_id,
+            directory_ids: roots.iter().map(directory_id).collect(),
+            handed: roots.iter().map(Root::handed).collect(),
+            metadata_version: known.unwrap_or(of_features),
+            features,
+            replicas: replicas(options, node_id)?,
+        })
+    }
+
+    /// Who has formatted a log dir has properties for it, too.
+    pub(super) fn properties(&self, log_dirs: &LogDirs, options: &PromoteOptions) -> Option<(PathBuf, String)> {
+        let is_wanted = self.start != Start::Formatted || options.properties.is_some();
+        let path = || log_dirs.first().root().join("server.properties");
+        is_wanted.then(|| {
+            let dirs: Vec<PathBuf> = log_dirs.roots().map(|root| absolute(log_dirs, root)).collect();
+            (options.properties.clone().unwrap_or_else(path), server_properties::text(self.node_id, &dirs, options))
+        })
+    }
+}
+
+/// The path that a broker finds a log dir at, wherever it is started.
+fn absolute(log_dirs: &LogDirs, root: &Path) -> PathBuf {
+    log_dirs.first().disk().resolve(root).unwrap_or_else(|_| root.to_owned())
+}
+
+/// What `meta.properties` of a controller's log dir says, which was formatted and has never run.
+fn controller_properties(dir: &LogDir) -> Result<MetaProperties> {
+    let path = || dir.root().to_owned();
+    let properties = dir.meta_properties()?;
+    let properties = properties
+        .ok_or_else(|| PromoteError::NotFormatted { path: path(), what: "meta.properties is not there".into() })?;
+    if !properties.is_kraft {
+        return Err(PromoteError::ZooKeeper { path: path() });
+    }
+    if dir.has_run_metadata()? {
+        return Err(PromoteError::HasRun { path: path() });
+    }
+    Ok(properties)
+}
+
+/// What was asked for, and what is there, which is to be the same.
+fn same<T: PartialEq + std::fmt::Display>(what: &str, asked: Option<T>, known: Option<T>) -> Result<Option<T>> {
+    match (asked, known) {
+        (Some(asked), Some(known)) if asked != known => Err(PromoteError::Contradiction {
+            what: format!("the {what} is to be {asked}, and what is there has {known}"),
+        }),
+        (asked, known) => Ok(known.or(asked)),
+    }
+}
+
+/// The features that are ours to give: a cluster that was formatted has its own.
+fn features(known: Option<i16>, release: Option<KafkaRelease>) -> Result<Vec<(String, i16)>> {
+    match (known, release) {
+        (Some(_), Some(release)) => Err(PromoteError::Contradiction {
+            what: format!(
+                "--kafka {} is for a log dir that was not formatted: this one has its features",
+                release.name()
+            ),
+        }),
+        (Some(_), None) => Ok(Vec::new()),
+        (None, release) => {
+            let least = || vec![("metadata.version", METADATA_VERSION_3_9)];
+            let features = release.map_or_else(least, KafkaRelease::features);
+            Ok(features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect())
+        }
+    }
+}
+
+fn replicas(options: &PromoteOptions, node_id: i32) -> Result<Vec<i32>> {
+    if options.replicas.is_empty() {
+        return Ok(vec![node_id]);
+    }
+    let mut replicas = options.replicas.clone();
+    let Some(place) = replicas.iter().position(|replica| *replica == node_id) else {
+        let what = format!("--replicas does not name this broker, node {node_id}, which has the records");
+        return Err(PromoteError::Contradiction { what });
+    };
+    // The first is the preferred leader.
+    replicas[..=place].rotate_right(1);
+    Ok(replicas)
+}
+
+/// What is remembered of a promotion that has begun. After a demotion the cluster is another one, with a metadata log of its own:
+/// nodes of the earlier one are not to take it for theirs.
+fn begun(remembered: Option<&BrokerFile>) -> Option<&BrokerFile> {
+    remembered.filter(|it| it.handed != Handed::Demoted)
+}
+
+fn directory_id(root: &Root<'_>) -> Uuid {
+    let of_properties = match &root.owner {
+        Owner::Formatted(properties) | Owner::Promoted(properties) => properties.directory_id,
+        Owner::Kdir => None,
+    };
+    of_properties.or_else(|| begun(root.remembered.as_ref()).map(|it| it.directory_id)).unwrap_or_else(new_id)
+}
+
+/// A new id as Kafka makes them.
+pub(super) fn new_id() -> Uuid {
+    loop {
+        let id = Uuid::new_v4();
+        if id.as_u128() >= RESERVED_IDS && !topic_id_to_text(id).starts_with('-') {
+            return id;
+        }
+    }
+}
+
+fn new_id_text() -> String {
+    topic_id_to_text(new_id())
+}
