@@ -30,6 +30,7 @@ pub fn keep_from_expiring(log_dirs: &LogDirs, now: Timestamp) -> Result<()> {
         found => found.map_err(GroupError::from)?,
     };
     for partition in log_dirs.partitions(&topic)? {
+        partition.settle()?;
         let log = CoordinatorLog::open(&partition)?;
         let mut records: Vec<CoordinatorRecord> = log.groups().flat_map(|(id, group)| kept(id, group, now)).collect();
         // Any group of the partition names it.

@@ -7,9 +7,11 @@
 use super::config::TopicConfig;
 use super::{ClusterMetadata, LogDir, LogDirError, METADATA_FOLDER, Origin, Result, Topic};
 use crate::disk::Folder;
+use crate::format::properties::MetaProperties;
 use crate::units::{TopicName, TopicPartition};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
 
 /// Where the metadata is, and what it says once it has been read.
 pub(super) struct Cluster {
@@ -36,6 +38,13 @@ impl Cluster {
     }
 }
 
+/// A broker's log dir: what its partitions are assigned to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplicaHere {
+    node_id: i32,
+    directory: Option<Uuid>,
+}
+
 impl LogDir {
     /// What the cluster's metadata says; `None` where it is not here.
     ///
@@ -57,25 +66,30 @@ impl LogDir {
         }
     }
 
+    /// Which broker's log dir it is, as far as its properties say.
+    pub(super) fn replica_here(&self) -> Result<Option<ReplicaHere>> {
+        let properties = match self.meta_properties() {
+            // What is wrong with it is found by a check of the root.
+            Err(LogDirError::DamagedFile { .. }) => None,
+            properties => properties?,
+        };
+        let here = |it: MetaProperties| Some(ReplicaHere { node_id: it.node_id?, directory: it.directory_id });
+        Ok(properties.and_then(here))
+    }
+
     /// A topic that the metadata names, with the partitions that are in this log dir: those that it gives to this broker, and
     /// those in `folders`. `None` where it does not name the topic, or nothing of it is here.
     pub(super) fn cluster_topic(
         &self,
         metadata: &ClusterMetadata,
         name: &TopicName,
+        here: Option<ReplicaHere>,
         folders: &[i32],
     ) -> Result<Option<Topic>> {
         let Some(topic_id) = metadata.topic_id(name) else { return Ok(None) };
         let mut partitions: BTreeSet<i32> = folders.iter().copied().collect();
-        let properties = match self.meta_properties() {
-            // What is wrong with it is found by a check of the root.
-            Err(LogDirError::DamagedFile { .. }) => None,
-            properties => properties?,
-        };
-        if let Some(properties) = properties
-            && let Some(node_id) = properties.node_id
-        {
-            partitions.extend(metadata.partitions_in(topic_id, node_id, properties.directory_id));
+        if let Some(ReplicaHere { node_id, directory }) = here {
+            partitions.extend(metadata.partitions_in(topic_id, node_id, directory));
         }
         if partitions.is_empty() {
             return Ok(None);

@@ -261,7 +261,7 @@ impl LogDir {
         if let Some(metadata) = self.readable_metadata()? {
             let of_folders = self.broker_topics(&self.root.list()?, |it| it == name)?.pop();
             let folders = of_folders.as_ref().map_or(&[][..], |topic| &topic.partitions);
-            return Ok(self.cluster_topic(&metadata, name, folders)?.or(of_folders));
+            return Ok(self.cluster_topic(&metadata, name, self.replica_here()?, folders)?.or(of_folders));
         }
         let of_file = match self.read_topic_file(name) {
             Ok(Some(topic)) => return Ok(Some(topic)),
@@ -332,9 +332,11 @@ impl LogDir {
         let mut of_folders: BTreeMap<TopicName, Topic> =
             self.broker_topics(entries, |_| true)?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
         let mut found = FoundTopics { set_aside: set_aside::among(entries), ..FoundTopics::default() };
+        let here = self.replica_here()?;
         for name in metadata.topics().into_keys().filter_map(|name| name.parse::<TopicName>().ok()) {
             let folders = of_folders.remove(&name);
-            match self.cluster_topic(metadata, &name, folders.as_ref().map_or(&[][..], |topic| &topic.partitions)) {
+            match self.cluster_topic(metadata, &name, here, folders.as_ref().map_or(&[][..], |topic| &topic.partitions))
+            {
                 Ok(topic) => found.topics.extend(topic),
                 Err(error) => {
                     found.damaged.push((name, error));

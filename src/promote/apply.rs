@@ -11,7 +11,7 @@ use super::bootstrap::{self, BOOTSTRAP_CHECKPOINT, Bootstrap, FIRST_SNAPSHOT};
 use super::broker_file::BrokerFile;
 use super::options::{Address, FirstStart, Quorum};
 use super::plan::{PlannedTopic, PromotionPlan, Start};
-use super::{PromoteError, Refusal, Result};
+use super::{PromoteError, Refusal, Result, server_properties};
 use crate::disk::{Folder, atomic};
 use crate::format::internal::metadata_records::{self, PartitionRecord, UNASSIGNED_DIRECTORY};
 use crate::format::internal::metadata_snapshot::Voter;
@@ -21,9 +21,6 @@ use crate::logdir::{DurableBelow, LogDir, LogDirs, META_PROPERTIES, METADATA_FOL
 use crate::storage::{self, Durability, Notice, SyncFor, durable_end};
 use crate::units::{Offset, Timestamp};
 use std::path::Path;
-
-/// A larger file is none of ours.
-const PROPERTIES_SIZE_MAX: usize = 1 << 20;
 
 /// A promotion that is planned, and what it is carried out on.
 pub struct Promotion<'a> {
@@ -140,10 +137,9 @@ impl Promotion<'_> {
     fn write_properties(&self, plan: &PromotionPlan) -> Result<()> {
         let Some((path, text)) = &plan.properties else { return Ok(()) };
         let disk = self.log_dirs.first().disk();
-        match atomic::read_small_at(&**disk, path, PROPERTIES_SIZE_MAX)? {
-            Some(found) if found == text.as_bytes() => return Ok(()),
-            Some(_) => return Err(PromoteError::PropertiesDiffer { path: path.clone() }),
-            None => {}
+        server_properties::refuse_other(&**disk, path, text)?;
+        if disk.stat(path)?.is_some() {
+            return Ok(());
         }
         let folder = atomic::folder_of(&**disk, path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -263,7 +259,7 @@ pub(super) fn remove_first_records(root: &dyn Folder) -> Result<()> {
 pub(super) fn remove_properties(dir: &LogDir, remembered: &BrokerFile) -> Result<bool> {
     let Some((path, text)) = &remembered.properties else { return Ok(false) };
     let disk = dir.disk();
-    match atomic::read_small_at(&**disk, path, PROPERTIES_SIZE_MAX)? {
+    match atomic::read_small_at(&**disk, path, server_properties::SIZE_MAX)? {
         Some(found) if found == text.as_bytes() => {
             let folder = atomic::folder_of(&**disk, path)?;
             remove(&*folder, &name_of(path))?;

@@ -63,6 +63,12 @@ pub enum PromoteError {
         /// The file.
         path: PathBuf,
     },
+    /// A broker cannot be told of a log dir by its path.
+    #[error("{} cannot be written in log.dirs, which has commas between its paths", path.display())]
+    PathOfNoBroker {
+        /// The log dir.
+        path: PathBuf,
+    },
     /// There is nothing to undo.
     #[error("{} is not promoted", path.display())]
     NotPromoted {

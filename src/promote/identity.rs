@@ -81,13 +81,17 @@ impl Identity {
     }
 
     /// Who has formatted a log dir has properties for it, too.
-    pub(super) fn properties(&self, log_dirs: &LogDirs, options: &PromoteOptions) -> Option<(PathBuf, String)> {
-        let is_wanted = self.start != Start::Formatted || options.properties.is_some();
-        let path = || log_dirs.first().root().join("server.properties");
-        is_wanted.then(|| {
-            let dirs: Vec<PathBuf> = log_dirs.roots().map(|root| absolute(log_dirs, root)).collect();
-            (options.properties.clone().unwrap_or_else(path), server_properties::text(self.node_id, &dirs, options))
-        })
+    pub(super) fn properties(&self, log_dirs: &LogDirs, options: &PromoteOptions) -> Result<Option<(PathBuf, String)>> {
+        if self.start == Start::Formatted && options.properties.is_none() {
+            return Ok(None);
+        }
+        let dirs: Vec<PathBuf> = log_dirs.roots().map(|root| absolute(log_dirs, root)).collect();
+        let text = server_properties::text(self.node_id, &dirs, options)?;
+        let path = options.properties.clone().unwrap_or_else(|| log_dirs.first().root().join("server.properties"));
+        if self.start != Start::Done {
+            server_properties::refuse_other(&**log_dirs.first().disk(), &path, &text)?;
+        }
+        Ok(Some((path, text)))
     }
 }
 

@@ -115,7 +115,7 @@ impl PromotionPlan {
         let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
         let next_producer_id = survey.next_producer_id(remembered)?;
         let refusals = survey.refusals;
-        let properties = identity.properties(log_dirs, options);
+        let properties = identity.properties(log_dirs, options)?;
         Ok(Self {
             start: identity.start,
             cluster_id: identity.cluster_id,

@@ -238,11 +238,23 @@ fn nobody_else_may_use_the_log_dir() {
 }
 
 #[test]
+fn a_path_that_a_broker_would_take_for_two_is_refused() {
+    let kdir = filled();
+    for name in ["one,two", "line\nbreak", "end "] {
+        let dir = kdir.temp().join(name);
+        copy(&kdir.log_dir(), &dir);
+        kdir.run(&["promote", "-d", dir.to_str().unwrap()]).code(1).stderr(contains("cannot be written in log.dirs"));
+        assert!(!dir.join(META).exists() && !dir.join(".kdir-broker").exists(), "{name:?}");
+    }
+}
+
+#[test]
 fn properties_of_the_users_are_never_overwritten() {
     let kdir = filled();
     fs::write(kdir.path("server.properties"), "node.id=1\n").unwrap();
+    kdir.run(&["promote", "--dry-run"]).code(1).stderr(contains("server.properties is there already"));
     kdir.run(&["promote"]).code(1).stderr(contains("server.properties is there already").and(contains("--properties")));
-    assert!(!kdir.path(META).exists());
+    assert!(!kdir.path(META).exists() && !kdir.path(".kdir-broker").exists());
     let other = kdir.temp().join("other.properties");
     kdir.run(&["-q", "promote", "--properties", other.to_str().unwrap()]).code(0);
     assert!(fs::read_to_string(&other).unwrap().contains("node.id=1\n"));
