@@ -361,7 +361,9 @@ fn of_promotion(error: &PromoteError) -> Option<String> {
         PromoteError::ZooKeeper { .. } => {
             "start that broker on it, and `kafka-topics --create` each topic with as many partitions: it takes the folders".into()
         }
-        PromoteError::PathOfNoBroker { .. } => "rename the directory: without commas, control characters and white space at its ends".into(),
+        PromoteError::PathOfNoBroker { .. } => {
+            "rename the directory: without commas, control characters and white space at its ends".into()
+        }
         PromoteError::PropertiesDiffer { .. } => "move it away, or name another file with --properties".into(),
         PromoteError::Refused { reasons, .. } => of_refusal(reasons.first()?),
         _ => return None,
