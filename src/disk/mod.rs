@@ -229,6 +229,11 @@ pub trait DiskFile: Send + Sync {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// The same open file under a high number: when a process dies, Linux lets go of its files from the highest number down, and
+    /// of an inotify instance only after up to 20 ms. `None` where it cannot have such a number.
+    fn under_a_high_number(&self) -> Option<Arc<dyn DiskFile>> {
+        None
+    }
 }
 
 /// An open folder: the same one for as long as it is held, whatever its path names by then. Names are single names in it,

@@ -11,12 +11,12 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, futimens, mkdirat, openat,
     renameat, statat, unlinkat,
 };
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -180,6 +180,10 @@ pub(super) fn open_or_make(folder: impl AsFd, name: &Path) -> (&'static str, rus
     }
 }
 
+/// Above those of a process that has opened little else yet. A table of descriptors has room for 64 at first: to make it larger,
+/// a process with threads waits for up to 20 ms as well. Source: `close_files`, `task_work_run`, `expand_fdtable` of Linux.
+const HIGH_NUMBER: RawFd = 32;
+
 #[derive(Debug)]
 struct RealFile {
     file: File,
@@ -283,6 +287,11 @@ impl DiskFile for RealFile {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
+    }
+
+    fn under_a_high_number(&self) -> Option<Arc<dyn DiskFile>> {
+        let file = fcntl_dupfd_cloexec(&self.file, HIGH_NUMBER).ok()?.into();
+        Some(Arc::new(Self { file, path: self.path.clone(), disk: self.disk }))
     }
 }
 

@@ -142,6 +142,8 @@ impl LockFile {
     /// When the disk fails.
     pub fn open(guard: &PartitionGuard, group: &GroupId) -> Result<Self> {
         let file = guard.folder().open(&Self::name(group), Access::Create).map_err(LogDirError::from)?;
+        // Others wait for its locks when this process dies.
+        let file = file.under_a_high_number().unwrap_or(file);
         Ok(Self::of(guard.folder(), group, file))
     }
 

@@ -56,6 +56,30 @@ fn counts(runs: &[&MemberRun]) -> BTreeMap<u32, u32> {
     counts
 }
 
+/// Descriptors of a process that are open on what ends in that.
+#[cfg(target_os = "linux")]
+fn descriptors(process: u32, of: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().map(|entry| entry.unwrap());
+    let is_of = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_str().is_some_and(|it| it.ends_with(of)))
+    };
+    entries.filter(is_of).map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect()
+}
+
+/// The kernel takes up to 20 ms to let go of a watch: so long would others wait for what a process had that dies.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_dies_lets_go_of_its_locks_before_its_watches() {
+    let kdir = topic(1);
+    produce(&kdir, 0..1);
+    let mut member = MemberRun::start(&kdir, &["-F"]);
+    read_until(&mut [&mut member], 0..1);
+    let process = member.running.id();
+    until("it watches", || !descriptors(process, "inotify").is_empty());
+    let last_watch = descriptors(process, "inotify").into_iter().max();
+    assert!(descriptors(process, "/g.group").into_iter().min() > last_watch);
+}
+
 /// How many partitions each member has, by what `groups describe` says.
 pub(crate) fn shares(kdir: &Kdir) -> Vec<usize> {
     let mut shares = BTreeMap::<String, usize>::new();
