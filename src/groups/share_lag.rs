@@ -79,9 +79,15 @@ impl ShareRow {
     /// How many have failed, are to be tried again, and are not being handled.
     #[must_use]
     pub fn retrying(&self) -> u64 {
+        self.tried(1)
+    }
+
+    /// How many were tried so often or more, are to be tried again, and are not being handled.
+    #[must_use]
+    pub fn tried(&self, at_least: i16) -> u64 {
         let (Some(state), Some(from)) = (&self.state, self.from()) else { return 0 };
         let mut count = 0;
-        for (batch, _) in state.batches().filter(|(it, _)| !it.state.is_terminal() && it.count > 0) {
+        for (batch, _) in state.batches().filter(|(it, _)| !it.state.is_terminal() && it.count >= at_least) {
             let (first, end) = (batch.first.max(from), batch.last.next());
             let claimed = self.claimed.iter().filter(|it| first <= it.offset && it.offset < end).count() as u64;
             count += u64::try_from(end - first).unwrap_or(0).saturating_sub(claimed);

@@ -9,6 +9,7 @@
 //! Records that format has put there are kept: version, features, credentials. Those of topics and producer ids are ours.
 //! Source: `BootstrapDirectory.java`, `Formatter.java`, and brokers of 3.3 to 4.4.
 
+use super::options::Quorum;
 use super::{PromoteError, Result};
 use crate::disk::{Folder, atomic};
 use crate::format::internal::metadata::{self, MetadataRecord, api_key};
@@ -47,6 +48,16 @@ impl Bootstrap {
         }
         let (folder, name) = (Arc::clone(root), BOOTSTRAP_CHECKPOINT);
         Ok(Self { folder, name, control: Vec::new(), records: Vec::new() })
+    }
+
+    /// How the voters are known in a quorum that has been formatted at a root.
+    pub(super) fn quorum(root: &Arc<dyn Folder>) -> Result<Quorum> {
+        if root.stat(METADATA_FOLDER)?.is_none_or(|stat| !stat.is_folder) {
+            return Ok(Quorum::Static);
+        }
+        let first = Self::read(root.open_folder(METADATA_FOLDER)?, FIRST_SNAPSHOT)?;
+        let has_voters = first.is_some_and(|first| first.control.iter().any(ControlRecord::has_voters));
+        Ok(if has_voters { Quorum::Dynamic } else { Quorum::Static })
     }
 
     fn read(folder: Arc<dyn Folder>, name: &'static str) -> Result<Option<Self>> {
@@ -89,14 +100,14 @@ impl Bootstrap {
         Ok(others.map(|(record, _)| record.clone()).collect())
     }
 
-    /// The level of `metadata.version` in it.
-    pub(super) fn metadata_version(&self) -> Result<Option<i16>> {
+    /// The level of a feature in it.
+    pub(super) fn feature(&self, name: &str) -> Result<Option<i16>> {
         for record in &self.records {
             if metadata::api_key_of(record).map_err(|error| self.damaged(&error))? != api_key::FEATURE_LEVEL {
                 continue;
             }
             let data = MetadataRecord::decode(record).map_err(|error| self.damaged(&error))?.data;
-            if data.text("name") == Some("metadata.version") {
+            if data.text("name") == Some(name) {
                 return Ok(data.int("featureLevel").and_then(|level| i16::try_from(level).ok()));
             }
         }

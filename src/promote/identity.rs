@@ -2,14 +2,14 @@
 
 use super::bootstrap::Bootstrap;
 use super::broker_file::{BrokerFile, Handed};
-use super::options::{KafkaRelease, METADATA_VERSION_3_9, PromoteOptions};
+use super::options::{KafkaRelease, METADATA_VERSION_3_9, PromoteOptions, Quorum};
 use super::plan::Start;
 use super::root::{Owner, Root};
 use super::server_properties;
 use super::{PromoteError, Result};
 use crate::format::properties::{MetaProperties, topic_id_to_text};
-use crate::logdir::{LogDir, LogDirs};
-use std::path::{Path, PathBuf};
+use crate::logdir::LogDir;
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// Kafka's own ids of directories never begin with a `-`, and the first hundred ids have meanings of their own.
@@ -23,9 +23,14 @@ pub(super) struct Identity {
     pub(super) directory_ids: Vec<Uuid>,
     pub(super) handed: Vec<Handed>,
     pub(super) metadata_version: i16,
+    /// The level of `share.version` that the cluster begins with.
+    pub(super) share_version: i16,
+    pub(super) quorum: Quorum,
     /// Those that are ours to give.
     pub(super) features: Vec<(String, i16)>,
     pub(super) replicas: Vec<i32>,
+    /// Where the broker's properties are, and what they say; `None` where it has its own.
+    pub(super) properties: Option<(PathBuf, String)>,
 }
 
 impl Identity {
@@ -58,16 +63,36 @@ impl Identity {
                 return Err(PromoteError::OtherCluster { path: dir.root().to_owned(), what });
             }
         }
-        let known_node = formatted.and_then(|it| it.node_id).or_else(|| remembered.map(|it| it.node_id));
-        let node_id = same("node id", options.node_id, known_node)?.unwrap_or(1);
+        let known_node = formatted.and_then(|it| it.node_id).or_else(|| begun(remembered).map(|it| it.node_id));
+        // After a demotion it is the one that comes to mind, and any other will do.
+        let usual_node = remembered.map_or(1, |it| it.node_id);
+        let node_id = same("node id", options.node_id, known_node)?.unwrap_or(usual_node);
         if of_controllers.iter().any(|it| it.node_id == Some(node_id)) {
             let what = format!("a controller has node id {node_id}: give the broker another one with --node-id");
             return Err(PromoteError::Contradiction { what });
         }
-        let target = controllers.first().or_else(|| (start == Start::Formatted).then(|| roots[0].log_dir));
-        let known = target.map(|dir| Bootstrap::find(dir.folder())?.metadata_version()).transpose()?.flatten();
+        let formatted_dirs = match (controllers, is_formatted) {
+            ([], true) => std::slice::from_ref(roots[0].log_dir),
+            _ => controllers,
+        };
+        let quorum = quorum(formatted_dirs, options.quorum)?;
+        let node_ids: Vec<i32> = of_controllers.iter().filter_map(|it| it.node_id).collect();
+        let properties = match start {
+            Start::Done => roots.iter().find_map(|root| root.remembered.as_ref()?.properties.clone()),
+            // Who has formatted a log dir has properties for it, too.
+            Start::Formatted if is_formatted && options.properties.is_none() => None,
+            _ => Some(properties(roots, node_id, options, quorum, (!controllers.is_empty()).then_some(&*node_ids))?),
+        };
+        let begins_with = match start {
+            Start::Full => None,
+            _ => Some(Bootstrap::find(controllers.first().unwrap_or(roots[0].log_dir).folder())?),
+        };
+        let level = |name| begins_with.as_ref().map(|file| file.feature(name)).transpose();
+        let known = if formatted_dirs.is_empty() { None } else { level("metadata.version")?.flatten() };
         let features = features(known, options.release)?;
         let of_features = features.first().map_or(METADATA_VERSION_3_9, |(_, level)| *level);
+        let given = features.iter().find(|(name, _)| name == "share.version").map(|(_, level)| *level);
+        let share_version = level("share.version")?.flatten().or(given).unwrap_or(0);
         Ok(Self {
             start,
             cluster_id,
@@ -75,29 +100,52 @@ impl Identity {
             directory_ids: roots.iter().map(directory_id).collect(),
             handed: roots.iter().map(Root::handed).collect(),
             metadata_version: known.unwrap_or(of_features),
+            share_version,
+            quorum,
             features,
             replicas: replicas(options, node_id)?,
+            properties,
         })
-    }
-
-    /// Who has formatted a log dir has properties for it, too.
-    pub(super) fn properties(&self, log_dirs: &LogDirs, options: &PromoteOptions) -> Result<Option<(PathBuf, String)>> {
-        if self.start == Start::Formatted && options.properties.is_none() {
-            return Ok(None);
-        }
-        let dirs: Vec<PathBuf> = log_dirs.roots().map(|root| absolute(log_dirs, root)).collect();
-        let text = server_properties::text(self.node_id, &dirs, options)?;
-        let path = options.properties.clone().unwrap_or_else(|| log_dirs.first().root().join("server.properties"));
-        if self.start != Start::Done {
-            server_properties::refuse_other(&**log_dirs.first().disk(), &path, &text)?;
-        }
-        Ok(Some((path, text)))
     }
 }
 
-/// The path that a broker finds a log dir at, wherever it is started.
-fn absolute(log_dirs: &LogDirs, root: &Path) -> PathBuf {
-    log_dirs.first().disk().resolve(root).unwrap_or_else(|_| root.to_owned())
+/// The properties that are to be written, and where: over no other file.
+fn properties(
+    roots: &[Root<'_>],
+    node_id: i32,
+    options: &PromoteOptions,
+    quorum: Quorum,
+    of_their_own: Option<&[i32]>,
+) -> Result<(PathBuf, String)> {
+    let disk = roots[0].log_dir.disk();
+    // Where a broker finds them, wherever it is started.
+    let dirs = roots.iter().map(|root| root.log_dir.root());
+    let dirs: Vec<PathBuf> = dirs.map(|root| disk.resolve(root).unwrap_or_else(|_| root.to_owned())).collect();
+    let text = server_properties::text(node_id, &dirs, options, quorum, of_their_own)?;
+    let path = options.properties.clone().unwrap_or_else(|| roots[0].log_dir.root().join("server.properties"));
+    server_properties::refuse_other(&**disk, &path, &text)?;
+    Ok((path, text))
+}
+
+/// How the voters are known: as the quorum was formatted, or as is asked for.
+fn quorum(formatted: &[LogDir], asked: Option<Quorum>) -> Result<Quorum> {
+    if formatted.is_empty() {
+        return Ok(asked.unwrap_or(Quorum::Static));
+    }
+    let mut found = Quorum::Static;
+    for dir in formatted {
+        // One that joins a quorum later was formatted without its voters.
+        if Bootstrap::quorum(dir.folder())? == Quorum::Dynamic {
+            found = Quorum::Dynamic;
+        }
+    }
+    match asked {
+        Some(asked) if asked != found => {
+            let what = format!("the quorum was formatted as a {} one: leave --quorum out", found.name());
+            Err(PromoteError::Contradiction { what })
+        }
+        _ => Ok(found),
+    }
 }
 
 /// What `meta.properties` of a controller's log dir says, which was formatted and has never run.

@@ -22,6 +22,7 @@ mod plan;
 mod producer_ids;
 mod root;
 mod server_properties;
+mod share_groups;
 mod survey;
 mod undo;
 
@@ -31,4 +32,5 @@ pub use demote::DemotionPlan;
 pub use error::{PromoteError, Refusal, Result};
 pub use options::{Address, Expiring, FirstStart, KafkaRelease, PromoteOptions, Quorum};
 pub use plan::{PlannedPartition, PlannedTopic, PromotionPlan, Start};
+pub use share_groups::{DELIVERY_COUNT_LIMIT, PlannedShareGroup};
 pub use undo::undo;

@@ -132,6 +132,16 @@ pub enum Quorum {
     Dynamic,
 }
 
+impl Quorum {
+    /// As the command line has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
 /// What a broker does about the logs when it starts for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstStart {
@@ -152,16 +162,16 @@ pub struct PromoteOptions {
     pub cluster_id: Option<String>,
     /// Where clients reach the broker.
     pub listener: Address,
-    /// Where the controller is reached.
-    pub controller: Address,
+    /// Where the controller is reached, which is the last of them, or each of those of their own.
+    pub controllers: Vec<Address>,
     /// The brokers that are to have each partition, this one among them; empty for this one alone.
     pub replicas: Vec<i32>,
     /// The log dirs of controllers that are processes of their own, each formatted.
     pub metadata_dirs: Vec<PathBuf>,
     /// Where the broker's properties are written.
     pub properties: Option<PathBuf>,
-    /// How the voters are known.
-    pub quorum: Quorum,
+    /// How the voters are known; `None` for as they were formatted, or by the properties.
+    pub quorum: Option<Quorum>,
     /// Whether the broker checks the logs.
     pub first_start: FirstStart,
     /// Records that a broker would delete at once.

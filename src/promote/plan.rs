@@ -5,6 +5,7 @@ use super::broker_file::{BrokerFile, Handed};
 use super::identity::Identity;
 use super::options::{FirstStart, PromoteOptions, Quorum};
 use super::root::Root;
+use super::share_groups::PlannedShareGroup;
 use super::survey::Survey;
 use super::{Refusal, Result};
 use crate::logdir::{LogDir, LogDirs, Topic};
@@ -24,6 +25,8 @@ pub struct PromotionPlan {
     pub topics: Vec<PlannedTopic>,
     /// The groups of consumers that come along.
     pub groups: Vec<GroupId>,
+    /// The share groups that come along.
+    pub share_groups: Vec<PlannedShareGroup>,
     /// What has to be settled before.
     pub refusals: Vec<Refusal>,
     /// The properties for the broker, and where they are written; `None` where it has its own.
@@ -36,6 +39,7 @@ pub struct PromotionPlan {
     pub(super) metadata_dirs: Vec<PathBuf>,
     pub(super) features: Vec<(String, i16)>,
     pub(super) metadata_version: i16,
+    pub(super) share_version: i16,
     pub(super) replicas: Vec<i32>,
     pub(super) next_producer_id: i64,
     pub(super) leader_epoch: i32,
@@ -111,19 +115,19 @@ impl PromotionPlan {
         let identity = Identity::find(&roots, controllers, options)?;
         let mut survey = Survey::new(log_dirs, options, now);
         let topics = survey.topics()?;
-        let groups = survey.groups()?;
+        let (groups, share_groups) = survey.groups()?;
         let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
         let next_producer_id = survey.next_producer_id(remembered)?;
         let refusals = survey.refusals;
-        let properties = identity.properties(log_dirs, options)?;
         Ok(Self {
             start: identity.start,
             cluster_id: identity.cluster_id,
             node_id: identity.node_id,
             topics,
             groups,
+            share_groups,
             refusals,
-            properties,
+            properties: identity.properties,
             listener: options.listener.to_string(),
             directory_ids: identity.directory_ids,
             handed: identity.handed,
@@ -133,9 +137,16 @@ impl PromotionPlan {
             replicas: identity.replicas,
             next_producer_id,
             leader_epoch: remembered.map_or(0, |it| it.leader_epoch),
-            quorum: options.quorum,
+            quorum: identity.quorum,
+            share_version: identity.share_version,
             first_start: options.first_start,
         })
+    }
+
+    /// Whether the cluster has share groups from its first start on.
+    #[must_use]
+    pub const fn serves_share_groups(&self) -> bool {
+        self.share_version > 0
     }
 
     /// What is to be remembered of the broker of a log dir.

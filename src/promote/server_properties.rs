@@ -3,7 +3,7 @@
 //! Internal topics that are not there yet get one replica: by Kafka's defaults they want three, and neither groups nor
 //! transactions begin on one node.
 
-use super::options::{PromoteOptions, Quorum};
+use super::options::{Address, PromoteOptions, Quorum};
 use super::{PromoteError, Result};
 use crate::disk::{Disk, atomic};
 use std::path::{Path, PathBuf};
@@ -19,29 +19,49 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 ";
 
-/// The text of the file of the one node that is broker and controller; with controllers of their own, of the broker.
-pub(super) fn text(node_id: i32, log_dirs: &[PathBuf], options: &PromoteOptions) -> Result<String> {
-    let PromoteOptions { listener, controller, .. } = options;
+/// The text of the file of the one node that is broker and controller; where there are controllers of their own, of the broker,
+/// with their node ids.
+pub(super) fn text(
+    node_id: i32,
+    log_dirs: &[PathBuf],
+    options: &PromoteOptions,
+    quorum: Quorum,
+    of_their_own: Option<&[i32]>,
+) -> Result<String> {
+    let PromoteOptions { listener, controllers, .. } = options;
     let dirs = log_dirs.iter().map(|dir| as_value(dir)).collect::<Result<Vec<_>>>()?;
-    let is_controller = options.metadata_dirs.is_empty();
-    let (roles, listeners) = match is_controller {
-        true => ("broker,controller", format!("PLAINTEXT://{listener},CONTROLLER://{controller}")),
-        false => ("broker", format!("PLAINTEXT://{listener}")),
+    let last = controllers.len().saturating_sub(1);
+    let (own, controllers) = match of_their_own {
+        Some(_) => (&[][..], &controllers[..]),
+        None => (&[node_id][..], &controllers[last..]),
     };
-    let quorum = match (options.quorum, is_controller) {
-        (Quorum::Static, true) => format!("controller.quorum.voters={node_id}@{controller}"),
-        (Quorum::Static | Quorum::Dynamic, _) => format!("controller.quorum.bootstrap.servers={controller}"),
+    let node_ids = of_their_own.unwrap_or(own);
+    if node_ids.len() != controllers.len() {
+        let what = "give --controller once for each --metadata-dir, in the same order".into();
+        return Err(PromoteError::Contradiction { what });
+    }
+    let (roles, listeners) = match of_their_own {
+        None => ("broker,controller", format!("PLAINTEXT://{listener},CONTROLLER://{}", controllers[0])),
+        Some(_) => ("broker", format!("PLAINTEXT://{listener}")),
+    };
+    // Voters that are in the metadata are found through any controller; others only by this list.
+    let list = |entry: &dyn Fn((&i32, &Address)) -> String| {
+        node_ids.iter().zip(controllers).map(entry).collect::<Vec<_>>().join(",")
+    };
+    let quorum_line = match quorum {
+        Quorum::Static => format!("voters={}", list(&|(id, at)| format!("{id}@{at}"))),
+        Quorum::Dynamic => format!("bootstrap.servers={}", list(&|(_, at)| at.to_string())),
     };
     // With voters that can change, others learn the controller's address from it.
-    let advertised = match options.quorum {
-        Quorum::Dynamic if is_controller => listeners.clone(),
+    let advertised = match quorum {
+        Quorum::Dynamic if of_their_own.is_none() => listeners.clone(),
         _ => format!("PLAINTEXT://{listener}"),
     };
     Ok(format!(
         "process.roles={roles}\n\
          node.id={node_id}\n\
          controller.listener.names=CONTROLLER\n\
-         {quorum}\n\
+         controller.quorum.{quorum_line}\n\
          listeners={listeners}\n\
          advertised.listeners={advertised}\n\
          log.dirs={}\n\

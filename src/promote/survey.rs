@@ -6,6 +6,7 @@ use super::identity::new_id;
 use super::options::{Expiring, PromoteOptions};
 use super::plan::{PlannedPartition, PlannedTopic};
 use super::producer_ids;
+use super::share_groups::{self, PlannedShareGroup};
 use super::{Refusal, Result};
 use crate::groups::{Group, GroupKind, GroupsTopic};
 use crate::logdir::{LimitOverrides, LogDirError, LogDirs, Partition, Topic};
@@ -151,8 +152,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The groups whose offsets a broker would forget for their age.
-    pub(super) fn groups(&self) -> Result<Vec<GroupId>> {
+    /// The groups whose offsets a broker would forget for their age, and the share groups.
+    pub(super) fn groups(&self) -> Result<(Vec<GroupId>, Vec<PlannedShareGroup>)> {
         let found = GroupsTopic::find(self.log_dirs)?.all()?;
         if let Some(error) = found.failed.into_iter().next() {
             return Err(error.into());
@@ -160,7 +161,12 @@ impl<'a> Survey<'a> {
         let is_old = |group: &Group| {
             matches!(group.kind(), GroupKind::Classic | GroupKind::Consumer) && !group.committed.is_empty()
         };
-        Ok(found.groups.into_iter().filter(|(_, group)| is_old(group)).map(|(id, _)| id).collect())
+        // A log that cannot be read is among the refusals.
+        let share_groups = match self.refusals.is_empty() {
+            true => share_groups::of(&found.groups, self.log_dirs)?,
+            false => Vec::new(),
+        };
+        Ok((found.groups.into_iter().filter(|(_, group)| is_old(group)).map(|(id, _)| id).collect(), share_groups))
     }
 
     /// The first producer id that no batch has, and no transactional id.

@@ -30,7 +30,10 @@ pub fn undo(log_dirs: &LogDirs, controllers: &[LogDir], now: Timestamp) -> Resul
         let folder = &**root.log_dir.folder();
         controllers.iter().try_for_each(|dir| forget_topics(dir, now))?;
         match remembered.handed {
-            Handed::Adopted => forget_topics(root.log_dir, now)?,
+            Handed::Adopted => {
+                forget_topics(root.log_dir, now)?;
+                remove_properties(root.log_dir, remembered)?;
+            }
             Handed::Promoted | Handed::Demoted => {
                 remove(folder, META_PROPERTIES)?;
                 folder.sync()?;

@@ -1,5 +1,5 @@
 //! `kdir promote` and `kdir demote`: what is written, what is refused before anything is, and what a broker's metadata outranks.
-//! That brokers start on it is tried in `tests/kafka/promoted.rs`.
+//! That brokers start on it is tried in `tests/kafka/promoted/served.rs`.
 
 use crate::disks::copy;
 use crate::support::{Kdir, Running, hold_as_a_broker, until};
@@ -324,6 +324,87 @@ fn controllers_of_their_own_get_the_records() {
     assert!(records.iter().any(|(kind, data)| kind == "PARTITION_RECORD" && data["leader"] == 1));
     assert!(fs::read_to_string(kdir.path(META)).unwrap().contains("cluster.id=abc\nnode.id=1\n"));
     assert!(!kdir.path(BOOTSTRAP).exists());
+    // Voters that are not in the metadata log are found by their ids.
+    let properties = || fs::read_to_string(kdir.path("server.properties")).unwrap();
+    assert!(properties().contains("process.roles=broker\n"), "{}", properties());
+    assert!(properties().contains("controller.quorum.voters=7@127.0.0.1:9093\n"), "{}", properties());
+    kdir.run(&["-q", "promote", "--undo", "--metadata-dir", dir.to_str().unwrap()]).code(0);
+    let two = ["--controller", "a:1", "--controller", "b:1"];
+    kdir.run(&[&args[..], &two].concat()).code(1).stderr(contains("--controller once for each --metadata-dir"));
+}
+
+#[test]
+fn a_broker_finds_its_controllers_as_their_quorum_was_formatted() {
+    let with_voters = filled();
+    with_voters.run(&["-q", "promote", "--quorum", "dynamic"]).code(0);
+    for (count, is_dynamic, expected) in [
+        (1, false, "controller.quorum.voters=7@h:1\n"),
+        (2, false, "controller.quorum.voters=7@h:1,8@h:2\n"),
+        (1, true, "controller.quorum.bootstrap.servers=h:1\n"),
+        (2, true, "controller.quorum.bootstrap.servers=h:1,h:2\n"),
+    ] {
+        let (kdir, mut args) = (filled(), vec!["-q".to_owned(), "promote".to_owned()]);
+        let controllers: Vec<Kdir> = (0..count).map(|_| Kdir::new()).collect();
+        for (number, controller) in controllers.iter().enumerate() {
+            format(controller, "format-4.3.1");
+            let meta = fs::read_to_string(controller.path(META)).unwrap();
+            fs::write(controller.path(META), meta.replace("node.id=7", &format!("node.id={}", 7 + number))).unwrap();
+            args.extend(["--metadata-dir".into(), controller.log_dir().to_str().unwrap().into()]);
+            args.extend(["--controller".into(), format!("h:{}", 1 + number)]);
+        }
+        if is_dynamic {
+            // The others were formatted to join it.
+            let metadata = "__cluster_metadata-0";
+            copy(&with_voters.path(metadata), &controllers[count - 1].path(metadata));
+        }
+        kdir.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).code(0);
+        let properties = fs::read_to_string(kdir.path("server.properties")).unwrap();
+        assert!(properties.contains(expected), "{expected}: {properties}");
+    }
+}
+
+#[test]
+fn what_was_formatted_outranks_what_would_be_chosen() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    kdir.run(&["-q", "work", "app", "-g", "jobs", "--", "true"]).code(0);
+    format(&kdir, "format-4.3.1");
+    let properties = kdir.temp().join("b.properties");
+    let with_properties = ["promote", "--properties", properties.to_str().unwrap()];
+    let dynamic = [&with_properties[..], &["--quorum", "dynamic"]].concat();
+    kdir.run(&dynamic).code(1).stderr(contains("the quorum was formatted as a static one"));
+    // It has share groups from the start, which its own features say.
+    kdir.run(&with_properties).code(0).stderr(contains("share.version").not());
+    assert!(fs::read_to_string(&properties).unwrap().contains("controller.quorum.voters=7@127.0.0.1:9093\n"));
+    let again = kdir.run(&["promote"]).code(0).stderr(contains("share.version").not());
+    again.stderr(contains(properties.to_str().unwrap()));
+    kdir.run(&["-q", "promote", "--undo"]).code(0);
+    assert!(!properties.exists());
+}
+
+#[test]
+fn a_log_dir_that_came_back_can_be_another_node() {
+    let (kdir, controller) = (filled(), Kdir::new());
+    kdir.run(&["-q", "promote"]).code(0);
+    run_by_a_broker(&kdir);
+    kdir.run(&["-q", "demote"]).code(0);
+    format(&controller, "format-4.3.1");
+    let meta = fs::read_to_string(controller.path(META)).unwrap();
+    fs::write(controller.path(META), meta.replace("node.id=7", "node.id=1")).unwrap();
+    let args = ["promote", "--metadata-dir", controller.log_dir().to_str().unwrap()].map(str::to_owned);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    kdir.run(&args).code(1).stderr(contains("a controller has node id 1"));
+    kdir.run(&[&args[..], &["--node-id", "2"]].concat()).code(0).stderr(contains("to node 2"));
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_refused_with_all_else_also_where_a_queue_is() {
+    let kdir = filled();
+    kdir.run(&["-q", "work", "app", "-g", "jobs", "--", "true"]).code(0);
+    kdir.create("old", &[]);
+    kdir.produce("old", &["--timestamp", "2001-01-01T00:00:00Z"], "long ago\n");
+    crate::support::flip(&kdir.segment("app-0", 0, "log"), 70);
+    kdir.run(&["promote"]).code(1).stderr(contains("app-0").and(contains("old")));
 }
 
 #[test]
@@ -416,4 +497,17 @@ fn nothing_is_appended_to_what_other_brokers_have_as_well() {
     assert_eq!(kdir.values("app").lines().count(), 4);
     kdir.run(&["demote"]).code(0);
     kdir.feed(&["-q", "produce", "app"], "x\n").code(0);
+}
+
+#[test]
+fn of_share_groups_it_is_said_what_they_need_and_what_is_tried_for_the_last_time() {
+    let kdir = Kdir::with_topic("app", &[]);
+    kdir.produce("app", &[], "one\n");
+    let attempts = ["--max-attempts", "20", "--backoff", "1ms..1ms", "-n", "5", "--breaker", "0", "--", "false"];
+    kdir.run(&[&["-q", "work", "app", "-g", "jobs"], &attempts[..]].concat()).code(0);
+    let needs = "1 share group cannot go on before the cluster has share.version=1: give --kafka 4.2 or later";
+    let last = "share group jobs: 1 record with 5 attempts or more";
+    kdir.run(&["promote", "--dry-run"]).code(0).stderr(contains(needs).and(contains(last)));
+    kdir.run(&["promote", "--dry-run", "--kafka", "4.2"]).code(0).stderr(contains(needs).not().and(contains(last)));
+    kdir.run(&["promote", "--kafka", "4.1"]).code(0).stderr(contains(needs));
 }

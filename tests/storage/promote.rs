@@ -23,11 +23,11 @@ fn options(quorum: Quorum) -> PromoteOptions {
         node_id: None,
         cluster_id: None,
         listener: "127.0.0.1:9092".parse().unwrap(),
-        controller: "127.0.0.1:9093".parse().unwrap(),
+        controllers: vec!["127.0.0.1:9093".parse().unwrap()],
         replicas: Vec::new(),
         metadata_dirs: Vec::new(),
         properties: None,
-        quorum,
+        quorum: Some(quorum),
         first_start: FirstStart::Trusts,
         expiring: Expiring::Refuse,
     }
@@ -41,7 +41,7 @@ fn alone(disk: &FaultyDisk) -> Result<LogDirs> {
 fn promote(disk: &FaultyDisk, quorum: Quorum) -> Result<PromotionPlan> {
     let (log_dirs, options) = (alone(disk)?, options(quorum));
     let plan = PromotionPlan::make(&log_dirs, &[], &options, NOW)?;
-    let promotion = Promotion { log_dirs: &log_dirs, controllers: &[], controller: &options.controller };
+    let promotion = Promotion { log_dirs: &log_dirs, controllers: &[], controller: &options.controllers[0] };
     promotion.apply(plan, NOW, &mut Vec::new(), &mut || {})
 }
 

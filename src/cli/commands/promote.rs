@@ -5,8 +5,8 @@ use crate::cli::ui::Unit;
 use crate::disk::suspension;
 use crate::logdir::{LogDir, LogDirs};
 use crate::promote::{
-    self, Address, ConfigChange, Expiring, FirstStart, KafkaRelease, PlannedTopic, PromoteError, PromoteOptions,
-    Promotion, PromotionPlan, Quorum, Start,
+    self, Address, ConfigChange, DELIVERY_COUNT_LIMIT, Expiring, FirstStart, KafkaRelease, PlannedTopic, PromoteError,
+    PromoteOptions, Promotion, PromotionPlan, Quorum, Start,
 };
 use crate::units::Offset;
 use serde_json::json;
@@ -27,7 +27,8 @@ use std::sync::Arc;
 /// A broker deletes what is older than retention.ms 30 seconds after it has started, which kdir does only with `kdir
 /// retention`. Topics that would lose records are named, and nothing is promoted without --yes, which lets it happen, or
 /// --keep, which hands them over without a limit. Groups get a record that keeps their offsets for a week from now on, in
-/// place of a week from the last commit.
+/// place of a week from the last commit. Share groups, which `kdir work` has, keep their state; they go on once the cluster
+/// has share.version=1, which --kafka 4.2 and later give it, or `kafka-features.sh upgrade` afterwards.
 ///
 /// No producer, worker or consumer of kdir may run on the log dir. --dry-run shows what would be done, and changes
 /// nothing. Until a broker has started, --undo takes the promotion back; afterwards `kdir demote` does.
@@ -56,9 +57,9 @@ pub(crate) struct PromoteArgs {
     /// Where clients reach the broker
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     listener: Address,
-    /// Where the controller is reached
+    /// Where the controller is reached; with --metadata-dir, once for each, in the same order
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9093")]
-    controller: Address,
+    controller: Vec<Address>,
     /// The nodes that are to have every partition, this one among them: the others catch up when they join
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     replicas: Vec<i32>,
@@ -69,8 +70,9 @@ pub(crate) struct PromoteArgs {
     #[arg(long, value_name = "FILE")]
     properties: Option<PathBuf>,
     /// How the voters of the metadata quorum are known: static by properties, dynamic so that more can be added (KIP-853)
-    #[arg(long, value_name = "KIND", default_value = "static")]
-    quorum: QuorumChoice,
+    /// [default: static, or as it was formatted]
+    #[arg(long, value_name = "KIND")]
+    quorum: Option<QuorumChoice>,
     /// Hand topics that would lose records over with retention.ms=-1 and retention.bytes=-1
     #[arg(long, conflicts_with = "yes")]
     keep: bool,
@@ -119,14 +121,14 @@ impl PromoteArgs {
             node_id: self.node_id,
             cluster_id: self.cluster_id.clone(),
             listener: self.listener.clone(),
-            controller: self.controller.clone(),
+            controllers: self.controller.clone(),
             replicas: self.replicas.clone(),
             metadata_dirs: self.metadata_dir.clone(),
             properties: self.properties.clone(),
-            quorum: match self.quorum {
+            quorum: self.quorum.map(|quorum| match quorum {
                 QuorumChoice::Static => Quorum::Static,
                 QuorumChoice::Dynamic => Quorum::Dynamic,
-            },
+            }),
             first_start: if self.trusted { FirstStart::Trusts } else { FirstStart::Checks },
             expiring: match (self.keep, self.yes) {
                 (true, _) => Expiring::Keep,
@@ -155,7 +157,8 @@ pub(crate) fn run(args: &PromoteArgs, context: &mut Context) -> anyhow::Result<E
     }
     let plan = PromotionPlan::make(&log_dirs, &controllers, &args.options(), now)?;
     let count = plan.topics.iter().map(|topic| topic.partitions.len() as u64).sum();
-    let promotion = Promotion { log_dirs: &log_dirs, controllers: &controllers, controller: &args.controller };
+    let controller = args.controller.last().expect("it has a default");
+    let promotion = Promotion { log_dirs: &log_dirs, controllers: &controllers, controller };
     let mut progress = context.ui.progress(Some(count), Unit::Partitions);
     let (mut notices, mut ready) = (Vec::new(), 0);
     let done = promotion.apply(plan, now, &mut notices, &mut || {
@@ -166,6 +169,7 @@ pub(crate) fn run(args: &PromoteArgs, context: &mut Context) -> anyhow::Result<E
     notices.iter().for_each(|notice| context.ui.warning(&super::told(notice)));
     let plan = done?;
     show(&plan, args, context)?;
+    warn(&plan, context);
     tell(&plan, context);
     Ok(Exit::Done)
 }
@@ -188,6 +192,7 @@ fn dry_run(args: &PromoteArgs, context: &Context) -> anyhow::Result<Exit> {
     let controllers = controllers(args, context, LogDir::open)?;
     let mut plan = PromotionPlan::make(&log_dirs, &controllers, &args.options(), crate::cli::now())?;
     show(&plan, args, context)?;
+    warn(&plan, context);
     if plan.refusals.is_empty() {
         let verb = if plan.start == Start::Done { "is promoted already" } else { "can be promoted" };
         context.ui.status(&format!("the log dir {verb}: nothing was changed"));
@@ -240,6 +245,29 @@ fn change(change: &ConfigChange) -> String {
     }
 }
 
+/// What a broker does otherwise with share groups.
+fn warn(plan: &PromotionPlan, context: &Context) {
+    if !plan.share_groups.is_empty() && !plan.serves_share_groups() {
+        let groups = super::counted(plan.share_groups.len() as u64, "share group");
+        let or_else = match plan.start {
+            Start::Full => "promote with --kafka 4.2 or later, or run ",
+            Start::Formatted | Start::Done => "run ",
+        };
+        context.ui.warning(&format!(
+            "{groups} cannot go on before the cluster has share.version=1: {or_else}`kafka-features.sh upgrade --feature \
+             share.version=1` once a broker of Kafka 4.1 or later serves it"
+        ));
+    }
+    for it in plan.share_groups.iter().filter(|it| it.last_tries > 0) {
+        let records = super::counted(it.last_tries, "record");
+        context.ui.warning(&format!(
+            "share group {}: {records} with {DELIVERY_COUNT_LIMIT} attempts or more. A broker tries each once more, and gives it \
+             up without a dead letter (group.share.delivery.count.limit)",
+            it.group
+        ));
+    }
+}
+
 /// What there is to do next.
 fn tell(plan: &PromotionPlan, context: &Context) {
     let PromotionPlan { cluster_id, node_id, groups, .. } = plan;
@@ -260,9 +288,13 @@ fn tell(plan: &PromotionPlan, context: &Context) {
         let dir = context.roots[0].display();
         context.ui.status(&format!("{dir} belongs to root: for a broker of another user, `chown -R USER {dir}` first"));
     }
+    let reached = match plan.start {
+        Start::Full | Start::Formatted => format!("; clients reach it at {}", plan.listener),
+        // Where it was to be reached is in the properties.
+        Start::Done => String::new(),
+    };
     context.ui.status(&format!(
-        "{start}; clients reach it at {}. `kdir promote --undo` takes it back until then. A second node: `kafka-storage.sh \
-         format -t {cluster_id}`, and kafka-reassign-partitions.sh moves partitions to it (see kdir-kafka(7))",
-        plan.listener
+        "{start}{reached}. `kdir promote --undo` takes it back until then. A second node: `kafka-storage.sh format -t \
+         {cluster_id}`, and kafka-reassign-partitions.sh moves partitions to it (see kdir-kafka(7))"
     ));
 }

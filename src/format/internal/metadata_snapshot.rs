@@ -105,6 +105,12 @@ impl ControlRecord {
         frames.iter().any(|frame| self.key.ends_with(frame))
     }
 
+    /// Whether it names voters: those of a quorum that are in its own log can be changed.
+    #[must_use]
+    pub fn has_voters(&self) -> bool {
+        self.key.ends_with(&(Control::Voters as i16).to_be_bytes())
+    }
+
     fn header() -> Self {
         let mut fields = VERSION.to_be_bytes().to_vec();
         let last_contained: i64 = 0;
