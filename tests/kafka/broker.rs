@@ -35,6 +35,18 @@ impl Kafka {
         }
     }
 
+    /// As `kdir promote --kafka` has it.
+    pub(crate) const fn release(self) -> &'static str {
+        match self {
+            Self::K4 => "4.3",
+            Self::K3 | Self::K2 => "3.9",
+            Self::V4_0 => "4.0",
+            Self::V4_1 => "4.1",
+            Self::V4_2 => "4.2",
+            Self::V4_4 => "4.4",
+        }
+    }
+
     /// The class of `kafka-consumer-groups`.
     const fn consumer_group_command(self) -> &'static str {
         match self {
@@ -45,6 +57,14 @@ impl Kafka {
 
     /// Runs a main class with that stdin; fails unless it exits with 0.
     pub(crate) fn run(self, class: &str, args: &[&str], stdin: &[u8]) -> Output {
+        let output = self.try_run(class, args, stdin);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class} {args:?} of Kafka {}: {}\n{stderr}", self.name(), output.status);
+        output
+    }
+
+    /// The same, where it may fail.
+    fn try_run(self, class: &str, args: &[&str], stdin: &[u8]) -> Output {
         let mut child = self.spawn(class, args);
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_vec();
@@ -54,8 +74,6 @@ impl Kafka {
         });
         let output = child.wait_with_output().unwrap();
         feeder.join().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{class} {args:?} of Kafka {}: {}\n{stderr}", self.name(), output.status);
         output
     }
 
@@ -80,9 +98,13 @@ impl Kafka {
     }
 }
 
-/// What spares a test to wait: few partitions of topics that the broker makes, and little memory.
+/// What spares a test to wait: few partitions of topics that the broker makes, and little memory. Producers make no topic again
+/// that was deleted.
 const QUICK: &str = "group.initial.rebalance.delay.ms=0\ntransaction.state.log.num.partitions=3\n\
-                     log.cleaner.dedupe.buffer.size=8388608\n";
+                     log.cleaner.dedupe.buffer.size=8388608\nauto.create.topics.enable=false\n";
+
+/// The id of each cluster that is formatted here.
+pub(crate) const CLUSTER: &str = "S2RpciBhbmQgS2Fma2EhIQ";
 
 /// A broker that serves the log dir of a [`Kdir`], and is killed if its test ends without stopping it.
 pub(crate) struct Broker {
@@ -120,38 +142,74 @@ impl Broker {
 
     /// A broker of a log dir that `kdir promote` hands to it with those arguments. It is not started yet.
     pub(crate) fn of_promoted(kafka: Kafka, kdir: &Kdir, args: &[&str]) -> Self {
-        let broker = Self::unstarted(kafka, kdir);
-        let properties = broker.dir.join("server.properties");
+        Self::unstarted(kafka, kdir).promoted(kdir, args)
+    }
+
+    /// The same, as node 2 of a cluster whose controller is a process of its own.
+    pub(crate) fn of_promoted_beside(controller: &Self, kdir: &Kdir, args: &[&str]) -> Self {
+        let mut broker = Self::unstarted(controller.kafka, kdir);
+        broker.ports[1] = controller.ports[1];
+        let dir = controller.dir.join("log");
+        broker.promoted(kdir, &[&["--node-id", "2", "--metadata-dir", dir.to_str().unwrap()], args].concat())
+    }
+
+    fn promoted(self, kdir: &Kdir, args: &[&str]) -> Self {
+        let properties = self.dir.join("server.properties");
         let _ = std::fs::remove_file(&properties);
-        let [listener, controller] = broker.ports.map(|port| format!("127.0.0.1:{port}"));
+        let [listener, controller] = self.ports.map(|port| format!("127.0.0.1:{port}"));
         let own = ["-q", "promote", "--listener", &listener, "--controller", &controller, "--properties"];
         kdir.run(&[&own[..], &[properties.to_str().unwrap()], args].concat()).code(0);
-        broker.add_properties(QUICK);
-        broker
+        self.add_properties(QUICK);
+        self
     }
 
     /// A broker of a log dir that `kafka-storage format` has made. It is not started yet.
     pub(crate) fn formatted(kafka: Kafka, kdir: &Kdir, options: &[&str]) -> Self {
         let broker = Self::unstarted(kafka, kdir);
-        let [port, controller] = broker.ports;
-        let is_dynamic = options.contains(&"--standalone");
-        let quorum = if is_dynamic { "bootstrap.servers=" } else { "voters=1@" };
-        let advertised = if is_dynamic { format!(",CONTROLLER://127.0.0.1:{controller}") } else { String::new() };
-        let text = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
-             controller.quorum.{quorum}127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\nlog.dirs={}\n\
-             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n",
-            kdir.log_dir().display()
-        );
-        let properties = broker.dir.join("server.properties");
-        std::fs::write(&properties, text).unwrap();
-        broker.add_properties(QUICK);
-        let args = ["format", "--config", properties.to_str().unwrap(), "--cluster-id", "S2RpciBhbmQgS2Fma2EhIQ"];
-        kafka.run("kafka.tools.StorageTool", &[&args[..], options].concat(), b"");
+        let controller = broker.ports[1];
+        let quorum = if options.contains(&"--standalone") { "bootstrap.servers=" } else { "voters=1@" };
+        broker.format(1, "broker,controller", &format!("{quorum}127.0.0.1:{controller}"), options);
         broker
+    }
+
+    /// Node 1 of a cluster, which is its controller and no broker. It is not started yet.
+    pub(crate) fn controller(kafka: Kafka, kdir: &Kdir, options: &[&str]) -> Self {
+        let controller = Self::unstarted(kafka, kdir);
+        controller.format(1, "controller", &format!("voters=1@127.0.0.1:{}", controller.ports[1]), options);
+        controller
+    }
+
+    /// A node that is to join the cluster of this one, whose voters can change, as broker and controller. It is not started yet.
+    pub(crate) fn peer(&self, kdir: &Kdir, node_id: i32) -> Self {
+        let peer = Self::unstarted(self.kafka, kdir);
+        let quorum = format!("bootstrap.servers=127.0.0.1:{}", self.ports[1]);
+        peer.format(node_id, "broker,controller", &quorum, &["--no-initial-controllers"]);
+        peer
+    }
+
+    fn format(&self, node_id: i32, roles: &str, quorum: &str, options: &[&str]) {
+        let [port, controller] = self.ports;
+        let (client, controller) =
+            (format!("PLAINTEXT://127.0.0.1:{port}"), format!("CONTROLLER://127.0.0.1:{controller}"));
+        let listeners = match roles {
+            "controller" => format!("listeners={controller}"),
+            _ if quorum.starts_with("voters") => {
+                format!("listeners={client},{controller}\nadvertised.listeners={client}")
+            }
+            _ => format!("listeners={client},{controller}\nadvertised.listeners={client},{controller}"),
+        };
+        let text = format!(
+            "process.roles={roles}\nnode.id={node_id}\ncontroller.listener.names=CONTROLLER\ncontroller.quorum.{quorum}\n\
+             {listeners}\nlog.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\n",
+            self.dir.join("log").display()
+        );
+        let properties = self.dir.join("server.properties");
+        std::fs::write(&properties, text).unwrap();
+        self.add_properties(QUICK);
+        let args = ["format", "--config", properties.to_str().unwrap(), "--cluster-id", CLUSTER];
+        self.kafka.run("kafka.tools.StorageTool", &[&args[..], options].concat(), b"");
     }
 
     fn unstarted(kafka: Kafka, kdir: &Kdir) -> Self {
@@ -197,7 +255,7 @@ impl Broker {
     pub(crate) fn stop(&mut self) {
         let output = self.script(&["stop", self.dir.to_str().unwrap()]);
         self.runs = false;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
         crate::untouched::assert_repair_changes_nothing(&self.dir.join("log"));
     }
 
@@ -219,6 +277,31 @@ impl Broker {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// What a tool of Kafka's prints that is given the address by that option.
+    pub(crate) fn tool(&self, class: &str, option: &str, args: &[&str]) -> String {
+        self.try_tool(class, option, args).unwrap_or_else(|said| panic!("{class} {args:?}: {said}"))
+    }
+
+    /// The same, where it may fail: with what it says then.
+    pub(crate) fn try_tool(&self, class: &str, option: &str, args: &[&str]) -> Result<String, String> {
+        let address = match option {
+            "--bootstrap-controller" => format!("127.0.0.1:{}", self.ports[1]),
+            _ => self.address(),
+        };
+        let output = self.kafka.try_run(class, &[&[option, &address], args].concat(), b"");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stdout) + &text(&output.stderr))
+        }
+    }
+
+    /// Its own properties.
+    pub(crate) fn properties(&self) -> String {
+        self.dir.join("server.properties").to_str().unwrap().to_owned()
     }
 
     /// Runs `Client.java` of this folder.

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A JVM with clients of every kind: `Groups.java`.
-pub(super) struct Clients(Stepped);
+pub(crate) struct Clients(Stepped);
 
 /// What is shown of a group in a partition.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     committed: Option<i64>,
     log_end: Option<i64>,
     lag: Option<i64>,
@@ -21,40 +21,40 @@ pub(super) struct Row {
 /// By group, topic and partition.
 type Rows = BTreeMap<(String, String, i64), Row>;
 /// What was committed, by group and `TOPIC-PARTITION`.
-pub(super) type Committed = BTreeMap<(String, String), i64>;
+pub(crate) type Committed = BTreeMap<(String, String), i64>;
 
 /// What one of them shows of all groups.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) rows: Rows,
+pub(crate) struct Shown {
+    pub(crate) rows: Rows,
     /// The state of each group.
-    pub(super) states: BTreeMap<String, String>,
-    pub(super) committed: Committed,
+    pub(crate) states: BTreeMap<String, String>,
+    pub(crate) committed: Committed,
 }
 
 impl Clients {
-    pub(super) fn start(broker: &Broker) -> Self {
+    pub(crate) fn start(broker: &Broker) -> Self {
         Self(Stepped::new(broker.group_clients()))
     }
 
     /// The same, with share consumers: `Shares.java`.
-    pub(super) fn of_shares(broker: &Broker) -> Self {
+    pub(crate) fn of_shares(broker: &Broker) -> Self {
         Self(Stepped::new(broker.share_clients()))
     }
 
     /// Has it do a step; the broker's word where that refuses.
-    pub(super) fn attempt(&mut self, step: &str, line: Value) -> Result<Value, String> {
+    pub(crate) fn attempt(&mut self, step: &str, line: Value) -> Result<Value, String> {
         let answer: Value = serde_json::from_str(&self.0.step(step, line)).unwrap();
         answer.get("error").map_or(Ok(answer.clone()), |error| Err(error.as_str().unwrap().to_owned()))
     }
 
     #[track_caller]
-    pub(super) fn step(&mut self, step: &str, line: Value) -> Value {
+    pub(crate) fn step(&mut self, step: &str, line: Value) -> Value {
         self.attempt(step, line.clone()).unwrap_or_else(|error| panic!("{step} {line}: {error}"))
     }
 
     /// The first offset of each partition that a member gets, by `TOPIC-PARTITION`, which reads all and commits.
-    pub(super) fn firsts(&mut self, group: &str, topics: &[&str], properties: &Value) -> BTreeMap<String, i64> {
+    pub(crate) fn firsts(&mut self, group: &str, topics: &[&str], properties: &Value) -> BTreeMap<String, i64> {
         let line = json!({"group": group, "topics": topics, "count": 1_000_000, "properties": properties});
         let answer = self.step("take", line);
         let firsts = answer["firsts"].as_object().unwrap();
@@ -63,7 +63,7 @@ impl Clients {
 
     /// As Kafka's tool and admin client have it. The tool's columns: GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG
     /// CONSUMER-ID HOST CLIENT-ID.
-    pub(super) fn shown(&mut self) -> Shown {
+    pub(crate) fn shown(&mut self) -> Shown {
         let answer = self.step("describe", json!({}));
         let mut shown = Shown { rows: Rows::new(), states: BTreeMap::new(), committed: Committed::new() };
         // An id with a space in it is more than a word.
@@ -92,7 +92,7 @@ impl Clients {
 
 /// As kdir has it. Of a group it also shows the partitions that it has nothing to do with yet, and its lag leaves out
 /// records that are deleted.
-pub(super) fn shown_by_kdir(kdir: &Kdir) -> Shown {
+pub(crate) fn shown_by_kdir(kdir: &Kdir) -> Shown {
     let mut shown = Shown { rows: Rows::new(), states: BTreeMap::new(), committed: Committed::new() };
     for row in kdir.json(&["-q", "groups", "describe", "-o", "json"]) {
         let (committed, member) = (row["committed"].as_i64(), row["recorded_member"].as_str());

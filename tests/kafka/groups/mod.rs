@@ -1,6 +1,6 @@
 //! `kdir groups` beside a broker and in its place: each goes on where the other has committed.
 
-mod clients;
+pub(crate) mod clients;
 mod records;
 mod shares;
 mod states;

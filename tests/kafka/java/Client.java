@@ -93,21 +93,23 @@ public final class Client {
         }
     }
 
-    /** TOPIC BROKER[,BROKER...]: moves partition 0 to those brokers, and waits until they have all of it. */
+    /** TOPIC BROKER[,BROKER...]: moves its partitions to those brokers, and waits until they have all of it. */
     private static void reassign(String bootstrap, String[] args) throws Exception {
-        var partition = new TopicPartition(args[0], 0);
+        String topic = args[0];
         var replicas = Arrays.stream(args[1].split(",")).map(Integer::parseInt).toList();
         var bytes = new ByteArrayDeserializer();
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
                 var consumer = new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap), bytes, bytes)) {
             var to = Optional.of(new NewPartitionReassignment(replicas));
-            admin.alterPartitionReassignments(Map.of(partition, to)).all().get();
-            Set<Integer> inSync = Set.of();
-            while (!inSync.equals(Set.copyOf(replicas))
-                    || !admin.listPartitionReassignments().reassignments().get().isEmpty()) {
+            Map<TopicPartition, Optional<NewPartitionReassignment>> moves = new HashMap<>();
+            consumer.listTopics().get(topic).forEach(info -> moves.put(new TopicPartition(topic, info.partition()), to));
+            admin.alterPartitionReassignments(moves).all().get();
+            Set<Integer> expected = Set.copyOf(replicas);
+            boolean areInSync = false;
+            while (!areInSync || !admin.listPartitionReassignments().reassignments().get().isEmpty()) {
                 Thread.sleep(50);
-                inSync = consumer.listTopics().get(args[0]).stream()
-                        .flatMap(info -> Arrays.stream(info.inSyncReplicas())).map(Node::id).collect(Collectors.toSet());
+                areInSync = consumer.listTopics().get(topic).stream().allMatch(info ->
+                        Arrays.stream(info.inSyncReplicas()).map(Node::id).collect(Collectors.toSet()).equals(expected));
             }
         }
     }

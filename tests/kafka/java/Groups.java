@@ -116,6 +116,7 @@ public class Groups {
                         .computeIfAbsent(group, name -> new HashSet<>()).addAll(offsets(step).keySet());
             }
             case "end" -> end(step);
+            case "settle" -> settle(step);
             case "describe" -> describe(answer);
             default -> throw new IllegalArgumentException(verb);
         }
@@ -178,6 +179,16 @@ public class Groups {
                     consumer.committed(partitions);
                 }
             });
+        }
+    }
+
+    /** Waits until no transaction is open in the partitions: their markers are written after a producer has its answer. */
+    private void settle(JsonNode step) throws InterruptedException {
+        var partitions = offsets(step).keySet();
+        try (var settled = consumer("-", Map.of("isolation.level", "read_committed")); var all = consumer("-", Map.of())) {
+            while (!settled.endOffsets(partitions).equals(all.endOffsets(partitions))) {
+                Thread.sleep(20);
+            }
         }
     }
 
