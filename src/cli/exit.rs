@@ -393,6 +393,7 @@ fn of_refusal(reason: &Refusal) -> String {
         Refusal::Unknown { topic } => {
             format!("move its folders away, or create {topic} with kafka-topics before the broker is stopped")
         }
+        Refusal::ShareGroups => "promote for 4.1 or later, which go on with them, or for 3.9, which passes over them".into(),
         Refusal::Unreadable(error) => of_log_dir(error).unwrap_or_else(|| "`kdir verify` names what is wrong".into()),
     }
 }

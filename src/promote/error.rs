@@ -184,6 +184,11 @@ pub enum Refusal {
         /// The topic.
         topic: TopicName,
     },
+    /// Kafka 4.0 stops at the records of share groups.
+    #[error(
+        "Kafka 4.0 cannot read share groups, and reads no group that is in the same partition of __consumer_offsets"
+    )]
+    ShareGroups,
     /// A partition or a topic cannot be read.
     #[error("{0}")]
     Unreadable(LogDirError),

@@ -116,6 +116,7 @@ impl PromotionPlan {
         let mut survey = Survey::new(log_dirs, options, now);
         let topics = survey.topics()?;
         let (groups, share_groups) = survey.groups()?;
+        survey.refuse_share_groups(&topics, identity.metadata_version);
         let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
         let next_producer_id = survey.next_producer_id(remembered)?;
         let refusals = survey.refusals;

@@ -8,6 +8,7 @@ use super::plan::{PlannedPartition, PlannedTopic};
 use super::producer_ids;
 use super::share_groups::{self, PlannedShareGroup};
 use super::{Refusal, Result};
+use crate::format::internal::InternalTopic;
 use crate::groups::{Group, GroupKind, GroupsTopic};
 use crate::logdir::{LimitOverrides, LogDirError, LogDirs, Partition, Topic};
 use crate::storage::{self, latest_epoch};
@@ -167,6 +168,14 @@ impl<'a> Survey<'a> {
             false => Vec::new(),
         };
         Ok((found.groups.into_iter().filter(|(_, group)| is_old(group)).map(|(id, _)| id).collect(), share_groups))
+    }
+
+    /// A share group that was deleted has left tombstones, which such a broker cannot read either.
+    pub(super) fn refuse_share_groups(&mut self, topics: &[PlannedTopic], metadata_version: i16) {
+        let is_state = |planned: &PlannedTopic| planned.topic.name.as_str() == InternalTopic::ShareGroupState.name();
+        if share_groups::are_unreadable(metadata_version) && topics.iter().any(is_state) {
+            self.refusals.push(Refusal::ShareGroups);
+        }
     }
 
     /// The first producer id that no batch has, and no transactional id.

@@ -505,9 +505,10 @@ fn of_share_groups_it_is_said_what_they_need_and_what_is_tried_for_the_last_time
     kdir.produce("app", &[], "one\n");
     let attempts = ["--max-attempts", "20", "--backoff", "1ms..1ms", "-n", "5", "--breaker", "0", "--", "false"];
     kdir.run(&[&["-q", "work", "app", "-g", "jobs"], &attempts[..]].concat()).code(0);
-    let needs = "1 share group cannot go on before the cluster has share.version=1: give --kafka 4.2 or later";
+    let needs = "1 share group cannot go on before the cluster has share.version=1: promote with --kafka 4.2 or later";
     let last = "share group jobs: 1 record with 5 attempts or more";
     kdir.run(&["promote", "--dry-run"]).code(0).stderr(contains(needs).and(contains(last)));
     kdir.run(&["promote", "--dry-run", "--kafka", "4.2"]).code(0).stderr(contains(needs).not().and(contains(last)));
+    kdir.run(&["promote", "--kafka", "4.0"]).code(1).stderr(contains("Kafka 4.0 cannot read share groups"));
     kdir.run(&["promote", "--kafka", "4.1"]).code(0).stderr(contains(needs));
 }

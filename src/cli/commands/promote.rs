@@ -255,7 +255,7 @@ fn warn(plan: &PromotionPlan, context: &Context) {
         };
         context.ui.warning(&format!(
             "{groups} cannot go on before the cluster has share.version=1: {or_else}`kafka-features.sh upgrade --feature \
-             share.version=1` once a broker of Kafka 4.1 or later serves it"
+             share.version=1` once a broker of Kafka 4.1 or later serves it. Kafka 4.0 cannot read them, nor groups beside them"
         ));
     }
     for it in plan.share_groups.iter().filter(|it| it.last_tries > 0) {
