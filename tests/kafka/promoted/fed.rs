@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A stopped broker's topic gets the segments of an export in place of its own, with `tar` and `cp`.
 fn takes_the_segments_of_an_export(kafka: Kafka) {
-    let (kdir, other) = (log_dir(), Kdir::new());
+    let (kdir, other) = (log_dir(kafka), Kdir::new());
     let topics = ["orders", "cut", "compacted"];
     let export = other.temp().join("export.tar");
     fs::write(&export, kdir.stdout(&[&["export", "-q"], &topics[..]].concat())).unwrap();

@@ -16,7 +16,7 @@ fn reassign(broker: &Broker, topics: &[&str], brokers: &str) {
 
 /// A second node takes every partition over, and the first leaves.
 fn scales_out(kafka: Kafka) {
-    let (kdir, other) = (log_dir(), Kdir::new());
+    let (kdir, other) = (log_dir(kafka), Kdir::new());
     let names = topics(&kdir);
     // The id that the second is formatted with.
     let mut first = promote_and_start(kafka, &kdir, &["--cluster-id", CLUSTER]);
@@ -37,7 +37,7 @@ fn scales_out(kafka: Kafka) {
 
 /// Two more nodes take replicas of everything, and a vote each. Then the first one, which was promoted, leaves for good.
 fn grows_to_three(kafka: Kafka, features: &[&str]) {
-    let (kdir, two, three) = (log_dir(), Kdir::new(), Kdir::new());
+    let (kdir, two, three) = (log_dir(kafka), Kdir::new(), Kdir::new());
     let names = topics(&kdir);
     let args = ["--quorum", "dynamic", "--cluster-id", CLUSTER, "--kafka", kafka.release()];
     let mut first = promote_and_start(kafka, &kdir, &args);

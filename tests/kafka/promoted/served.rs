@@ -125,7 +125,7 @@ fn tools_agree(broker: &Broker, kdir: &Kdir) {
 }
 
 fn is_served_with_all_that_it_has(kafka: Kafka) {
-    let kdir = log_dir();
+    let kdir = log_dir(kafka);
     let before = offsets(&kdir);
     let mut broker = promote_and_start(kafka, &kdir, &[]);
     for (name, start) in [("cut", "cut:0:1234\n"), ("old", "old:0:0\n")] {
@@ -156,7 +156,7 @@ fn is_served_with_all_that_it_has(kafka: Kafka) {
 
 fn is_added_to_what_format_has_made(kafka: Kafka) {
     for extra in [&[][..], &["--standalone"]] {
-        let kdir = log_dir();
+        let kdir = log_dir(kafka);
         let broker = Broker::formatted(kafka, &kdir, extra);
         let (before, names) = (records(&kdir), topics(&kdir));
         kdir.run(&["-q", "promote"]).code(0);
@@ -171,7 +171,7 @@ fn is_added_to_what_format_has_made(kafka: Kafka) {
 }
 
 fn is_served_by_a_quorum_whose_voters_can_change(kafka: Kafka) {
-    let kdir = log_dir();
+    let kdir = log_dir(kafka);
     let mut broker = promote_and_start(kafka, &kdir, &["--quorum", "dynamic"]);
     go_on(&broker);
     broker.stop();
@@ -179,7 +179,7 @@ fn is_served_by_a_quorum_whose_voters_can_change(kafka: Kafka) {
 
 /// With the features of its release: consumers of KIP-848, and share groups where it has them.
 fn clients_of_its_release_go_on(kafka: Kafka) {
-    let kdir = log_dir();
+    let kdir = log_dir(kafka);
     let mut broker = promote_and_start(kafka, &kdir, &["--kafka", kafka.release()]);
     newer_clients_go_on(&broker, &kdir);
     go_on(&broker);
@@ -192,7 +192,7 @@ fn clients_of_its_release_go_on(kafka: Kafka) {
 
 /// Controller and broker are processes of their own.
 fn is_served_beside_a_controller(kafka: Kafka) {
-    let (kdir, of_controller) = (log_dir(), Kdir::new());
+    let (kdir, of_controller) = (log_dir(kafka), Kdir::new());
     let mut controller = Broker::controller(kafka, &of_controller, &[]);
     let (before, names) = (records(&kdir), topics(&kdir));
     let broker = Broker::of_promoted_beside(&controller, &kdir, &[]);
