@@ -394,6 +394,8 @@ fn a_log_dir_that_came_back_can_be_another_node() {
     let args = ["promote", "--metadata-dir", controller.log_dir().to_str().unwrap()].map(str::to_owned);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     kdir.run(&args).code(1).stderr(contains("a controller has node id 1"));
+    // The properties of the first one are the user's by now.
+    fs::remove_file(kdir.path("server.properties")).unwrap();
     kdir.run(&[&args[..], &["--node-id", "2"]].concat()).code(0).stderr(contains("to node 2"));
 }
 
