@@ -105,8 +105,9 @@ const SECTIONS: &[Section] = &[
         &[
             (
                 "Redelivery policy",
-                "`--backoff` and `--max-attempts`. Artemis tries 10 times without a pause, Classic 7 times, a second apart; \
-                 neither keeps the count over a restart of the broker as it is installed. Here it is kept.",
+                "`--backoff` and `--max-attempts`. Artemis tries 10 times without a pause, and does not count a delivery that \
+                 is under way when the broker dies. Classic tries 7 times, a second apart, and begins again after a restart of \
+                 the broker. Here an attempt counts before it starts.",
             ),
             (
                 "Message groups (JMSXGroupID)",
