@@ -66,8 +66,8 @@ const SECTIONS: &[Section] = &[
              `--verify`. Raise the replication factor of the internal topics in the same way, and set `min.insync.replicas` \
              to 2.",
             "With `--replicas 1,2,3` promote declares the replicas at once: the other nodes catch up when they join.",
-            "The first node is the cluster's only controller. For it to leave, promote with `--quorum dynamic`, and make two other \
-             nodes `process.roles=broker,controller` with the first in their `controller.quorum.bootstrap.servers`; format \
+            "The first node is the cluster's only controller. For it to leave, promote with `--quorum dynamic`, and make two \
+             other nodes `process.roles=broker,controller` with the first in their `controller.quorum.bootstrap.servers`; format \
              them with `--no-initial-controllers`. Each gets a vote with `kafka-metadata-quorum.sh --bootstrap-controller \
              10.0.0.7:9093 --command-config node2.properties add-controller`. Then reassign every partition to these two and \
              stop the first node. `kafka-metadata-quorum.sh --bootstrap-controller NODE2:9093 remove-controller \
