@@ -48,29 +48,8 @@ impl Identity {
         };
         let of_controllers = controllers.iter().map(controller_properties).collect::<Result<Vec<_>>>()?;
         let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
-        let known_cluster = of_controllers
-            .first()
-            .or(formatted)
-            .and_then(|properties| properties.cluster_id.clone())
-            .or_else(|| begun(remembered).map(|it| it.cluster_id.clone()));
-        let cluster_id = same("cluster id", options.cluster_id.clone(), known_cluster)?.unwrap_or_else(new_id_text);
-        for (dir, properties) in controllers.iter().zip(&of_controllers) {
-            if properties.cluster_id.as_deref() != Some(&cluster_id) {
-                let what = format!(
-                    "cluster {}, and the others of {cluster_id}",
-                    properties.cluster_id.as_deref().unwrap_or_default()
-                );
-                return Err(PromoteError::OtherCluster { path: dir.root().to_owned(), what });
-            }
-        }
-        let known_node = formatted.and_then(|it| it.node_id).or_else(|| begun(remembered).map(|it| it.node_id));
-        // After a demotion it is the one that comes to mind, and any other will do.
-        let usual_node = remembered.map_or(1, |it| it.node_id);
-        let node_id = same("node id", options.node_id, known_node)?.unwrap_or(usual_node);
-        if of_controllers.iter().any(|it| it.node_id == Some(node_id)) {
-            let what = format!("a controller has node id {node_id}: give the broker another one with --node-id");
-            return Err(PromoteError::Contradiction { what });
-        }
+        let cluster_id = cluster_id(controllers, &of_controllers, formatted, remembered, options)?;
+        let node_id = node_id(&of_controllers, formatted, remembered, options)?;
         let formatted_dirs = match (controllers, is_formatted) {
             ([], true) => std::slice::from_ref(roots[0].log_dir),
             _ => controllers,
@@ -92,6 +71,8 @@ impl Identity {
         let features = features(known, options.release)?;
         let of_features = features.first().map_or(METADATA_VERSION_3_9, |(_, level)| *level);
         let given = features.iter().find(|(name, _)| name == "share.version").map(|(_, level)| *level);
+        // What is asked for now changes nothing of what is done.
+        let given = given.filter(|_| start != Start::Done);
         let share_version = level("share.version")?.flatten().or(given).unwrap_or(0);
         Ok(Self {
             start,
@@ -107,6 +88,45 @@ impl Identity {
             properties,
         })
     }
+}
+
+/// The id of the cluster, which all controllers are of.
+fn cluster_id(
+    controllers: &[LogDir],
+    of_controllers: &[MetaProperties],
+    formatted: Option<&MetaProperties>,
+    remembered: Option<&BrokerFile>,
+    options: &PromoteOptions,
+) -> Result<String> {
+    let known = of_controllers.first().or(formatted).and_then(|properties| properties.cluster_id.clone());
+    let known = known.or_else(|| begun(remembered).map(|it| it.cluster_id.clone()));
+    let cluster_id = same("cluster id", options.cluster_id.clone(), known)?.unwrap_or_else(new_id_text);
+    for (dir, properties) in controllers.iter().zip(of_controllers) {
+        if properties.cluster_id.as_deref() != Some(&cluster_id) {
+            let theirs = properties.cluster_id.as_deref().unwrap_or_default();
+            let what = format!("cluster {theirs}, and the others of {cluster_id}");
+            return Err(PromoteError::OtherCluster { path: dir.root().to_owned(), what });
+        }
+    }
+    Ok(cluster_id)
+}
+
+/// The node id of the broker, which no controller has.
+fn node_id(
+    of_controllers: &[MetaProperties],
+    formatted: Option<&MetaProperties>,
+    remembered: Option<&BrokerFile>,
+    options: &PromoteOptions,
+) -> Result<i32> {
+    let known = formatted.and_then(|it| it.node_id).or_else(|| begun(remembered).map(|it| it.node_id));
+    // After a demotion it is the one that comes to mind, and any other will do.
+    let usual = remembered.map_or(1, |it| it.node_id);
+    let node_id = same("node id", options.node_id, known)?.unwrap_or(usual);
+    if of_controllers.iter().any(|it| it.node_id == Some(node_id)) {
+        let what = format!("a controller has node id {node_id}: give the broker another one with --node-id");
+        return Err(PromoteError::Contradiction { what });
+    }
+    Ok(node_id)
 }
 
 /// The properties that are to be written, and where: over no other file.

@@ -513,4 +513,7 @@ fn of_share_groups_it_is_said_what_they_need_and_what_is_tried_for_the_last_time
     kdir.run(&["promote", "--dry-run", "--kafka", "4.2"]).code(0).stderr(contains(needs).not().and(contains(last)));
     kdir.run(&["promote", "--kafka", "4.0"]).code(1).stderr(contains("Kafka 4.0 cannot read share groups"));
     kdir.run(&["promote", "--kafka", "4.1"]).code(0).stderr(contains(needs));
+    // What is asked for later changes nothing.
+    let waits = "cannot go on before the cluster has share.version=1: run";
+    kdir.run(&["promote", "--kafka", "4.3"]).code(0).stderr(contains("promoted already").and(contains(waits)));
 }
