@@ -81,6 +81,12 @@ fn complaints(broker: &Broker) -> Vec<String> {
     log.lines().filter(|line| is_one(line) && !is_early(line)).map(str::to_owned).collect()
 }
 
+/// The same, where partitions were added: a broker takes these for missing, and calls that an error.
+fn complaints_but_of_added(broker: &Broker) -> Vec<String> {
+    let is_of_added = |line: &String| line.contains("to exist, but it was missing. Creating");
+    complaints(broker).into_iter().filter(|line| !is_of_added(line)).collect()
+}
+
 /// Topics and partitions as both sides have them: id, first offset, next offset.
 fn offsets(kdir: &Kdir) -> BTreeMap<String, Value> {
     let rows = kdir.json(&["describe", "-o", "json"]);

@@ -1,6 +1,6 @@
 //! Promote, work on the broker, demote, work with kdir, and again: a model knows what is there after each.
 
-use super::complaints;
+use super::complaints_but_of_added;
 use crate::broker::{Broker, Kafka};
 use crate::groups::clients::Clients;
 use crate::support::{Chance, Kdir, from_environment, seed, until};
@@ -343,10 +343,7 @@ pub(super) fn comes_back_and_goes_again(kafka: Kafka) {
         model.assert_served(&broker, &mut clients);
         model.work_with_broker(&broker, &mut clients);
         model.assert_served(&broker, &mut clients);
-        // It always takes partitions that are added for missing, and calls that an error.
-        let is_added = |line: &String| line.contains("to exist, but it was missing. Creating");
-        let complaints: Vec<String> = complaints(&broker).into_iter().filter(|line| !is_added(line)).collect();
-        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(complaints_but_of_added(&broker), Vec::<String>::new());
         broker.stop();
         model.assert_in_kdir(&kdir);
         kdir.run(&["-q", "demote"]).code(0);
