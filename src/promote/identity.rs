@@ -49,13 +49,13 @@ impl Identity {
         let of_controllers = controllers.iter().map(controller_properties).collect::<Result<Vec<_>>>()?;
         let remembered = roots.iter().find_map(|root| root.remembered.as_ref());
         let cluster_id = cluster_id(controllers, &of_controllers, formatted, remembered, options)?;
-        let node_id = node_id(&of_controllers, formatted, remembered, options)?;
+        let node_ids = controller_ids(&of_controllers)?;
+        let node_id = node_id(&node_ids, formatted, remembered, options)?;
         let formatted_dirs = match (controllers, is_formatted) {
             ([], true) => std::slice::from_ref(roots[0].log_dir),
             _ => controllers,
         };
         let quorum = quorum(formatted_dirs, options.quorum)?;
-        let node_ids: Vec<i32> = of_controllers.iter().filter_map(|it| it.node_id).collect();
         let properties = match start {
             Start::Done => roots.iter().find_map(|root| root.remembered.as_ref()?.properties.clone()),
             // Who has formatted a log dir has properties for it, too.
@@ -111,9 +111,22 @@ fn cluster_id(
     Ok(cluster_id)
 }
 
+/// The node ids of the controllers: each is one of its own.
+fn controller_ids(of_controllers: &[MetaProperties]) -> Result<Vec<i32>> {
+    let mut ids = Vec::with_capacity(of_controllers.len());
+    for id in of_controllers.iter().filter_map(|it| it.node_id) {
+        if ids.contains(&id) {
+            let what = format!("two of --metadata-dir are of node {id}: name each controller once");
+            return Err(PromoteError::Contradiction { what });
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
 /// The node id of the broker, which no controller has.
 fn node_id(
-    of_controllers: &[MetaProperties],
+    controller_ids: &[i32],
     formatted: Option<&MetaProperties>,
     remembered: Option<&BrokerFile>,
     options: &PromoteOptions,
@@ -122,7 +135,7 @@ fn node_id(
     // After a demotion it is the one that comes to mind, and any other will do.
     let usual = remembered.map_or(1, |it| it.node_id);
     let node_id = same("node id", options.node_id, known)?.unwrap_or(usual);
-    if of_controllers.iter().any(|it| it.node_id == Some(node_id)) {
+    if controller_ids.contains(&node_id) {
         let what = format!("a controller has node id {node_id}: give the broker another one with --node-id");
         return Err(PromoteError::Contradiction { what });
     }

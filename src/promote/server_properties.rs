@@ -30,12 +30,11 @@ pub(super) fn text(
 ) -> Result<String> {
     let PromoteOptions { listener, controllers, .. } = options;
     let dirs = log_dirs.iter().map(|dir| as_value(dir)).collect::<Result<Vec<_>>>()?;
-    let last = controllers.len().saturating_sub(1);
-    let (own, controllers) = match of_their_own {
-        Some(_) => (&[][..], &controllers[..]),
-        None => (&[node_id][..], &controllers[last..]),
+    let (own, last) = ([node_id], controllers.len().saturating_sub(1));
+    let (node_ids, controllers) = match of_their_own {
+        Some(node_ids) => (node_ids, &controllers[..]),
+        None => (&own[..], &controllers[last..]),
     };
-    let node_ids = of_their_own.unwrap_or(own);
     if node_ids.len() != controllers.len() {
         let what = "give --controller once for each --metadata-dir, in the same order".into();
         return Err(PromoteError::Contradiction { what });

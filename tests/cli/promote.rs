@@ -319,6 +319,7 @@ fn controllers_of_their_own_get_the_records() {
     let dir = controller.log_dir();
     let args = ["promote", "--metadata-dir", dir.to_str().unwrap()];
     kdir.run(&[&args[..], &["--node-id", "7"]].concat()).code(1).stderr(contains("a controller has node id 7"));
+    kdir.run(&[&args[..], &args[1..]].concat()).code(1).stderr(contains("two of --metadata-dir are of node 7"));
     kdir.run(&args).code(0).stderr(contains("to node 1 of cluster abc"));
     let records = first_records(&controller, BOOTSTRAP);
     assert!(records.iter().any(|(kind, data)| kind == "PARTITION_RECORD" && data["leader"] == 1));
